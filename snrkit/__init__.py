@@ -1,0 +1,39 @@
+"""Gradient signal-to-noise diagnostics for multi-sample variational objectives.
+
+``measure`` draws gradients of a ``LatentModel`` and tells their SNR; ``DiagonalNormal``, ``standard_normal_log_prob`` and
+``bernoulli_log_prob`` help to write one.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from snrkit.diagnostics.measure import measure
+    from snrkit.estimators.base import build_estimator
+    from snrkit.models.base import LatentModel
+    from snrkit.models.densities import DiagonalNormal, bernoulli_log_prob, standard_normal_log_prob
+
+__all__ = [
+    "DiagonalNormal",
+    "LatentModel",
+    "bernoulli_log_prob",
+    "build_estimator",
+    "measure",
+    "standard_normal_log_prob",
+]
+
+_HOME = {
+    "measure": "snrkit.diagnostics.measure",
+    "build_estimator": "snrkit.estimators.base",
+    "LatentModel": "snrkit.models.base",
+    "DiagonalNormal": "snrkit.models.densities",
+    "bernoulli_log_prob": "snrkit.models.densities",
+    "standard_normal_log_prob": "snrkit.models.densities",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Imported on first use, so that the command line need not wait for torch.
+    if name not in _HOME:
+        raise AttributeError(f"module 'snrkit' has no attribute '{name}'")
+    return getattr(importlib.import_module(_HOME[name]), name)

@@ -1,0 +1,70 @@
+"""The ``snrkit`` program: finds a command by name and turns errors into exit codes."""
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import ClassVar
+
+import click
+
+from snrkit.errors import SnrkitError
+
+BAD_INPUT, INTERRUPTED = 2, 130
+
+
+class Commands(click.Group):
+    """A group whose commands are imported only when used, so that ``--help`` answers at once."""
+
+    # Name -> (module that defines ``command``, one line of help).
+    TABLE: ClassVar[dict[str, tuple[str, str]]] = {
+        "train": ("snrkit.cli.train", "Train a model with one estimator."),
+        "evaluate": ("snrkit.cli.evaluate", "Bounds, KL, ESS and active units of a trained model."),
+        "snr": ("snrkit.cli.snr", "Signal-to-noise ratio of the gradients of a trained model."),
+        "report": ("snrkit.cli.report", "Figures and tables from what was measured."),
+        "data": ("snrkit.cli.data", "List, fetch and verify data sets."),
+    }
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Names in the order of use."""
+        return list(self.TABLE)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Import one command."""
+        if cmd_name not in self.TABLE:
+            return None
+        command: click.Command = importlib.import_module(self.TABLE[cmd_name][0]).command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in self.TABLE.items()])
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="snrkit")
+def program() -> None:
+    """Gradient signal-to-noise diagnostics for multi-sample variational objectives."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the program: exit 0 done, 2 bad input (one line), 130 interrupted, 1 anything else."""
+    try:
+        program.main(args=None if argv is None else list(argv), prog_name="snrkit", standalone_mode=False)
+    except click.exceptions.Exit as exit_:
+        sys.exit(exit_.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("snrkit: interrupted", err=True)
+        sys.exit(INTERRUPTED)
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "snrkit"
+        click.echo(f"{command}: {error.format_message()} (see '{command} --help')", err=True)
+        sys.exit(BAD_INPUT)
+    except SnrkitError as error:
+        click.echo(f"snrkit: {error}", err=True)
+        sys.exit(BAD_INPUT)
+    except BrokenPipeError:
+        # The reader of our output went away (`snrkit ... | head`): not an error of ours.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)

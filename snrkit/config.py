@@ -1,0 +1,212 @@
+"""Frozen, validated specifications of what to run, and their TOML form.
+
+A spec is plain data: it can be written to TOML, read back equal, and hashed. It imports no torch, so that commands can
+check their input before anything slow is loaded.
+"""
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from snrkit.errors import SpecError
+
+Positive = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Scalar = bool | int | float | str
+Binarise = Literal["dynamic", "fixed", "threshold", "none"]
+DType = Literal["float32", "float64"]
+
+
+class Spec(BaseModel):
+    """Base of all specs: immutable, and no unknown field passes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def digest(self) -> str:
+        """First 10 hex digits of the SHA-256 of the spec's canonical JSON."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+class DataSpec(Spec):
+    """Which data, and how grey values become binary pixels.
+
+    Attributes:
+        name: a registered source (``snrkit data list``).
+        path: the file, for ``npz``.
+        binarise: ``dynamic`` (drawn afresh at each access), ``fixed`` (drawn once from ``seed``), ``threshold`` (grey
+            value >= 0.5) or ``none``; left out: ``dynamic`` for images, ``none`` for real-valued data. Under ``dynamic``
+            the test set too is drawn once, from ``seed``.
+        seed: seed of the fixed binarisation, and of generated data.
+        train_limit: use only the first so many training points.
+        size: number of training points of the generated ``gaussian`` data.
+        dim: dimension of the generated ``gaussian`` data.
+    """
+
+    name: str = "digits"
+    path: str | None = None
+    binarise: Binarise | None = None
+    seed: Seed = 0
+    train_limit: Positive | None = None
+    size: Positive = 1024
+    dim: Positive = 20
+
+
+class ModelSpec(Spec):
+    """Which model, and its options (each model documents its own)."""
+
+    name: str = "mlp"
+    options: dict[str, Scalar | list[int]] = {}
+
+
+class EstimatorSpec(Spec):
+    """Which gradient estimator, with M outer and K importance samples per data point.
+
+    For ``piwae`` K is L: the inference network sees M groups of K, the generative network one group of M K.
+    """
+
+    name: str = "iwae"
+    M: Positive = 1
+    K: Positive = 64
+    options: dict[str, float] = {}
+
+
+class OptimiserSpec(Spec):
+    """Adam and its learning rate over epochs.
+
+    Attributes:
+        schedule: ``constant``, or ``burda``: stage i = 0, 1, ... lasts 3^i epochs at ``lr`` 10^(-i/7) (Burda et al. 2016).
+        lr: learning rate, or the first one of the schedule.
+        betas: decay rates of the first and second moment.
+        eps: added to the root of the second moment.
+    """
+
+    schedule: Literal["constant", "burda"] = "constant"
+    lr: Annotated[float, Field(gt=0)] = 1e-3
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.999)
+    eps: Annotated[float, Field(gt=0)] = 1e-8
+
+
+class RunSpec(Spec):
+    """Everything that determines a training run.
+
+    Attributes:
+        epochs: passes over the training set; 0 saves the model as initialised.
+        batch_size: data points per step; the last batch of an epoch may be smaller.
+        seed: root of every random stream of the run.
+        checkpoint_every: epochs between checkpoints; the last epoch is always saved.
+        eval_points: test points on which the IWAE-64 bound is followed after each epoch (0: none).
+    """
+
+    data: DataSpec = DataSpec()
+    model: ModelSpec = ModelSpec()
+    estimator: EstimatorSpec = EstimatorSpec()
+    optimiser: OptimiserSpec = OptimiserSpec()
+    epochs: Annotated[int, Field(ge=0)] = 100
+    batch_size: Positive = 20
+    seed: Seed = 0
+    dtype: DType = "float32"
+    checkpoint_every: Positive = 10
+    eval_points: Annotated[int, Field(ge=0)] = 500
+
+    @classmethod
+    def parse(cls, data: Mapping[str, Any], source: str) -> Self:
+        """Validate a nested mapping.
+
+        Args:
+            data: as read from TOML.
+            source: what to call it in an error message (a file name, "flags").
+
+        Raises:
+            SpecError: naming the first field at fault.
+        """
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(str(part) for part in first["loc"]) or source
+            unknown = first["type"] == "extra_forbidden"
+            problem = "no such setting" if unknown else f"{first['msg'].lower()}, got {first['input']!r}"
+            raise SpecError(field, problem, f"correct it in {source}; see 'snrkit train --help'") from None
+
+    def to_toml(self) -> str:
+        """The spec as TOML text; ``RunSpec.from_toml`` reads it back equal."""
+        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+
+    @classmethod
+    def from_toml(cls, text: str, source: str) -> Self:
+        """Read a spec from TOML text.
+
+        Raises:
+            SpecError: not TOML, or not a valid spec.
+        """
+        return cls.parse(parse_toml(text, source), source)
+
+
+def parse_toml(text: str, source: str) -> dict[str, Any]:
+    """TOML text to a nested dict.
+
+    Raises:
+        SpecError: the text is not TOML.
+    """
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SpecError(source, f"not valid TOML ({error})", "correct the file") from None
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """A TOML file to a nested dict.
+
+    Raises:
+        SpecError: the file is missing, unreadable or not TOML.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(
+            str(path), f"cannot be read ({error.__class__.__name__})", "give an existing TOML file"
+        ) from None
+    return parse_toml(text, str(path))
+
+
+def parse_value(text: str) -> Any:
+    """The value of ``key=value`` on a command line: a TOML literal, or else the text itself."""
+    try:
+        return tomllib.loads(f"v = {text}")["v"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def assign(data: dict[str, Any], key: str, value: Any) -> None:
+    """Set a dotted key in a nested dict, in place.
+
+    Raises:
+        SpecError: the key passes through something that is not a table.
+    """
+    *parents, last = key.split(".")
+    table = data
+    for parent in parents:
+        table = table.setdefault(parent, {})
+        if not isinstance(table, dict):
+            raise SpecError(key, f"'{parent}' is a value, not a table", "drop what follows it")
+    table[last] = value
+
+
+def apply_settings(data: dict[str, Any], settings: Sequence[str]) -> None:
+    """Apply ``key=value`` settings to a nested dict, in place and in order.
+
+    Raises:
+        SpecError: a setting has no "=".
+    """
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals or not key:
+            raise SpecError("--set", f"'{setting}' is not key=value", "write for example --set model.options.latent=20")
+        assign(data, key.strip(), parse_value(value.strip()))

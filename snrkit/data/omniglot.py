@@ -1,0 +1,96 @@
+"""Omniglot (Lake, Salakhutdinov & Tenenbaum 2015) at 28x28, from either of two files.
+
+``chardata.mat`` is the file of Burda, Grosse & Salakhutdinov 2016 and of most papers since; ``omniglot28.npz`` holds the
+same drawings reduced anew, with a split of the same rule. Bounds differ between them: ``Dataset.origin`` says which it was.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from snrkit.data.base import Array, DataFile, Dataset, Source
+from snrkit.data.folder import data_folder, find
+from snrkit.data.npz import load_file
+from snrkit.errors import DataError
+
+if TYPE_CHECKING:
+    from snrkit.config import DataSpec
+
+SIDE = 28
+MAT = DataFile("chardata.mat", None)
+NPZ = DataFile("omniglot28.npz", "a4a90c2a3bf3bbfcec05a6f744fe8d98668b205e0ff520367539e04aaff05f0e")
+# Key in chardata.mat -> number of images.
+MAT_KEYS = {"data": 24_345, "testdata": 8_070}
+BY_HAND = (
+    "put chardata.mat (https://github.com/yburda/iwae/raw/master/datasets/OMNIGLOT/chardata.mat) or omniglot28.npz into "
+    "the folder omniglot of your data folder ('snrkit data list' names it)"
+)
+
+
+def read_mat(path: Path) -> tuple[Array, Array]:
+    """Read ``chardata.mat``.
+
+    Each column is an image in MATLAB's column-major order (as Burda's own loader takes it), so its two axes are swapped
+    here to give row-major rows with the characters upright.
+
+    Returns:
+        float32 [24345, 784] and [8070, 784], in [0, 1].
+
+    Raises:
+        DataError: not that file, or damaged.
+    """
+    import scipy.io
+
+    remedy = "get chardata.mat again"
+    try:
+        content = scipy.io.loadmat(path, variable_names=list(MAT_KEYS))
+    except Exception as error:  # scipy raises a dozen unrelated kinds for files that are not what they seem
+        raise DataError(str(path), f"cannot be read as a MATLAB file ({error.__class__.__name__})", remedy) from None
+    return _rows(content, "data", path), _rows(content, "testdata", path)
+
+
+def _rows(content: dict[str, Array], key: str, path: Path) -> Array:
+    expected = (SIDE * SIDE, MAT_KEYS[key])
+    columns = content.get(key)
+    if columns is None or columns.shape != expected:
+        found = "is missing" if columns is None else f"has shape {columns.shape}, not {expected}"
+        raise DataError(str(path), f"'{key}' {found}", "get chardata.mat again")
+    grey = columns.T.astype(np.float32)
+    # Written so that NaN fails too.
+    if not (grey.min() >= 0 and grey.max() <= 1):
+        raise DataError(str(path), f"'{key}' has values outside [0, 1]", "get chardata.mat again")
+    return grey.reshape(-1, SIDE, SIDE).swapaxes(1, 2).reshape(-1, SIDE * SIDE)
+
+
+def load(_spec: DataSpec, folder: Path | None) -> Dataset:
+    """Read Omniglot from the data folder: ``chardata.mat`` if it is there, else ``omniglot28.npz``.
+
+    Raises:
+        DataError: neither file is there, or the one found is damaged.
+    """
+    place = data_folder(folder)
+    mat = find(place, "omniglot", MAT.name)
+    if mat is not None:
+        train, test = read_mat(mat)
+        return Dataset("omniglot", train, test, "grey", (SIDE, SIDE), MAT.name)
+    npz = find(place, "omniglot", NPZ.name)
+    if npz is None:
+        raise DataError("omniglot", f"neither {MAT.name} nor {NPZ.name} in {place / 'omniglot'} or {place}", BY_HAND)
+    dataset = load_file(npz, "omniglot")
+    if dataset.image_shape != (SIDE, SIDE) or dataset.kind != "grey":
+        raise DataError(str(npz), "does not hold grey images of 28x28", BY_HAND)
+    return dataset
+
+
+source = Source(
+    name="omniglot",
+    description="Omniglot characters, 28x28 grey, 24,345 train / 8,070 or 8,115 test; Lake et al. 2015, MIT licence",
+    kind="grey",
+    load=load,
+    files=(MAT, NPZ),
+    alternatives=True,
+    by_hand=BY_HAND,
+)

@@ -1,0 +1,91 @@
+"""What an engine is, and how many draws it takes at once."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from snrkit.diagnostics.problem import Problem
+from snrkit.estimators.base import Estimator, gradients
+
+# Bytes that one pass may spend on per-draw gradients, and on what autograd saves of the samples. Chosen on a 2-core CPU,
+# where larger passes are slower (fresh memory costs more than the arithmetic).
+_GRADIENT_BUDGET = 48 * 2**20
+_SAMPLE_BUDGET = 32 * 2**20
+
+
+@dataclass(frozen=True)
+class PassSize:
+    """How much one pass holds.
+
+    Attributes:
+        units: draws of one group at once, at least 1.
+        samples: importance samples at once, at least 1; a single draw with more is taken in parts.
+    """
+
+    units: int
+    samples: int
+
+
+class Engine(Protocol):
+    """Computes gradient draws."""
+
+    name: str
+
+    def gradients(
+        self, problem: Problem, estimator: Estimator, groups: range, draws: range, size: PassSize
+    ) -> Iterator[list[Tensor]]:
+        """Portions of consecutive draws of the given groups.
+
+        Yields:
+            Per parameter tensor of the layout, ``[r, len(groups), *shape]``: ascent directions of r draws.
+        """
+
+
+def pass_size(problem: Problem, estimator: Estimator, chunk: int | None) -> PassSize:
+    """A pass that stays within the memory budgets, a function of shapes and types alone.
+
+    Args:
+        problem: what is drawn.
+        estimator: the estimator.
+        chunk: draws at once; None chooses.
+    """
+    probe = _saved_bytes_per_sample(problem, estimator)
+    samples = max(1, _SAMPLE_BUDGET // probe)
+    if chunk is not None:
+        return PassSize(chunk, samples)
+    by_gradient = _GRADIENT_BUDGET // (problem.layout.size * problem.x.element_size())
+    return PassSize(max(1, min(by_gradient, samples // problem.samples_per_draw)), samples)
+
+
+def _saved_bytes_per_sample(problem: Problem, estimator: Estimator) -> int:
+    """Bytes that a backward pass keeps for one more importance sample, found by two tiny passes."""
+    few, many = (_saved_bytes(problem, estimator, K) for K in (2, 10))
+    return max(1, (many - few) // 8)
+
+
+def _saved_bytes(problem: Problem, estimator: Estimator, K: int) -> int:
+    seen: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        seen[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    x = problem.x[0, :1]
+    noise = x.new_zeros(1, 1, K, *problem.model.noise_shape(x))
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        weights = problem.model(x, noise, path=estimator.path)
+        estimator.surrogate(weights)
+    return sum(seen.values())
+
+
+def plain_gradient(problem: Problem, estimator: Estimator, x: Tensor, noise: Tensor) -> list[Tensor]:
+    """One draw of one group by ordinary backward passes, in the order of the layout."""
+    parameters = list(problem.parameters.values())
+    inference = sum(network == "inference" for network in problem.layout.networks)
+    weights = problem.model(x, noise, path=estimator.path)
+    generative, phi = gradients(estimator, weights, parameters[inference:], parameters[:inference])
+    return [*phi, *generative]

@@ -1,0 +1,31 @@
+"""The obvious engine: one backward pass per draw. Slow, works for every model, and the reference for the others."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from snrkit.diagnostics.engines.base import PassSize, plain_gradient
+from snrkit.diagnostics.engines.streamed import streamed_gradient
+from snrkit.diagnostics.problem import Problem
+from snrkit.estimators.base import Estimator
+
+
+class LoopEngine:
+    """Plain backward passes, one draw of one group at a time."""
+
+    name = "loop"
+
+    def gradients(
+        self, problem: Problem, estimator: Estimator, groups: range, draws: range, size: PassSize
+    ) -> Iterator[list[Tensor]]:
+        """One draw at a time: tensors ``[1, len(groups), *shape]``."""
+        for draw in draws:
+            found = [self._one(problem, estimator, group, draw, size) for group in groups]
+            yield [torch.stack(tensors)[None] for tensors in zip(*found, strict=True)]
+
+    def _one(self, problem: Problem, estimator: Estimator, group: int, draw: int, size: PassSize) -> list[Tensor]:
+        x, noise = problem.x[group], problem.noise.draw(group, range(draw, draw + 1))[0]
+        if problem.samples_per_draw > size.samples:
+            return streamed_gradient(problem, estimator, x, noise, size.samples)
+        return plain_gradient(problem, estimator, x, noise)

@@ -1,0 +1,128 @@
+"""Streaming float64 moments of gradient draws; memory does not depend on the number of draws."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass
+class PointMoments:
+    """Moments over draws of the gradients of p groups, one entry per parameter tensor.
+
+    Attributes:
+        draws: number of draws n.
+        mean: means, each ``[p, *shape]``, float64.
+        m2: sums of squared deviations from the mean, same shapes.
+    """
+
+    draws: int = 0
+    mean: list[Tensor] = field(default_factory=list)
+    m2: list[Tensor] = field(default_factory=list)
+    _work: dict[torch.Size, Tensor] = field(default_factory=dict, repr=False)
+
+    def add(self, gradients: Sequence[Tensor]) -> None:
+        """Merge r draws, each tensor ``[r, p, *shape]``, by the pairwise update of Chan, Golub & LeVeque (1983)."""
+        chunk = [self._chunk(values) for values in gradients]
+        self.merge(gradients[0].shape[0], [mean for mean, _ in chunk], [m2 for _, m2 in chunk])
+
+    def merge(self, draws: int, mean: list[Tensor], m2: list[Tensor]) -> None:
+        """Merge the moments of further draws of the same groups."""
+        if self.draws == 0:
+            self.draws, self.mean, self.m2 = draws, mean, m2
+            return
+        total = self.draws + draws
+        for own_mean, own_m2, other_mean, other_m2 in zip(self.mean, self.m2, mean, m2, strict=True):
+            delta = other_mean.sub_(own_mean)
+            own_mean.add_(delta, alpha=draws / total)
+            own_m2.add_(other_m2).addcmul_(delta, delta, value=self.draws * draws / total)
+        self.draws = total
+
+    def _chunk(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        # Deviations are taken from the first draw, so that a coordinate that never changes has a variance of exactly
+        # zero; they go to a kept workspace, since a fresh one of this size costs more than the arithmetic.
+        first = values[0]
+        work = self._work.setdefault(values.shape, torch.empty_like(values))
+        torch.sub(values, first, out=work)
+        shift = work.mean(dim=0).double()
+        m2 = work.square_().sum(dim=0).double()
+        return first.double() + shift, m2.addcmul_(shift, shift, value=-values.shape[0]).clamp_(min=0)
+
+
+@dataclass(frozen=True)
+class BlockMoments:
+    """Moments of the minibatch gradient over one block of draws, as a vector of P coordinates.
+
+    Attributes:
+        draws: number of draws n.
+        mean: mean over draws of the mean over groups, ``[P]``.
+        variance: variance of one draw of the mean over groups (divisor n - 1), ``[P]``.
+    """
+
+    draws: int
+    mean: Array
+    variance: Array
+
+    @classmethod
+    def fold(cls, parts: Iterable[PointMoments], groups: int) -> "BlockMoments":
+        """The mean over groups, whose draws are independent: means average, variances add up over G^2.
+
+        Args:
+            parts: moments of disjoint sets of groups, together all of them, over the same draws (at least 2).
+            groups: their number G.
+        """
+        draws, mean, variance = 0, np.zeros(()), np.zeros(())
+        for part in parts:
+            draws = part.draws
+            mean = mean + _flat(part.mean) / groups
+            variance = variance + _flat(part.m2) / (groups**2 * (draws - 1))
+        return cls(draws, mean, variance)
+
+
+def _flat(tensors: Sequence[Tensor]) -> Array:
+    return torch.cat([tensor.sum(dim=0).flatten() for tensor in tensors]).cpu().numpy()
+
+
+class Moments:
+    """Moments of a gradient in G blocks of draws, and of any selection of the blocks merged.
+
+    Args:
+        blocks: the blocks, each of at least 2 draws.
+    """
+
+    def __init__(self, blocks: Sequence[BlockMoments]) -> None:
+        self.counts = np.array([block.draws for block in blocks], dtype=np.float64)
+        means = np.stack([block.mean for block in blocks])
+        # Relative to the first block, so that equal means differ by exactly zero.
+        self._origin = means[0]
+        self.offsets: Array = means - self._origin
+        within = np.stack([block.variance for block in blocks]) * (self.counts - 1)[:, None]
+        self._first = self.counts[:, None] * self.offsets
+        self._second = within + self._first * self.offsets
+
+    @property
+    def blocks(self) -> int:
+        """G, the number of blocks."""
+        return len(self.counts)
+
+    @property
+    def draws(self) -> int:
+        """R, the number of draws."""
+        return int(self.counts.sum())
+
+    def merged(self, selection: Array | None = None) -> tuple[int, Array, Array]:
+        """Draws, mean ``[P]`` and variance ``[P]`` (divisor R - 1) of the selected blocks together.
+
+        Args:
+            selection: 1 or 0 for each block, ``[G]``; left out: all of them.
+        """
+        chosen = np.ones(self.blocks) if selection is None else selection
+        draws = float(chosen @ self.counts)
+        shift = chosen @ self._first / draws
+        m2 = chosen @ self._second - draws * shift**2
+        return int(draws), self._origin + shift, np.maximum(m2, 0.0) / (draws - 1)

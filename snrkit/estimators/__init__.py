@@ -1,0 +1,14 @@
+"""Gradient estimators, by name. An estimator is one file here and one line in this table."""
+
+from snrkit.registry import Registry
+
+ESTIMATORS = Registry(
+    "estimator",
+    {
+        "vae": "snrkit.estimators.vae:Vae",
+        "iwae": "snrkit.estimators.iwae:Iwae",
+        "miwae": "snrkit.estimators.miwae:Miwae",
+        "ciwae": "snrkit.estimators.ciwae:Ciwae",
+        "piwae": "snrkit.estimators.piwae:Piwae",
+    },
+)

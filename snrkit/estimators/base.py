@@ -1,0 +1,164 @@
+"""What an estimator is: a surrogate for its gradient, a bound for its value, and what theory says of it."""
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from snrkit.errors import SpecError
+from snrkit.estimators import ESTIMATORS
+from snrkit.logweights import LogWeights
+
+
+class Surrogate:
+    """Two sums whose gradients are the estimate: one for theta, one for phi. Their values mean nothing.
+
+    It offers no number to log, plot or store; a bound is what to report.
+
+    Args:
+        theta: per data point, ``[..., B]``; differentiated with respect to the generative network's parameters.
+        phi: per data point, ``[..., B]``; differentiated with respect to the inference network's. The same tensor where
+            one serves both.
+    """
+
+    __slots__ = ("_phi", "_theta")
+
+    def __init__(self, theta: Tensor, phi: Tensor) -> None:
+        self._theta = theta
+        self._phi = phi
+
+    @property
+    def shared(self) -> bool:
+        """Whether one backward pass serves both networks."""
+        return self._theta is self._phi
+
+    def mean_over_points(self) -> tuple[Tensor, Tensor]:
+        """(theta, phi) as scalars to differentiate: the mean over data points, the ascent direction of a minibatch."""
+        theta = self._theta.mean()
+        return theta, theta if self.shared else self._phi.mean()
+
+
+@dataclasses.dataclass(frozen=True)
+class Theory:
+    """Asymptotic rates of the SNR near the optimum: SNR ~ M^m K^k.
+
+    Attributes:
+        phi: (m, k) of the inference network.
+        theta: (m, k) of the generative network.
+        unbiased_for: the bounds whose gradients the estimate has as its mean.
+        source: paper.
+    """
+
+    phi: tuple[float, float]
+    theta: tuple[float, float]
+    unbiased_for: str
+    source: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Units:
+    """How an (M, K) estimate of one data point is a mean of independent, identically distributed unit gradients.
+
+    Attributes:
+        samples: importance samples per unit; the unit is the estimator itself at M = 1, K = ``samples``.
+        count: units averaged, so that the variance is the unit's divided by ``count``.
+    """
+
+    samples: int
+    count: int
+
+
+class Estimator(ABC):
+    """A gradient estimator. Subclasses are frozen dataclasses whose fields are the estimator's own hyperparameters.
+
+    Attributes:
+        name: registered name.
+        path: whether it needs the proposal's density with detached parameters.
+    """
+
+    name: ClassVar[str]
+    path: ClassVar[bool] = False
+
+    @abstractmethod
+    def surrogate(self, weights: LogWeights) -> Surrogate:
+        """The pair to differentiate, from weights ``[..., B, M, K]``."""
+
+    @abstractmethod
+    def bound(self, log_w: Tensor) -> Tensor:
+        """The estimator's own bound, nats: ``[..., B, M, K]`` to ``[..., B]``."""
+
+    @abstractmethod
+    def units(self, M: int, K: int) -> tuple[Units, Units]:
+        """The unit gradients of the (inference, generative) network at (M, K)."""
+
+    @property
+    @abstractmethod
+    def theory(self) -> Theory:
+        """Rates and source."""
+
+    def describe(self) -> str:
+        """The hyperparameters as text, e.g. ``beta=0.5``; empty if there are none."""
+        return ", ".join(f"{field.name}={getattr(self, field.name):g}" for field in dataclasses.fields(self))  # type: ignore[arg-type]
+
+
+def outer_units(M: int, K: int) -> tuple[Units, Units]:
+    """Units of an estimator that averages M independent K-sample gradients in both networks."""
+    return Units(K, M), Units(K, M)
+
+
+def build_estimator(name: str, options: Mapping[str, float]) -> Estimator:
+    """An estimator by name.
+
+    Args:
+        name: registered name.
+        options: its hyperparameters, e.g. ``{"beta": 0.5}`` for ciwae.
+
+    Raises:
+        SpecError: unknown name or option, an option missing, or a value out of range.
+    """
+    kind = ESTIMATORS.load(name)
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    for option in options:
+        if option not in fields:
+            known = f"its options are: {', '.join(fields)}" if fields else "it has no options"
+            raise SpecError(f"estimator.options.{option}", f"{name} has no such option", known)
+    missing = [name for name, field in fields.items() if field.default is dataclasses.MISSING and name not in options]
+    if missing:
+        raise SpecError(f"estimator.options.{missing[0]}", f"{name} needs it", f"give --option {missing[0]}=VALUE")
+    estimator: Estimator = kind(**options)
+    return estimator
+
+
+def gradients(
+    estimator: Estimator,
+    weights: LogWeights,
+    generative: list[Tensor],
+    inference: list[Tensor],
+) -> tuple[list[Tensor], list[Tensor]]:
+    """The estimate for both networks, mean over data points, by one backward pass or two.
+
+    Args:
+        estimator: the estimator.
+        weights: log-weights ``[B, M, K]`` with their graph.
+        generative: parameters of the generative network.
+        inference: parameters of the inference network.
+
+    Returns:
+        Gradients (ascent directions) of the generative and of the inference parameters; zeros where a parameter was not
+        reached.
+    """
+    surrogate = estimator.surrogate(weights)
+    theta, phi = surrogate.mean_over_points()
+    if surrogate.shared:
+        found = _grad(theta, [*generative, *inference])
+        return found[: len(generative)], found[len(generative) :]
+    return _grad(theta, generative, retain=True), _grad(phi, inference)
+
+
+def _grad(value: Tensor, parameters: list[Tensor], retain: bool = False) -> list[Tensor]:
+    if not parameters:
+        return []
+    return list(torch.autograd.grad(value, parameters, retain_graph=retain, materialize_grads=True))

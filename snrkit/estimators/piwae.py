@@ -1,0 +1,39 @@
+"""PIWAE: a looser bound for the inference network than for the generative network."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from snrkit import bounds
+from snrkit.estimators.base import Estimator, Surrogate, Theory, Units
+from snrkit.logweights import LogWeights, pooled
+
+
+@dataclass(frozen=True)
+class Piwae(Estimator):
+    """phi: MIWAE(M, L); theta: IWAE(K = M L), from the same M L samples (Rainforth et al. 2018, section 4).
+
+    Everywhere in this package L is the number K of importance samples per outer sample.
+    """
+
+    name: ClassVar[str] = "piwae"
+
+    def surrogate(self, weights: LogWeights) -> Surrogate:
+        """theta sees all samples as one group, phi sees M groups."""
+        log_w = weights.log_w
+        return Surrogate(theta=bounds.iwae(pooled(log_w)), phi=bounds.iwae(log_w))
+
+    def bound(self, log_w: Tensor) -> Tensor:
+        """The generative network's bound, with M L samples."""
+        return bounds.iwae(pooled(log_w))
+
+    def units(self, M: int, K: int) -> tuple[Units, Units]:
+        """phi: M units of L samples; theta: one unit of M L samples."""
+        return Units(K, M), Units(M * K, 1)
+
+    @property
+    def theory(self) -> Theory:
+        """SNR ~ (M/L)^(1/2) in the inference network, (M L)^(1/2) in the generative network."""
+        source = "Rainforth et al. 2018, section 4"
+        return Theory((0.5, -0.5), (0.5, 0.5), "phi: the L-sample bound; theta: the M L-sample bound", source)

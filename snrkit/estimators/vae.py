@@ -1,0 +1,35 @@
+"""VAE: the plain ELBO gradient, averaged over all samples."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from snrkit import bounds
+from snrkit.estimators.base import Estimator, Surrogate, Theory, Units, outer_units
+from snrkit.logweights import LogWeights
+
+
+@dataclass(frozen=True)
+class Vae(Estimator):
+    """Mean over all M K samples of grad log w, both networks (Kingma & Welling 2014)."""
+
+    name: ClassVar[str] = "vae"
+
+    def surrogate(self, weights: LogWeights) -> Surrogate:
+        """The ELBO serves both networks."""
+        value = bounds.elbo(weights.log_w)
+        return Surrogate(value, value)
+
+    def bound(self, log_w: Tensor) -> Tensor:
+        """ELBO."""
+        return bounds.elbo(log_w)
+
+    def units(self, M: int, K: int) -> tuple[Units, Units]:
+        """M units of K samples."""
+        return outer_units(M, K)
+
+    @property
+    def theory(self) -> Theory:
+        """SNR ~ (M K)^(1/2) in both networks: an average of M K independent terms."""
+        return Theory((0.5, 0.5), (0.5, 0.5), "ELBO", "Rainforth et al. 2018, section 3")

@@ -1,0 +1,66 @@
+"""Log importance weights and the few things computed from them, each written once.
+
+Axes are always ``[..., B, M, K]``: data point, outer sample, importance sample. K is last, even at M = K = 1.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from snrkit.errors import CapabilityError
+
+
+@dataclass(frozen=True)
+class LogWeights:
+    """log w = log p(x, z) - log q(z|x), in nats, in the parts that estimators tell apart.
+
+    Attributes:
+        log_p: log p(x, z), shape ``[..., B, M, K]``.
+        log_q: log q(z|x), same shape; depends on the proposal's parameters directly and through z.
+        log_q_path: log q(z|x) with the proposal's parameters detached, so that only the path through z is left; None
+            where it was not asked for.
+    """
+
+    log_p: Tensor
+    log_q: Tensor
+    log_q_path: Tensor | None = None
+
+    @property
+    def log_w(self) -> Tensor:
+        """log w, shape ``[..., B, M, K]``."""
+        return self.log_p - self.log_q
+
+    @property
+    def log_w_path(self) -> Tensor:
+        """log w whose gradient is the path derivative only, shape ``[..., B, M, K]``.
+
+        Raises:
+            CapabilityError: the weights were made without the detached density.
+        """
+        if self.log_q_path is None:
+            raise CapabilityError(
+                "log_q_path", "the weights lack the detached density", "ask for it: model(x, noise, path=True)"
+            )
+        return self.log_p - self.log_q_path
+
+
+def log_mean_exp(log_w: Tensor) -> Tensor:
+    """log (1/K) sum_k w_k over the last axis: ``[..., K]`` to ``[...]``."""
+    return torch.logsumexp(log_w, dim=-1) - math.log(log_w.shape[-1])
+
+
+def normalised(log_w: Tensor) -> Tensor:
+    """Self-normalised weights w_k / sum_j w_j over the last axis, shape unchanged."""
+    return torch.softmax(log_w, dim=-1)
+
+
+def effective_sample_size(log_w: Tensor) -> Tensor:
+    """ESS = (sum w)^2 / sum w^2 over the last axis, between 1 and K: ``[..., K]`` to ``[...]``."""
+    return torch.exp(2 * torch.logsumexp(log_w, dim=-1) - torch.logsumexp(2 * log_w, dim=-1))
+
+
+def pooled(log_w: Tensor) -> Tensor:
+    """All M K samples as one group: ``[..., M, K]`` to ``[..., 1, M K]``."""
+    return log_w.flatten(-2).unsqueeze(-2)

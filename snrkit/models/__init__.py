@@ -1,0 +1,11 @@
+"""Latent-variable models, by name. A model is one file here and one line in this table."""
+
+from snrkit.registry import Registry
+
+MODELS = Registry(
+    "model",
+    {
+        "gaussian": "snrkit.models.gaussian:build",
+        "mlp": "snrkit.models.mlp:build",
+    },
+)

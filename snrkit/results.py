@@ -1,0 +1,301 @@
+"""The tidy table of measurements, the run directory and atomic writes. Imports no torch.
+
+One measurement is one Parquet file with one row per (run, step, data, scope, estimator, options, M, K, block, metric).
+"""
+
+import contextlib
+import errno
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from snrkit.errors import OutputError, ResultsError
+
+SCHEMA_VERSION = 1
+
+# Column -> (Arrow type, meaning).
+COLUMNS: dict[str, tuple[pa.DataType, str]] = {
+    "run": (pa.string(), "name of the run directory, or 'python' for a model measured from Python"),
+    "step": (pa.int64(), "optimiser steps done when the parameters were saved"),
+    "data": (pa.string(), "which data points, e.g. 'digits:test[0:8] seed 0'"),
+    "scope": (pa.string(), "'minibatch': gradient of the mean over the points; 'datapoint': each point by itself"),
+    "estimator": (pa.string(), "registered name"),
+    "options": (pa.string(), "the estimator's own hyperparameters, e.g. 'beta=0.5'; empty if none"),
+    "M": (pa.int64(), "outer samples per data point"),
+    "K": (pa.int64(), "importance samples per outer sample"),
+    "block": (pa.string(), "'inference', 'generative', 'all' or the name of a parameter tensor"),
+    "metric": (pa.string(), "what was measured"),
+    "value": (pa.float64(), "the reading"),
+    "stderr": (pa.float64(), "its standard error"),
+    "ci_low": (pa.float64(), "lower end of the 95 % interval"),
+    "ci_high": (pa.float64(), "upper end of the 95 % interval"),
+    "floor": (pa.float64(), "what pure noise would read (snr_pooled: its 95 % point); NaN where it has no meaning"),
+    "draws": (pa.int64(), "gradient draws R behind the row"),
+    "n_coordinates": (pa.int64(), "coordinates that entered the reading"),
+    "n_dropped": (pa.int64(), "coordinates left out because their variance was exactly zero"),
+    "definition": (pa.string(), "the definition of the metric, in a phrase"),
+    "seed": (pa.int64(), "root seed of the draws"),
+    "engine": (pa.string(), "what computed the draws"),
+    "device": (pa.string(), "where"),
+    "dtype": (pa.string(), "floating-point type of the draws (moments are always float64)"),
+    "seconds": (pa.float64(), "wall time of the draws behind the row"),
+}
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary path beside ``path`` that becomes ``path`` when the block ends well, and vanishes when it does not.
+
+    Raises:
+        OutputError: the directory cannot be written, or the device is full.
+    """
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=f".tmp{path.suffix}", dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        with temporary.open("rb") as stream:
+            os.fsync(stream.fileno())
+        # mkstemp makes the file private; a result should be as readable as any other new file.
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(path)
+    except OSError as error:
+        raise output_error(path, error) from None
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def output_error(path: Path, error: OSError) -> OutputError:
+    """An ``OSError`` met while writing ``path``, in the user's words."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    remedy = "free some space or give another --out" if full else "give an --out that you may write to"
+    return OutputError(str(path), f"cannot be written ({os.strerror(error.errno or errno.EIO).lower()})", remedy)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a whole file or nothing.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole UTF-8 text file or nothing.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write indented JSON, whole or not at all.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    write_text(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        ResultsError: missing or not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ResultsError(str(path), f"cannot be read ({error.__class__.__name__})", "make it again") from None
+
+
+def arrow_schema() -> pa.Schema:
+    """The Arrow schema of a measurement table, with the version in its metadata."""
+    fields = [pa.field(name, kind) for name, (kind, _) in COLUMNS.items()]
+    return pa.schema(fields, metadata={"snrkit_schema": str(SCHEMA_VERSION)})
+
+
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    """Write a tidy table as Parquet, whole or not at all.
+
+    Raises:
+        OutputError: the file cannot be written.
+        ResultsError: the columns are not exactly those of ``COLUMNS``.
+    """
+    if set(table.columns) != set(COLUMNS):
+        odd = sorted(set(table.columns) ^ set(COLUMNS))
+        raise ResultsError("table", f"columns differ from the schema in {odd}", "use the columns of snrkit.results")
+    arrow = pa.Table.from_pandas(table[list(COLUMNS)], schema=arrow_schema(), preserve_index=False)
+    arrow = arrow.replace_schema_metadata(arrow_schema().metadata)
+    with atomic_path(path) as temporary:
+        pq.write_table(arrow, temporary)
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a tidy table.
+
+    Raises:
+        ResultsError: missing, not Parquet, written by a newer snrkit, or with columns missing.
+    """
+    remedy = "measure again with 'snrkit snr'"
+    try:
+        arrow = pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise ResultsError(str(path), f"not a readable Parquet file ({error.__class__.__name__})", remedy) from None
+    version = (arrow.schema.metadata or {}).get(b"snrkit_schema")
+    if version is None:
+        raise ResultsError(str(path), "not a table of snrkit", remedy)
+    if int(version) > SCHEMA_VERSION:
+        raise ResultsError(str(path), f"schema {int(version)} is newer than {SCHEMA_VERSION}", "update snrkit")
+    missing = [name for name in COLUMNS if name not in arrow.column_names]
+    if missing:
+        raise ResultsError(str(path), f"columns missing: {', '.join(missing)}", remedy)
+    table: pd.DataFrame = arrow.select(list(COLUMNS)).to_pandas()
+    return table
+
+
+KEY = ["run", "step", "data", "scope", "estimator", "options", "M", "K", "block", "metric"]
+
+
+def merge_table(path: Path, table: pd.DataFrame) -> pd.DataFrame:
+    """Write a table over what ``path`` holds: rows measured again are replaced, the others stay.
+
+    Returns:
+        All rows that the file now holds.
+
+    Raises:
+        OutputError: the file cannot be written.
+        ResultsError: the present file is damaged or of a newer schema.
+    """
+    if path.exists():
+        both = pd.concat([read_table(path), table], ignore_index=True)
+        table = both.drop_duplicates(subset=KEY, keep="last", ignore_index=True)
+    write_table(path, table)
+    return table
+
+
+class RunDir:
+    """The files of one training run.
+
+    ``run.pt`` checkpoint; ``config.toml`` resolved spec; ``env.json`` versions, device, commit, argv; ``metrics.jsonl``
+    one line per epoch; ``status.json`` running, done, interrupted or failed (why); ``snr.parquet`` and ``evaluation.json``
+    what was measured on the run.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def name(self) -> str:
+        """The directory's own name."""
+        return self.path.resolve().name
+
+    @property
+    def checkpoint(self) -> Path:
+        """The latest checkpoint."""
+        return self.path / "run.pt"
+
+    @property
+    def config(self) -> Path:
+        """The resolved spec."""
+        return self.path / "config.toml"
+
+    @property
+    def env(self) -> Path:
+        """Versions, device, commit and command line."""
+        return self.path / "env.json"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object per finished epoch."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def status(self) -> Path:
+        """How the run stands."""
+        return self.path / "status.json"
+
+    @property
+    def snr(self) -> Path:
+        """The latest gradient measurement."""
+        return self.path / "snr.parquet"
+
+    @property
+    def evaluation(self) -> Path:
+        """The latest evaluation."""
+        return self.path / "evaluation.json"
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """The lines of ``metrics.jsonl``, oldest first; none if there is no such file.
+
+        Raises:
+            ResultsError: a line is not a JSON object.
+        """
+        if not self.metrics.exists():
+            return []
+        rows = []
+        for number, line in enumerate(self.metrics.read_text(encoding="utf-8").splitlines(), start=1):
+            try:
+                row = json.loads(line)
+            except ValueError:
+                row = None
+            if not isinstance(row, dict):
+                raise ResultsError(str(self.metrics), f"line {number} is not a JSON object", "delete that line")
+            rows.append(row)
+        return rows
+
+    def write_metrics(self, rows: list[Mapping[str, Any]]) -> None:
+        """Replace ``metrics.jsonl`` by these rows.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        write_text(self.metrics, "".join(json.dumps(row) + "\n" for row in rows))
+
+    def append_metrics(self, row: Mapping[str, Any]) -> None:
+        """Append one line to ``metrics.jsonl``.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        guard(self.metrics, lambda: _append(self.metrics, json.dumps(row) + "\n"))
+
+    def set_status(self, state: str, why: str = "") -> None:
+        """Record how the run stands: running, done, interrupted or failed.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        write_json(self.status, {"state": state, "why": why})
+
+
+def guard(path: Path, write: Callable[[], None]) -> None:
+    """Run a write to ``path`` and put what goes wrong in the user's words.
+
+    Raises:
+        OutputError: the write failed.
+    """
+    try:
+        write()
+    except OSError as error:
+        raise output_error(path, error) from None
+
+
+def _append(path: Path, line: str) -> None:
+    with path.open("a", encoding="utf-8") as stream:
+        stream.write(line)
