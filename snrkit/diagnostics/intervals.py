@@ -76,10 +76,10 @@ def root_of_square(square: Interval) -> Interval:
 
     The standard error is the delta method's, NaN where the square is not positive.
     """
-    root, low, high = (math.sqrt(max(0.0, end)) for end in (square.value, square.low, square.high))
+    root, low, high = (math.sqrt(max(end, 0.0)) for end in (square.value, square.low, square.high))
     return Interval(root, square.stderr / (2 * root) if root > 0 else math.nan, low, high)
 
 
 def clipped(interval: Interval) -> Interval:
     """The same interval of a quantity that cannot be negative."""
-    return Interval(interval.value, interval.stderr, max(0.0, interval.low), interval.high)
+    return Interval(interval.value, interval.stderr, max(interval.low, 0.0), interval.high)

@@ -67,6 +67,7 @@ class Gaussian(LatentModel):
         """Exact gradient of log p(x) with respect to mu, (x - mu)/2: ``[B, D]`` to ``[B, D]``."""
         return (x - self.mu) / 2
 
+    @torch.no_grad()
     def gradient_moments(self, x: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
         """Exact mean and variance of each data point's gradient of log w, K = 1.
 

@@ -1,0 +1,112 @@
+"""Every registered engine gives the loop's moments from the same noise, whatever the chunk."""
+
+import pytest
+import torch
+
+from snrkit.diagnostics.engines import ENGINES
+from snrkit.diagnostics.engines.base import PassSize, pass_size
+from snrkit.diagnostics.engines.loop import LoopEngine
+from snrkit.diagnostics.moments import PointMoments
+from snrkit.diagnostics.problem import Problem
+from snrkit.estimators import ESTIMATORS
+from snrkit.estimators.base import build_estimator
+from snrkit.streams import Streams
+from tests.zoo import images, mlp, toy, users
+
+ENGINE = [ENGINES.load(name)() for name in ENGINES.names]
+MODELS = {"mlp": lambda: (mlp(), images()), "users": lambda: (users(), images()), "toy": toy}
+DRAWS, WHOLE = range(2, 13), PassSize(units=4, samples=10**6)
+engines = pytest.mark.parametrize("engine", ENGINE, ids=lambda e: e.name)
+models = pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
+estimators = pytest.mark.parametrize(
+    "estimator", [build_estimator(n, {}) for n in ESTIMATORS.names], ids=lambda e: e.name
+)
+
+
+def problem_of(make, direct, dtype=torch.float64):
+    model, x = make()
+    model, x = model.to(dtype), x.to(dtype)
+    return Problem.direct(model, x, 2, 5, Streams(3)) if direct else Problem.units(model, x, 5, Streams(3))
+
+
+def moments(engine, problem, estimator, size, groups=None):
+    found = PointMoments()
+    for gradients in engine.gradients(problem, estimator, groups or range(problem.groups), DRAWS, size):
+        found.add(gradients)
+    return found
+
+
+def assert_same(found, expected, tolerance):
+    assert found.draws == expected.draws == len(DRAWS)
+    for kind in ("mean", "m2"):
+        for one, other in zip(getattr(found, kind), getattr(expected, kind), strict=True):
+            assert one.shape == other.shape
+            assert (one - other).norm() <= tolerance * other.norm(), kind
+
+
+@engines
+@models
+@estimators
+@pytest.mark.parametrize("direct", [False, True], ids=["units", "direct"])
+def test_moments_equal_the_loops(engine, make, estimator, direct):
+    problem = problem_of(make, direct)
+    expected = moments(LoopEngine(), problem, estimator, WHOLE)
+    assert_same(moments(engine, problem, estimator, WHOLE), expected, 1e-10)
+
+
+@engines
+@models
+def test_moments_do_not_depend_on_the_chunk(engine, make):
+    problem, estimator = problem_of(make, direct=False), build_estimator("piwae", {})
+    expected = moments(LoopEngine(), problem, estimator, WHOLE)
+    for units in (1, 3, 7, 100):
+        assert_same(moments(engine, problem, estimator, PassSize(units, 10**6)), expected, 1e-10)
+
+
+@engines
+@estimators
+@pytest.mark.parametrize("samples", [1, 4, 7])
+def test_a_draw_in_parts_equals_the_whole(engine, estimator, samples):
+    for direct in (False, True):
+        problem = problem_of(MODELS["mlp"], direct)
+        expected = moments(LoopEngine(), problem, estimator, WHOLE)
+        assert_same(moments(engine, problem, estimator, PassSize(3, samples)), expected, 1e-10)
+
+
+@engines
+def test_float32_agrees_in_norm(engine):
+    problem, estimator = problem_of(MODELS["mlp"], False, torch.float32), build_estimator("iwae", {})
+    expected = moments(LoopEngine(), problem, estimator, WHOLE)
+    assert_same(moments(engine, problem, estimator, WHOLE), expected, 1e-5)
+
+
+@engines
+def test_groups_can_be_taken_apart(engine):
+    problem, estimator = problem_of(MODELS["mlp"], direct=False), build_estimator("iwae", {})
+    whole = moments(engine, problem, estimator, WHOLE)
+    one = moments(engine, problem, estimator, WHOLE, groups=range(1, 2))
+    torch.testing.assert_close(one.mean, [mean[1:2] for mean in whole.mean])
+
+
+@engines
+def test_parameters_are_left_without_gradients(engine):
+    problem = problem_of(MODELS["users"], direct=False)
+    moments(engine, problem, build_estimator("piwae", {}), WHOLE)
+    assert all(parameter.grad is None for parameter in problem.model.parameters())
+
+
+def test_noise_does_not_depend_on_how_it_is_asked_for():
+    problem = problem_of(MODELS["mlp"], direct=False)
+    rows = problem.noise._rows
+    whole = problem.noise.draw(1, range(2 * rows + 3))
+    assert torch.equal(problem.noise.draw(1, range(rows - 2, rows + 5)), whole[rows - 2 : rows + 5])
+    assert torch.equal(problem.noise.draw(1, range(2 * rows, 2 * rows + 1)), whole[2 * rows : 2 * rows + 1])
+    assert not torch.equal(problem.noise.draw(0, range(3)), whole[:3])
+
+
+def test_pass_size_is_a_function_of_shapes():
+    small, large = (Problem.units(*MODELS["mlp"](), K, Streams(0)) for K in (5, 500_000))
+    estimator = build_estimator("iwae", {})
+    assert pass_size(small, estimator, None) == pass_size(small, estimator, None)
+    assert pass_size(small, estimator, 9).units == 9
+    assert pass_size(large, estimator, None).units == 1

@@ -1,0 +1,176 @@
+"""What every registered estimator must satisfy; the list comes from the registry."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+
+from snrkit import bounds
+from snrkit.errors import SpecError
+from snrkit.estimators import ESTIMATORS
+from snrkit.estimators.base import Surrogate, build_estimator, gradients
+from snrkit.logweights import LogWeights, normalised, pooled
+from tests.zoo import B, D, K, M, images, mlp, numbers
+
+EVERY = [build_estimator(name, {}) for name in ESTIMATORS.names]
+every = pytest.mark.parametrize("estimator", EVERY, ids=lambda e: e.name)
+R = 7
+
+
+def flat(tensors):
+    return torch.cat([tensor.flatten() for tensor in tensors])
+
+
+def both(estimator, model, x, noise):
+    """(theta, phi) gradients by the public function."""
+    return [flat(g) for g in gradients(
+        estimator, model(x, noise, path=estimator.path), list(model.decoder.parameters()), list(model.encoder.parameters())
+    )]  # fmt: skip
+
+
+@every
+def test_name_and_theory(estimator):
+    assert ESTIMATORS.load(estimator.name) is type(estimator)
+    theory = estimator.theory
+    assert all(abs(rate) in (0, 0.5) for rate in (*theory.phi, *theory.theta))
+    assert theory.source
+    assert theory.unbiased_for
+
+
+@every
+def test_shapes(estimator):
+    weights = LogWeights(numbers(1, R, B, M, K), numbers(2, R, B, M, K), numbers(3, R, B, M, K))
+    assert estimator.bound(weights.log_w).shape == (R, B)
+    theta, phi = estimator.surrogate(weights).mean_over_points()
+    assert theta.shape == phi.shape == ()
+
+
+@every
+def test_points_are_averaged_not_summed(estimator):
+    model, x, noise = mlp(), images(), numbers(4, B, M, K, D)
+    whole = both(estimator, model, x, noise)
+    parts = [both(estimator, model, x[i : i + 1], noise[i : i + 1]) for i in range(B)]
+    for network in range(2):
+        torch.testing.assert_close(whole[network], sum(part[network] for part in parts) / B)
+
+
+@every
+def test_units_average_to_the_estimate(estimator):
+    """The gradient at (M, K) is the mean of its unit gradients at M = 1, for each network."""
+    model, x, noise = mlp(), images(), numbers(5, B, M, K, D)
+    whole = both(estimator, model, x, noise)
+    phi, theta = estimator.units(M, K)
+    for network, unit in ((0, theta), (1, phi)):
+        assert unit.samples * unit.count == M * K
+        groups = noise.reshape(B, unit.count, 1, unit.samples, D)
+        parts = [both(estimator, model, x, groups[:, i])[network] for i in range(unit.count)]
+        torch.testing.assert_close(whole[network], sum(parts) / unit.count)
+
+
+@every
+def test_samples_are_exchangeable_within_a_group(estimator):
+    model, x, noise = mlp(), images(), numbers(6, B, M, K, D)
+    moved = both(estimator, model, x, noise.flip(2).flip(1))
+    for one, other in zip(both(estimator, model, x, noise), moved, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@every
+def test_at_one_sample_every_estimator_is_the_vae(estimator):
+    model, x, noise = mlp(), images(), numbers(7, B, 1, 1, D)
+    vae = both(build_estimator("vae", {}), model, x, noise)
+    for one, other in zip(both(estimator, model, x, noise), vae, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def direct(weights_of, model, x, noise):
+    """sum_mk c_mk grad log w_mk with constant coefficients, for (theta, phi): the formulas written out."""
+    log_w = model(x, noise).log_w
+    theta, phi = weights_of(log_w.detach())
+    out = []
+    for coefficient, network in ((theta, model.decoder), (phi, model.encoder)):
+        value = (coefficient * log_w).sum((1, 2)).mean()
+        out.append(flat(torch.autograd.grad(value, list(network.parameters()), retain_graph=True)))
+    return out
+
+
+def tilde(log_w):
+    return normalised(log_w) / M
+
+
+def pooled_tilde(log_w):
+    return normalised(pooled(log_w)).view_as(log_w)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "formula"),
+    [
+        ("vae", {}, lambda lw: (torch.full_like(lw, 1 / (M * K)),) * 2),
+        ("iwae", {}, lambda lw: (tilde(lw),) * 2),
+        ("miwae", {}, lambda lw: (tilde(lw),) * 2),
+        ("ciwae", {"beta": 0.3}, lambda lw: (0.3 / (M * K) + 0.7 * tilde(lw),) * 2),
+        ("piwae", {}, lambda lw: (pooled_tilde(lw), tilde(lw))),
+    ],
+)
+def test_formula_of_each(name, options, formula):
+    model, x, noise = mlp(), images(), numbers(8, B, M, K, D)
+    found = both(build_estimator(name, options), model, x, noise)
+    for one, other in zip(found, direct(formula, model, x, noise), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_a_swap_of_m_and_k_would_be_seen():
+    """The check above has teeth: an implementation that normalises over M gives another gradient."""
+    model, x, noise = mlp(), images(), numbers(8, B, M, K, D)
+    right = both(build_estimator("miwae", {}), model, x, noise)
+    swapped = both(build_estimator("miwae", {}), model, x, noise.transpose(1, 2))
+    for one, other in zip(right, swapped, strict=True):
+        assert (one - other).norm() > 0.01 * one.norm()
+
+
+def test_piwae_uses_the_same_samples_for_both_networks():
+    model, x, noise = mlp(), images(), numbers(9, B, M, K, D)
+    theta, phi = both(build_estimator("piwae", {}), model, x, noise)
+    iwae_theta, _ = both(build_estimator("iwae", {}), model, x, noise.reshape(B, 1, M * K, D))
+    _, miwae_phi = both(build_estimator("miwae", {}), model, x, noise)
+    torch.testing.assert_close(theta, iwae_theta)
+    torch.testing.assert_close(phi, miwae_phi)
+
+
+def test_a_surrogate_gives_no_number():
+    value = numbers(10, B)
+    surrogate = Surrogate(value, value)
+    with pytest.raises(TypeError):
+        float(surrogate)
+    assert str(value[0].item())[:6] not in repr(surrogate)
+
+
+def test_a_bound_is_not_its_surrogate_sum():
+    """Reporting sum w~ log w would overstate the K-sample bound by log K - H(w~)."""
+    log_w = numbers(11, B, 1, K)
+    w = normalised(log_w)
+    excess = ((w * log_w).sum(-1) - bounds.iwae(log_w)[:, None]).squeeze()
+    entropy = -(w * w.log()).sum(-1).squeeze()
+    torch.testing.assert_close(excess, math.log(K) - entropy)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("iwea", {}, "did you mean 'iwae'"),
+        ("iwae", {"beta": 0.5}, "no such option"),
+        ("ciwae", {"alpha": 0.5}, "its options are: beta"),
+        ("ciwae", {"beta": 1.5}, r"\[0, 1\]"),
+        ("ciwae", {"beta": math.nan}, r"\[0, 1\]"),
+    ],
+)
+def test_bad_estimators(name, options, message):
+    with pytest.raises(SpecError, match=message):
+        build_estimator(name, options)
+
+
+@every
+def test_hyperparameters_are_described(estimator):
+    for field in dataclasses.fields(estimator):
+        assert f"{field.name}=" in estimator.describe()

@@ -1,0 +1,223 @@
+import numpy as np
+import pytest
+import torch
+
+import snrkit
+from snrkit.diagnostics.engines.base import PassSize
+from snrkit.diagnostics.engines.vmap import VmapEngine
+from snrkit.diagnostics.moments import PointMoments
+from snrkit.diagnostics.problem import Problem
+from snrkit.errors import CapabilityError, NonFiniteError, SpecError
+from snrkit.estimators.base import build_estimator
+from snrkit.results import COLUMNS
+from snrkit.streams import Streams
+from tests.zoo import Users, images, mlp, numbers, toy, users
+
+GRID = {"K": [3, 5], "M": [1, 2, 7]}
+
+
+def select(table, **wanted):
+    for column, value in wanted.items():
+        table = table[table[column] == value]
+    return table
+
+
+def test_toy_at_one_sample_equals_the_closed_form():
+    """Every coordinate's mean and variance at K = 1, within 4.5 exact standard errors (there are 56 of them)."""
+    model, x = toy(points=6)
+    R = 4000
+    problem = Problem.units(model, x, 1, Streams(1))
+    found = PointMoments()
+    for gradients in VmapEngine().gradients(
+        problem, build_estimator("iwae", {}), range(6), range(R), PassSize(500, 10**6)
+    ):
+        found.add(gradients)
+    exact = model.gradient_moments(x)
+    for name, mean, m2 in zip(problem.layout.names, found.mean, found.m2, strict=True):
+        true_mean, true_variance = exact[name]
+        assert ((mean - true_mean).abs() <= 4.5 * (true_variance / R).sqrt()).all(), name
+        assert ((m2 / (R - 1) / true_variance - 1).abs() <= 4.5 * (2 / (R - 1)) ** 0.5).all(), name
+
+
+def test_toy_minibatch_readings_equal_the_closed_form():
+    model, x = toy(points=6)
+    table = snrkit.measure(model, x, ["iwae"], K=[1], M=[1, 3], draws=2000, seed=2)
+    exact = model.gradient_moments(x)
+    for block, names in (("inference", ("A", "b")), ("generative", ("mu",))):
+        mean = torch.cat([exact[n][0].mean(0).flatten() for n in names])
+        variance = torch.cat([exact[n][1].sum(0).flatten() for n in names]) / 36
+        for M in (1, 3):
+            rows = select(table, block=block, M=M).set_index("metric")
+            truth = {
+                "variance": variance.sum() / M,
+                "snr_pooled_squared": M * mean.square().sum() / variance.sum(),
+                "mean_norm": mean.norm(),
+            }
+            for metric, value in truth.items():
+                row = rows.loc[metric]
+                assert abs(row.value - float(value)) < 4 * row.stderr, (block, M, metric)
+
+
+def test_identity_of_the_toys_gradients_draw_by_draw():
+    """g_mu = (x - mu)/2 - g_b/2 for every draw, K and estimator that weighs log w."""
+    model, x = toy()
+    for K in (1, 3, 50):
+        problem = Problem.units(model, x, K, Streams(3))
+        for name in ("iwae", "vae", "ciwae"):
+            draws = VmapEngine().gradients(problem, build_estimator(name, {}), range(3), range(4), PassSize(100, 10**6))
+            by_name = dict(zip(problem.layout.names, next(iter(draws)), strict=True))
+            expected = (x - model.mu) / 2 - by_name["b"] / 2
+            torch.testing.assert_close(by_name["mu"], expected.detach())
+
+
+def test_algebra_agrees_with_direct_draws():
+    model, x = toy(points=5)
+    for name in ("iwae", "piwae", "vae", "ciwae"):
+        units = snrkit.measure(model, x, [name], **GRID, draws=1500, seed=4)
+        direct = snrkit.measure(model, x, [name], **GRID, draws=1500, seed=5, direct=True)
+        keys = ["M", "K", "block", "metric"]
+        both = units.merge(direct, on=keys, suffixes=("", "_direct"))
+        assert len(both) > 0
+        for metric in ("variance", "snr_pooled_squared"):
+            rows = both[both.metric == metric]
+            z = (rows.value - rows.value_direct) / np.hypot(rows.stderr, rows.stderr_direct)
+            assert z.abs().max() < 4.5, (name, metric)
+
+
+def test_algebra_does_not_draw_more_for_more_m():
+    counts = []
+    model, x = toy()
+    for M in ([1], [1, 10, 100]):
+        snrkit.measure(model, x, ["iwae"], K=[3], M=M, draws=40, progress=lambda d, t, n: counts.append(t))
+    assert len(set(counts)) == 1
+
+
+def test_floor_grows_with_m_by_algebra_only():
+    model, x = toy()
+    units = select(snrkit.measure(model, x, ["iwae"], K=[3], M=[1, 4], draws=100), metric="snr_mean", block="inference")
+    direct = snrkit.measure(model, x, ["iwae"], K=[3], M=[4], draws=100, direct=True)
+    by_m = units.set_index("M").floor
+    assert by_m[4] == pytest.approx(2 * by_m[1])
+    assert select(direct, metric="snr_mean", block="inference").floor.iloc[0] == pytest.approx(by_m[1])
+
+
+def test_piwae_blocks_rest_on_their_own_units():
+    """phi at (M, L) is that of miwae(M, L); theta that of iwae with M L samples."""
+    model, x = toy()
+    piwae = snrkit.measure(model, x, ["piwae"], K=[3], M=[4], draws=100)
+    miwae = snrkit.measure(model, x, ["miwae"], K=[3], M=[4], draws=100)
+    iwae = snrkit.measure(model, x, ["iwae"], K=[12], M=[1], draws=100)
+    for block, other in (("inference", miwae), ("generative", iwae)):
+        left, right = (select(t, block=block).set_index("metric")[["value", "stderr", "floor"]] for t in (piwae, other))
+        np.testing.assert_allclose(left, right)
+    assert set(piwae.block) == {"inference", "generative", "A", "b", "mu"}
+
+
+def test_table_is_the_schema_and_labels_everything():
+    table = snrkit.measure(users(), images(), ["iwae", "ciwae"], K=[3], draws=40, seed=7)
+    assert list(table.columns) == list(COLUMNS)
+    assert set(table.options) == {"", "beta=0.5"}
+    assert set(table.engine) == {"vmap"}
+    assert set(table.dtype) == {"float64"}
+    assert (table.seed == 7).all()
+    assert not {"unused", "frozen"} & set(table.block)
+
+
+def test_estimators_see_the_same_noise():
+    table = snrkit.measure(mlp(), images(), ["iwae", "vae", "piwae"], K=[1], draws=40)
+    values = [select(table, estimator=name).set_index(["block", "metric"]).value for name in ("iwae", "vae", "piwae")]
+    np.testing.assert_allclose(values[0], values[1])
+    np.testing.assert_allclose(values[0], values[2])
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 1000])
+@pytest.mark.parametrize("engine", ["vmap", "loop"])
+def test_chunk_and_engine_change_nothing(chunk, engine):
+    model, x = users(), images()
+    expected = snrkit.measure(model, x, ["piwae"], K=[3], M=[2], draws=41)
+    found = snrkit.measure(model, x, ["piwae"], K=[3], M=[2], draws=41, chunk=chunk, engine=engine)
+    np.testing.assert_allclose(found.value, expected.value, rtol=1e-8)
+
+
+def test_one_configuration_is_bit_identical():
+    model, x = users(), images()
+    one, two = (snrkit.measure(model, x, ["iwae"], K=[3], draws=40) for _ in range(2))
+    assert one.drop(columns="seconds").equals(two.drop(columns="seconds"))
+
+
+def test_measuring_leaves_no_trace():
+    model, x = users(), images()
+    model.train()
+    model.body[0].eval()
+    model.shift.grad = torch.ones_like(model.shift)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    states = torch.random.get_rng_state(), np.random.get_state()[1].copy()
+    snrkit.measure(model, x, ["iwae"], K=[3], draws=20)
+    assert model.training
+    assert model.decoder.training
+    assert not model.body[0].training
+    assert torch.equal(model.shift.grad, torch.ones_like(model.shift))
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert torch.equal(states[0], torch.random.get_rng_state())
+    assert (states[1] == np.random.get_state()[1]).all()
+
+
+def test_data_may_come_in_another_precision():
+    table = snrkit.measure(mlp(), images(dtype=torch.float32), ["iwae"], K=[3], draws=20)
+    assert set(table.dtype) == {"float64"}
+
+
+def test_dependent_points_are_measured_directly_only():
+    class Coupled(Users):
+        independent_points = False
+
+    model = Coupled().double()
+    with pytest.raises(CapabilityError, match="direct"):
+        snrkit.measure(model, images(), ["iwae"], K=[3], draws=20)
+    assert len(snrkit.measure(model, images(), ["iwae"], K=[3], draws=20, direct=True))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"K": [0]}, "K"),
+        ({"K": []}, "K"),
+        ({"M": [2.5]}, "M"),
+        ({"draws": 3}, "draws"),
+        ({"chunk": 0}, "chunk"),
+        ({"seed": -1}, "seed"),
+        ({"estimators": []}, "estimators"),
+        ({"estimators": ["iwaee"]}, "did you mean 'iwae'"),
+        ({"engine": "vmpa"}, "did you mean 'vmap'"),
+        ({"blocks": ["encoder"]}, "choose from inference, generative, all"),
+        ({"x": torch.full((3, 9), torch.nan)}, "finite"),
+        ({"x": torch.zeros(0, 9)}, "at least one data point"),
+        ({"x": torch.zeros(3, 8)}, "fails on data of shape"),
+    ],
+)
+def test_bad_arguments(change, message):
+    arguments = {"model": users(), "x": images(), "estimators": ["iwae"], "K": [3], "draws": 20} | change
+    with pytest.raises(SpecError, match=message):
+        snrkit.measure(**arguments)
+
+
+def test_a_broken_model_is_reported_not_averaged():
+    model = users()
+    with torch.no_grad():
+        model.decoder[0].weight[0, 0] = torch.nan
+    with pytest.raises(NonFiniteError, match="K=3"):
+        snrkit.measure(model, images(), ["iwae"], K=[3], draws=20)
+
+
+def test_published_behaviour_on_the_toy():
+    """Near the optimum inference SNR falls with K and generative SNR ends up rising (facts of Rainforth et al. 2018)."""
+    x = 1.4 * numbers(1, 64, 20)
+    model, _ = toy()
+    near = type(model).optimum(x.mean(0))
+    with torch.no_grad():
+        for i, parameter in enumerate(near.parameters()):
+            parameter.add_(0.03 * numbers(20 + i, *parameter.shape))
+    table = snrkit.measure(near, x, ["iwae"], K=[1, 10, 100], draws=300, blocks=["b", "mu"])
+    b, mu = (select(table, metric="snr_pooled", block=block).set_index("K") for block in ("b", "mu"))
+    assert b.ci_high[10] < b.ci_low[1]
+    assert mu.ci_low[100] > mu.ci_high[10]
