@@ -93,6 +93,10 @@ class OptimiserSpec(Spec):
     eps: Annotated[float, Field(gt=0)] = 1e-8
 
 
+# What a resumed run may change.
+EXTENSIBLE = frozenset({"epochs", "checkpoint_every", "keep_every"})
+
+
 class RunSpec(Spec):
     """Everything that determines a training run.
 
@@ -101,6 +105,7 @@ class RunSpec(Spec):
         batch_size: data points per step; the last batch of an epoch may be smaller.
         seed: root of every random stream of the run.
         checkpoint_every: epochs between checkpoints; the last epoch is always saved.
+        keep_every: also keep a checkpoint of its own every so many epochs, under ``steps/`` (0: none).
         eval_points: test points on which the IWAE-64 bound is followed after each epoch (0: none).
     """
 
@@ -113,7 +118,12 @@ class RunSpec(Spec):
     seed: Seed = 0
     dtype: DType = "float32"
     checkpoint_every: Positive = 10
+    keep_every: Annotated[int, Field(ge=0)] = 0
     eval_points: Annotated[int, Field(ge=0)] = 500
+
+    def identity(self) -> str:
+        """Digest of what makes the run what it is: all but how long it goes on and what is kept of it."""
+        return self.model_copy(update=dict.fromkeys(EXTENSIBLE, 1)).digest()
 
     @classmethod
     def parse(cls, data: Mapping[str, Any], source: str) -> Self:

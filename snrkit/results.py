@@ -25,7 +25,10 @@ COLUMNS: dict[str, tuple[pa.DataType, str]] = {
     "run": (pa.string(), "name of the run directory, or 'python' for a model measured from Python"),
     "step": (pa.int64(), "optimiser steps done when the parameters were saved"),
     "data": (pa.string(), "which data points, e.g. 'digits:test[0:8] seed 0'"),
-    "scope": (pa.string(), "'minibatch': gradient of the mean over the points; 'datapoint': each point by itself"),
+    "scope": (
+        pa.string(),
+        "'minibatch': of the mean over the points; 'points', 'dataset': variance parts, errors over draws, points",
+    ),
     "estimator": (pa.string(), "registered name"),
     "options": (pa.string(), "the estimator's own hyperparameters, e.g. 'beta=0.5'; empty if none"),
     "M": (pa.int64(), "outer samples per data point"),
@@ -45,6 +48,10 @@ COLUMNS: dict[str, tuple[pa.DataType, str]] = {
     "engine": (pa.string(), "what computed the draws"),
     "device": (pa.string(), "where"),
     "dtype": (pa.string(), "floating-point type of the draws (moments are always float64)"),
+    "complete": (
+        pa.bool_(),
+        "False where a measurement was interrupted and the row rests on the draws finished by then",
+    ),
     "seconds": (pa.float64(), "wall time of the draws behind the row"),
 }
 
@@ -92,6 +99,21 @@ def write_bytes(path: Path, content: bytes) -> None:
     """
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)
+
+
+def require_writable(path: Path) -> None:
+    """Find out before a long computation whether its result can be written to ``path``. Makes the directory.
+
+    Raises:
+        OutputError: the directory cannot be made or written, or ``path`` is a directory.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            if path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, "")
+    except OSError as error:
+        raise output_error(path, error) from None
 
 
 def write_text(path: Path, text: str) -> None:
@@ -157,8 +179,8 @@ def read_table(path: Path) -> pd.DataFrame:
         arrow = pq.read_table(path)
     except (OSError, pa.ArrowException) as error:
         raise ResultsError(str(path), f"not a readable Parquet file ({error.__class__.__name__})", remedy) from None
-    version = (arrow.schema.metadata or {}).get(b"snrkit_schema")
-    if version is None:
+    version = (arrow.schema.metadata or {}).get(b"snrkit_schema", b"")
+    if not version.isdigit():
         raise ResultsError(str(path), "not a table of snrkit", remedy)
     if int(version) > SCHEMA_VERSION:
         raise ResultsError(str(path), f"schema {int(version)} is newer than {SCHEMA_VERSION}", "update snrkit")
@@ -189,6 +211,49 @@ def merge_table(path: Path, table: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
+SLOPE_KEY = ["run", "step", "data", "estimator", "options", "block", "axis", "fixed"]
+COMPARISON_KEY = ["run", "step", "data", "M", "K", "block", "first", "second"]
+
+
+def merge_csv(path: Path, table: pd.DataFrame, key: list[str]) -> None:
+    """Write a small table over what a CSV file holds: rows of the same key are replaced, the others stay.
+
+    Raises:
+        OutputError: the file cannot be written.
+        ResultsError: the present file is damaged.
+    """
+    if table.empty:
+        return
+    if path.exists():
+        table = pd.concat([read_csv(path), table], ignore_index=True).drop_duplicates(subset=key, keep="last")
+    write_text(path, table.to_csv(index=False))
+
+
+def read_csv(path: Path) -> pd.DataFrame:
+    """Read a small table, empty text staying empty text.
+
+    Raises:
+        ResultsError: missing or damaged.
+    """
+    try:
+        table = pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise ResultsError(str(path), f"not a readable CSV file ({error.__class__.__name__})", "delete it") from None
+    if "options" in table:
+        table["options"] = table["options"].fillna("")
+    return table
+
+
+def write_frame(path: Path, table: pd.DataFrame) -> None:
+    """Write any table as Parquet, whole or not at all.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    with atomic_path(path) as temporary:
+        table.to_parquet(temporary, index=False)
+
+
 class RunDir:
     """The files of one training run.
 
@@ -209,6 +274,11 @@ class RunDir:
     def checkpoint(self) -> Path:
         """The latest checkpoint."""
         return self.path / "run.pt"
+
+    @property
+    def steps(self) -> Path:
+        """Folder of the checkpoints kept along the way."""
+        return self.path / "steps"
 
     @property
     def config(self) -> Path:
@@ -243,21 +313,25 @@ class RunDir:
     def read_metrics(self) -> list[dict[str, Any]]:
         """The lines of ``metrics.jsonl``, oldest first; none if there is no such file.
 
+        What follows the last line end is left out: a line cut short when the run was killed or the disk was full.
+
         Raises:
-            ResultsError: a line is not a JSON object.
+            ResultsError: a line is not a JSON object with an epoch.
         """
         if not self.metrics.exists():
             return []
-        rows = []
-        for number, line in enumerate(self.metrics.read_text(encoding="utf-8").splitlines(), start=1):
-            try:
-                row = json.loads(line)
-            except ValueError:
-                row = None
-            if not isinstance(row, dict):
-                raise ResultsError(str(self.metrics), f"line {number} is not a JSON object", "delete that line")
-            rows.append(row)
-        return rows
+        text = self.metrics.read_text(encoding="utf-8", errors="replace")
+        return [self._metrics_row(line, number) for number, line in enumerate(text.split("\n")[:-1], start=1)]
+
+    def _metrics_row(self, line: str, number: int) -> dict[str, Any]:
+        try:
+            row = json.loads(line)
+        except ValueError:
+            row = None
+        if not isinstance(row, dict) or not isinstance(row.get("epoch"), int):
+            problem = f"line {number} is not a JSON object with an epoch"
+            raise ResultsError(str(self.metrics), problem, "delete that line")
+        return row
 
     def write_metrics(self, rows: list[Mapping[str, Any]]) -> None:
         """Replace ``metrics.jsonl`` by these rows.
@@ -274,6 +348,13 @@ class RunDir:
             OutputError: the file cannot be written.
         """
         guard(self.metrics, lambda: _append(self.metrics, json.dumps(row) + "\n"))
+
+    def state(self) -> str:
+        """How the run stands, as recorded; empty if that is missing or cannot be read."""
+        try:
+            return str(read_json(self.status)["state"])
+        except (ResultsError, KeyError, TypeError):
+            return ""
 
     def set_status(self, state: str, why: str = "") -> None:
         """Record how the run stands: running, done, interrupted or failed.

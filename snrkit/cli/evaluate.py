@@ -7,16 +7,16 @@ from pathlib import Path
 import click
 from rich.table import Table
 
-from snrkit.cli.options import DIRECTORY, checkpoint_option, common
+from snrkit.cli.options import DIRECTORY, SEED, checkpoint_option, common
 from snrkit.cli.output import print_json, print_table, progress
-from snrkit.results import RunDir, write_json
+from snrkit.results import require_writable, write_json
 
 
 @click.command(name="evaluate")
 @checkpoint_option
 @click.option("--samples", default=5000, show_default=True, help="Importance samples per point behind log p(x).")
 @click.option("--points", type=click.IntRange(min=2), help="Only the first so many test points.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Root of the noise.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Root of the noise.")
 @click.option("--out", type=DIRECTORY, help="JSON file. Default: evaluation.json beside the checkpoint.")
 @common
 def command(
@@ -41,6 +41,8 @@ def command(
 
     saved = open_saved(ckpt, data_dir, device)
     x, label = saved.test_points(points)
+    path = out or saved.run.evaluation
+    require_writable(path)
     start = time.perf_counter()
     with progress(f"evaluate {saved.run.name}", quiet) as update:
         scores = evaluate(saved.model, x, samples, Streams(seed), update)
@@ -55,7 +57,7 @@ def command(
         "seconds": time.perf_counter() - start,
         "rows": [dataclasses.asdict(score) for score in scores],
     }
-    write_json(out or RunDir(saved.run.path).evaluation, result)
+    write_json(path, result)
     if as_json:
         print_json(result)
         return

@@ -4,7 +4,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import click
 
@@ -24,6 +24,16 @@ class Commands(click.Group):
         "report": ("snrkit.cli.report", "Figures and tables from what was measured."),
         "data": ("snrkit.cli.data", "List, fetch and verify data sets."),
     }
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; a reader of its output that went away (``snrkit ... | head``) is no error of ours."""
+        try:
+            value = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return None
+        return value
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """Names in the order of use."""
@@ -51,9 +61,11 @@ def program() -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the program: exit 0 done, 2 bad input (one line), 130 interrupted, 1 anything else."""
     try:
-        program.main(args=None if argv is None else list(argv), prog_name="snrkit", standalone_mode=False)
-    except click.exceptions.Exit as exit_:
-        sys.exit(exit_.exit_code)
+        # Not standalone, click returns the code of an Exit; commands themselves return None.
+        args = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+        code = program.main(args, prog_name="snrkit", standalone_mode=False)
+        if code:
+            sys.exit(code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("snrkit: interrupted", err=True)
         sys.exit(INTERRUPTED)
@@ -64,7 +76,3 @@ def main(argv: Sequence[str] | None = None) -> None:
     except SnrkitError as error:
         click.echo(f"snrkit: {error}", err=True)
         sys.exit(BAD_INPUT)
-    except BrokenPipeError:
-        # The reader of our output went away (`snrkit ... | head`): not an error of ours.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)

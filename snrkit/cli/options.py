@@ -37,12 +37,18 @@ class Names(click.ParamType):  # type: ignore[type-arg]
 
     name = "NAME,..."
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[str]:  # noqa: ARG002
-        """Text to names."""
-        return value if isinstance(value, list) else [part.strip() for part in str(value).split(",") if part.strip()]
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[str]:
+        """Text to names, without repetitions."""
+        if isinstance(value, list):
+            return value
+        names = [part.strip() for part in str(value).split(",") if part.strip()]
+        if not names:
+            self.fail("names nothing; leave it out for the default", param, ctx)
+        return list(dict.fromkeys(names))
 
 
 COUNTS, NAMES = Counts(), Names()
+SEED = click.IntRange(min=0, max=2**63 - 1)
 DIRECTORY = click.Path(path_type=Path)
 
 

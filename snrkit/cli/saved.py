@@ -9,12 +9,14 @@ from torch import Tensor
 from snrkit.config import RunSpec
 from snrkit.data import load
 from snrkit.data.base import Dataset
-from snrkit.data.binarise import test_points
-from snrkit.errors import SpecError
+from snrkit.errors import DataError
 from snrkit.models.base import LatentModel
 from snrkit.results import RunDir
-from snrkit.training.checkpoint import find_checkpoint, load_checkpoint
+from snrkit.training.checkpoint import find_checkpoint, find_checkpoints, load_checkpoint
 from snrkit.training.device import select_device
+from snrkit.training.points import named_points
+
+__all__ = ["Saved", "find_checkpoints", "open_saved"]
 
 
 @dataclass(frozen=True)
@@ -38,19 +40,8 @@ class Saved:
     device: torch.device
 
     def test_points(self, count: int | None) -> tuple[Tensor, str]:
-        """The first ``count`` test points (None: all), binarised as the spec says, and a label that names them.
-
-        Raises:
-            SpecError: there are not that many.
-        """
-        available = len(self.dataset.test)
-        if count is not None and count > available:
-            raise SpecError("data points", f"{count} asked for, and the test set has {available}", "ask for fewer")
-        stop = available if count is None else count
-        dtype: torch.dtype = getattr(torch, self.spec.dtype)
-        x = test_points(self.dataset, self.spec.data, dtype, self.device, slice(0, stop))
-        data = self.spec.data
-        return x, f"{data.name}:test[0:{stop}] {data.binarise} seed {data.seed}"
+        """See ``named_points``."""
+        return named_points(self.dataset, self.spec, self.device, count)
 
 
 def open_saved(path: Path, data_dir: Path | None, device: str) -> Saved:
@@ -64,4 +55,10 @@ def open_saved(path: Path, data_dir: Path | None, device: str) -> Saved:
     checkpoint = load_checkpoint(file)
     spec = checkpoint.run_spec()
     dataset = load(spec.data, data_dir)
-    return Saved(RunDir(file.parent), spec, checkpoint.step, checkpoint.restore_model(where), dataset, where)
+    trained, found = checkpoint.data_mean.shape[0], dataset.train.shape[1]
+    if trained != found:
+        problem = f"has points of {found} numbers, and the run was trained on {trained}"
+        raise DataError(spec.data.path or spec.data.name, problem, "put the run's own data back, or train anew")
+    # Checkpoints kept along the way lie in a folder of the run directory.
+    home = file.parent.parent if file.parent.name == RunDir(file.parent.parent).steps.name else file.parent
+    return Saved(RunDir(home), spec, checkpoint.step, checkpoint.restore_model(where), dataset, where)

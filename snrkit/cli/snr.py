@@ -4,15 +4,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.table import Table
 
-from snrkit.cli.options import COUNTS, DIRECTORY, NAMES, build_estimators, checkpoint_option, common, parse_options
+from snrkit.cli.options import (
+    COUNTS,
+    DIRECTORY,
+    NAMES,
+    SEED,
+    build_estimators,
+    common,
+    parse_options,
+)
 from snrkit.cli.output import print_json, print_table, progress
+from snrkit.cli.summary import comparison_table, slope_table, snr_table
 from snrkit.errors import SpecError
-from snrkit.results import merge_table
+from snrkit.results import COMPARISON_KEY, SLOPE_KEY, merge_csv, merge_table, read_table, require_writable, write_frame
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from snrkit.cli.saved import Saved
+    from snrkit.diagnostics.measure import Measurement
+    from snrkit.estimators.base import Estimator
 
 
 class Chunk(click.ParamType):  # type: ignore[type-arg]
@@ -31,7 +43,8 @@ class Chunk(click.ParamType):  # type: ignore[type-arg]
 
 
 @click.command(name="snr")
-@checkpoint_option
+@click.option("--ckpt", "ckpts", type=DIRECTORY, required=True, multiple=True, help="A run.pt, a run directory, or a "
+              "folder of runs or of checkpoints; may be repeated.")  # fmt: skip
 @click.option("--K", "importance", type=COUNTS, default="1,10,100,1000", show_default=True, help="Importance samples.")
 @click.option("--M", "outer", type=COUNTS, default="1", show_default=True, help="Outer samples; more cost no draws.")
 @click.option("--draws", default=1000, show_default=True, help="Gradient draws R per setting.")
@@ -41,15 +54,27 @@ class Chunk(click.ParamType):  # type: ignore[type-arg]
     "--option", "options", multiple=True, metavar="NAME=VALUE", help="Of an estimator, e.g. beta=0.5 (ciwae)."
 )
 @click.option("--block", "blocks", type=NAMES, help="inference, generative, all or tensor names; default: every one.")
+@click.option("--bias", default="none", show_default=True, help="Bias against: bound (own), log_p (generative), none.")
+@click.option(
+    "--K-ref", "reference", default=5000, show_default=True, help="Samples that stand for log p where unknown."
+)
+@click.option("--dsnr", is_flag=True, help="Also the DSNR; takes a second pass over the draws.")
+@click.option(
+    "--mean-from", help="Take the mean gradient from this estimator, unbiased for the same bound (e.g. dreg)."
+)
+@click.option(
+    "--nested", is_flag=True, help="Groups of the largest K's samples serve smaller K: more draws, more time."
+)
+@click.option("--keep-draws", type=NAMES, help="Keep draws of coordinates: largest, median, or TENSOR[INDEX].")
 @click.option("--chunk", type=Chunk(), default="auto", show_default=True, help="Draws in one pass; changes speed only.")
 @click.option("--engine", default="vmap", show_default=True, help="vmap or loop.")
 @click.option("--direct", is_flag=True, help="Draw at each (M, K) itself instead of using the algebra of units.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Root of the noise.")
-@click.option("--out", type=DIRECTORY, help="Parquet file. Default: snr.parquet beside the checkpoint.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Root of the noise.")
+@click.option("--out", type=DIRECTORY, help="Parquet file. Default: snr.parquet in the run directory.")
 @common
-def command(
+def command(  # noqa: PLR0913 (one per option)
     *,
-    ckpt: Path,
+    ckpts: tuple[Path, ...],
     importance: list[int],
     outer: list[int],
     draws: int,
@@ -57,6 +82,12 @@ def command(
     names: list[str] | None,
     options: tuple[str, ...],
     blocks: list[str] | None,
+    bias: str,
+    reference: int,
+    dsnr: bool,
+    mean_from: str | None,
+    nested: bool,
+    keep_draws: list[str] | None,
     chunk: int | None,
     engine: str,
     direct: bool,
@@ -70,49 +101,77 @@ def command(
     """Signal-to-noise ratio of the gradients of a trained model, against M and K.
 
     The table shows the mean over coordinates of |E[g]|/sd[g] ± its standard error, and the floor: what pure noise would
-    read with as many draws. All metrics go to a Parquet file; rows measured again replace the old ones.
+    read with as many draws. All metrics go to a Parquet file, slopes and comparisons to CSV files beside it; rows measured
+    again replace the old ones. Ctrl-C leaves what is finished, and the same command goes on from there.
     """
-    from snrkit.cli.saved import open_saved
-    from snrkit.diagnostics.measure import Provenance, measure
+    from snrkit.cli.saved import find_checkpoints, open_saved
+    from snrkit.diagnostics.plan import Plan
 
-    saved = open_saved(ckpt, data_dir, device)
-    own = saved.spec.estimator
-    chosen = build_estimators(names or [own.name], parse_options(options) or (own.options if names is None else {}))
-    x, label = saved.test_points(data_points)
-    path = out or saved.run.snr
-    if path.suffix != ".parquet":
-        raise SpecError("--out", f"'{path}' does not end in .parquet", "name a Parquet file")
-    with progress(f"snr {saved.run.name}", quiet) as update:
-        table = measure(
-            saved.model, x, chosen, importance, outer, draws, seed,
-            engine=engine, direct=direct, chunk=chunk, blocks=blocks,
-            provenance=Provenance(saved.run.name, saved.step, label), progress=update,
+    files = find_checkpoints(ckpts)
+    if out is not None and out.suffix != ".parquet":
+        raise SpecError("--out", f"'{out}' does not end in .parquet", "name a Parquet file")
+    for file in files:
+        saved = open_saved(file, data_dir, device)
+        plan = Plan(
+            tuple(_estimators(saved, names, options)), tuple(importance), tuple(outer), draws, seed,
+            engine=engine, direct=direct, nested=nested, chunk=chunk, blocks=None if blocks is None else tuple(blocks),
+            bias=bias, K_ref=reference, mean_from=mean_from, dsnr=dsnr, keep=tuple(keep_draws or ()),  # type: ignore[arg-type]
         )  # fmt: skip
-    merge_table(path, table)
+        x, label = saved.test_points(data_points)
+        path = out or saved.run.snr
+        measurement = _measure(saved, x, plan, label, path, quiet)
+        _write(measurement, path)
+        _show(measurement, f"{saved.run.name}, step {saved.step}, {label}, {draws} draws", path, as_json)
+        if not measurement.complete:
+            click.echo(
+                "snrkit: interrupted; what is finished is saved, and the same command goes on from there", err=True
+            )
+            raise click.exceptions.Exit(130)
+
+
+def _estimators(saved: "Saved", names: list[str] | None, options: tuple[str, ...]) -> "list[Estimator]":
+    own = saved.spec.estimator
+    inherited = own.options if names is None else {}
+    return build_estimators(names or [own.name], {**inherited, **parse_options(options)})
+
+
+def _measure(saved: "Saved", x: Any, plan: Any, label: str, path: Path, quiet: bool) -> "Measurement":
+    from snrkit.diagnostics.measure import diagnose
+    from snrkit.diagnostics.tables import Provenance
+    from snrkit.interrupt import stop_requests
+
+    require_writable(path)
+    if path.exists():
+        read_table(path)  # A damaged table is to be known before the draws, not after.
+    with progress(f"snr {saved.run.name}", quiet) as update, stop_requests() as stopped:
+        return diagnose(
+            saved.model, x, plan,
+            provenance=Provenance(saved.run.name, saved.step, label),
+            folder=path.with_suffix(".partial"), progress=update, stop=stopped,
+        )  # fmt: skip
+
+
+def _write(measurement: "Measurement", path: Path) -> None:
+    merge_table(path, measurement.table)
+    merge_csv(path.with_suffix(".slopes.csv"), measurement.slopes, SLOPE_KEY)
+    merge_csv(path.with_suffix(".comparisons.csv"), measurement.comparisons, COMPARISON_KEY)
+    if len(measurement.kept):
+        write_frame(path.with_suffix(".draws.parquet"), measurement.kept)
+
+
+def _show(measurement: "Measurement", title: str, path: Path, as_json: bool) -> None:
     if as_json:
-        print_json({"path": str(path), "rows": table.astype(object).where(table.notna(), None).to_dict("records")})
-    else:
-        print_table(summary(table, f"{saved.run.name}, step {saved.step}, {label}, {draws} draws"))
-        click.echo(f"all metrics and blocks: {path}")
+        tables = {"rows": measurement.table, "slopes": measurement.slopes, "comparisons": measurement.comparisons}
+        print_json({"path": str(path), "complete": measurement.complete} | {k: _records(t) for k, t in tables.items()})
+        return
+    print_table(snr_table(measurement.table, title))
+    for table in (slope_table(measurement.slopes), comparison_table(measurement.comparisons)):
+        if table is not None:
+            print_table(table)
+    click.echo(f"all metrics and blocks: {path}")
 
 
-def summary(table: "pd.DataFrame", title: str) -> Table:
-    """One line per (estimator, M, K): snr_mean of both networks and the floor. A star marks what noise could read too."""
-    shown = Table("estimator", title=title, caption="* the 95 % interval reaches down to the floor: no signal shown")
-    for column in ("M", "K", "SNR inference ± se", "SNR generative ± se", "floor"):
-        shown.add_column(column, justify="right")
-    means = table[table.metric == "snr_mean"]
-    for (estimator, options, M, K), rows in means.groupby(["estimator", "options", "M", "K"], sort=False):
-        cells, floors = [], []
-        for block in ("inference", "generative"):
-            row = rows[rows.block == block]
-            cells.append("-" if row.empty else _reading(row.iloc[0]))
-            floors += [f"{floor:.3f}" for floor in row.floor]
-        name = f"{estimator} ({options})" if options else str(estimator)
-        shown.add_row(name, str(M), str(K), *cells, " / ".join(dict.fromkeys(floors)))
-    return shown
-
-
-def _reading(row: "pd.Series[Any]") -> str:
-    star = " *" if not row.ci_low > row.floor else ""
-    return f"{row.value:.4f} ± {row.stderr:.4f}{star}"
+def _records(table: "pd.DataFrame") -> list[dict[str, Any]]:
+    # JSON has no NaN.
+    records: list[dict[str, Any]] = table.astype(object).where(table.notna(), None).to_dict("records")  # type: ignore[assignment]
+    return records

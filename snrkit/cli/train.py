@@ -1,14 +1,19 @@
 """``snrkit train``."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from snrkit.cli.options import DIRECTORY, common, parse_options
+from snrkit.cli.options import COUNTS, DIRECTORY, common, parse_options
 from snrkit.cli.output import print_json, progress
 from snrkit.config import RunSpec, apply_settings, assign, read_toml
-from snrkit.results import RunDir
+from snrkit.results import RunDir, merge_table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from snrkit.training.loop import Trainer
 
 RUNS = Path("checkpoints")
 
@@ -26,6 +31,7 @@ _FLAGS = {
     "seed": "seed",
     "dtype": "dtype",
     "checkpoint_every": "checkpoint_every",
+    "keep_every": "keep_every",
 }
 
 
@@ -47,18 +53,29 @@ _FLAGS = {
 @click.option("--dtype", help="float32 (default) or float64.")
 @click.option("--checkpoint-every", type=int, help="Epochs between checkpoints (default 10).")
 @click.option(
+    "--keep-every", type=int, help="Also keep a checkpoint under steps/ every so many epochs (default: none)."
+)
+@click.option("--snr-every", type=click.IntRange(min=1), help="Measure the gradients' SNR every so many epochs.")
+@click.option("--snr-K", "snr_importance", type=COUNTS, default="1,10,100", show_default=True, help="K of --snr-every.")
+@click.option("--snr-draws", default=200, show_default=True, help="Gradient draws of --snr-every.")
+@click.option("--snr-points", default=10, show_default=True, help="Test points of --snr-every.")
+@click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any setting, e.g. model.options.latent=20."
 )
 @click.option("--out", type=DIRECTORY, help="Run directory. Default: checkpoints/DATA-ESTIMATOR-HASH.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out; from the start if there is none.")
 @common
-def command(
+def command(  # noqa: PLR0913 (one per option)
     *,
     config: Path | None,
     options: tuple[str, ...],
     settings: tuple[str, ...],
     out: Path | None,
     resume: bool,
+    snr_every: int | None,
+    snr_importance: list[int],
+    snr_draws: int,
+    snr_points: int,
     data_dir: Path | None,
     device: str,
     as_json: bool,
@@ -69,18 +86,28 @@ def command(
 
     The settings come from --config, then flags, then --set; the resolved ones are written to config.toml in the run
     directory, beside run.pt (checkpoint), metrics.jsonl, env.json and status.json. Ctrl-C saves the state; --resume goes on
-    from it bit for bit.
+    from it bit for bit. --snr-every adds rows to snr.parquet as the run goes on, without changing a bit of the run.
     """
     spec = _spec(config, flags, options, settings, out if resume else None)
-    path = out or RUNS / f"{spec.data.name}-{spec.estimator.name}-{spec.digest()}"
+    path = out or RUNS / f"{spec.data.name}-{spec.estimator.name}-{spec.identity()}"
 
+    from snrkit.interrupt import Interrupted
     from snrkit.training.device import select_device
-    from snrkit.training.loop import Interrupted, train
+    from snrkit.training.loop import train
 
     run = RunDir(path)
+    observe = _observer(snr_every, snr_importance, snr_draws, snr_points)
     try:
         with progress(f"train {run.name}", quiet) as update:
-            final = train(spec, run, data_dir=data_dir, device=select_device(device), resume=resume, progress=update)
+            final = train(
+                spec,
+                run,
+                data_dir=data_dir,
+                device=select_device(device),
+                resume=resume,
+                progress=update,
+                observe=observe,
+            )
     except Interrupted:
         click.echo(f"snrkit: interrupted; go on with: snrkit train --resume --out {path}", err=True)
         raise click.exceptions.Exit(130) from None
@@ -91,6 +118,26 @@ def command(
     else:
         bound = f", bound {last['bound']:.2f} nats" if last else ""
         click.echo(f"{run.checkpoint}: {final.epoch} epochs, {final.step} steps{bound}")
+
+
+def _observer(every: int | None, K: list[int], draws: int, points: int) -> "Callable[[Trainer], None]":
+    """What to do after an epoch: nothing, or measure on streams of its own and add the rows to the run's table."""
+    if every is None:
+        return lambda _: None
+    from snrkit.diagnostics.measure import diagnose
+    from snrkit.diagnostics.plan import Plan
+    from snrkit.diagnostics.tables import Provenance
+    from snrkit.training.points import named_points
+
+    def observe(trainer: "Trainer") -> None:
+        if trainer.epoch % every:
+            return
+        x, label = named_points(trainer.dataset, trainer.spec, trainer.device, points)
+        plan = Plan((trainer.estimator,), tuple(K), draws=draws, seed=trainer.spec.seed)
+        provenance = Provenance(trainer.run_dir.name, trainer.step, label)
+        merge_table(trainer.run_dir.snr, diagnose(trainer.model, x, plan, provenance=provenance).table)
+
+    return observe
 
 
 def _spec(

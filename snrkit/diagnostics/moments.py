@@ -1,5 +1,6 @@
 """Streaming float64 moments of gradient draws; memory does not depend on the number of draws."""
 
+import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -56,36 +57,51 @@ class PointMoments:
 
 @dataclass(frozen=True)
 class BlockMoments:
-    """Moments of the minibatch gradient over one block of draws, as a vector of P coordinates.
+    """Moments of the minibatch gradient over one block of draws, as a vector of P coordinates in T tensors.
 
     Attributes:
         draws: number of draws n.
         mean: mean over draws of the mean over groups, ``[P]``.
         variance: variance of one draw of the mean over groups (divisor n - 1), ``[P]``.
+        points: per group and tensor, ``[G, T, 3]``: squared norm of the group's mean gradient, its inner product with
+            ``mean``, and the trace of the group's covariance.
     """
 
     draws: int
     mean: Array
     variance: Array
+    points: Array
 
     @classmethod
     def fold(cls, parts: Iterable[PointMoments], groups: int) -> "BlockMoments":
         """The mean over groups, whose draws are independent: means average, variances add up over G^2.
 
         Args:
-            parts: moments of disjoint sets of groups, together all of them, over the same draws (at least 2).
+            parts: moments of disjoint sets of groups in order, together all of them, over the same draws (at least 2).
             groups: their number G.
         """
-        draws, mean, variance = 0, np.zeros(()), np.zeros(())
+        draws, variance, traces = 0, np.zeros(()), []
+        means: list[list[Tensor]] = []
         for part in parts:
             draws = part.draws
-            mean = mean + _flat(part.mean) / groups
-            variance = variance + _flat(part.m2) / (groups**2 * (draws - 1))
-        return cls(draws, mean, variance)
+            means.append([mean.flatten(1) for mean in part.mean])
+            m2 = [m2.flatten(1) for m2 in part.m2]
+            variance = variance + _flat([tensor.sum(dim=0) for tensor in m2]) / (groups**2 * (draws - 1))
+            traces.append(torch.stack([tensor.sum(dim=1) for tensor in m2], dim=1) / (draws - 1))
+        total = [torch.stack([part.sum(dim=0) for part in parts]).sum(dim=0) for parts in zip(*means, strict=True)]
+        mean = [tensor / groups for tensor in total]
+        points = torch.cat([_inner_products(part, mean) for part in means])
+        return cls(draws, _flat(mean), variance, torch.cat([points, torch.cat(traces)[..., None]], dim=2).cpu().numpy())
+
+
+def _inner_products(points: Sequence[Tensor], mean: Sequence[Tensor]) -> Tensor:
+    """Per group and tensor (squared norm, inner product with the mean): tensors ``[p, size]`` to ``[p, T, 2]``."""
+    pairs = [torch.stack([own.square().sum(dim=1), own @ all_], dim=1) for own, all_ in zip(points, mean, strict=True)]
+    return torch.stack(pairs, dim=1)
 
 
 def _flat(tensors: Sequence[Tensor]) -> Array:
-    return torch.cat([tensor.sum(dim=0).flatten() for tensor in tensors]).cpu().numpy()
+    return torch.cat([tensor.flatten() for tensor in tensors]).cpu().numpy()
 
 
 class Moments:
@@ -97,13 +113,13 @@ class Moments:
 
     def __init__(self, blocks: Sequence[BlockMoments]) -> None:
         self.counts = np.array([block.draws for block in blocks], dtype=np.float64)
-        means = np.stack([block.mean for block in blocks])
+        self.points: Array = np.stack([block.points for block in blocks])
         # Relative to the first block, so that equal means differ by exactly zero.
-        self._origin = means[0]
-        self.offsets: Array = means - self._origin
-        within = np.stack([block.variance for block in blocks]) * (self.counts - 1)[:, None]
-        self._first = self.counts[:, None] * self.offsets
-        self._second = within + self._first * self.offsets
+        self.origin: Array = blocks[0].mean
+        self.offsets: Array = np.stack([block.mean - self.origin for block in blocks])
+        self._second = np.stack([(block.draws - 1) * block.variance for block in blocks])
+        for block, count in enumerate(self.counts):  # block by block, to need no third array of this size
+            self._second[block] += count * self.offsets[block] ** 2
 
     @property
     def blocks(self) -> int:
@@ -115,6 +131,13 @@ class Moments:
         """R, the number of draws."""
         return int(self.counts.sum())
 
+    def first(self, blocks: int) -> "Moments":
+        """The moments of the first blocks alone."""
+        part = copy.copy(self)
+        part.counts, part.points = self.counts[:blocks], self.points[:blocks]
+        part.offsets, part._second = self.offsets[:blocks], self._second[:blocks]
+        return part
+
     def merged(self, selection: Array | None = None) -> tuple[int, Array, Array]:
         """Draws, mean ``[P]`` and variance ``[P]`` (divisor R - 1) of the selected blocks together.
 
@@ -123,6 +146,6 @@ class Moments:
         """
         chosen = np.ones(self.blocks) if selection is None else selection
         draws = float(chosen @ self.counts)
-        shift = chosen @ self._first / draws
+        shift = (chosen * self.counts) @ self.offsets / draws
         m2 = chosen @ self._second - draws * shift**2
-        return int(draws), self._origin + shift, np.maximum(m2, 0.0) / (draws - 1)
+        return int(draws), self.origin + shift, np.maximum(m2, 0.0) / (draws - 1)

@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -108,6 +109,27 @@ class Noise:
         return self._last[1]
 
 
+class NestedNoise:
+    """Noise of K-sample draws cut out of draws of ``groups`` K samples: each of those gives ``groups`` consecutive draws.
+
+    Args:
+        whole: noise of the larger draws, at M = 1.
+        groups: how many parts each is cut into.
+    """
+
+    def __init__(self, whole: Noise, groups: int) -> None:
+        self._whole, self._groups = whole, groups
+
+    def draw(self, group: int, draws: range) -> Tensor:
+        """Noise ``[len(draws), Bg, 1, K, *noise_shape]`` of consecutive draws of one group of data points."""
+        first, last = draws.start // self._groups, (draws.stop - 1) // self._groups
+        noise = self._whole.draw(group, range(first, last + 1))
+        n, points, _, samples, *event = noise.shape
+        parts = noise.view(n, points, self._groups, samples // self._groups, *event).transpose(1, 2)
+        start = draws.start - first * self._groups
+        return parts.reshape(n * self._groups, points, 1, -1, *event)[start : start + len(draws)]
+
+
 @dataclass(frozen=True)
 class Problem:
     """Gradient draws to make: G groups of Bg data points, each draw with M outer and K importance samples per point.
@@ -126,15 +148,18 @@ class Problem:
 
     model: LatentModel
     x: Tensor
-    noise: Noise
+    noise: Noise | NestedNoise
     layout: Layout
     M: int
     K: int
 
     @classmethod
-    def units(cls, model: LatentModel, x: Tensor, K: int, streams: Streams) -> "Problem":
-        """Each data point by itself at M = 1, for data ``[B, *event]``."""
-        return cls._of(model, x[:, None], 1, K, streams)
+    def units(cls, model: LatentModel, x: Tensor, K: int, streams: Streams, groups: int = 1) -> "Problem":
+        """Each data point by itself at M = 1, for data ``[B, *event]``, cut out of draws of ``groups`` K samples."""
+        whole = cls._of(model, x[:, None], 1, K * groups, streams)
+        if groups == 1:
+            return whole
+        return replace(whole, noise=NestedNoise(cast("Noise", whole.noise), groups), K=K)
 
     @classmethod
     def direct(cls, model: LatentModel, x: Tensor, M: int, K: int, streams: Streams) -> "Problem":

@@ -1,8 +1,4 @@
-"""Readings of one unit gradient: SNR in its several definitions, variance and mean norm, block by block.
-
-Everything is read at count = 1 and carried to an average of ``count`` units by ``Reading.of_average``: means stay,
-variances divide by ``count``.
-"""
+"""SNR in its several definitions, variance and mean norm of one unit gradient, block by block."""
 
 import dataclasses
 import math
@@ -21,148 +17,139 @@ from snrkit.diagnostics.intervals import (
     root_of_square,
     student,
 )
+from snrkit.diagnostics.metrics import Reading
 from snrkit.diagnostics.moments import Array, Moments
 
 Mask = npt.NDArray[np.bool_]
 
-# Metric -> (power of ``count`` that carries it to an average of units, definition).
-METRICS: dict[str, tuple[float, str]] = {
-    "snr_mean": (0.5, "mean over coordinates of |E[g]|/sd[g]; interval of the reading expected at these draws"),
-    "snr_median": (0.5, "median over coordinates of |E[g]|/sd[g]; interval of the reading expected at these draws"),
-    "snr_q25": (
-        0.5,
-        "lower quartile over coordinates of |E[g]|/sd[g]; interval of the reading expected at these draws",
-    ),
-    "snr_q75": (
-        0.5,
-        "upper quartile over coordinates of |E[g]|/sd[g]; interval of the reading expected at these draws",
-    ),
-    "snr_pooled": (0.5, "root of snr_pooled_squared clipped at 0; floor: 95 % point of pure noise"),
-    "snr_pooled_squared": (
-        1.0,
-        "sum of m^2 - s^2/R over sum of s^2, unbiased and signed; floor: 95 % point of pure noise",
-    ),
-    "variance": (-1.0, "sum over coordinates of Var[g]"),
-    "mean_norm": (0.0, "norm of E[g], debiased: root of the sum of m^2 - s^2/R, clipped at 0"),
-}
 # Mean and quartiles of |N(0, 1)|: what the ratio metrics read in units of 1/sqrt(R) when the mean is zero.
 _HALF_NORMAL = {"snr_mean": math.sqrt(2 / math.pi), "snr_q25": 0.318639, "snr_median": 0.674490, "snr_q75": 1.150349}
 _NORMAL_95 = 1.644854
 
 
-@dataclasses.dataclass(frozen=True)
-class Reading:
-    """One number with its uncertainty.
-
-    Attributes:
-        metric: key of ``METRICS``.
-        block: name of the block.
-        interval: value, standard error and 95 % interval.
-        floor: what pure noise would read; NaN where that has no meaning.
-        n_coordinates: coordinates that entered.
-        n_dropped: coordinates of the block left out because their variance was exactly zero.
-    """
-
-    metric: str
-    block: str
-    interval: Interval
-    floor: float
-    n_coordinates: int
-    n_dropped: int
-
-    def of_average(self, count: int) -> "Reading":
-        """The same reading for an average of ``count`` independent units."""
-        factor = float(count) ** METRICS[self.metric][0]
-        scaled = Interval(*(factor * part for part in dataclasses.astuple(self.interval)))
-        return dataclasses.replace(self, interval=scaled, floor=factor * self.floor)
-
-
-def read(moments: Moments, blocks: dict[str, slice]) -> list[Reading]:
+def read(moments: Moments, blocks: dict[str, slice], lender: Moments | None = None) -> list[Reading]:
     """All metrics of all blocks.
 
     Args:
         moments: moments of the unit gradient, P coordinates.
         blocks: block name to its coordinates.
+        lender: moments of another estimator with the same mean, whose means are used instead; as many blocks.
     """
-    _, _, variance = moments.merged()
-    moving = variance > 0
-    quadratic = _quadratics(moments, blocks, moving)
-    ratios = _ratios(moments, blocks)
+    merged = Merged(moments, lender)
+    moving = merged.all().variance > 0
+    quadratic = _quadratics(merged, blocks, moving)
+    ratios = _ratios(merged, blocks)
     rows = []
     for name, block in blocks.items():
         kept = int(moving[block].sum())
-        noise = _noise_point(moments, block, variance)
-        floors = {metric: unit / math.sqrt(moments.draws) for metric, unit in _HALF_NORMAL.items()}
-        floors |= {"snr_pooled": math.sqrt(noise), "snr_pooled_squared": noise}
-        for metric, interval in (ratios[name] | quadratic[name]).items():
+        floors = _floors(moments if lender is None else lender, merged.all(), block)
+        for metric, (interval, replicates) in (ratios[name] | quadratic[name]).items():
             entered = block.stop - block.start if metric in ("variance", "mean_norm") else kept
             dropped = block.stop - block.start - entered
-            rows.append(Reading(metric, name, interval, floors.get(metric, math.nan), entered, dropped))
+            rows.append(Reading(metric, name, interval, floors.get(metric, math.nan), entered, dropped, replicates))
     return rows
 
 
-def _sums(merged: tuple[int, Array, Array], blocks: Iterable[slice], moving: Mask) -> Array:
+@dataclasses.dataclass(frozen=True)
+class Estimates:
+    """Per coordinate, ``[P]``: mean, variance of one draw, and variance of the estimate of the mean."""
+
+    mean: Array
+    variance: Array
+    of_mean: Array
+
+
+class Merged:
+    """Estimates from any selection of blocks, with the mean from the draws themselves or from a lender's."""
+
+    def __init__(self, moments: Moments, lender: Moments | None) -> None:
+        self.moments, self._lender = moments, lender
+
+    def of(self, selection: Array | None) -> Estimates:
+        """Estimates from the selected blocks, ``[G]`` of 1 and 0; None: all."""
+        draws, mean, variance = self.moments.merged(selection)
+        if self._lender is None:
+            return Estimates(mean, variance, variance / draws)
+        lent, mean, other = self._lender.merged(selection)
+        return Estimates(mean, variance, other / lent)
+
+    def all(self) -> Estimates:
+        """Estimates from all blocks."""
+        return self.of(None)
+
+
+def _sums(estimates: Estimates, blocks: Iterable[slice], moving: Mask) -> Array:
     """Per block (signed snr_pooled^2, sum of variances, signed squared norm of the mean): ``[blocks, 3]``."""
-    draws, mean, variance = merged
-    signed = mean**2 - variance / draws
+    signed = estimates.mean**2 - estimates.of_mean
     rows = []
     for block in blocks:
-        trace, inside = variance[block].sum(), moving[block]
+        trace, inside = estimates.variance[block].sum(), moving[block]
         rows.append((signed[block][inside].sum() / trace if trace > 0 else math.nan, trace, signed[block].sum()))
     return np.array(rows)
 
 
-def _quadratics(moments: Moments, blocks: dict[str, slice], moving: Mask) -> dict[str, dict[str, Interval]]:
-    full = _sums(moments.merged(), blocks.values(), moving)
-    replicates = np.stack([_sums(moments.merged(row), blocks.values(), moving) for row in delete_one(moments.blocks)])
+Found = dict[str, dict[str, tuple[Interval, Array]]]
+
+
+def _quadratics(merged: Merged, blocks: dict[str, slice], moving: Mask) -> Found:
+    G = merged.moments.blocks
+    full = _sums(merged.all(), blocks.values(), moving)
+    replicates = np.stack([_sums(merged.of(row), blocks.values(), moving) for row in delete_one(G)])
     errors = jackknife_stderr(replicates)
-    found = {}
+    found: Found = {}
     for i, name in enumerate(blocks):
-        squared, trace, norm = (student(full[i, j], errors[i, j], moments.blocks) for j in range(3))
+        squared, trace, norm = (student(full[i, j], errors[i, j], G) for j in range(3))
         found[name] = {
-            "snr_pooled": root_of_square(squared),
-            "snr_pooled_squared": squared,
-            "variance": clipped(trace),
-            "mean_norm": root_of_square(norm),
+            "snr_pooled": (root_of_square(squared), np.empty(0)),
+            "snr_pooled_squared": (squared, replicates[:, i, 0]),
+            "variance": (clipped(trace), replicates[:, i, 1]),
+            "mean_norm": (root_of_square(norm), np.empty(0)),
         }
     return found
 
 
-def _quartiles(merged: tuple[int, Array, Array], blocks: Iterable[slice]) -> Array:
+def _quartiles(estimates: Estimates, blocks: Iterable[slice]) -> Array:
     """Per block (mean, lower quartile, median, upper quartile) of |m|/s where s > 0: ``[blocks, 4]``."""
-    _, mean, variance = merged
     rows = []
     for block in blocks:
-        inside = variance[block] > 0
-        ratio = np.abs(mean[block][inside]) / np.sqrt(variance[block][inside])
+        inside = estimates.variance[block] > 0
+        ratio = np.abs(estimates.mean[block][inside]) / np.sqrt(estimates.variance[block][inside])
         rows.append((ratio.mean(), *np.quantile(ratio, (0.25, 0.5, 0.75))) if ratio.size else (math.nan,) * 4)
     return np.array(rows)
 
 
-def _ratios(moments: Moments, blocks: dict[str, slice]) -> dict[str, dict[str, Interval]]:
-    full = _quartiles(moments.merged(), blocks.values())
-    halves = half_samples(moments.blocks)
-    errors = half_sample_stderr(np.stack([_quartiles(moments.merged(row), blocks.values()) for row in halves]))
+def _ratios(merged: Merged, blocks: dict[str, slice]) -> Found:
+    G = merged.moments.blocks
+    full = _quartiles(merged.all(), blocks.values())
+    errors = half_sample_stderr(np.stack([_quartiles(merged.of(row), blocks.values()) for row in half_samples(G)]))
     metrics = ("snr_mean", "snr_q25", "snr_median", "snr_q75")
     return {
-        name: {metric: clipped(student(full[i, j], errors[i, j], moments.blocks)) for j, metric in enumerate(metrics)}
+        name: {m: (clipped(student(full[i, j], errors[i, j], G)), np.empty(0)) for j, m in enumerate(metrics)}
         for i, name in enumerate(blocks)
     }
 
 
-def _noise_point(moments: Moments, block: slice, variance: Array) -> float:
-    """95 % point of snr_pooled_squared under pure noise, 1.645 sqrt(2/P_eff)/R.
-
-    P_eff = (tr S)^2 / tr S^2 with S the covariance of a draw. tr S^2 comes from products of different centred block means
-    (a diagonal product would see the noise itself); centring makes their mean -tr S/G, which is taken out.
-    """
-    G, trace = moments.blocks, float(variance[block].sum())
+def _floors(source: Moments, estimates: Estimates, block: slice) -> dict[str, float]:
+    """What each SNR would read if the means of ``source`` were all noise."""
+    trace = float(estimates.variance[block].sum())
     if trace == 0:
-        return math.nan
+        return {}
+    spread = math.sqrt(float(estimates.of_mean[block].sum()) / trace)
+    noise = _NORMAL_95 * math.sqrt(2 / effective_coordinates(source, block)) * spread**2
+    floors = {metric: unit * spread for metric, unit in _HALF_NORMAL.items()}
+    return floors | {"snr_pooled": math.sqrt(noise), "snr_pooled_squared": noise}
+
+
+def effective_coordinates(moments: Moments, block: slice) -> float:
+    """P_eff = (tr S)^2 / tr S^2 of a block, S the covariance of a draw; between 1 and the number of coordinates.
+
+    tr S^2 comes from products of different centred block means (a diagonal product would see the noise itself); centring
+    makes their mean -tr S/G, which is taken out.
+    """
+    G, trace = moments.blocks, float(moments.merged()[2][block].sum())
     offsets = moments.offsets[:, block]
     centred = np.sqrt(moments.counts)[:, None] * (offsets - moments.counts @ offsets / moments.counts.sum())
     products = centred @ centred.T + trace / G
     off_diagonal = products[~np.eye(G, dtype=bool)]
     trace_of_square = float(np.square(off_diagonal).mean()) / ((1 - 1 / G) ** 2 + 1 / G**2)
-    effective = min(max(1.0, trace**2 / trace_of_square), float(block.stop - block.start))
-    return _NORMAL_95 * math.sqrt(2 / effective) / moments.draws
+    return min(max(1.0, trace**2 / trace_of_square), float(block.stop - block.start))

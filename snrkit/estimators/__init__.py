@@ -10,5 +10,7 @@ ESTIMATORS = Registry(
         "miwae": "snrkit.estimators.miwae:Miwae",
         "ciwae": "snrkit.estimators.ciwae:Ciwae",
         "piwae": "snrkit.estimators.piwae:Piwae",
+        "dreg": "snrkit.estimators.dreg:Dreg",
+        "stl": "snrkit.estimators.stl:Stl",
     },
 )

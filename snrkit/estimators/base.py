@@ -77,10 +77,12 @@ class Estimator(ABC):
     Attributes:
         name: registered name.
         path: whether it needs the proposal's density with detached parameters.
+        reference: an estimator whose mean is the gradient of the same bound; None where it is its own.
     """
 
     name: ClassVar[str]
     path: ClassVar[bool] = False
+    reference: ClassVar[str | None] = None
 
     @abstractmethod
     def surrogate(self, weights: LogWeights) -> Surrogate:

@@ -147,7 +147,7 @@ def build_model(spec: ModelSpec, data: DataSummary, seed: int) -> LatentModel:
     streams = Streams(seed)
     # torch's layers initialise themselves from the global generator; it is lent to them and put back.
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(streams.integer("init"))
+        torch.default_generator.manual_seed(streams.integer("init"))
         model: LatentModel = MODELS.load(spec.name)(spec.options, data, streams)
     return model
 

@@ -1,10 +1,12 @@
 """Checkpoints: tensors and plain types only, loaded without executing anything."""
 
+import io
 import pickle
-import zipfile
-from dataclasses import dataclass
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 import torch
 from torch import Tensor
@@ -12,7 +14,7 @@ from torch import Tensor
 from snrkit.config import RunSpec
 from snrkit.errors import CheckpointError, SpecError
 from snrkit.models.base import DataSummary, LatentModel, build_model
-from snrkit.results import RunDir, atomic_path
+from snrkit.results import RunDir, write_bytes
 
 FORMAT, VERSION = "snrkit-checkpoint", 1
 
@@ -58,12 +60,22 @@ class Checkpoint:
         spec = self.run_spec()
         model = build_model(spec.model, DataSummary(self.data_mean, self.data_real), spec.seed)
         model.to(getattr(torch, spec.dtype))
+        self.fill(model)
+        return model.to(device)
+
+    def fill(self, model: LatentModel, optimiser: torch.optim.Optimizer | None = None) -> None:
+        """Put the saved state into a model, and into its optimiser.
+
+        Raises:
+            CheckpointError: the state does not fit them.
+        """
         try:
             model.load_state_dict(self.model)
-        except RuntimeError as error:
-            problem = f"its parameters do not fit model {spec.model.name} ({str(error).splitlines()[0]})"
+            if optimiser is not None:
+                optimiser.load_state_dict(self.optimiser)
+        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+            problem = f"its state does not fit model {self.run_spec().model.name} ({str(error).splitlines()[0]})"
             raise CheckpointError("checkpoint", problem, "use the snrkit version that wrote it") from None
-        return model.to(device)
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -74,8 +86,10 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """
     # asdict would copy every tensor; the fields are all that is wanted.
     content = {name: getattr(checkpoint, name) for name in checkpoint.__dataclass_fields__}
-    with atomic_path(path) as temporary:
-        torch.save({"format": FORMAT, "version": VERSION, **content}, temporary)
+    # By way of memory, because torch reports a full disk as a RuntimeError.
+    buffer = io.BytesIO()
+    torch.save({"format": FORMAT, "version": VERSION, **content}, buffer)
+    write_bytes(path, buffer.getvalue())
 
 
 def find_checkpoint(path: Path) -> Path:
@@ -92,6 +106,24 @@ def find_checkpoint(path: Path) -> Path:
     return file
 
 
+def find_checkpoints(paths: Sequence[Path]) -> list[Path]:
+    """The checkpoint files meant by files, run directories, folders of runs, or folders of checkpoints; each once, sorted.
+
+    Raises:
+        CheckpointError: a path means none.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir() and not RunDir(path).checkpoint.is_file():
+            files = sorted(path.glob("*.pt")) or sorted(run / RunDir(run).checkpoint.name for run in path.iterdir())
+            files = [file for file in files if file.is_file()]
+            if files:
+                found += files
+                continue
+        found.append(find_checkpoint(path))
+    return list(dict.fromkeys(found))
+
+
 def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint onto the CPU; nothing in the file is executed.
 
@@ -103,19 +135,37 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """
     file = find_checkpoint(path)
     remedy = "give a run.pt written by 'snrkit train'"
-    try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        raise CheckpointError(str(file), "holds more than plain tensors and was not opened", remedy) from None
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise CheckpointError(str(file), f"damaged or no checkpoint ({error.__class__.__name__})", remedy) from None
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    content = _read(file, remedy)
+    version = content.get("version") if isinstance(content, dict) and content.get("format") == FORMAT else None
+    if not isinstance(version, int):
         raise CheckpointError(str(file), "not a checkpoint of snrkit", remedy)
-    if content["version"] > VERSION:
-        raise CheckpointError(str(file), f"format {content['version']} is newer than {VERSION}", "update snrkit")
+    if version > VERSION:
+        raise CheckpointError(str(file), f"format {version} is newer than {VERSION}", "update snrkit")
     try:
-        checkpoint = Checkpoint(**{name: content[name] for name in Checkpoint.__dataclass_fields__})
+        checkpoint = Checkpoint(**{field.name: content[field.name] for field in fields(Checkpoint)})
+        _check_types(checkpoint)
         checkpoint.run_spec()
     except (KeyError, TypeError, SpecError) as error:
         raise CheckpointError(str(file), f"incomplete ({error})", remedy) from None
     return checkpoint
+
+
+def _read(file: Path, remedy: str) -> Any:
+    try:
+        with warnings.catch_warnings():
+            # torch warns of foreign pickles before it refuses them.
+            warnings.simplefilter("ignore")
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        problem = "damaged, or holds more than plain tensors; it was not opened"
+        raise CheckpointError(str(file), problem, remedy) from None
+    except Exception as error:
+        # Whatever torch makes of arbitrary bytes.
+        raise CheckpointError(str(file), f"damaged or no checkpoint ({error.__class__.__name__})", remedy) from None
+
+
+def _check_types(checkpoint: Checkpoint) -> None:
+    for field in fields(checkpoint):
+        kind = get_origin(field.type) or field.type
+        if not isinstance(getattr(checkpoint, field.name), kind):  # type: ignore[arg-type]
+            raise TypeError(f"'{field.name}' has another type")

@@ -1,16 +1,17 @@
 """Bounds, ESS and active units of a trained model, streamed over samples in bounded memory."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from snrkit.errors import SpecError
+from snrkit.errors import NonFiniteError, SpecError
 from snrkit.logweights import effective_sample_size, log_mean_exp
-from snrkit.models.base import LatentModel
+from snrkit.models.base import LatentModel, check_log_weights
 from snrkit.streams import Streams
 
 Array = npt.NDArray[np.float64]
@@ -64,13 +65,16 @@ def evaluate(
         progress: called with (done, total, note).
 
     Raises:
-        SpecError: fewer than 64 samples or 2 points.
+        SpecError: fewer than 64 samples or 2 points, or a model that does not accept the points.
+        NonFiniteError: a bound is NaN or infinite.
     """
     if samples < IWAE_SAMPLES:
         raise SpecError("--samples", f"must be at least {IWAE_SAMPLES}, got {samples}", "5000 is the papers' choice")
     if len(x) < 2:
         raise SpecError("--points", "must be at least 2 for a standard error", "give more points")
+    check_log_weights(model, x)
     scores = point_scores(model, x, samples, streams, progress)
+    _require_finite(scores)
     groups = samples // IWAE_SAMPLES
     rows = [
         ("iwae_64", scores.iwae_64, f"64-sample bound, nats; mean over {groups} groups of samples per point"),
@@ -89,18 +93,34 @@ def point_scores(
 ) -> PointScores:
     """Bounds and ESS of each point, a few thousand samples at a time."""
     per_point, means = [], []
-    was_training = model.training
-    model.eval()
-    with torch.no_grad():
+    with evaluation_mode(model), torch.no_grad():
         for point in range(len(x)):
             log_w = _log_weights(model, x[point : point + 1], samples, streams, point)
             per_point.append(_summaries(log_w))
             means.append(model.encode(x[point : point + 1]).mean[0].double().cpu().numpy())
             if progress is not None:
                 progress(point + 1, len(x), "points")
-    model.train(was_training)
     elbo, iwae_64, log_p, ess_64, ess = np.array(per_point).T
     return PointScores(elbo, iwae_64, log_p, ess_64, ess, np.stack(means))
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Every module in evaluation mode within the block, and back in its own afterwards."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+def _require_finite(scores: PointScores) -> None:
+    finite = np.isfinite(scores.elbo) & np.isfinite(scores.log_p)
+    if not finite.all():
+        problem = f"NaN or infinite at {int((~finite).sum())} points, the first test point {int(finite.argmin())}"
+        raise NonFiniteError("bound", problem, "check the model's parameters and the data")
 
 
 def _log_weights(model: LatentModel, x: Tensor, samples: int, streams: Streams, point: int) -> Tensor:

@@ -2,26 +2,25 @@
 
 import math
 import platform
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
 
 from snrkit import bounds
-from snrkit.config import RunSpec
+from snrkit.config import EXTENSIBLE, RunSpec
 from snrkit.data import load, resolve
 from snrkit.data.base import Dataset
 from snrkit.data.binarise import Batches, test_points
-from snrkit.errors import CheckpointError, NonFiniteError, OutputError, SpecError
+from snrkit.errors import CheckpointError, DataError, NonFiniteError, OutputError, SpecError
 from snrkit.estimators.base import build_estimator, gradients
+from snrkit.interrupt import Interrupted, stop_requests
 from snrkit.models.base import DataSummary, build_model, check_log_weights
 from snrkit.results import RunDir, write_json, write_text
 from snrkit.streams import Streams
@@ -30,10 +29,6 @@ from snrkit.training.schedule import learning_rate
 
 FOLLOWED_SAMPLES = 64
 Progress = Callable[[float, float, str], None]
-
-
-class Interrupted(Exception):  # noqa: N818 (it is a message, not an error)
-    """The run was asked to stop; its state is saved."""
 
 
 def resolve_spec(spec: RunSpec, dataset: Dataset) -> RunSpec:
@@ -48,17 +43,25 @@ def summarise(dataset: Dataset) -> DataSummary:
 
 
 def train(
-    spec: RunSpec, run: RunDir, *, data_dir: Path | None, device: torch.device, resume: bool, progress: Progress
+    spec: RunSpec,
+    run: RunDir,
+    *,
+    data_dir: Path | None,
+    device: torch.device,
+    resume: bool,
+    progress: Progress,
+    observe: Callable[["Trainer"], None] = lambda _: None,
 ) -> Checkpoint:
-    """Train a run to the end, from the beginning or from its checkpoint.
+    """Train a run to the end, from the beginning or from its checkpoint. A finished run is left as it is.
 
     Args:
-        spec: what to train. A resumed run may differ from its first spec in ``epochs`` and ``checkpoint_every`` only.
+        spec: what to train. A resumed run may differ from its first spec in ``config.EXTENSIBLE`` only.
         run: where results go.
         data_dir: folder of the data files; None: SNRKIT_DATA or the cache.
         device: where to compute.
         resume: go on from the run's checkpoint if there is one.
         progress: called with (done, total, note).
+        observe: called after every epoch; it must leave the trainer as it is.
 
     Returns:
         The final checkpoint.
@@ -72,6 +75,11 @@ def train(
     dataset = load(spec.data, data_dir)
     spec = resolve_spec(spec, dataset)
     previous = _previous(run, spec, resume)
+    if previous is not None:
+        _require_same_data(previous, summarise(dataset), spec.data.name)
+        if (previous.epoch, previous.position) == (spec.epochs, 0):
+            _settle(run, spec)
+            return previous
     trainer = Trainer(spec, dataset, run, device, previous)
     if previous is None:
         _start(run, spec, device)
@@ -80,12 +88,14 @@ def train(
         write_text(run.config, spec.to_toml())
     run.set_status("running")
     try:
-        checkpoint = trainer.run(progress)
+        checkpoint = trainer.run(progress, observe)
     except Interrupted:
         run.set_status("interrupted", "signal")
         raise
     except BaseException as error:
-        run.set_status("failed", str(error) or error.__class__.__name__)
+        # On a full disk the status fails as well; what came first is what the user should read.
+        with suppress(OutputError):
+            run.set_status("failed", str(error) or error.__class__.__name__)
         raise
     run.set_status("done")
     return checkpoint
@@ -97,15 +107,38 @@ def _previous(run: RunDir, spec: RunSpec, resume: bool) -> Checkpoint | None:
     if not resume:
         raise OutputError(str(run.path), "holds a run already", "add --resume to go on with it, or give another --out")
     previous = load_checkpoint(run.checkpoint)
-    free = {"epochs", "checkpoint_every"}
-    old, new = (s.model_dump(exclude=free) for s in (previous.run_spec(), spec))
-    for field in old:
-        if old[field] != new[field]:
-            problem = f"the run at '{run.path}' has {old[field]}, not {new[field]}"
-            raise SpecError(field, problem, "resume it with its own settings, or give another --out")
-    if previous.epoch > spec.epochs:
-        raise CheckpointError(str(run.path), f"has {previous.epoch} epochs already", f"give --epochs {previous.epoch}")
+    old, new = (_flat(s.model_dump(exclude=set(EXTENSIBLE))) for s in (previous.run_spec(), spec))
+    for setting in old | new:
+        if old.get(setting) != new.get(setting):
+            problem = f"the run at '{run.path}' has {old.get(setting)}, not {new.get(setting)}"
+            raise SpecError(setting, problem, "resume it with its own settings, or give another --out")
+    if (previous.epoch, previous.position) > (spec.epochs, 0):
+        begun = previous.epoch + (previous.position > 0)
+        raise CheckpointError(str(run.path), f"is past epoch {spec.epochs} already", f"give --epochs {begun} or more")
     return previous
+
+
+def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A nested dict as one with dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _require_same_data(previous: Checkpoint, summary: DataSummary, name: str) -> None:
+    old, new = previous.data_mean, summary.mean
+    # Means of the same data differ by rounding between machines.
+    if old.shape != new.shape or not torch.allclose(old, new, rtol=1e-9, atol=1e-12):
+        problem = "the training data are not those that the run began with"
+        raise DataError(name, problem, "put them back, or give another --out")
+
+
+def _settle(run: RunDir, spec: RunSpec) -> None:
+    """Record that a run is finished, where that has not been done: it was killed just before."""
+    if run.state() != "done":
+        write_text(run.config, spec.to_toml())
+        run.set_status("done")
 
 
 def _start(run: RunDir, spec: RunSpec, device: torch.device) -> None:
@@ -148,7 +181,7 @@ class Trainer:
     def __init__(
         self, spec: RunSpec, dataset: Dataset, run: RunDir, device: torch.device, previous: Checkpoint | None
     ) -> None:
-        self.spec, self.run_dir, self.device = spec, run, device
+        self.spec, self.run_dir, self.device, self.dataset = spec, run, device, dataset
         self.dtype: torch.dtype = getattr(torch, spec.dtype)
         self.streams = Streams(spec.seed)
         self.summary = summarise(dataset)
@@ -173,8 +206,7 @@ class Trainer:
             self._restore(previous)
 
     def _restore(self, previous: Checkpoint) -> None:
-        self.model.load_state_dict(previous.model)
-        self.optimiser.load_state_dict(previous.optimiser)
+        previous.fill(self.model, self.optimiser)
         self.epoch, self.step, self.position = previous.epoch, previous.step, previous.position
         self.running = dict(previous.running)
 
@@ -193,27 +225,37 @@ class Trainer:
         )
 
     def save(self) -> Checkpoint:
-        """Write the present state and return it."""
+        """Write the present state and return it.
+
+        Raises:
+            NonFiniteError: a parameter is NaN or infinite; nothing is written.
+        """
+        for name, parameter in self.model.named_parameters():
+            if not bool(torch.isfinite(parameter).all()):
+                self._complain(f"parameter {name}", "NaN or infinite")
         checkpoint = self.checkpoint()
         save_checkpoint(self.run_dir.checkpoint, checkpoint)
         return checkpoint
 
-    def run(self, progress: Progress) -> Checkpoint:
+    def run(self, progress: Progress, observe: Callable[["Trainer"], None] = lambda _: None) -> Checkpoint:
         """Train until ``spec.epochs`` are done.
 
         Raises:
-            NonFiniteError: the bound became NaN or infinite; the last checkpoint is kept.
+            NonFiniteError: a bound or a parameter became NaN or infinite; the last checkpoint is kept.
             Interrupted: a signal asked for a stop; the state is saved.
         """
         steps = math.ceil(len(self.batches) / self.spec.batch_size)
-        if self.epoch == self.step == self.position == 0:
-            self.save()
         with stop_requests() as stopped:
+            if self.epoch == self.step == self.position == 0:
+                self.save()
             while self.epoch < self.spec.epochs:
                 self._epoch(steps, stopped, progress)
+                if self.spec.keep_every and self.epoch % self.spec.keep_every == 0:
+                    save_checkpoint(self.run_dir.steps / f"step-{self.step:08d}.pt", self.checkpoint())
+                observe(self)
                 if self.epoch % self.spec.checkpoint_every == 0 and self.epoch < self.spec.epochs:
                     self.save()
-        return self.save()
+            return self.save()
 
     def _epoch(self, steps: int, stopped: Callable[[], bool], progress: Progress) -> None:
         rate = learning_rate(self.spec.optimiser, self.epoch)
@@ -227,7 +269,7 @@ class Trainer:
             index = order[self.position * size : (self.position + 1) * size]
             bound = self._step(self.batches.train_batch(index, self.step))
             if not math.isfinite(bound):
-                self._complain(bound)
+                self._complain("bound", str(bound))
             self.step += 1
             self.position += 1
             seconds = time.perf_counter() - start
@@ -252,11 +294,11 @@ class Trainer:
             self.optimiser.step()
         return bound
 
-    def _complain(self, bound: float) -> None:
+    def _complain(self, what: str, value: str) -> NoReturn:
         rate = self.optimiser.param_groups[0]["lr"]
         raise NonFiniteError(
-            "bound",
-            f"became {bound} at step {self.step} (epoch {self.epoch + 1}); the last checkpoint is kept",
+            what,
+            f"became {value} at step {self.step} (epoch {self.epoch + 1}); the last checkpoint is kept",
             f"try a smaller learning rate (now {rate:g}: --set optimiser.lr={rate / 10:g}) or --dtype float64",
         )
 
@@ -267,10 +309,9 @@ class Trainer:
         progress(self.epoch * steps + self.position, self.spec.epochs * steps, note)
 
     def _finish_epoch(self, rate: float) -> None:
-        running, self.running = self.running, dict.fromkeys(self.running, 0.0)
-        self.epoch, self.position = self.epoch + 1, 0
+        running = self.running
         row: dict[str, Any] = {
-            "epoch": self.epoch,
+            "epoch": self.epoch + 1,
             "step": self.step,
             "bound": running["bound"] / running["points"],
             "lr": rate,
@@ -279,6 +320,9 @@ class Trainer:
         }
         if len(self.followed):
             row["test_iwae64"] = self._follow()
+            if not math.isfinite(row["test_iwae64"]):
+                self._complain("test_iwae64", str(row["test_iwae64"]))
+        self.epoch, self.position, self.running = self.epoch + 1, 0, dict.fromkeys(running, 0.0)
         self.run_dir.append_metrics(row)
 
     def _follow(self) -> float:
@@ -290,20 +334,3 @@ class Trainer:
                 noise = self.streams.normal("follow", (part,), shape, dtype=self.dtype, device=self.device)
                 total += float(bounds.iwae(self.model(points, noise).log_w).sum())
         return total / len(self.followed)
-
-
-@contextmanager
-def stop_requests() -> Iterator[Callable[[], bool]]:
-    """Within the block SIGINT and SIGTERM only raise a flag, which the yielded function reads."""
-    flag = False
-
-    def note(_number: int, _frame: FrameType | None) -> None:
-        nonlocal flag
-        flag = True
-
-    old = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: flag
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)

@@ -1,0 +1,146 @@
+"""Run the draws of a plan, block by block."""
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from snrkit.diagnostics.engines import ENGINES
+from snrkit.diagnostics.engines.base import Engine, PassSize, pass_size
+from snrkit.diagnostics.moments import Array, BlockMoments, Moments, PointMoments
+from snrkit.diagnostics.plan import Job
+from snrkit.diagnostics.problem import Problem
+from snrkit.diagnostics.store import Store
+from snrkit.errors import NonFiniteError
+from snrkit.interrupt import Interrupted
+from snrkit.logweights import effective_sample_size, normalised
+from snrkit.models.base import LatentModel
+from snrkit.streams import Streams
+
+Progress = Callable[[float, float, str], None]
+MINIMUM_BLOCKS = 2
+
+
+def problem_of(model: LatentModel, x: Tensor, job: Job, streams: Streams) -> Problem:
+    """What a job draws, for data ``[B, *event]``."""
+    if job.direct:
+        return Problem.direct(model, x, job.M, job.K, streams)
+    return Problem.units(model, x, job.K, streams, job.groups)
+
+
+class Drawer:
+    """Draws jobs of one model at fixed data.
+
+    Args:
+        model: the model.
+        x: data ``[B, *event]``.
+        streams: root of the noise.
+        engine: registered name of the engine.
+        chunk: draws in one pass; None lets shapes decide.
+        store: finished blocks.
+        progress: called with (done, total, note); units are importance samples.
+        stop: asked after every block; True ends the draws.
+    """
+
+    def __init__(
+        self,
+        model: LatentModel,
+        x: Tensor,
+        streams: Streams,
+        *,
+        engine: str,
+        chunk: int | None,
+        store: Store,
+        progress: Progress | None,
+        stop: Callable[[], bool],
+    ) -> None:
+        self.model, self.x, self.streams, self.chunk = model, x, streams, chunk
+        self.engine: Engine = ENGINES.load(engine)()
+        self._store, self._progress, self._stop = store, progress, stop
+        self._done = self._total = 0
+
+    def expect(self, jobs: Sequence[Job]) -> None:
+        """Announce what is to be drawn, for the progress."""
+        self._total = sum(job.samples for job in jobs)
+
+    def moments(self, job: Job) -> Moments:
+        """The moments of a job.
+
+        Raises:
+            NonFiniteError: a gradient is NaN or infinite.
+            Interrupted: asked to stop with fewer than two blocks finished.
+        """
+        problem = problem_of(self.model, self.x, job, self.streams)
+        size = pass_size(problem, job.estimator, self.chunk)
+        blocks = []
+        for draws in job.blocks():
+            block = self._store.load(job, draws)
+            if block is None:
+                if self._stop():
+                    break
+                block = BlockMoments.fold(self._points(problem, job, draws, size), problem.groups)
+                _require_finite(block, job, draws)
+                self._store.save(job, draws, block)
+            blocks.append(block)
+            self.advance(job, len(draws))
+        if len(blocks) < MINIMUM_BLOCKS:
+            raise Interrupted
+        return Moments(blocks)
+
+    def minibatch_gradients(self, job: Job, draws: range) -> Iterator[list[Tensor]]:
+        """Draws of the minibatch gradient: portions of tensors ``[r, *shape]``, the mean over groups."""
+        problem = problem_of(self.model, self.x, job, self.streams)
+        size = pass_size(problem, job.estimator, self.chunk)
+        # All groups go through together, so that their mean needs no storage.
+        for gradients in self.engine.gradients(problem, job.estimator, range(problem.groups), draws, size):
+            yield [gradient.mean(dim=1) for gradient in gradients]
+
+    def weight_statistics(self, job: Job, draws: int) -> Array:
+        """(ESS, largest normalised weight) of each of the first draws, mean over data points and M: ``[draws, 2]``."""
+        problem = problem_of(self.model, self.x, job, self.streams)
+        samples = pass_size(problem, job.estimator, self.chunk).samples
+        step = max(1, samples // (job.M * job.K))
+        total = np.zeros((draws, 2))
+        with torch.no_grad():
+            for group, start in itertools.product(range(problem.groups), range(0, draws, step)):
+                portion = range(start, min(start + step, draws))
+                log_w = self._log_weights(problem, group, portion, samples)
+                each = torch.stack([effective_sample_size(log_w), normalised(log_w).amax(dim=-1)], dim=-1)
+                each = each.view(len(log_w), len(portion), -1, 2)
+                total[portion.start : portion.stop] += each.mean(dim=(0, 2)).cpu().numpy()
+        return total / problem.groups
+
+    def _log_weights(self, problem: Problem, group: int, draws: range, samples: int) -> Tensor:
+        """Log-weights of several draws of a group, ``[Bg, len(draws) M, K]``, float64."""
+        noise = problem.noise.draw(group, draws).transpose(0, 1).flatten(1, 2)
+        portions = torch.split(noise, max(1, samples // (noise.shape[0] * noise.shape[1])), dim=2)
+        return torch.cat([self.model(problem.x[group], portion).log_w for portion in portions], dim=2).double()
+
+    def advance(self, job: Job, draws: int) -> None:
+        """Report that so many draws of a job are done."""
+        self._done += draws * job.M * job.K
+        if self._progress is not None:
+            self._progress(self._done, self._total, f"{job.estimator.name} K={job.K}")
+
+    def stopped(self) -> bool:
+        """Whether a stop was asked for."""
+        return self._stop()
+
+    def _points(self, problem: Problem, job: Job, draws: range, size: PassSize) -> Iterator[PointMoments]:
+        # As many draws as fit, then as many points: a portion of noise then belongs to few streams.
+        width = max(1, size.units // len(draws))
+        for start in range(0, problem.groups, width):
+            groups = range(start, min(start + width, problem.groups))
+            moments = PointMoments()
+            for gradients in self.engine.gradients(problem, job.estimator, groups, draws, size):
+                moments.add(gradients)
+            yield moments
+
+
+def _require_finite(block: BlockMoments, job: Job, draws: range) -> None:
+    if not np.isfinite(block.variance).all():
+        where = f"K={job.K}, draws {draws.start} to {draws.stop - 1}"
+        problem = f"NaN or infinite for {job.estimator.name} at {where}"
+        raise NonFiniteError("gradient", problem, "check the model's parameters")

@@ -1,0 +1,214 @@
+"""All readings of one job: what its moments say, and what a second pass adds."""
+
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from snrkit.diagnostics.coordinates import choose
+from snrkit.diagnostics.decomposition import decompose
+from snrkit.diagnostics.draws import Drawer
+from snrkit.diagnostics.intervals import delete_one, student
+from snrkit.diagnostics.metrics import Reading
+from snrkit.diagnostics.moments import Array, BlockMoments, Moments
+from snrkit.diagnostics.plan import Job, Plan
+from snrkit.diagnostics.problem import Layout
+from snrkit.diagnostics.readings import read
+from snrkit.diagnostics.relations import across, bias, block_means, noise_scale
+from snrkit.diagnostics.replay import RELIABLE, Replayed, dsnr, noise_dsnr, replay
+
+WEIGHT_DRAWS = 200
+_NETWORKS = ("inference", "generative", "all")
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What one job gave.
+
+    Attributes:
+        readings: of one unit.
+        per_count: per number of averaged units, readings that do not follow from those of one unit.
+        kept: per number of averaged units, the draws of the chosen coordinates, ``[R', chosen]``.
+        coordinates: names of the chosen coordinates.
+        draws: gradient draws behind them.
+        complete: whether all planned draws were made.
+        seconds: wall time.
+    """
+
+    readings: list[Reading]
+    per_count: dict[int, list[Reading]]
+    kept: dict[int, Array]
+    coordinates: list[str]
+    draws: int
+    complete: bool
+    seconds: float = field(compare=False)
+
+
+class Gatherer:
+    """Draws jobs and reads them; remembers moments while other jobs of the same K may need them.
+
+    Args:
+        plan: the plan.
+        drawer: draws its jobs.
+        layout: order of the parameters.
+        blocks: the blocks to read.
+    """
+
+    def __init__(self, plan: Plan, drawer: Drawer, layout: Layout, blocks: dict[str, slice]) -> None:
+        self.plan, self.drawer, self.layout, self.blocks = plan, drawer, layout, blocks
+        self._near: dict[Job, Moments] = {}
+        self._target: Moments | None = None
+
+    def jobs(self) -> list[Job]:
+        """All jobs of the table, each once, ordered by K so that related ones come together."""
+        every = [job for point in self.plan.grid for job in self.plan.jobs(*point)]
+        return sorted(dict.fromkeys(every), key=lambda job: (job.K, job.M))
+
+    def expect(self) -> None:
+        """Announce all draws to the progress: the table's jobs, and those that only lend a mean or a target."""
+        jobs = self.jobs()
+        needed = dict.fromkeys(jobs)
+        for job in jobs:
+            lent = (self.plan.lender(job), self.plan.reference(job) if self.plan.bias == "bound" else None)
+            needed |= {other: None for other in lent if other is not None}
+        if self.plan.bias == "log_p" and self._exact_target() is None:
+            needed[self.plan.target()] = None
+        replayed = jobs if self.plan.dsnr or self.plan.keep else []
+        self.drawer.expect([*needed, *replayed])
+
+    def gather(self, job: Job) -> Drawn:
+        """Everything that the plan asks of a job.
+
+        Raises:
+            Interrupted: asked to stop before anything could be read.
+        """
+        start = time.perf_counter()
+        moments = self._moments(job)
+        complete = moments.draws == job.draws
+        readings = read(moments, self.blocks, self._lender(job, moments))
+        readings += self._relations(job, moments) + self._parts(job, moments)
+        readings += self._weights(job)
+        replayed: dict[int, Replayed] = {}
+        chosen = choose(self.plan.keep, self.layout, moments)
+        if complete and (self.plan.dsnr or chosen):
+            networks = [self.layout.blocks[name] for name in self._present()]
+            replayed = replay(self.drawer, job, moments, networks, self._counts(job), list(chosen.values()))
+        per_count = {m: self._dsnr(moments, r) for m, r in replayed.items()} if self.plan.dsnr else {}
+        kept = {m: r.kept for m, r in replayed.items()} if chosen else {}
+        seconds = time.perf_counter() - start
+        return Drawn(readings, per_count, kept, list(chosen), moments.draws, complete, seconds)
+
+    def _moments(self, job: Job) -> Moments:
+        if any(other.K != job.K for other in self._near):
+            self._near.clear()
+        if job not in self._near:
+            self._near[job] = self.drawer.moments(job)
+        return self._near[job]
+
+    def _lender(self, job: Job, moments: Moments) -> Moments | None:
+        lender = self.plan.lender(job)
+        return None if lender is None else _same_blocks(self._moments(lender), moments)
+
+    def _present(self) -> list[str]:
+        return [name for name in ("inference", "generative") if name in self.layout.blocks]
+
+    def _counts(self, job: Job) -> list[int]:
+        """How many units the table averages, where the block size allows it."""
+        counts = {
+            unit.count
+            for point in self.plan.grid
+            for unit, other in zip(self.plan.units(*point), self.plan.jobs(*point), strict=True)
+            if other == job
+        }
+        smallest = min(len(draws) for draws in job.blocks())
+        return sorted(count for count in counts if count <= smallest)
+
+    def _relations(self, job: Job, moments: Moments) -> list[Reading]:
+        found = []
+        for name, block in self.blocks.items():
+            own = block_means(moments, block)
+            traces = [moments.merged(row)[2][block].sum() for row in delete_one(moments.blocks)]
+            traces.append(moments.merged()[2][block].sum())
+            size = block.stop - block.start
+            found.append(Reading("noise_scale", name, noise_scale(own, np.array(traces)), n_coordinates=size))
+            target, remark = self._bias_target(job, moments, name)
+            if target is not None:
+                found += [
+                    Reading(metric, name, interval, n_coordinates=size, remark=remark)
+                    for metric, interval in bias(own, block_means(target, block)).items()
+                ]
+        return found
+
+    def _bias_target(self, job: Job, moments: Moments, block: str) -> tuple[Moments | None, str]:
+        if self.plan.bias == "bound":
+            reference = self.plan.reference(job)
+            if reference is not None:
+                target = _same_blocks(self._moments(reference), moments)
+                return target, f"target: gradient of its own bound, from {reference.estimator.name} draws"
+        if self.plan.bias == "log_p" and self.layout.network_of(block) == "generative":
+            exact = self._exact_target()
+            if exact is not None:
+                return _same_blocks(exact, moments), "target: exact gradient of log p(x)"
+            if self._target is None:
+                self._target = self.drawer.moments(self.plan.target())
+            remark = f"target: gradient of the {self.plan.K_ref}-sample bound, standing for log p(x)"
+            return _same_blocks(self._target, moments), remark
+        return None, ""
+
+    def _exact_target(self) -> Moments | None:
+        """The gradient of mean log p(x) as moments without noise, where the model knows log p(x)."""
+        model, x = self.drawer.model, self.drawer.x
+        if not hasattr(model, "log_marginal"):
+            return None
+        named = dict(model.named_parameters())
+        value = model.log_marginal(x).mean()  # type: ignore[operator]
+        tensors = torch.autograd.grad(value, [named[name] for name in self.layout.names], materialize_grads=True)
+        vector = torch.cat([tensor.flatten() for tensor in tensors]).double().cpu().numpy()
+        block = BlockMoments(2, vector, np.zeros_like(vector), np.zeros((1, 1, 3)))
+        return Moments([block] * len(self.plan.target().blocks()))
+
+    def _parts(self, job: Job, moments: Moments) -> list[Reading]:
+        if job.direct or moments.points.shape[1] < 3:
+            return []
+        found = []
+        boundary = sum(network == "inference" for network in self.layout.networks)
+        spans = {"inference": slice(0, boundary), "generative": slice(boundary, None), "all": slice(None)}
+        spans |= {name: slice(i, i + 1) for i, name in enumerate(self.layout.names)}
+        for name, block in self.blocks.items():
+            for scope, parts in decompose(moments, spans[name]).items():
+                size = block.stop - block.start
+                found += [Reading(m, name, value, n_coordinates=size, scope=scope) for m, value in parts.items()]
+        return found
+
+    def _weights(self, job: Job) -> list[Reading]:
+        draws = min(WEIGHT_DRAWS, job.draws)
+        statistics = self.drawer.weight_statistics(job, draws)
+        errors = statistics.std(axis=0, ddof=1) / np.sqrt(draws)
+        remark = f"from {draws} draws"
+        return [
+            Reading(metric, "all", student(float(statistics[:, i].mean()), float(errors[i]), draws), remark=remark)
+            for i, metric in enumerate(("ess", "largest_weight"))
+        ]
+
+    def _dsnr(self, moments: Moments, replayed: Replayed) -> list[Reading]:
+        present = self._present()
+        networks = [self.layout.blocks[name] for name in present]
+        found = []
+        for name in (name for name in _NETWORKS if name in self.blocks):
+            members = [i for i, network in enumerate(present) if name in (network, "all")]
+            block = self.layout.blocks[name]
+            own = block_means(moments, block)
+            strength = moments.draws * across(own @ own.T) / float(moments.merged()[2][block].sum())
+            remark = (
+                "" if strength >= RELIABLE else f"pulled towards its noise value: R snr_pooled^2 = {strength:.1f} < 50"
+            )
+            for metric, interval in dsnr(replayed, moments, networks, members).items():
+                size = block.stop - block.start
+                found.append(Reading(metric, name, interval, noise_dsnr(size), size, remark=remark))
+        return found
+
+
+def _same_blocks(other: Moments, own: Moments) -> Moments:
+    """The first blocks of ``other``, as many as ``own`` has (fewer after an interruption)."""
+    return other if other.blocks == own.blocks else other.first(own.blocks)

@@ -1,0 +1,142 @@
+"""What to measure, checked; and the sets of draws that it takes."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from snrkit.errors import SpecError
+from snrkit.estimators.base import Estimator, Units, build_estimator
+
+MINIMUM_DRAWS = 4
+BLOCKS_OF_DRAWS = 20
+
+Target = Literal["none", "bound", "log_p"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One set of gradient draws.
+
+    Attributes:
+        estimator: whose gradients.
+        M: outer samples of a draw.
+        K: importance samples.
+        direct: the whole minibatch in one draw (True), or each data point by itself at M = 1.
+        groups: draws are cut out of draws of ``groups`` K samples; 1: drawn as they are.
+        draws: number of draws R.
+    """
+
+    estimator: Estimator
+    M: int
+    K: int
+    direct: bool
+    groups: int
+    draws: int
+
+    @property
+    def samples(self) -> int:
+        """Importance samples per data point over all draws, a measure of cost."""
+        return self.draws * self.M * self.K
+
+    def blocks(self) -> list[range]:
+        """The draws in G = 20 blocks (fewer if there are fewer than 40), the same fractions for every job of a plan."""
+        largest = self.draws // self.groups
+        parts = np.array_split(np.arange(largest), min(BLOCKS_OF_DRAWS, largest // 2))
+        return [range(int(part[0]) * self.groups, (int(part[-1]) + 1) * self.groups) for part in parts]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A measurement, before any draw.
+
+    Attributes:
+        estimators: whose gradients; all see the same noise.
+        K: importance samples, each at least 1.
+        M: outer samples, each at least 1.
+        draws: gradient draws R at the largest K (and at every K unless ``nested``), at least 4.
+        seed: root of the noise.
+        engine: registered name.
+        direct: draw the minibatch gradient at each (M, K) itself instead of using the algebra of units.
+        nested: the samples of the largest K, in disjoint groups, serve the smaller K, which then have more draws.
+        chunk: draws in one pass; None lets shapes decide.
+        blocks: of the rows; None: every one.
+        bias: target of the bias: ``none``; ``bound``, the gradient of the estimator's own bound; ``log_p``, that of
+            log p(x) in the generative network, exact where the model has ``log_marginal``, else estimated at ``K_ref``.
+        K_ref: importance samples of the estimated ``log_p`` target.
+        mean_from: take E[g] from draws of this estimator instead, which must have the same mean (lower variance).
+        dsnr: also measure the DSNR, which takes a second pass over the draws.
+        keep: coordinates whose draws are kept: ``largest`` (|mean|), ``median`` (SNR) of each network, or
+            ``tensor[index]``.
+    """
+
+    estimators: tuple[Estimator, ...]
+    K: tuple[int, ...]
+    M: tuple[int, ...] = (1,)
+    draws: int = 1000
+    seed: int = 0
+    engine: str = "vmap"
+    direct: bool = False
+    nested: bool = False
+    chunk: int | None = None
+    blocks: tuple[str, ...] | None = None
+    bias: Target = "none"
+    K_ref: int = 5000
+    mean_from: str | None = None
+    dsnr: bool = False
+    keep: tuple[str, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        for name, values in (("K", self.K), ("M", self.M), ("K_ref", (self.K_ref,))):
+            if not values or any(isinstance(v, bool) or not isinstance(v, int | np.integer) or v < 1 for v in values):
+                raise SpecError(name, f"must be integers of at least 1, got {list(values)}", f"give e.g. {name}=[10]")
+        if not self.estimators:
+            raise SpecError("estimators", "is empty", "name at least one, for example iwae")
+        if self.draws < MINIMUM_DRAWS:
+            raise SpecError("draws", f"must be at least {MINIMUM_DRAWS}, got {self.draws}", "1000 is a good start")
+        if self.chunk is not None and self.chunk < 1:
+            raise SpecError("chunk", f"must be at least 1, got {self.chunk}", "leave it out to let shapes decide")
+        if self.seed < 0:
+            raise SpecError("seed", f"must not be negative, got {self.seed}", "give for example seed=0")
+        if self.bias not in ("none", "bound", "log_p"):
+            raise SpecError("bias", f"no target '{self.bias}'", "choose none, bound or log_p")
+        if self.nested and self.direct:
+            raise SpecError("nested", "groups of samples make unit draws, not direct ones", "drop direct or nested")
+        if self.nested and any(max(self.K) % k for k in self.K):
+            raise SpecError(
+                "K", f"with nested, each must divide the largest, got {list(self.K)}", "give e.g. K=[1, 10, 100]"
+            )
+
+    @property
+    def grid(self) -> list[tuple[Estimator, int, int]]:
+        """Every (estimator, M, K) of the table."""
+        return [(estimator, M, K) for estimator in self.estimators for K in self.K for M in self.M]
+
+    def units(self, estimator: Estimator, M: int, K: int) -> tuple[Units, Units]:
+        """The units (inference, generative) that (M, K) averages in this plan."""
+        return (Units(K, 1), Units(K, 1)) if self.direct else estimator.units(M, K)
+
+    def job(self, estimator: Estimator, M: int, K: int) -> Job:
+        """The draws of K-sample units (or, if direct, of (M, K) itself)."""
+        groups = max(self.K) // K if self.nested and K in self.K else 1
+        return Job(estimator, M if self.direct else 1, K, self.direct, groups, self.draws * groups)
+
+    def jobs(self, estimator: Estimator, M: int, K: int) -> tuple[Job, Job]:
+        """The draws behind (M, K), for the inference and the generative network; often the same."""
+        phi, theta = self.units(estimator, M, K)
+        return self.job(estimator, M, phi.samples), self.job(estimator, M, theta.samples)
+
+    def reference(self, job: Job) -> Job | None:
+        """The draws whose mean is the gradient of the job's own bound; None where that is the job itself."""
+        name = job.estimator.reference
+        return None if name is None else self.job(build_estimator(name, {}), job.M, job.K)
+
+    def target(self) -> Job:
+        """The draws that stand for the gradient of log p(x)."""
+        return Job(build_estimator("iwae", {}), 1, self.K_ref, self.direct, 1, self.draws)
+
+    def lender(self, job: Job) -> Job | None:
+        """The draws that lend their mean to a job, if any."""
+        if self.mean_from is None or self.mean_from == job.estimator.name:
+            return None
+        return self.job(build_estimator(self.mean_from, {}), job.M, job.K)

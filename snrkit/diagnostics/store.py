@@ -1,0 +1,73 @@
+"""Finished blocks of draws on disk, so that an interrupted measurement goes on where it stopped."""
+
+import hashlib
+import json
+import shutil
+import zipfile
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from snrkit.diagnostics.moments import BlockMoments
+from snrkit.diagnostics.plan import Job
+from snrkit.results import atomic_path
+
+_FIELDS = ("mean", "variance", "points")
+
+
+class Store:
+    """A folder of finished blocks; each file is named by everything that its content depends on.
+
+    Args:
+        folder: where; made when the first block is saved. None: nothing is kept.
+        context: what all blocks of the measurement depend on (see ``fingerprint``).
+    """
+
+    def __init__(self, folder: Path | None, context: str) -> None:
+        self._folder, self._context = folder, context
+
+    def load(self, job: Job, draws: range) -> BlockMoments | None:
+        """A finished block, or None where there is none that can be read."""
+        path = self._path(job, draws)
+        if path is None or not path.exists():
+            return None
+        try:
+            with np.load(path, allow_pickle=False) as content:
+                return BlockMoments(len(draws), *(content[name] for name in _FIELDS))
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+            return None  # it is drawn again
+
+    def save(self, job: Job, draws: range, block: BlockMoments) -> None:
+        """Keep a block, whole or not at all.
+
+        Raises:
+            OutputError: the folder cannot be written.
+        """
+        path = self._path(job, draws)
+        if path is not None:
+            with atomic_path(path) as temporary, temporary.open("wb") as stream:
+                np.savez(stream, **{name: getattr(block, name) for name in _FIELDS})
+
+    def clear(self) -> None:
+        """Remove the folder: the measurement is complete."""
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _path(self, job: Job, draws: range) -> Path | None:
+        if self._folder is None:
+            return None
+        parts = [
+            self._context, job.estimator.name, job.estimator.describe(), job.M, job.K, job.direct, job.groups,
+            draws.start, draws.stop,
+        ]  # fmt: skip
+        return self._folder / f"{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]}.npz"
+
+
+def fingerprint(parameters: dict[str, Tensor], x: Tensor, *labels: object) -> str:
+    """SHA-256 over parameters, data and labels: what draws depend on beside their job."""
+    digest = hashlib.sha256(json.dumps([str(label) for label in labels]).encode())
+    for name, tensor in [*parameters.items(), ("x", x)]:
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,248 @@
+"""From readings to tables: the tidy one, slopes with verdicts, paired comparisons, kept draws."""
+
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from snrkit.diagnostics.gather import Drawn
+from snrkit.diagnostics.intervals import Interval, jackknife_stderr, student
+from snrkit.diagnostics.metrics import Reading
+from snrkit.diagnostics.moments import Array
+from snrkit.diagnostics.plan import Job, Plan
+from snrkit.diagnostics.problem import Layout
+from snrkit.diagnostics.slopes import MINIMUM_POINTS, Slope, judge
+from snrkit.estimators.base import Estimator
+from snrkit.models.base import Network
+from snrkit.results import COLUMNS
+
+SLOPES = {
+    "run": "name of the run", "step": "optimiser steps done", "data": "which data points", "estimator": "registered name",
+    "options": "its hyperparameters", "block": "inference, generative, all or a tensor",
+    "axis": "K or M, what the slope is against", "fixed": "the other one", "over": "the values fitted over",
+    "slope": "d log snr_pooled / d log axis", "stderr": "its standard error", "ci_low": "95 % interval",
+    "ci_high": "95 % interval", "expected": "theory's exponent near the optimum",
+    "verdict": "agrees, disagrees, not in the asymptotic regime, cannot tell",
+    "reason": "why",
+}  # fmt: skip
+COMPARISONS = {
+    "run": "name of the run", "step": "optimiser steps done", "data": "which data points", "M": "outer samples",
+    "K": "importance samples", "block": "inference, generative, all or a tensor", "first": "estimator",
+    "second": "estimator",
+    "log_ratio": "log snr_pooled of the first minus that of the second, same noise", "stderr": "its standard error",
+    "ci_low": "95 % interval", "ci_high": "95 % interval", "verdict": "which is larger, or that it cannot be told",
+}  # fmt: skip
+KEPT = {
+    "run": "name of the run", "step": "optimiser steps done", "data": "which data points", "estimator": "registered name",
+    "options": "its hyperparameters", "M": "outer samples", "K": "importance samples", "coordinate": "tensor[index]",
+    "draw": "number of the draw", "value": "the minibatch gradient's coordinate (ascent direction)",
+}  # fmt: skip
+_STRENGTH = "snr_pooled_squared"
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where the parameters and the data of a measurement come from, for the tables.
+
+    Attributes:
+        run: name of the run.
+        step: optimiser steps done.
+        data: which data points.
+    """
+
+    run: str = "python"
+    step: int = 0
+    data: str = "given"
+
+
+@dataclass(frozen=True)
+class Source:
+    """What the tables are made from."""
+
+    plan: Plan
+    layout: Layout
+    drawn: dict[Job, Drawn]
+    provenance: Provenance
+    device: str
+    dtype: str
+
+    @property
+    def labels(self) -> dict[str, Any]:
+        """Columns that are the same everywhere."""
+        return {"run": self.provenance.run, "step": self.provenance.step, "data": self.provenance.data}
+
+    def at(self, estimator: Estimator, M: int, K: int) -> Iterator[tuple[Reading, Drawn]]:
+        """The readings at (M, K), each from the draws of its own network's units; none where those were not made."""
+        units = self.plan.units(estimator, M, K)
+        jobs = self.plan.jobs(estimator, M, K)
+        owners: list[Network | None] = ["inference", "generative"]
+        sources = list(zip(owners, jobs, units, strict=True))
+        if units[0] == units[1]:
+            sources.append((None, jobs[0], units[0]))
+        for network, job, unit in sources:
+            drawn = self.drawn.get(job)
+            if drawn is not None:
+                found = [*(r.of_average(unit.count) for r in drawn.readings), *drawn.per_count.get(unit.count, [])]
+                yield from ((r, drawn) for r in found if self.layout.network_of(r.block) == network)
+
+    def replicates(self, estimator: Estimator, M: int, K: int, metric: str) -> dict[str, Reading]:
+        """Block to the reading of one metric at (M, K)."""
+        return {r.block: r for r, _ in self.at(estimator, M, K) if r.metric == metric and r.scope == "minibatch"}
+
+
+def readings(source: Source) -> pd.DataFrame:
+    """The tidy table of ``snrkit.results``."""
+    plan = source.plan
+    constant = source.labels | {
+        "seed": plan.seed, "engine": plan.engine, "device": source.device, "dtype": source.dtype,
+    }  # fmt: skip
+    rows = []
+    for estimator, M, K in plan.grid:
+        for reading, drawn in source.at(estimator, M, K):
+            rows.append(
+                constant | {
+                    "scope": reading.scope, "estimator": estimator.name, "options": estimator.describe(), "M": M, "K": K,
+                    "block": reading.block, "metric": reading.metric, "value": reading.interval.value,
+                    "stderr": reading.interval.stderr, "ci_low": reading.interval.low, "ci_high": reading.interval.high,
+                    "floor": reading.floor, "draws": drawn.draws, "n_coordinates": reading.n_coordinates,
+                    "n_dropped": reading.n_dropped, "definition": reading.definition, "complete": drawn.complete,
+                    "seconds": drawn.seconds,
+                }
+            )  # fmt: skip
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def slopes(source: Source) -> pd.DataFrame:
+    """Slopes of log snr_pooled against K (at each M), and against M (at each K) where M was drawn directly."""
+    plan = source.plan
+    rows = []
+    for estimator in plan.estimators:
+        label = source.labels | {"estimator": estimator.name, "options": estimator.describe()}
+        for M in plan.M:
+            found = _slopes(source, estimator, "K", [(M, K) for K in sorted(plan.K)])
+            rows += [label | {"axis": "K", "fixed": M} | row for row in found]
+        # By algebra the slope against M is exactly 1/2, which would say nothing.
+        for K in plan.K if plan.direct else ():
+            found = _slopes(source, estimator, "M", [(M, K) for M in sorted(plan.M)])
+            rows += [label | {"axis": "M", "fixed": K} | row for row in found]
+    return pd.DataFrame(rows, columns=list(SLOPES))
+
+
+def _slopes(source: Source, estimator: Estimator, axis: str, points: list[tuple[int, int]]) -> Iterator[dict[str, Any]]:
+    samples = [K if axis == "K" else M for M, K in points]
+    if len(samples) < MINIMUM_POINTS:
+        return
+    found = [source.replicates(estimator, M, K, _STRENGTH) for M, K in points]
+    expansion = _expansion(source, estimator, *points[0])
+    for block in found[0]:
+        if any(block not in at for at in found):
+            continue
+        rate = _rate(source, estimator, block, axis)
+        if rate is None:
+            continue
+        squares = np.array([at[block].interval.value for at in found])
+        replicates = [at[block].replicates for at in found]
+        if len({len(r) for r in replicates}) > 1:
+            continue  # an interrupted measurement: blocks of draws do not match
+        weights = _weights(np.array(samples, dtype=float), rate, source.plan.nested)
+        slope = judge(samples, squares, np.stack(replicates, axis=1), rate, expansion, weights)
+        yield {"block": block, "over": ",".join(map(str, samples))} | _slope_columns(slope)
+
+
+def _slope_columns(slope: Slope) -> dict[str, Any]:
+    return {
+        "slope": slope.interval.value, "stderr": slope.interval.stderr, "ci_low": slope.interval.low,
+        "ci_high": slope.interval.high, "expected": slope.expected, "verdict": slope.verdict, "reason": slope.reason,
+    }  # fmt: skip
+
+
+def _rate(source: Source, estimator: Estimator, block: str, axis: str) -> float | None:
+    """Theory's exponent for a block; None where the networks of ``all`` differ."""
+    theory, position = estimator.theory, 1 if axis == "K" else 0
+    rates: dict[Network | None, float] = {"inference": theory.phi[position], "generative": theory.theta[position]}
+    network = source.layout.network_of(block)
+    if network is None:
+        return rates["inference"] if rates["inference"] == rates["generative"] else None
+    return rates[network]
+
+
+def _weights(samples: Array, rate: float, nested: bool) -> Array:
+    """Fixed weights: the variance of log SNR grows as the SNR falls (1/SNR^2), and with fewer draws (K, if nested)."""
+    weights: Array = samples ** min(0.0, 2 * rate) / (samples if nested else 1)
+    return weights
+
+
+def _expansion(source: Source, estimator: Estimator, M: int, K: int) -> float:
+    """Var[w]/(K Z^2) = (K/ESS - 1)/K, from the ESS at the largest K measured, where it is known best."""
+    largest = max(source.plan.K)
+    ess = source.replicates(estimator, M, largest, "ess")
+    if "all" not in ess:
+        return 0.0
+    return (largest / ess["all"].interval.value - 1) / K
+
+
+def comparisons(source: Source) -> pd.DataFrame:
+    """Differences of log snr_pooled between every two estimators, on the same noise."""
+    rows = []
+    for K, M in itertools.product(source.plan.K, source.plan.M):
+        for first, second in itertools.combinations(source.plan.estimators, 2):
+            one, two = (source.replicates(e, M, K, _STRENGTH) for e in (first, second))
+            for block in one.keys() & two.keys():
+                if len(one[block].replicates) != len(two[block].replicates):
+                    continue
+                interval = _log_ratio(one[block], two[block])
+                rows.append(
+                    source.labels | {
+                        "M": M, "K": K, "block": block, "first": title(first), "second": title(second),
+                        "log_ratio": interval.value, "stderr": interval.stderr, "ci_low": interval.low,
+                        "ci_high": interval.high, "verdict": _verdict(interval, title(first), title(second)),
+                    }
+                )  # fmt: skip
+    table = pd.DataFrame(rows, columns=list(COMPARISONS))
+    return table.sort_values(["K", "M", "block"], kind="stable", ignore_index=True)
+
+
+def _log_ratio(one: Reading, two: Reading) -> Interval:
+    log: Callable[[Any], Any] = np.log
+    if min(one.interval.value, two.interval.value, one.replicates.min(), two.replicates.min()) <= 0:
+        return Interval(math.nan, math.nan, math.nan, math.nan)
+    value = 0.5 * float(log(one.interval.value) - log(two.interval.value))
+    return student(
+        value, float(jackknife_stderr(0.5 * (log(one.replicates) - log(two.replicates)))), len(one.replicates)
+    )
+
+
+def _verdict(interval: Interval, first: str, second: str) -> str:
+    if interval.low > 0:
+        return f"{first} is larger"
+    return f"{second} is larger" if interval.high < 0 else "cannot tell, more draws needed"
+
+
+def title(estimator: Estimator) -> str:
+    """Name and hyperparameters, e.g. ``ciwae (beta=0.5)``."""
+    options = estimator.describe()
+    return f"{estimator.name} ({options})" if options else estimator.name
+
+
+def kept(source: Source) -> pd.DataFrame:
+    """The draws of chosen coordinates, one row per draw."""
+    frames = []
+    for estimator, M, K in source.plan.grid:
+        units = source.plan.units(estimator, M, K)
+        for network, job, unit in zip(
+            ("inference", "generative"), source.plan.jobs(estimator, M, K), units, strict=True
+        ):
+            drawn = source.drawn.get(job)
+            values = None if drawn is None else drawn.kept.get(unit.count)
+            for i, coordinate in enumerate([] if drawn is None or values is None else drawn.coordinates):
+                if source.layout.network_of(coordinate.partition("[")[0]) != network:
+                    continue
+                labels = source.labels | {
+                    "estimator": estimator.name, "options": estimator.describe(), "M": M, "K": K, "coordinate": coordinate,
+                }  # fmt: skip
+                frames.append(pd.DataFrame(labels | {"draw": np.arange(len(values)), "value": values[:, i]}))  # type: ignore[index, arg-type]
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(KEPT))

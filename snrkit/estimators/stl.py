@@ -1,0 +1,41 @@
+"""STL: sticking the landing, the path derivative with importance weights."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from snrkit import bounds
+from snrkit.estimators.base import Estimator, Surrogate, Theory, Units, outer_units
+from snrkit.logweights import LogWeights, normalised
+
+
+@dataclass(frozen=True)
+class Stl(Estimator):
+    """phi: sum_k w~_k G_k, with G_k the path derivative of log w_k; theta: as iwae (Roeder et al. 2017).
+
+    For K > 1 its phi gradient is biased (Tucker et al. 2018).
+    """
+
+    name: ClassVar[str] = "stl"
+    path: ClassVar[bool] = True
+    reference: ClassVar[str | None] = "iwae"
+
+    def surrogate(self, weights: LogWeights) -> Surrogate:
+        """Weights are constants here; only the path through z is differentiated for phi."""
+        constant = normalised(weights.log_w.detach())
+        phi = (constant * weights.log_w_path).sum(dim=-1).mean(dim=-1)
+        return Surrogate(theta=bounds.iwae(weights.log_w), phi=phi)
+
+    def bound(self, log_w: Tensor) -> Tensor:
+        """K-sample bound, mean over M."""
+        return bounds.iwae(log_w)
+
+    def units(self, M: int, K: int) -> tuple[Units, Units]:
+        """M units of K samples."""
+        return outer_units(M, K)
+
+    @property
+    def theory(self) -> Theory:
+        """SNR ~ (M K)^(1/2) in both networks."""
+        return Theory((0.5, 0.5), (0.5, 0.5), "phi: nothing for K > 1; theta: the K-sample bound", "Tucker et al. 2018")

@@ -1,0 +1,24 @@
+"""The test points that measurements are made on, with a label that names them."""
+
+import torch
+from torch import Tensor
+
+from snrkit.config import RunSpec
+from snrkit.data.base import Dataset
+from snrkit.data.binarise import test_points
+from snrkit.errors import SpecError
+
+
+def named_points(dataset: Dataset, spec: RunSpec, device: torch.device, count: int | None) -> tuple[Tensor, str]:
+    """The first ``count`` test points (None: all), ``[count, P]``, binarised as the spec says, and their label.
+
+    Raises:
+        SpecError: there are not that many.
+    """
+    available = len(dataset.test)
+    if count is not None and count > available:
+        raise SpecError("data points", f"{count} asked for, and the test set has {available}", "ask for fewer")
+    stop = available if count is None else count
+    data = spec.data
+    x = test_points(dataset, data, getattr(torch, spec.dtype), device, slice(0, stop))
+    return x, f"{data.name}:test[0:{stop}] {data.binarise} seed {data.seed}"

@@ -1,0 +1,227 @@
+"""``snrkit snr`` and ``snrkit evaluate`` as a user meets them."""
+
+import json
+import os
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from snrkit.data import load
+from snrkit.results import read_table
+from snrkit.training.checkpoint import load_checkpoint
+from tests.cli.conftest import TOY
+
+FEW = ["--K", "3,1", "--draws", 40, "--data-points", 4, "--device", "cpu"]
+
+
+class Payload:
+    """Unpickling it makes a directory."""
+
+    def __init__(self, target):
+        self.target = str(target)
+
+    def __reduce__(self):
+        return os.mkdir, (self.target,)
+
+
+@pytest.fixture(params=["snr", "evaluate"])
+def measuring(request):
+    return request.param
+
+
+@pytest.fixture
+def npz_run(snrkit, tmp_path):
+    """An mlp on a user's own file of 9 grey pixels."""
+    file = tmp_path / "mine.npz"
+    grey = np.random.default_rng(0).integers(0, 255, (23, 9), dtype=np.uint8)
+    np.savez(file, x_train=grey, x_test=grey[:7])
+    argv = ["--data", "npz", "--set", f"data.path={file}", "--set", "model.options.hidden=[6]", "--epochs", 0]
+    assert snrkit("train", *argv, "--set", "model.options.latent=2", "--out", tmp_path / "mlp").code == 0
+    return tmp_path / "mlp", file
+
+
+def test_snr_writes_the_table_and_shows_it(snrkit, toy_run):
+    result = snrkit("snr", "--ckpt", toy_run, *FEW, "--M", "1,5")
+    assert (result.code, result.err) == (0, "")
+    table = read_table(toy_run / "snr.parquet")
+    assert set(zip(table.M, table.K, strict=True)) == {(1, 1), (1, 3), (5, 1), (5, 3)}
+    assert set(table.estimator) == {"iwae"}
+    assert (table.run == "toy").all()
+    assert table.data.unique().tolist() == ["gaussian:test[0:4] none seed 0"]
+    assert "SNR inference" in result.out
+    assert str(toy_run / "snr.parquet") in result.out
+
+
+def test_the_file_itself_serves_as_ckpt(snrkit, toy_run):
+    assert snrkit("snr", "--ckpt", toy_run / "run.pt", *FEW).code == 0
+    assert (toy_run / "snr.parquet").exists()
+
+
+def test_snr_json_is_one_object(snrkit, toy_run):
+    result = snrkit("snr", "--ckpt", toy_run, *FEW, "--json")
+    found = json.loads(result.out, parse_constant=lambda text: pytest.fail(f"{text} is no JSON"))
+    assert len(found["rows"]) == len(read_table(toy_run / "snr.parquet"))
+    assert result.err == ""
+
+
+def test_snr_twice_merges(snrkit, toy_run):
+    snrkit("snr", "--ckpt", toy_run, *FEW)
+    first = read_table(toy_run / "snr.parquet")
+    snrkit("snr", "--ckpt", toy_run, "--K", "3,7", "--draws", 44, "--data-points", 4, "--seed", 1)
+    both = read_table(toy_run / "snr.parquet")
+    assert both.groupby("K").draws.unique().map(list).to_dict() == {1: [40], 3: [44], 7: [44]}
+    assert len(both) == len(first) * 3 // 2
+    old = first[first.K == 1].reset_index(drop=True)
+    pd.testing.assert_frame_equal(both[both.K == 1].reset_index(drop=True), old)
+
+
+def test_snr_on_a_run_with_another_estimator_and_its_own_options(snrkit, tmp_path):
+    argv = ["--estimator", "ciwae", "--option", "beta=0.25", "--epochs", 0, "--out", tmp_path / "run"]
+    snrkit("train", *TOY, *argv)
+    for more, expected in (
+        ([], {("ciwae", "beta=0.25")}),
+        (["--option", "beta=0.75"], {("ciwae", "beta=0.75")}),
+        (["--estimator", "vae,iwae,vae"], {("vae", ""), ("iwae", "")}),
+        (["--estimator", "iwae,ciwae", "--option", "beta=1"], {("iwae", ""), ("ciwae", "beta=1")}),
+    ):
+        result = snrkit("snr", "--ckpt", tmp_path / "run", *FEW, *more, "--json")
+        rows = pd.DataFrame(json.loads(result.out)["rows"])
+        assert set(zip(rows.estimator, rows.options, strict=True)) == expected
+        assert not rows.duplicated(["scope", "estimator", "options", "M", "K", "block", "metric"]).any()
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--K", "0"], ["--K", "at least 1"]),
+        (["--K", "1,x"], ["--K", "'1,x'"]),
+        (["--M", "0"], ["--M"]),
+        (["--data-points", "24"], ["24 asked for", "23"]),
+        (["--data-points", "0"], ["--data-points"]),
+        (["--draws", "1"], ["draws", "at least"]),
+        (["--draws", "x"], ["--draws"]),
+        (["--engine", "vmpa"], ["engine", "did you mean 'vmap'"]),
+        (["--block", "encoder"], ["block", "'encoder'", "inference"]),
+        (["--block", ""], ["--block"]),
+        (["--estimator", "iwea"], ["did you mean 'iwae'"]),
+        (["--estimator", ","], ["--estimator"]),
+        (["--option", "nonsense=1"], ["--option", "nonsense"]),
+        (["--option", "beta"], ["--option"]),
+        (["--chunk", "0"], ["chunk"]),
+        (["--chunk", "x"], ["--chunk"]),
+        (["--seed", "-1"], ["--seed"]),
+        (["--seed", str(2**63)], ["--seed"]),
+        (["--out", "table.csv"], ["--out", ".parquet"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_bad_input_to_snr(snrkit, toy_run, contents, argv, words):
+    before = contents(toy_run)
+    snrkit("snr", "--ckpt", toy_run, *FEW, *argv).refused(*words)
+    assert contents(toy_run) == before
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--samples", "63"], ["--samples", "64"]),
+        (["--points", "1"], ["--points"]),
+        (["--points", "24"], ["24 asked for", "23"]),
+        (["--seed", "-1"], ["--seed"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_bad_input_to_evaluate(snrkit, toy_run, contents, argv, words):
+    before = contents(toy_run)
+    snrkit("evaluate", "--ckpt", toy_run, *argv).refused(*words)
+    assert contents(toy_run) == before
+
+
+def test_evaluate_the_toy_against_its_exact_marginal(snrkit, toy_run):
+    result = snrkit("evaluate", "--ckpt", toy_run, "--device", "cpu", "--json")
+    assert result.err == ""
+    found = json.loads(result.out, parse_constant=lambda text: pytest.fail(f"{text} is no JSON"))
+    assert found == json.loads((toy_run / "evaluation.json").read_text())
+    assert (found["points"], found["samples"], found["data"]) == (23, 5000, "gaussian:test[0:23] none seed 0")
+    value = {row["metric"]: row["value"] for row in found["rows"]}
+    saved = load_checkpoint(toy_run)
+    x = torch.from_numpy(load(saved.run_spec().data, None).test)
+    exact = float(saved.restore_model(torch.device("cpu")).log_marginal(x).detach().mean())
+    # Errors over the noise, not over points: sd(w/p)/sqrt(K) per point, averaged over the 23.
+    error = np.sqrt((5000 / value["ess"] - 1) / 5000 / 23)
+    assert value["iwae_64"] <= value["log_p"] + 1e-12
+    assert value["elbo"] < value["iwae_64"] < exact
+    assert abs(value["log_p"] - exact) < 4 * error < 0.2
+    assert value["kl_q_p"] == pytest.approx(value["log_p"] - value["iwae_64"], abs=1e-10)
+    assert value["active_units"] == 3
+
+
+def test_evaluate_shows_a_table(snrkit, toy_run):
+    result = snrkit("evaluate", "--ckpt", toy_run, "--samples", 64, "--points", 3, "--quiet")
+    assert (result.code, result.err) == (0, "")
+    assert all(name in result.out for name in ("log_p", "iwae_64", "kl_q_p", "active_units"))
+
+
+def test_out(snrkit, toy_run, tmp_path):
+    snrkit("evaluate", "--ckpt", toy_run, "--samples", 64, "--out", tmp_path / "new" / "e.json")
+    snrkit("snr", "--ckpt", toy_run, *FEW, "--out", tmp_path / "new" / "s.parquet")
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["e.json", "s.parquet"]
+    assert not (toy_run / "snr.parquet").exists()
+
+
+def test_output_that_cannot_be_written_is_told_before_the_work(snrkit, toy_run, measuring, monkeypatch):
+    monkeypatch.setattr("snrkit.diagnostics.measure.measure", lambda *args, **kw: pytest.fail("measured"))
+    monkeypatch.setattr("snrkit.training.evaluate.evaluate", lambda *args, **kw: pytest.fail("evaluated"))
+    below = toy_run / "run.pt" / "a.parquet"
+    snrkit(measuring, "--ckpt", toy_run, "--out", below).refused("cannot be written", "--out")
+    if measuring == "snr":
+        (toy_run / "snr.parquet").write_bytes(b"damaged")
+        snrkit("snr", "--ckpt", toy_run).refused("snr.parquet", "not a readable Parquet")
+        assert (toy_run / "snr.parquet").read_bytes() == b"damaged"
+
+
+def test_checkpoints_that_are_none(snrkit, toy_run, measuring, tmp_path):
+    whole = (toy_run / "run.pt").read_bytes()
+    raw = torch.load(toy_run / "run.pt", weights_only=True)
+    bad = tmp_path / "bad.pt"
+
+    def check(*words):
+        snrkit(measuring, "--ckpt", bad).refused(*words)
+
+    check("--ckpt", "no checkpoint")
+    for content in (b"", b"hello", whole[:700]):
+        bad.write_bytes(content)
+        check("bad.pt", "damaged")
+    torch.save({"weight": torch.ones(3)}, bad)
+    check("not a checkpoint of snrkit")
+    torch.save(raw | {"version": 99}, bad)
+    check("format 99 is newer")
+    torch.save(raw | {"running": Payload(tmp_path / "pwned")}, bad)
+    check("more than plain tensors")
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_data_whose_size_changed_since_training(snrkit, npz_run, measuring):
+    run, file = npz_run
+    few = ["--data-points", 3, "--draws", 20, "--K", 2] if measuring == "snr" else ["--samples", 64]
+    assert snrkit(measuring, "--ckpt", run, *few).code == 0
+    grey = np.random.default_rng(0).integers(0, 255, (23, 16), dtype=np.uint8)
+    np.savez(file, x_train=grey, x_test=grey[:7])
+    snrkit(measuring, "--ckpt", run, *few).refused(str(file), "16", "9")
+    file.unlink()
+    snrkit(measuring, "--ckpt", run, *few).refused(str(file), "no such file")
+
+
+def test_measuring_leaves_the_run_and_the_global_generators_alone(snrkit, toy_run, measuring, contents):
+    torch.manual_seed(5)
+    np.random.seed(5)
+    before = contents(toy_run), torch.get_rng_state(), np.random.get_state()[1].copy()
+    argv = FEW if measuring == "snr" else ["--samples", 64]
+    snrkit(measuring, "--ckpt", toy_run, *argv)
+    snrkit(measuring, "--ckpt", toy_run, *argv)
+    after = contents(toy_run)
+    assert {name: after[name] for name in before[0]} == before[0]
+    assert torch.equal(before[1], torch.get_rng_state())
+    assert np.array_equal(before[2], np.random.get_state()[1])

@@ -1,0 +1,204 @@
+"""The figure shows the table: numbers, floor, guides, and labels that can be read."""
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
+
+from snrkit.report import style
+from snrkit.report.collect import Collected, collect
+from snrkit.report.drawing import Drawing, Missing
+from snrkit.report.figures import FIGURES, snr_vs_k
+
+from .conftest import table
+
+
+def drawn(frame, metric="snr_mean"):
+    with style.context():
+        return snr_vs_k.draw(Collected((), frame.assign(source="some.parquet")), metric)
+
+
+def lines(axes, gid="line"):
+    return {line.get_label(): line for line in axes.get_lines() if line.get_gid() == gid}
+
+
+def visible_texts(figure):
+    """Boxes of all texts that appear, by what they say."""
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    figure.draw(renderer)
+    texts = [text for legend in figure.legends for text in [*legend.get_texts(), legend.get_title()]]
+    for axes in figure.axes:
+        texts += [axes.title, axes.xaxis.label, axes.yaxis.label, *axes.texts]
+        for axis, limits in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
+            ticks = [tick for tick in axis.get_major_ticks() if limits[0] <= tick.get_loc() <= limits[1]]
+            texts += [tick.label1 for tick in ticks if tick.label1.get_visible()]
+    # Text's own extent: that of an annotation would include its connector.
+    return [(text.get_text(), Text.get_window_extent(text, renderer)) for text in texts if text.get_text()]
+
+
+def assert_readable(figure):
+    boxes, page = visible_texts(figure), figure.bbox
+    for (one, a), (other, b) in itertools.combinations(boxes, 2):
+        assert not a.overlaps(b), f"{one!r} over {other!r}"
+    for text, box in boxes:
+        assert box.x0 >= page.x0 - 1, text
+        assert box.x1 <= page.x1 + 1, text
+        assert box.y0 >= page.y0 - 1, text
+        assert box.y1 <= page.y1 + 1, text
+
+
+@pytest.mark.parametrize("metric", ["snr_mean", "snr_median"])
+def test_plotted_data_equal_the_table(metric):
+    frame = table("demo", ["vae", "iwae"])
+    drawing = drawn(frame, metric)
+    for axes, block in zip(drawing.figure.axes, ("inference", "generative"), strict=True):
+        found = lines(axes)
+        assert list(found) == ["VAE, demo", "IWAE, demo"]
+        for estimator in ("vae", "iwae"):
+            rows = frame[(frame["block"] == block) & (frame["estimator"] == estimator) & (frame["metric"] == metric)]
+            line = found[f"{estimator.upper()}, demo"]
+            np.testing.assert_array_equal(line.get_xdata(), rows["K"])
+            np.testing.assert_array_equal(line.get_ydata(), rows["value"])
+            assert line.get_color() == style.ESTIMATORS[estimator][0].lower()
+    wanted = frame[frame["metric"] == metric]
+    assert sorted(drawing.data["value"]) == sorted(wanted["value"])
+    assert sorted(drawing.data["ci_low"]) == sorted(wanted["ci_low"])
+
+
+def test_bands_are_the_intervals():
+    frame = table("demo", ["iwae"])
+    band = drawn(frame).figure.axes[0].collections[0].get_paths()[0].vertices
+    rows = frame.query("block == 'inference' and metric == 'snr_mean'")
+    for end in ("ci_low", "ci_high"):
+        for k, y in zip(rows["K"], rows[end], strict=True):
+            assert np.isclose(band, [k, y]).all(axis=1).any()
+
+
+def test_floor_guides_and_labels():
+    frame = table("demo", ["vae", "iwae"])
+    figure = drawn(frame).figure
+    for axes, slope in zip(figure.axes, (-0.5, 0.5), strict=True):
+        floor = next(line for line in axes.get_lines() if line.get_gid() == "floor")
+        np.testing.assert_array_equal(floor.get_ydata(), frame["floor"].iloc[0])
+        guide = next(line for line in axes.get_lines() if line.get_gid() == "guide")
+        corners = axes.transData.inverted().transform(guide.get_transform().transform(guide.get_xydata()))
+        (x0, y0), (x1, y1) = np.log(corners)
+        assert (y1 - y0) / (x1 - x0) == pytest.approx(slope)
+        assert axes.get_xlabel() == "importance samples K  (M = 3)"
+        assert axes.texts[0].get_text() == ("∝ K$^{-1/2}$" if slope < 0 else "∝ K$^{1/2}$")
+    assert "|E[Δ]| / sd[Δ]" in figure.axes[0].get_ylabel()
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert "pure-noise floor" in legend
+    assert "hollow: 95 % interval reaches the floor" in legend
+
+
+def test_readings_on_the_floor_are_hollow():
+    frame = table("demo", ["vae", "iwae"])
+    drawing = drawn(frame)
+    hollow = [line for line in drawing.figure.axes[0].get_lines() if line.get_gid() == "on floor"]
+    assert [list(line.get_xdata()) for line in hollow] == [[], [1000.0]]
+    assert drawing.data.query("on_floor")[["estimator", "K"]].to_numpy().tolist() == [["iwae", 1000]]
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        table("demo", ["vae", "iwae", "ciwae", "piwae"]),
+        table("demo", ["iwae"]),
+        table("demo", ["vae", "iwae"], samples=(64,)),
+        table("demo", ["iwae"], samples=(1, 2, 3, 4, 5, 6, 8, 10, 12, 100)),
+        table("demo", ["iwae"], samples=(8, 9)),
+        pd.concat([table(f"a-run-with-a-name-that-is-rather-long-for-a-legend-{i}", ["iwae"]) for i in range(9)]),
+        table("cost_$5_and_$6", ["ciwae"], options="beta=0.5"),
+        table("demo", ["iwae"]).query("block == 'generative'"),
+    ],
+)
+def test_no_text_covers_another(frame):
+    assert_readable(drawn(frame).figure)
+
+
+def test_smallest_m_is_shown():
+    drawing = drawn(pd.concat([table("a", ["vae"], outer=(2, 5)), table("b", ["vae"], outer=(3,))]))
+    assert sorted(drawing.data["M"].unique()) == [2, 3]
+    assert list(lines(drawing.figure.axes[0])) == ["VAE, a, M = 2", "VAE, b, M = 3"]
+    floors = [line for line in drawing.figure.axes[0].get_lines() if line.get_gid() == "floor"]
+    assert len(floors) == 2
+
+
+def test_lines_stay_distinguishable():
+    runs = [table("a", ["iwae", "vae"]), table("b", ["iwae"]), table("a", ["ciwae"], options="beta=0.05")]
+    frame = pd.concat([*runs, table("a", ["ciwae"], options="beta=0.5"), table("a", ["iwae"]).assign(step=9)])
+    found = lines(drawn(frame).figure.axes[0])
+    assert len(found) == 6
+    looks = {(line.get_color(), line._unscaled_dash_pattern, line.get_marker()) for line in found.values()}
+    assert len(looks) == 6
+    assert "IWAE, a, step 9" in found
+
+
+def test_one_k_has_points_with_bars_side_by_side():
+    frame = table("demo", ["vae", "iwae"], samples=(64,))
+    axes = drawn(frame).figure.axes[0]
+    assert len(axes.collections) == 2
+    x = [line.get_xdata()[0] for line in lines(axes).values()]
+    assert len(set(x)) == 2
+    assert np.exp(np.log(x).mean()) == pytest.approx(64)
+    assert not lines(axes, "guide")
+
+
+def test_nan_and_nonpositive_values_are_left_out_and_said():
+    frame = table("demo", ["iwae"])
+    frame.loc[frame["K"] == 10, "value"] = np.nan
+    frame.loc[frame["K"] == 100, "value"] = 0.0
+    frame.loc[frame["K"] == 1, ["stderr", "ci_low", "ci_high"]] = np.nan
+    drawing = drawn(frame)
+    assert list(lines(drawing.figure.axes[0])["IWAE, demo"].get_xdata()) == [1, 1000]
+    assert drawing.notes == ("4 of 8 readings are NaN or not positive and not drawn",)
+    assert_readable(drawing.figure)
+
+
+def test_interval_below_zero_and_no_floor():
+    frame = table("demo", ["iwae"]).assign(ci_low=-1.0, floor=np.nan)
+    drawing = drawn(frame)
+    assert drawing.figure.axes[0].get_ylim()[0] > 0.01
+    assert not drawing.data["on_floor"].any()
+    assert not lines(drawing.figure.axes[0], "floor")
+    FigureCanvasAgg(drawing.figure).draw()
+
+
+def test_nothing_to_draw():
+    assert isinstance(drawn(table("demo", ["iwae"]).query("metric == 'none'")), Missing)
+    assert isinstance(drawn(table("demo", ["iwae"]).assign(value=np.nan)), Missing)
+    assert isinstance(drawn(table("demo", ["iwae"]).assign(block="all")), Missing)
+
+
+def test_unknown_estimator_has_a_fallback():
+    found = lines(drawn(table("demo", ["iwae"]).assign(estimator="mine")).figure.axes[0])
+    assert list(found) == ["mine, demo"]
+
+
+def test_same_run_name_in_two_folders(runs: Path, tmp_path: Path):
+    (tmp_path / "other").mkdir()
+    (runs / "demo_iwae").rename(tmp_path / "other" / "demo-vae")
+    frame = collect([runs, tmp_path / "other"]).readings
+    frame["run"] = "demo-vae"
+    with style.context():
+        drawing = snr_vs_k.draw(Collected((), frame))
+    assert len(set(drawing.data["line"])) == 3
+
+
+def test_styles_are_unique():
+    assert len({entry[:2] for entry in style.ESTIMATORS.values()}) == len(style.ESTIMATORS)
+    many = style.assign([("iwae", f"run {i}") for i in range(14)])
+    assert len(set(many)) == 14
+
+
+@pytest.mark.parametrize("name", FIGURES.names)
+def test_every_figure_is_readable(name, runs):
+    with style.context():
+        drawing = FIGURES.load(name)(collect([runs]))
+        assert isinstance(drawing, Drawing)
+        assert_readable(drawing.figure)
