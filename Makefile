@@ -17,7 +17,7 @@ demo: .venv/installed
 	$(BIN)/snrkit report checkpoints/demo-vae checkpoints/demo-iwae --out figures
 
 test: .venv/installed
-	$(BIN)/pytest -q -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2
 
 lint: .venv/installed
 	$(BIN)/ruff check .

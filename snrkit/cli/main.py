@@ -21,6 +21,7 @@ class Commands(click.Group):
         "train": ("snrkit.cli.train", "Train a model with one estimator."),
         "evaluate": ("snrkit.cli.evaluate", "Bounds, KL, ESS and active units of a trained model."),
         "snr": ("snrkit.cli.snr", "Signal-to-noise ratio of the gradients of a trained model."),
+        "advise": ("snrkit.cli.advise", "Which estimator, M and K to spend a budget of samples on."),
         "report": ("snrkit.cli.report", "Figures and tables from what was measured."),
         "data": ("snrkit.cli.data", "List, fetch and verify data sets."),
     }

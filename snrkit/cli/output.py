@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TaskProgressColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 PLAIN_INTERVAL_S = 30.0
@@ -38,7 +38,7 @@ def progress(title: str, quiet: bool) -> Iterator[Update]:
 
 def _bar(console: Console) -> Progress:
     columns = [
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("ETA"),
+        TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TextColumn("ETA"),
         TimeRemainingColumn(), TextColumn("{task.fields[note]}"),
     ]  # fmt: skip
     return Progress(*columns, console=console, transient=True)
@@ -53,7 +53,7 @@ def _plain(title: str) -> Update:
         if now - last >= PLAIN_INTERVAL_S and done > 0:
             last = now
             eta = (now - start) * (total - done) / done
-            click.echo(f"{title}: {done:g}/{total:g}, ETA {eta:.0f} s {note}".rstrip(), err=True)
+            click.echo(f"{title}: {100 * done / total:.0f} %, ETA {eta:.0f} s, {note}".rstrip(), err=True)
 
     return update
 
@@ -66,4 +66,5 @@ def print_json(value: Any) -> None:
 def print_table(table: Table) -> None:
     """A table on stdout, as wide as it needs to be when that is no terminal."""
     console = Console()
-    (console if console.is_terminal else Console(width=PLAIN_WIDTH)).print(table)
+    # Definitions hold square brackets, which are not markup.
+    (console if console.is_terminal else Console(width=PLAIN_WIDTH)).print(table, markup=False)

@@ -1,5 +1,6 @@
 """Single coordinates of the gradient by name, ``tensor[index]``, and by what is notable about them."""
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -7,6 +8,19 @@ import numpy as np
 from snrkit.diagnostics.moments import Moments
 from snrkit.diagnostics.problem import Layout
 from snrkit.errors import SpecError
+
+NOTABLE = ("largest", "median")
+
+
+def check(wishes: Sequence[str], layout: Layout) -> None:
+    """Whether ``choose`` will find these, before anything is drawn.
+
+    Raises:
+        SpecError: no such tensor or index.
+    """
+    for wish in wishes:
+        if wish not in NOTABLE:
+            _index(wish, layout)
 
 
 def choose(wishes: Sequence[str], layout: Layout, moments: Moments) -> dict[str, int]:
@@ -22,7 +36,7 @@ def choose(wishes: Sequence[str], layout: Layout, moments: Moments) -> dict[str,
     """
     found: dict[str, int] = {}
     for wish in wishes:
-        if wish in ("largest", "median"):
+        if wish in NOTABLE:
             for block in (layout.blocks[name] for name in ("inference", "generative") if name in layout.blocks):
                 index = block.start + _notable(wish, block, moments)
                 found[_name(index, layout)] = index
@@ -47,13 +61,12 @@ def _name(coordinate: int, layout: Layout) -> str:
 
 
 def _index(name: str, layout: Layout) -> int:
-    tensor, _, rest = name.partition("[")
-    number = rest.removesuffix("]")
-    if tensor not in layout.names or not number.isdigit():
+    parts = re.fullmatch(r"(.+)\[([0-9]+)\]", name)
+    if parts is None or parts[1] not in layout.names:
         remedy = f"write largest, median or TENSOR[INDEX], TENSOR one of {', '.join(layout.names)}"
         raise SpecError("keep", f"no coordinate '{name}'", remedy)
-    block = layout.blocks[tensor]
-    if int(number) >= block.stop - block.start:
-        raise SpecError("keep", f"'{tensor}' has {block.stop - block.start} coordinates, no '{name}'", "count from 0")
-    index: int = block.start + int(number)
+    block, number = layout.blocks[parts[1]], int(parts[2])
+    if number >= block.stop - block.start:
+        raise SpecError("keep", f"'{parts[1]}' has {block.stop - block.start} coordinates, no '{name}'", "count from 0")
+    index: int = block.start + number
     return index

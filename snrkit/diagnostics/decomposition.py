@@ -20,7 +20,7 @@ def decompose(moments: Moments, tensors: slice) -> dict[str, dict[str, Interval]
     """The two parts per unit gradient, for a network or tensor.
 
     Args:
-        moments: moments with at least 2 groups of one point each.
+        moments: moments with at least 3 groups of one point each.
         tensors: which tensors of the layout.
 
     Returns:

@@ -1,15 +1,15 @@
 """All readings of one job: what its moments say, and what a second pass adds."""
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 
-from snrkit.diagnostics.coordinates import choose
+from snrkit.diagnostics.coordinates import check, choose
 from snrkit.diagnostics.decomposition import decompose
 from snrkit.diagnostics.draws import Drawer
-from snrkit.diagnostics.intervals import delete_one, student
+from snrkit.diagnostics.intervals import student
 from snrkit.diagnostics.metrics import Reading
 from snrkit.diagnostics.moments import Array, BlockMoments, Moments
 from snrkit.diagnostics.plan import Job, Plan
@@ -17,8 +17,11 @@ from snrkit.diagnostics.problem import Layout
 from snrkit.diagnostics.readings import read
 from snrkit.diagnostics.relations import across, bias, block_means, noise_scale
 from snrkit.diagnostics.replay import RELIABLE, Replayed, dsnr, noise_dsnr, replay
+from snrkit.interrupt import Interrupted
 
 WEIGHT_DRAWS = 200
+OF_WEIGHTS = ("ess", "largest_weight")
+_OF_MEAN = ("snr_", "mean_norm", "noise_scale")
 _NETWORKS = ("inference", "generative", "all")
 
 
@@ -59,6 +62,7 @@ class Gatherer:
         self.plan, self.drawer, self.layout, self.blocks = plan, drawer, layout, blocks
         self._near: dict[Job, Moments] = {}
         self._target: Moments | None = None
+        check(plan.keep, layout)
 
     def jobs(self) -> list[Job]:
         """All jobs of the table, each once, ordered by K so that related ones come together."""
@@ -86,14 +90,16 @@ class Gatherer:
         start = time.perf_counter()
         moments = self._moments(job)
         complete = moments.draws == job.draws
-        readings = read(moments, self.blocks, self._lender(job, moments))
-        readings += self._relations(job, moments) + self._parts(job, moments)
+        readings = self._strengths(job, moments) + self._bias(job, moments) + self._parts(job, moments)
         readings += self._weights(job)
         replayed: dict[int, Replayed] = {}
         chosen = choose(self.plan.keep, self.layout, moments)
         if complete and (self.plan.dsnr or chosen):
             networks = [self.layout.blocks[name] for name in self._present()]
-            replayed = replay(self.drawer, job, moments, networks, self._counts(job), list(chosen.values()))
+            try:
+                replayed = replay(self.drawer, job, moments, networks, self._counts(job), list(chosen.values()))
+            except Interrupted:
+                complete = False  # what the moments say is kept
         per_count = {m: self._dsnr(moments, r) for m, r in replayed.items()} if self.plan.dsnr else {}
         kept = {m: r.kept for m, r in replayed.items()} if chosen else {}
         seconds = time.perf_counter() - start
@@ -124,20 +130,29 @@ class Gatherer:
         smallest = min(len(draws) for draws in job.blocks())
         return sorted(count for count in counts if count <= smallest)
 
-    def _relations(self, job: Job, moments: Moments) -> list[Reading]:
+    def _strengths(self, job: Job, moments: Moments) -> list[Reading]:
+        """SNRs, variance, norm of the mean and noise scale; with the lender's mean, and saying so, if there is one."""
+        lender = self._lender(job, moments)
+        found = read(moments, self.blocks, lender)
+        for trace in [reading for reading in found if reading.metric == "variance"]:
+            block = self.blocks[trace.block]
+            means = block_means(lender or moments, block)
+            scale = noise_scale(means, trace.interval.value, trace.replicates)
+            found.append(Reading("noise_scale", trace.block, scale, n_coordinates=block.stop - block.start))
+        if lender is None:
+            return found
+        remark = f"E[g] from {self.plan.mean_from} draws"
+        return [replace(r, remark=remark) if r.metric.startswith(_OF_MEAN) else r for r in found]
+
+    def _bias(self, job: Job, moments: Moments) -> list[Reading]:
         found = []
         for name, block in self.blocks.items():
-            own = block_means(moments, block)
-            traces = [moments.merged(row)[2][block].sum() for row in delete_one(moments.blocks)]
-            traces.append(moments.merged()[2][block].sum())
-            size = block.stop - block.start
-            found.append(Reading("noise_scale", name, noise_scale(own, np.array(traces)), n_coordinates=size))
             target, remark = self._bias_target(job, moments, name)
-            if target is not None:
-                found += [
-                    Reading(metric, name, interval, n_coordinates=size, remark=remark)
-                    for metric, interval in bias(own, block_means(target, block)).items()
-                ]
+            if target is None:
+                continue
+            intervals = bias(block_means(moments, block), block_means(target, block))
+            size = block.stop - block.start
+            found += [Reading(m, name, value, n_coordinates=size, remark=remark) for m, value in intervals.items()]
         return found
 
     def _bias_target(self, job: Job, moments: Moments, block: str) -> tuple[Moments | None, str]:
@@ -188,7 +203,7 @@ class Gatherer:
         remark = f"from {draws} draws"
         return [
             Reading(metric, "all", student(float(statistics[:, i].mean()), float(errors[i]), draws), remark=remark)
-            for i, metric in enumerate(("ess", "largest_weight"))
+            for i, metric in enumerate(OF_WEIGHTS)
         ]
 
     def _dsnr(self, moments: Moments, replayed: Replayed) -> list[Reading]:
@@ -210,5 +225,11 @@ class Gatherer:
 
 
 def _same_blocks(other: Moments, own: Moments) -> Moments:
-    """The first blocks of ``other``, as many as ``own`` has (fewer after an interruption)."""
+    """The first blocks of ``other``, as many as ``own`` has (fewer after an interruption).
+
+    Raises:
+        Interrupted: ``other`` itself was interrupted and has not as many.
+    """
+    if other.blocks < own.blocks:
+        raise Interrupted
     return other if other.blocks == own.blocks else other.first(own.blocks)

@@ -1,7 +1,7 @@
 """Measure the gradients of a model: the Python face of the diagnostics."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +11,7 @@ from torch import Tensor
 from snrkit.diagnostics import tables
 from snrkit.diagnostics.draws import Drawer, Progress
 from snrkit.diagnostics.gather import Drawn, Gatherer
+from snrkit.diagnostics.metrics import Reading
 from snrkit.diagnostics.plan import Job, Plan
 from snrkit.diagnostics.problem import Layout
 from snrkit.diagnostics.store import Store, fingerprint
@@ -33,6 +34,7 @@ class Measurement:
         comparisons: differences between estimators on the same noise (see ``tables.COMPARISONS``).
         kept: draws of chosen coordinates (see ``tables.KEPT``); empty if none were asked for.
         complete: whether all draws were made; if not, the tables rest on the finished blocks.
+        source: what the tables were made from.
     """
 
     plan: Plan
@@ -41,6 +43,11 @@ class Measurement:
     comparisons: pd.DataFrame
     kept: pd.DataFrame
     complete: bool
+    source: tables.Source = field(repr=False)
+
+    def strength(self, estimator: Estimator, M: int, K: int) -> dict[str, Reading]:
+        """Block to the reading of snr_pooled_squared at (M, K), with its replicates."""
+        return self.source.replicates(estimator, M, K, "snr_pooled_squared")
 
 
 def measure(  # noqa: PLR0913 (one option each; most by keyword)
@@ -139,10 +146,9 @@ def diagnose(
     with evaluation_mode(model):
         check_log_weights(model, x)
         layout = Layout.of(model, x)
-        named = dict(model.named_parameters())
-        context = fingerprint(
-            {name: named[name] for name in layout.names}, x, plan.seed, plan.engine, plan.chunk, x.device.type
-        )
+        # Frozen parameters and buffers too: gradients depend on them.
+        tensors = [*model.named_parameters(), *model.named_buffers()]
+        context = fingerprint(tensors, x, layout.names, plan.seed, plan.engine, plan.chunk, x.device.type)
         store = Store(folder, context)
         drawer = Drawer(
             model, x, Streams(plan.seed),
@@ -157,7 +163,13 @@ def diagnose(
     dtype = str(x.dtype).removeprefix("torch.")
     source = tables.Source(plan, layout, drawn, provenance or tables.Provenance(), device, dtype)
     return Measurement(
-        plan, tables.readings(source), tables.slopes(source), tables.comparisons(source), tables.kept(source), complete
+        plan=plan,
+        table=tables.readings(source),
+        slopes=tables.slopes(source),
+        comparisons=tables.comparisons(source),
+        kept=tables.kept(source),
+        complete=complete,
+        source=source,
     )
 
 

@@ -1,6 +1,6 @@
 """What to measure, checked; and the sets of draws that it takes."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -68,6 +68,7 @@ class Plan:
         dsnr: also measure the DSNR, which takes a second pass over the draws.
         keep: coordinates whose draws are kept: ``largest`` (|mean|), ``median`` (SNR) of each network, or
             ``tensor[index]``.
+        pairs: the (M, K) of the table, where it is not every M with every K.
     """
 
     estimators: tuple[Estimator, ...]
@@ -84,12 +85,17 @@ class Plan:
     K_ref: int = 5000
     mean_from: str | None = None
     dsnr: bool = False
-    keep: tuple[str, ...] = field(default=())
+    keep: tuple[str, ...] = ()
+    pairs: tuple[tuple[int, int], ...] | None = None
 
     def __post_init__(self) -> None:
         for name, values in (("K", self.K), ("M", self.M), ("K_ref", (self.K_ref,))):
             if not values or any(isinstance(v, bool) or not isinstance(v, int | np.integer) or v < 1 for v in values):
                 raise SpecError(name, f"must be integers of at least 1, got {list(values)}", f"give e.g. {name}=[10]")
+        for name in ("K", "M", "estimators"):  # each once, and plain integers
+            values = getattr(self, name)
+            plain = values if name == "estimators" else map(int, values)
+            object.__setattr__(self, name, tuple(dict.fromkeys(plain)))
         if not self.estimators:
             raise SpecError("estimators", "is empty", "name at least one, for example iwae")
         if self.draws < MINIMUM_DRAWS:
@@ -110,11 +116,13 @@ class Plan:
     @property
     def grid(self) -> list[tuple[Estimator, int, int]]:
         """Every (estimator, M, K) of the table."""
-        return [(estimator, M, K) for estimator in self.estimators for K in self.K for M in self.M]
+        pairs = self.pairs or tuple((M, K) for K in self.K for M in self.M)
+        return [(estimator, M, K) for estimator in self.estimators for M, K in pairs]
 
     def units(self, estimator: Estimator, M: int, K: int) -> tuple[Units, Units]:
         """The units (inference, generative) that (M, K) averages in this plan."""
-        return (Units(K, 1), Units(K, 1)) if self.direct else estimator.units(M, K)
+        one = Units(estimator, K, 1)
+        return (one, one) if self.direct else estimator.units(M, K)
 
     def job(self, estimator: Estimator, M: int, K: int) -> Job:
         """The draws of K-sample units (or, if direct, of (M, K) itself)."""
@@ -124,7 +132,7 @@ class Plan:
     def jobs(self, estimator: Estimator, M: int, K: int) -> tuple[Job, Job]:
         """The draws behind (M, K), for the inference and the generative network; often the same."""
         phi, theta = self.units(estimator, M, K)
-        return self.job(estimator, M, phi.samples), self.job(estimator, M, theta.samples)
+        return self.job(phi.estimator, M, phi.samples), self.job(theta.estimator, M, theta.samples)
 
     def reference(self, job: Job) -> Job | None:
         """The draws whose mean is the gradient of the job's own bound; None where that is the job itself."""

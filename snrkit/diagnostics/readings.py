@@ -130,13 +130,18 @@ def _ratios(merged: Merged, blocks: dict[str, slice]) -> Found:
 
 
 def _floors(source: Moments, estimates: Estimates, block: slice) -> dict[str, float]:
-    """What each SNR would read if the means of ``source`` were all noise."""
+    """What each SNR would read if the means of ``source`` were all noise.
+
+    Of a lender's means, the floors of the quantiles are as if its gain were the same in all coordinates.
+    """
     trace = float(estimates.variance[block].sum())
     if trace == 0:
         return {}
     spread = math.sqrt(float(estimates.of_mean[block].sum()) / trace)
     noise = _NORMAL_95 * math.sqrt(2 / effective_coordinates(source, block)) * spread**2
-    floors = {metric: unit * spread for metric, unit in _HALF_NORMAL.items()}
+    inside = estimates.variance[block] > 0
+    typical = float(np.sqrt(estimates.of_mean[block][inside] / estimates.variance[block][inside]).mean())
+    floors = {metric: unit * typical for metric, unit in _HALF_NORMAL.items()}
     return floors | {"snr_pooled": math.sqrt(noise), "snr_pooled_squared": noise}
 
 

@@ -36,11 +36,11 @@ def bias(own: Array, target: Array) -> dict[str, Interval]:
         target: block means of the target, ``[G, p]``; equal rows if it is known exactly.
     """
     mm, tt, mt = own @ own.T, target @ target.T, own @ target.T
+    # The difference is taken block by block, so that shared noise cancels, and before the products, so that digits do not.
+    dd = (own - target) @ (own - target).T
 
     def squared(kept: Indices) -> float:
-        grid = np.ix_(kept, kept)
-        # For j != k; the difference is taken block by block so that shared noise cancels.
-        return across((mm - mt - mt.T + tt)[grid])
+        return across(dd[np.ix_(kept, kept)])
 
     def relative_squared(kept: Indices) -> float:
         norm = across(tt[np.ix_(kept, kept)])
@@ -62,16 +62,17 @@ def bias(own: Array, target: Array) -> dict[str, Interval]:
     }
 
 
-def noise_scale(own: Array, variances: Array) -> Interval:
+def noise_scale(means: Array, trace: float, replicates: Array) -> Interval:
     """Tr Var[g] / |E[g]|^2.
 
     Args:
-        own: block means, ``[G, p]``.
-        variances: trace of the variance from all blocks but one, ``[G]``; and from all, last: ``[G + 1]``.
+        means: block means, ``[G, p]``.
+        trace: trace of the variance.
+        replicates: the trace from all blocks but one, ``[G]``.
     """
-    G, mm = len(own), own @ own.T
-    replicates = [_ratio(variances[g], across(np.delete(np.delete(mm, g, 0), g, 1))) for g in range(G)]
-    return student(_ratio(variances[G], across(mm)), float(jackknife_stderr(np.array(replicates))), G)
+    G, mm = len(means), means @ means.T
+    ratios = [_ratio(replicates[g], across(np.delete(np.delete(mm, g, 0), g, 1))) for g in range(G)]
+    return student(_ratio(trace, across(mm)), float(jackknife_stderr(np.array(ratios))), G)
 
 
 def _ratio(trace: float, norm: float) -> float:

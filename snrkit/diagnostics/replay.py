@@ -113,8 +113,10 @@ def dsnr(replayed: Replayed, moments: Moments, blocks: Sequence[slice], members:
 
     Returns:
         ``dsnr``, each draw projected on the direction of the other blocks' mean, which is refitted in each replicate; and
-        ``dsnr_in_sample``.
+        ``dsnr_in_sample``. NaN where there is no direction or nothing across it: a mean of zero, a single coordinate, or
+        (cross-fitted) a single block left.
     """
+    dimensions = sum(blocks[i].stop - blocks[i].start for i in members)
     gram = sum(block_means(moments, blocks[i]) @ block_means(moments, blocks[i]).T for i in members)
     norms, products = (np.asarray(a[:, list(members)].sum(axis=1)) for a in (replayed.norms, replayed.products))
     found = {}
@@ -125,8 +127,12 @@ def dsnr(replayed: Replayed, moments: Moments, blocks: Sequence[slice], members:
             weights = others * (kept * moments.counts)
             lengths = np.sqrt(np.einsum("jk,kl,jl->j", weights, gram, weights))
             block = replayed.block[rows]
+            if dimensions < 2 or lengths[block].min() == 0:
+                return math.nan
             along = (products[rows] * weights[block]).sum(axis=1) / lengths[block]
             across = np.sqrt(np.maximum(norms[rows] - along**2, 0))
+            if across.min() == 0:
+                return math.nan
             return float(np.mean(np.abs(along) / across))
 
         replicates = np.array([value(row) for row in delete_one(moments.blocks)])

@@ -54,8 +54,9 @@ def judge(
     """
     x = np.log(np.array(samples, dtype=float))
     G = len(replicates)
-    if min(squares.min(), replicates.min()) <= 0:
-        lost = ", ".join(str(k) for k, s, r in zip(samples, squares, replicates.T, strict=True) if min(s, r.min()) <= 0)
+    positive = np.vstack([squares, replicates]).min(axis=0) > 0  # False for NaN, where nothing varied
+    if not positive.all():
+        lost = ", ".join(str(k) for k, found in zip(samples, positive, strict=True) if not found)
         nothing = Interval(math.nan, math.nan, math.nan, math.nan)
         return Slope(nothing, expected, "cannot tell", f"no signal above the noise at {lost}; draw more")
     logs, log_replicates = 0.5 * np.log(squares), 0.5 * np.log(replicates)

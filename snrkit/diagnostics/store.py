@@ -2,11 +2,12 @@
 
 import hashlib
 import json
-import shutil
-import zipfile
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from snrkit.diagnostics.moments import BlockMoments
@@ -35,8 +36,8 @@ class Store:
         try:
             with np.load(path, allow_pickle=False) as content:
                 return BlockMoments(len(draws), *(content[name] for name in _FIELDS))
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
-            return None  # it is drawn again
+        except Exception:  # numpy and zipfile raise nearly anything on a damaged file; it is drawn again
+            return None
 
     def save(self, job: Job, draws: range, block: BlockMoments) -> None:
         """Keep a block, whole or not at all.
@@ -50,24 +51,28 @@ class Store:
                 np.savez(stream, **{name: getattr(block, name) for name in _FIELDS})
 
     def clear(self) -> None:
-        """Remove the folder: the measurement is complete."""
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        """Remove all blocks, and the folder if nothing else is in it: the measurement is complete."""
+        if self._folder is None:
+            return
+        with suppress(OSError):
+            for pattern in ("block-*.npz", ".block-*.npz"):  # whole ones, and those that a killed process left
+                for path in self._folder.glob(pattern):
+                    path.unlink(missing_ok=True)
+            self._folder.rmdir()
 
     def _path(self, job: Job, draws: range) -> Path | None:
         if self._folder is None:
             return None
         parts = [
-            self._context, job.estimator.name, job.estimator.describe(), job.M, job.K, job.direct, job.groups,
-            draws.start, draws.stop,
+            self._context, repr(job.estimator), job.M, job.K, job.direct, job.groups, draws.start, draws.stop,
         ]  # fmt: skip
-        return self._folder / f"{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]}.npz"
+        return self._folder / f"block-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]}.npz"
 
 
-def fingerprint(parameters: dict[str, Tensor], x: Tensor, *labels: object) -> str:
-    """SHA-256 over parameters, data and labels: what draws depend on beside their job."""
+def fingerprint(tensors: Iterable[tuple[str, Tensor]], x: Tensor, *labels: object) -> str:
+    """SHA-256 over the model's named tensors, data and labels: what draws depend on beside their job."""
     digest = hashlib.sha256(json.dumps([str(label) for label in labels]).encode())
-    for name, tensor in [*parameters.items(), ("x", x)]:
+    for name, tensor in [*tensors, ("x", x)]:
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        digest.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())  # numpy lacks bfloat16
     return digest.hexdigest()

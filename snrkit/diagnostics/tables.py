@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from snrkit.diagnostics.gather import Drawn
+from snrkit.diagnostics.gather import OF_WEIGHTS, Drawn
 from snrkit.diagnostics.intervals import Interval, jackknife_stderr, student
 from snrkit.diagnostics.metrics import Reading
 from snrkit.diagnostics.moments import Array
@@ -86,7 +86,9 @@ class Source:
         for network, job, unit in sources:
             drawn = self.drawn.get(job)
             if drawn is not None:
-                found = [*(r.of_average(unit.count) for r in drawn.readings), *drawn.per_count.get(unit.count, [])]
+                # The weights of a unit of other than K samples (vae's of one) say nothing of K.
+                own = [r for r in drawn.readings if job.K == K or r.metric not in OF_WEIGHTS]
+                found = [*(r.of_average(unit.count) for r in own), *drawn.per_count.get(unit.count, [])]
                 yield from ((r, drawn) for r in found if self.layout.network_of(r.block) == network)
 
     def replicates(self, estimator: Estimator, M: int, K: int, metric: str) -> dict[str, Reading]:
@@ -134,7 +136,8 @@ def slopes(source: Source) -> pd.DataFrame:
 
 def _slopes(source: Source, estimator: Estimator, axis: str, points: list[tuple[int, int]]) -> Iterator[dict[str, Any]]:
     samples = [K if axis == "K" else M for M, K in points]
-    if len(samples) < MINIMUM_POINTS:
+    # With one set of draws for all points (vae) the slope is 1/2 by algebra, which would say nothing.
+    if len(samples) < MINIMUM_POINTS or len({source.plan.jobs(estimator, M, K) for M, K in points}) == 1:
         return
     found = [source.replicates(estimator, M, K, _STRENGTH) for M, K in points]
     expansion = _expansion(source, estimator, *points[0])
@@ -194,7 +197,7 @@ def comparisons(source: Source) -> pd.DataFrame:
             for block in one.keys() & two.keys():
                 if len(one[block].replicates) != len(two[block].replicates):
                     continue
-                interval = _log_ratio(one[block], two[block])
+                interval = log_ratio(one[block], two[block])
                 rows.append(
                     source.labels | {
                         "M": M, "K": K, "block": block, "first": title(first), "second": title(second),
@@ -206,7 +209,8 @@ def comparisons(source: Source) -> pd.DataFrame:
     return table.sort_values(["K", "M", "block"], kind="stable", ignore_index=True)
 
 
-def _log_ratio(one: Reading, two: Reading) -> Interval:
+def log_ratio(one: Reading, two: Reading) -> Interval:
+    """Log snr_pooled of one reading minus that of another, from paired replicates; NaN where a square is not positive."""
     log: Callable[[Any], Any] = np.log
     if min(one.interval.value, two.interval.value, one.replicates.min(), two.replicates.min()) <= 0:
         return Interval(math.nan, math.nan, math.nan, math.nan)

@@ -63,10 +63,12 @@ class Units:
     """How an (M, K) estimate of one data point is a mean of independent, identically distributed unit gradients.
 
     Attributes:
-        samples: importance samples per unit; the unit is the estimator itself at M = 1, K = ``samples``.
+        estimator: whose gradient at M = 1 and K = ``samples`` the unit is.
+        samples: importance samples per unit.
         count: units averaged, so that the variance is the unit's divided by ``count``.
     """
 
+    estimator: "Estimator"
     samples: int
     count: int
 
@@ -106,9 +108,9 @@ class Estimator(ABC):
         return ", ".join(f"{field.name}={getattr(self, field.name):g}" for field in dataclasses.fields(self))  # type: ignore[arg-type]
 
 
-def outer_units(M: int, K: int) -> tuple[Units, Units]:
-    """Units of an estimator that averages M independent K-sample gradients in both networks."""
-    return Units(K, M), Units(K, M)
+def outer_units(estimator: Estimator, M: int, K: int) -> tuple[Units, Units]:
+    """Units of an estimate that averages M independent K-sample gradients of ``estimator`` in both networks."""
+    return Units(estimator, K, M), Units(estimator, K, M)
 
 
 def build_estimator(name: str, options: Mapping[str, float]) -> Estimator:

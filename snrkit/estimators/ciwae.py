@@ -42,7 +42,7 @@ class Ciwae(Estimator):
 
     def units(self, M: int, K: int) -> tuple[Units, Units]:
         """M units of K samples."""
-        return outer_units(M, K)
+        return outer_units(self, M, K)
 
     @property
     def theory(self) -> Theory:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from snrkit import bounds
 from snrkit.estimators.base import Estimator, Surrogate, Theory, Units, outer_units
+from snrkit.estimators.iwae import Iwae
 from snrkit.logweights import LogWeights
 
 
@@ -29,8 +30,8 @@ class Miwae(Estimator):
         return bounds.iwae(log_w)
 
     def units(self, M: int, K: int) -> tuple[Units, Units]:
-        """M units of K samples."""
-        return outer_units(M, K)
+        """M iwae units of K samples."""
+        return outer_units(Iwae(), M, K)
 
     @property
     def theory(self) -> Theory:

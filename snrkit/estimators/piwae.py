@@ -7,6 +7,7 @@ from torch import Tensor
 
 from snrkit import bounds
 from snrkit.estimators.base import Estimator, Surrogate, Theory, Units
+from snrkit.estimators.iwae import Iwae
 from snrkit.logweights import LogWeights, pooled
 
 
@@ -29,8 +30,8 @@ class Piwae(Estimator):
         return bounds.iwae(pooled(log_w))
 
     def units(self, M: int, K: int) -> tuple[Units, Units]:
-        """phi: M units of L samples; theta: one unit of M L samples."""
-        return Units(K, M), Units(M * K, 1)
+        """phi: M iwae units of L samples; theta: one of M L samples."""
+        return Units(Iwae(), K, M), Units(Iwae(), M * K, 1)
 
     @property
     def theory(self) -> Theory:

@@ -33,7 +33,7 @@ class Stl(Estimator):
 
     def units(self, M: int, K: int) -> tuple[Units, Units]:
         """M units of K samples."""
-        return outer_units(M, K)
+        return outer_units(self, M, K)
 
     @property
     def theory(self) -> Theory:

@@ -123,6 +123,12 @@ def _require_finite(scores: PointScores) -> None:
         raise NonFiniteError("bound", problem, "check the model's parameters and the data")
 
 
+def sample_log_weights(model: LatentModel, x: Tensor, samples: int, streams: Streams) -> Tensor:
+    """Log-weights of points ``[B, *event]``, ``[B, samples]``, float64; the same numbers as ``evaluate`` sees."""
+    with evaluation_mode(model), torch.no_grad():
+        return torch.stack([_log_weights(model, x[i : i + 1], samples, streams, i) for i in range(len(x))])
+
+
 def _log_weights(model: LatentModel, x: Tensor, samples: int, streams: Streams, point: int) -> Tensor:
     """Log-weights of one point, ``[samples]``, float64."""
     shape = (1, 1, samples, *model.noise_shape(x))

@@ -64,7 +64,7 @@ def test_units_average_to_the_estimate(estimator):
     for network, unit in ((0, theta), (1, phi)):
         assert unit.samples * unit.count == M * K
         groups = noise.reshape(B, unit.count, 1, unit.samples, D)
-        parts = [both(estimator, model, x, groups[:, i])[network] for i in range(unit.count)]
+        parts = [both(unit.estimator, model, x, groups[:, i])[network] for i in range(unit.count)]
         torch.testing.assert_close(whole[network], sum(parts) / unit.count)
 
 

@@ -1,0 +1,122 @@
+"""``snrkit advise``."""
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.table import Table
+
+from snrkit.cli.options import (
+    DIRECTORY,
+    NAMES,
+    SEED,
+    build_estimators,
+    checkpoint_option,
+    common,
+    parse_options,
+)
+from snrkit.cli.output import print_json, print_table, progress
+from snrkit.errors import SpecError
+from snrkit.results import require_writable, write_json
+
+if TYPE_CHECKING:
+    from snrkit.diagnostics.advise import Advice
+
+
+@click.command(name="advise")
+@checkpoint_option
+@click.option("--budget", type=click.IntRange(min=1), help="Samples per data point, T = M K.")
+@click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="Instead: what a training step may take.")
+@click.option("--estimator", "names", type=NAMES, help="Candidates; default: vae, iwae, piwae, dreg.")
+@click.option(
+    "--option", "options", multiple=True, metavar="NAME=VALUE", help="Of an estimator, e.g. beta=0.5 (ciwae)."
+)
+@click.option("--draws", default=1000, show_default=True, help="Gradient draws R per setting.")
+@click.option("--data-points", type=click.IntRange(min=1), default=10, show_default=True, help="Test points.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Root of the noise.")
+@click.option("--out", type=DIRECTORY, help="JSON file. Default: advice.json in the run directory.")
+@common
+def command(  # noqa: PLR0913 (one per option)
+    *,
+    ckpt: Path,
+    budget: int | None,
+    seconds: float | None,
+    names: list[str] | None,
+    options: tuple[str, ...],
+    draws: int,
+    data_points: int,
+    seed: int,
+    out: Path | None,
+    data_dir: Path | None,
+    device: str,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Which estimator, M and K to spend T = M K samples per data point on, by measuring them all.
+
+    Shown: snr_pooled of both networks' gradients, seconds per training step, and by how much the bound is loose. A
+    setting is recommended only where its 95 % interval against the runner-up excludes a tie.
+    """
+    if (budget is None) == (seconds is None):
+        raise SpecError("--budget", "give either --budget or --seconds", "for example --budget 64")
+    from snrkit.cli.saved import open_saved
+    from snrkit.diagnostics.advise import advise, affordable, cost_batch, default_estimators
+
+    saved = open_saved(ckpt, data_dir, device)
+    path = out or saved.run.path / "advice.json"
+    require_writable(path)
+    chosen = build_estimators(names, parse_options(options)) if names else default_estimators()
+    x, label = saved.test_points(data_points)
+    batch = cost_batch(x, saved.spec.batch_size)
+    total = budget if budget is not None else affordable(saved.model, batch, float(seconds or 0))
+    with progress(f"advise {saved.run.name}", quiet) as update:
+        advice = advise(saved.model, x, batch, total, chosen, draws=draws, seed=seed, progress=update)
+    result = {
+        "run": saved.run.name, "step": saved.step, "data": label, "budget": total, "draws": draws, "seed": seed,
+        "table": _plain(advice.table), "recommendations": _plain(advice.recommendations),
+    }  # fmt: skip
+    write_json(path, result)
+    if as_json:
+        print_json(result)
+    else:
+        _show(advice, f"{saved.run.name}, step {saved.step}, {label}, T = {total}, {draws} draws")
+
+
+def _plain(table: Any) -> list[dict[str, Any]]:
+    """Rows without NaN and infinity, which JSON lacks."""
+    rows: list[dict[str, Any]] = table.to_dict("records")
+    return [{key: None if _infinite(value) else value for key, value in row.items()} for row in rows]
+
+
+def _infinite(value: Any) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)
+
+
+def _show(advice: "Advice", heading: str) -> None:
+    table = Table("estimator", title=heading)
+    for column in ("M", "K", "SNR inference ± se", "SNR generative ± se", "ms/step", "log p̂ − bound"):
+        table.add_column(column, justify="right")
+    for row in _plain(advice.table):
+        snr = [
+            _with_error(row[f"snr_{network}"], row[f"snr_{network}_stderr"]) for network in ("inference", "generative")
+        ]
+        cost = f"{1000 * row['seconds_per_step']:.1f}"
+        table.add_row(row["estimator"], str(row["M"]), str(row["K"]), *snr, cost, f"{row['bound_gap']:.3f}")
+    print_table(table)
+    for row in _plain(advice.recommendations):
+        click.echo(
+            f"{row['goal']}: {row['setting'] + ', since ' if row['setting'] else ''}{row['reason']}{_needed(row)}"
+        )
+
+
+def _needed(row: dict[str, Any]) -> str:
+    if row["setting"]:
+        return ""
+    if row["draws_needed"] is None:
+        return " (the estimates are equal: no number of draws can be named)"
+    return f" (about {row['draws_needed']:,.0f} would settle it if the estimates hold)"
+
+
+def _with_error(value: float, error: float | None) -> str:
+    return f"{value:.4f}" + ("" if error is None else f" ± {error:.4f}")

@@ -1,0 +1,212 @@
+"""How to spend T = M K samples per data point: which M, K and estimator, by measurement.
+
+Rules. Inference network: the highest snr_pooled of its gradient. Generative network: the tightest bound, since that is what
+it learns from, if its gradient stands clear of the noise. Both: the highest inference SNR among the settings whose
+generative network keeps the tightest bound (PIWAE's split). A setting is recommended only where the paired 95 % interval
+against the runner-up excludes a tie.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from snrkit.diagnostics.draws import Progress
+from snrkit.diagnostics.intervals import Interval
+from snrkit.diagnostics.measure import Measurement, diagnose
+from snrkit.diagnostics.plan import Plan
+from snrkit.diagnostics.tables import log_ratio, title
+from snrkit.errors import SpecError
+from snrkit.estimators.base import Estimator, build_estimator
+from snrkit.logweights import log_mean_exp
+from snrkit.models.base import LatentModel
+from snrkit.streams import Streams
+from snrkit.training.cost import step_seconds
+from snrkit.training.evaluate import sample_log_weights
+
+REFERENCE_SAMPLES = 5000
+CANDIDATES = ("vae", "iwae", "piwae", "dreg")
+GOALS = ("inference network", "generative network", "both networks")
+
+Setting = tuple[Estimator, int, int]
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What to do, per goal.
+
+    Attributes:
+        table: one row per setting: estimator, M, K, both SNRs (snr_pooled) with standard errors, seconds per step, bound
+            gap in nats.
+        recommendations: per goal: ``goal``, ``setting`` (empty where it cannot be told), ``reason``, ``draws_needed``
+            (NaN where it is settled).
+    """
+
+    table: pd.DataFrame
+    recommendations: pd.DataFrame
+
+
+def settings(budget: int, estimators: Sequence[Estimator]) -> list[Setting]:
+    """Every way to spend ``budget`` samples, without repetitions of the same gradient.
+
+    Raises:
+        SpecError: the budget is smaller than 1.
+    """
+    if budget < 1:
+        raise SpecError("--budget", f"must be at least 1, got {budget}", "give the samples per data point, e.g. 64")
+    splits = [(budget // K, K) for K in range(1, budget + 1) if budget % K == 0]
+    found: list[Setting] = []
+    for estimator in estimators:
+        if estimator.name == "vae":  # an average over all M K samples, however they are grouped
+            found.append((estimator, 1, budget))
+        else:
+            # At M = 1 piwae is iwae.
+            found += [(estimator, M, K) for M, K in splits if estimator.name != "piwae" or M > 1]
+    return found
+
+
+def affordable(model: LatentModel, x: Tensor, seconds: float) -> int:
+    """The largest power of two of samples per data point whose iwae step takes at most ``seconds``.
+
+    Raises:
+        SpecError: one sample takes longer.
+    """
+    iwae = build_estimator("iwae", {})
+    budget = 1
+    if step_seconds(model, iwae, x, 1, budget) > seconds:
+        raise SpecError("--seconds", f"one sample takes longer than {seconds:g} s per step", "allow more")
+    while step_seconds(model, iwae, x, 1, 2 * budget) <= seconds:
+        budget *= 2
+    return budget
+
+
+def advise(
+    model: LatentModel,
+    x: Tensor,
+    batch: Tensor,
+    budget: int,
+    estimators: Sequence[Estimator],
+    *,
+    draws: int,
+    seed: int,
+    progress: Progress | None = None,
+) -> Advice:
+    """Measure every setting of a budget and say which to use.
+
+    Args:
+        model: the model.
+        x: data points of the SNR and the bound, ``[B, *event]``.
+        batch: a minibatch to time steps on.
+        budget: samples per data point T = M K.
+        estimators: the candidates.
+        draws: gradient draws R.
+        seed: root of the noise.
+        progress: called with (done, total, note).
+    """
+    every = settings(budget, estimators)
+    pairs = tuple(dict.fromkeys((M, K) for _, M, K in every))
+    M, K = (tuple(dict.fromkeys(values)) for values in zip(*pairs, strict=True))
+    plan = Plan(tuple(estimators), K, M, draws, seed, blocks=("inference", "generative"), pairs=pairs)
+    measurement = diagnose(model, x, plan, progress=progress)
+    log_w = sample_log_weights(model, x, max(REFERENCE_SAMPLES, budget), Streams(seed))
+    rows = [_row(model, batch, log_w, setting, measurement.table) for setting in every]
+    return Advice(pd.DataFrame(rows), pd.DataFrame(_recommend(every, measurement, rows, draws)))
+
+
+def _row(model: LatentModel, batch: Tensor, log_w: Tensor, setting: Setting, table: pd.DataFrame) -> dict[str, object]:
+    estimator, M, K = setting
+    own = (table.estimator == estimator.name) & (table.options == estimator.describe())
+    rows = table[own & (table.M == M) & (table.K == K) & (table.metric == "snr_pooled")].set_index("block")
+    snr = {
+        f"snr_{network}{suffix}": rows.loc[network, column]
+        for network in ("inference", "generative")
+        for suffix, column in (("", "value"), ("_stderr", "stderr"))
+    }
+    return {
+        "estimator": title(estimator), "M": M, "K": K, **snr,
+        "seconds_per_step": step_seconds(model, estimator, batch, M, K), "bound_gap": bound_gap(estimator, log_w, M, K),
+    }  # fmt: skip
+
+
+def bound_gap(estimator: Estimator, log_w: Tensor, M: int, K: int) -> float:
+    """log p^ - L in nats, mean over data points: by how much the estimator's own bound is loose.
+
+    Args:
+        estimator: whose bound.
+        log_w: log-weights ``[B, S]``; log p^ is the bound of all S.
+        M: outer samples.
+        K: importance samples.
+    """
+    groups = log_w[:, : log_w.shape[1] // (M * K) * M * K].reshape(len(log_w), -1, M, K)
+    own = estimator.bound(groups).mean(dim=1)
+    return float((log_mean_exp(log_w) - own).mean())
+
+
+def _recommend(
+    every: list[Setting], found: Measurement, rows: list[dict[str, object]], draws: int
+) -> list[dict[str, object]]:
+    gaps = {setting: float(row["bound_gap"]) for setting, row in zip(every, rows, strict=True)}  # type: ignore[arg-type]
+    costs = {setting: float(row["seconds_per_step"]) for setting, row in zip(every, rows, strict=True)}  # type: ignore[arg-type]
+    smallest = min(gaps.values())
+    tightest = [setting for setting in every if gaps[setting] <= smallest + 1e-9]
+    answers = [
+        (GOALS[0], every, "inference", "it has the highest inference SNR of all settings"),
+        (GOALS[1], tightest, "generative", f"its bound is the tightest ({smallest:.3f} nats below log p̂)"),
+        (GOALS[2], tightest, "inference", "the generative network keeps the tightest bound, and none of those gives the "
+         "inference network a higher SNR"),
+    ]  # fmt: skip
+    return [{"goal": goal} | _best(of, network, found, costs, draws, why) for goal, of, network, why in answers]
+
+
+def _best(
+    candidates: list[Setting],
+    network: str,
+    found: Measurement,
+    costs: dict[Setting, float],
+    draws: int,
+    why: str,
+) -> dict[str, object]:
+    """The setting of highest SNR in a network, or that it cannot be told from the runner-up."""
+    readings = {s: found.strength(*s)[network] for s in candidates}
+    ranked = sorted(candidates, key=lambda s: readings[s].interval.value, reverse=True)
+    first = ranked[0]
+    if readings[first].interval.low <= 0:
+        reason = f"no {network} gradient stands clear of the noise in {draws} draws: cannot tell, more draws needed"
+        return {"setting": "", "reason": reason, "draws_needed": _to_resolve(readings[first].interval, draws)}
+    for other in ranked[1:]:
+        interval = log_ratio(readings[first], readings[other])
+        if interval.value == 0 and interval.stderr == 0:
+            first = min(first, other, key=lambda s: costs[s])  # the same gradient: the cheaper one
+        elif interval.low > 0:
+            break
+        else:
+            reason = f"{name(first)} and {name(other)} are too close in {draws} draws: cannot tell, more draws needed"
+            return {"setting": "", "reason": reason, "draws_needed": _to_resolve(interval, draws)}
+    return {"setting": name(first), "reason": why, "draws_needed": math.nan}
+
+
+def _to_resolve(interval: Interval, draws: int) -> float:
+    """Draws at which the interval's reach, falling as 1/sqrt(R), would equal the value, to two digits; inf if that is 0."""
+    reach = interval.high - interval.value
+    if not interval.value > 0 or math.isnan(reach):
+        return math.inf
+    return float(f"{draws * (reach / interval.value) ** 2:.1e}")
+
+
+def name(setting: Setting) -> str:
+    """A setting as text, e.g. ``piwae M=8 K=8``."""
+    estimator, M, K = setting
+    return f"{title(estimator)} M={M} K={K}"
+
+
+def default_estimators() -> list[Estimator]:
+    """The candidates when none are named."""
+    return [build_estimator(candidate, {}) for candidate in CANDIDATES]
+
+
+def cost_batch(x: Tensor, size: int) -> Tensor:
+    """A minibatch of ``size`` points for timing, repeating those of x."""
+    return x[torch.arange(size, device=x.device) % len(x)]
