@@ -20,7 +20,6 @@ from snrkit.diagnostics.replay import RELIABLE, Replayed, dsnr, noise_dsnr, repl
 from snrkit.interrupt import Interrupted
 
 WEIGHT_DRAWS = 200
-OF_WEIGHTS = ("ess", "largest_weight")
 _OF_MEAN = ("snr_", "mean_norm", "noise_scale")
 _NETWORKS = ("inference", "generative", "all")
 
@@ -203,7 +202,7 @@ class Gatherer:
         remark = f"from {draws} draws"
         return [
             Reading(metric, "all", student(float(statistics[:, i].mean()), float(errors[i]), draws), remark=remark)
-            for i, metric in enumerate(OF_WEIGHTS)
+            for i, metric in enumerate(("ess", "largest_weight"))
         ]
 
     def _dsnr(self, moments: Moments, replayed: Replayed) -> list[Reading]:

@@ -34,7 +34,7 @@ class Store:
         if path is None or not path.exists():
             return None
         try:
-            with np.load(path, allow_pickle=False) as content:
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as content:
                 return BlockMoments(len(draws), *(content[name] for name in _FIELDS))
         except Exception:  # numpy and zipfile raise nearly anything on a damaged file; it is drawn again
             return None

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from snrkit.diagnostics.gather import OF_WEIGHTS, Drawn
+from snrkit.diagnostics.gather import Drawn
 from snrkit.diagnostics.intervals import Interval, jackknife_stderr, student
 from snrkit.diagnostics.metrics import Reading
 from snrkit.diagnostics.moments import Array
@@ -86,9 +86,7 @@ class Source:
         for network, job, unit in sources:
             drawn = self.drawn.get(job)
             if drawn is not None:
-                # The weights of a unit of other than K samples (vae's of one) say nothing of K.
-                own = [r for r in drawn.readings if job.K == K or r.metric not in OF_WEIGHTS]
-                found = [*(r.of_average(unit.count) for r in own), *drawn.per_count.get(unit.count, [])]
+                found = [*(r.of_average(unit.count) for r in drawn.readings), *drawn.per_count.get(unit.count, [])]
                 yield from ((r, drawn) for r in found if self.layout.network_of(r.block) == network)
 
     def replicates(self, estimator: Estimator, M: int, K: int, metric: str) -> dict[str, Reading]:
@@ -136,8 +134,7 @@ def slopes(source: Source) -> pd.DataFrame:
 
 def _slopes(source: Source, estimator: Estimator, axis: str, points: list[tuple[int, int]]) -> Iterator[dict[str, Any]]:
     samples = [K if axis == "K" else M for M, K in points]
-    # With one set of draws for all points (vae) the slope is 1/2 by algebra, which would say nothing.
-    if len(samples) < MINIMUM_POINTS or len({source.plan.jobs(estimator, M, K) for M, K in points}) == 1:
+    if len(samples) < MINIMUM_POINTS:
         return
     found = [source.replicates(estimator, M, K, _STRENGTH) for M, K in points]
     expansion = _expansion(source, estimator, *points[0])

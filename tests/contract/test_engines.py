@@ -6,11 +6,23 @@ import torch
 from snrkit.diagnostics.engines import ENGINES
 from snrkit.diagnostics.engines.base import PassSize, pass_size
 from snrkit.diagnostics.engines.loop import LoopEngine
-from snrkit.diagnostics.moments import PointMoments
 from snrkit.diagnostics.problem import Problem
 from snrkit.estimators import ESTIMATORS
 from snrkit.estimators.base import build_estimator
 from snrkit.streams import Streams
+from tests.awkward import (
+    AWKWARD,
+    FlattenedRows,
+    InPlace,
+    Matmul,
+    Norms,
+    Recurrent,
+    Tied,
+    TimeMajor,
+    Twice,
+    TwiceInEncoder,
+    awkward,
+)
 from tests.zoo import images, mlp, toy, users
 
 ENGINE = [ENGINES.load(name)() for name in ENGINES.names]
@@ -30,10 +42,7 @@ def problem_of(make, direct, dtype=torch.float64):
 
 
 def moments(engine, problem, estimator, size, groups=None):
-    found = PointMoments()
-    for gradients in engine.gradients(problem, estimator, groups or range(problem.groups), DRAWS, size):
-        found.add(gradients)
-    return found
+    return engine.moments(problem, estimator, groups or range(problem.groups), DRAWS, size)
 
 
 def assert_same(found, expected, tolerance):
@@ -71,6 +80,40 @@ def test_a_draw_in_parts_equals_the_whole(engine, estimator, samples):
         problem = problem_of(MODELS["mlp"], direct)
         expected = moments(LoopEngine(), problem, estimator, WHOLE)
         assert_same(moments(engine, problem, estimator, PassSize(3, samples)), expected, 1e-10)
+
+
+@engines
+@pytest.mark.parametrize("kind", AWKWARD, ids=lambda k: k.__name__)
+@pytest.mark.parametrize("K", [1, 5])
+def test_awkward_models(engine, kind, K):
+    """Refuse nothing: what an engine cannot do itself it hands on, and the moments are the loop's."""
+    model = awkward(kind)
+    problem = Problem.units(model, images(), K, Streams(4))
+    if engine.name == "vmap" and kind is Recurrent:
+        pytest.skip("torch's vmap has no rule for GRUCell; the factors engine falls back to the loop for it")
+    for name in ("iwae", "dreg"):
+        estimator = build_estimator(name, {})
+        expected = moments(LoopEngine(), problem, estimator, WHOLE)
+        assert_same(moments(engine, problem, estimator, WHOLE), expected, 1e-8)
+
+
+def test_factors_serve_what_they_can():
+    engine, estimator = ENGINES.load("factors")(), build_estimator("iwae", {})
+
+    def served(kind):
+        problem = Problem.units(awkward(kind), images(), 5, Streams(4))
+        return engine.serving(problem, estimator)
+
+    for kind in (FlattenedRows, InPlace, Twice):
+        assert set(served(kind).values()) == {"factors"}, kind
+    assert served(Tied)["mix.weight"] == "vmap"
+    assert served(Tied)["out.weight"] == "factors"
+    assert served(Norms)["scale"] == served(Norms)["net.1.weight"] == "vmap"
+    assert served(Norms)["net.2.weight"] == "factors"
+    assert served(Matmul)["weight"] == served(TimeMajor)["step.weight"] == "vmap"
+    assert served(Recurrent)["cell.weight_ih"] == "loop"
+    assert served(TwiceInEncoder)["encoder.weight"] == "vmap"
+    assert served(TwiceInEncoder)["head.weight"] == "factors"
 
 
 @engines

@@ -18,9 +18,9 @@ from snrkit.streams import Streams
 from tests.diagnostics.synthetic import row, within
 from tests.zoo import images, toy, users
 
-G, P, REPEATS = 20, 30, 300
+G, P, REPEATS = 20, 30, 200
 TARGET = np.linspace(-0.4, 0.9, P)
-TILT = np.sin(np.arange(P))
+TILT = 0.3 + np.sin(np.arange(P))  # not orthogonal to the target
 
 
 def pair(seed, difference, noise):

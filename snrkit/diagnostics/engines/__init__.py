@@ -5,6 +5,7 @@ from snrkit.registry import Registry
 ENGINES = Registry(
     "engine",
     {
+        "factors": "snrkit.diagnostics.engines.factors:FactorEngine",
         "vmap": "snrkit.diagnostics.engines.vmap:VmapEngine",
         "loop": "snrkit.diagnostics.engines.loop:LoopEngine",
     },

@@ -1,12 +1,13 @@
 """What an engine is, and how many draws it takes at once."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from snrkit.diagnostics.moments import PointMoments
 from snrkit.diagnostics.problem import Problem
 from snrkit.estimators.base import Estimator, gradients
 
@@ -42,6 +43,22 @@ class Engine(Protocol):
         Yields:
             Per parameter tensor of the layout, ``[r, len(groups), *shape]``: ascent directions of r draws.
         """
+
+    def moments(
+        self, problem: Problem, estimator: Estimator, groups: range, draws: range, size: PassSize
+    ) -> PointMoments:
+        """Moments over the given draws of each of the groups."""
+
+    def serving(self, problem: Problem, estimator: Estimator) -> dict[str, str]:
+        """Name of each parameter to the engine that computes its moments."""
+
+
+def accumulate(portions: Iterable[Sequence[Tensor]]) -> PointMoments:
+    """The moments of portions of draws as ``Engine.gradients`` yields them."""
+    moments = PointMoments()
+    for gradients_ in portions:
+        moments.add(gradients_)
+    return moments
 
 
 def pass_size(problem: Problem, estimator: Estimator, chunk: int | None) -> PassSize:

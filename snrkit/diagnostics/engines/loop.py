@@ -5,8 +5,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from snrkit.diagnostics.engines.base import PassSize, plain_gradient
+from snrkit.diagnostics.engines.base import PassSize, accumulate, plain_gradient
 from snrkit.diagnostics.engines.streamed import streamed_gradient
+from snrkit.diagnostics.moments import PointMoments
 from snrkit.diagnostics.problem import Problem
 from snrkit.estimators.base import Estimator
 
@@ -23,6 +24,16 @@ class LoopEngine:
         for draw in draws:
             found = [self._one(problem, estimator, group, draw, size) for group in groups]
             yield [torch.stack(tensors)[None] for tensors in zip(*found, strict=True)]
+
+    def moments(
+        self, problem: Problem, estimator: Estimator, groups: range, draws: range, size: PassSize
+    ) -> PointMoments:
+        """Moments over ``draws`` of each group."""
+        return accumulate(self.gradients(problem, estimator, groups, draws, size))
+
+    def serving(self, problem: Problem, estimator: Estimator) -> dict[str, str]:  # noqa: ARG002
+        """Itself, for every parameter."""
+        return dict.fromkeys(problem.layout.names, self.name)
 
     def _one(self, problem: Problem, estimator: Estimator, group: int, draw: int, size: PassSize) -> list[Tensor]:
         x, noise = problem.x[group], problem.noise.draw(group, range(draw, draw + 1))[0]

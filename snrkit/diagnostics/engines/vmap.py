@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from snrkit.diagnostics.engines.base import PassSize
+from snrkit.diagnostics.engines.base import PassSize, accumulate
 from snrkit.diagnostics.engines.loop import LoopEngine
+from snrkit.diagnostics.moments import PointMoments
 from snrkit.diagnostics.problem import Problem
 from snrkit.estimators.base import Estimator
 
@@ -34,6 +35,16 @@ class VmapEngine:
             noise = torch.stack([problem.noise.draw(group, portion) for group in groups], dim=1)
             found = gradient(parameters, x, noise)
             yield [found[name] for name in problem.layout.names]
+
+    def moments(
+        self, problem: Problem, estimator: Estimator, groups: range, draws: range, size: PassSize
+    ) -> PointMoments:
+        """Moments over ``draws`` of each group."""
+        return accumulate(self.gradients(problem, estimator, groups, draws, size))
+
+    def serving(self, problem: Problem, estimator: Estimator) -> dict[str, str]:  # noqa: ARG002
+        """Itself, for every parameter."""
+        return dict.fromkeys(problem.layout.names, self.name)
 
 
 def _batched(problem: Problem, estimator: Estimator) -> Callable[[Parameters, Tensor, Tensor], Parameters]:

@@ -1,0 +1,125 @@
+"""First and second moments of per-draw gradients, summed from factors."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from snrkit.diagnostics.engines.taps import Sink
+
+# Draws whose weight gradients are formed at once: small enough to stay in cache.
+_TILE = 8
+
+
+class _Sums:
+    """Sums of deviations from the first draw and of their squares, so that constant coordinates give exactly zero."""
+
+    def __init__(self, shape: torch.Size, like: Tensor) -> None:
+        self.draws = 0
+        self.first: Tensor | None = None
+        self.total, self.squares = like.new_zeros(shape), like.new_zeros(shape)
+
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """(mean, m2) in float64."""
+        total, squares = self.total.double(), self.squares.double()
+        mean = total / self.draws
+        m2 = (squares - total * mean).clamp_(min=0)
+        return (mean if self.first is None else mean + self.first.double()), m2
+
+
+class LayerSums:
+    """Moments of the weights and biases of linear layers.
+
+    Args:
+        parameters: name to parameter, for their shapes.
+    """
+
+    def __init__(self, parameters: dict[str, Tensor]) -> None:
+        self._parameters = parameters
+        self._sums: dict[str, _Sums] = {}
+        self._lost: set[str] = set()
+        self._work: dict[tuple[int, ...], Tensor] = {}
+
+    def add(self, sinks: Sequence[Sink], draws: int) -> None:
+        """Add the draws of one pass; every layer call holds a whole number of rows per draw, draw by draw."""
+        by_weight: dict[str, list[Sink]] = {}
+        for sink in sinks:
+            by_weight.setdefault(sink.weight, []).append(sink)
+        for name, calls in by_weight.items():
+            if not all(sink.intact and _rows(sink.input) % draws == 0 for sink in calls):
+                self._lost |= {name, *(sink.bias for sink in calls if sink.bias is not None)}
+                continue
+            # A layer called twice has the rows of both calls.
+            a = torch.cat([sink.input.reshape(draws, -1, sink.input.shape[-1]) for sink in calls], dim=1)
+            d = torch.cat([sink.cotangent.reshape(draws, -1, sink.cotangent.shape[-1]) for sink in calls], dim=1)  # type: ignore[union-attr]
+            self._weight(self._of(name, d), a, d)
+            if calls[0].bias is not None:
+                self._bias(self._of(calls[0].bias, d), d.sum(dim=1))
+
+    def moments(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Name to (mean, m2), float64."""
+        return {name: sums.moments() for name, sums in self._sums.items() if name not in self._lost}
+
+    def _of(self, name: str, like: Tensor) -> _Sums:
+        if name not in self._sums:
+            self._sums[name] = _Sums(self._parameters[name].shape, like)
+        return self._sums[name]
+
+    def _weight(self, sums: _Sums, a: Tensor, d: Tensor) -> None:
+        """Inputs ``[r, rows, in]`` and cotangents ``[r, rows, out]``."""
+        sums.draws += len(a)
+        if a.shape[1] == 1 and sums.first is None:
+            # One row per draw: squares of outer products are outer products of squares.
+            a, d = a[:, 0], d[:, 0]
+            sums.total.addmm_(d.T, a)
+            sums.squares.addmm_(d.square().T, a.square())
+            return
+        if sums.first is None:
+            sums.first = d[0].T @ a[0]
+        for start in range(0, len(a), _TILE):
+            left, right = d[start : start + _TILE].transpose(1, 2), a[start : start + _TILE]
+            shape = (len(right), *sums.total.shape)
+            tile = self._work.setdefault(shape, sums.total.new_empty(shape))
+            torch.baddbmm(sums.first.expand(shape), left, right, beta=-1, out=tile)
+            sums.total += tile.sum(dim=0)
+            sums.squares += tile.square_().sum(dim=0)
+
+    def _bias(self, sums: _Sums, gradients: Tensor) -> None:
+        """Gradients ``[r, out]``."""
+        sums.draws += len(gradients)
+        if sums.first is None:
+            sums.first = gradients[0].clone()
+        off = gradients - sums.first
+        sums.total += off.sum(dim=0)
+        sums.squares += off.square_().sum(dim=0)
+
+
+def _rows(x: Tensor) -> int:
+    return x.numel() // x.shape[-1]
+
+
+class CotangentSums:
+    """Mean and scatter matrix of the cotangents of the proposal's parameters, in float64."""
+
+    def __init__(self) -> None:
+        self._draws = 0
+        self._first = self._total = self._products = torch.empty(0)
+
+    def add(self, cotangents: Tensor) -> None:
+        """Add draws ``[r, q]``."""
+        values = cotangents.double()
+        if self._draws == 0:
+            self._first = values[0].clone()
+            self._total, self._products = (
+                torch.zeros_like(values[0]),
+                values.new_zeros(values.shape[1], values.shape[1]),
+            )
+        off = values - self._first
+        self._draws += len(off)
+        self._total += off.sum(dim=0)
+        self._products += off.T @ off
+
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """(mean ``[q]``, sum of outer products of deviations ``[q, q]``)."""
+        mean = self._total / self._draws
+        return self._first + mean, self._products - torch.outer(self._total, mean)

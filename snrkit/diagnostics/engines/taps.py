@@ -1,0 +1,84 @@
+"""Interception of linear layers: their inputs and the cotangents of their outputs, without weight gradients."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+Linear = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+
+
+@dataclass
+class Sink:
+    """What one call of a linear layer left: ``W`` got the gradient cotangent^T input.
+
+    Attributes:
+        weight: name of the weight.
+        bias: name of the bias, if any.
+        input: ``[..., in]``.
+        cotangent: ``[..., out]``, after a backward pass.
+    """
+
+    weight: str
+    bias: str | None
+    input: Tensor
+    version: int
+    cotangent: Tensor | None = field(default=None)
+
+    @property
+    def intact(self) -> bool:
+        """Whether a backward pass came by and the recorded input still is what the layer saw."""
+        return self.cotangent is not None and self.input._version == self.version
+
+
+class _Tap(torch.autograd.Function):
+    """A linear layer whose parameters are constants; its backward pass keeps the cotangent that came in."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, sink: Sink) -> Tensor:
+        ctx.weight, ctx.sink = weight, sink
+        return functional.linear(x, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Any) -> Any:
+        (cotangent,) = cotangents
+        ctx.sink.cotangent = cotangent
+        return cotangent @ ctx.weight, None, None, None
+
+
+class Taps(TorchFunctionMode):
+    """Within the block, linear layers with these parameters are intercepted.
+
+    Args:
+        parameters: name to parameter; a layer counts if its weight is one of them.
+
+    Attributes:
+        sinks: one per intercepted call, in order.
+    """
+
+    def __init__(self, parameters: dict[str, Tensor]) -> None:
+        super().__init__()
+        self._names = {id(parameter): name for name, parameter in parameters.items()}
+        self.sinks: list[Sink] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Divert ``linear``; let everything else pass."""
+        if func is functional.linear:
+            call = dict(zip(("input", "weight", "bias"), args, strict=False)) | (kwargs or {})
+            weight, bias = call["weight"], call.get("bias")
+            if id(weight) in self._names and (bias is None or id(bias) in self._names):
+                return self._tap(call["input"], weight, bias)
+        return func(*args, **(kwargs or {}))
+
+    def _tap(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        name = None if bias is None else self._names[id(bias)]
+        sink = Sink(self._names[id(weight)], name, x.detach(), x._version)
+        self.sinks.append(sink)
+        # The tap needs a graph even where nothing before the layer does.
+        source = x if x.requires_grad else x.detach().requires_grad_()
+        out: Tensor = _Tap.apply(source, weight.detach(), None if bias is None else bias.detach(), sink)  # type: ignore[no-untyped-call]
+        return out

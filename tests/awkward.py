@@ -1,0 +1,165 @@
+"""Models that break naive per-draw gradients: each decoder does one awkward thing. Pixels 9, latent 4 as in the zoo."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear
+from torch.nn.utils.parametrizations import weight_norm
+
+from snrkit import DiagonalNormal, LatentModel, bernoulli_log_prob, standard_normal_log_prob
+from tests.zoo import D
+
+PIXELS = 9
+
+
+class Awkward(LatentModel):
+    """An ordinary encoder, and a decoder that subclasses define."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Sequential(nn.Linear(PIXELS, 6), nn.Tanh(), nn.Linear(6, 2 * D))
+
+    def encode(self, x: Tensor) -> DiagonalNormal:
+        loc, log_scale = self.encoder(x).chunk(2, -1)
+        return DiagonalNormal(loc, log_scale.exp())
+
+    def logits(self, z: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def log_joint(self, x: Tensor, z: Tensor) -> Tensor:
+        return standard_normal_log_prob(z) + bernoulli_log_prob(x, self.logits(z))
+
+
+class FlattenedRows(Awkward):
+    def __init__(self) -> None:
+        super().__init__()
+        self.out = nn.Linear(D, PIXELS)
+
+    def logits(self, z: Tensor) -> Tensor:
+        return self.out(z.flatten(0, -2)).view(*z.shape[:-1], PIXELS)
+
+
+class InPlace(Awkward):
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(D, 5), nn.ReLU(inplace=True), nn.Linear(5, PIXELS))
+
+    def logits(self, z: Tensor) -> Tensor:
+        return self.net(z)
+
+
+class InputChanged(Awkward):
+    """The input of a layer is changed in place after the layer saw it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.out = nn.Linear(D, PIXELS)
+
+    def logits(self, z: Tensor) -> Tensor:
+        h = z.detach().clone() + 0 * z.detach()
+        out = self.out(h)
+        h.mul_(2)
+        return out + 0 * h.sum(-1, keepdim=True)
+
+
+class Twice(Awkward):
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix, self.out = nn.Linear(D, D), nn.Linear(D, PIXELS)
+
+    def logits(self, z: Tensor) -> Tensor:
+        return self.out(torch.tanh(self.mix(torch.tanh(self.mix(z)))))
+
+
+class Tied(Awkward):
+    """One weight in a layer, and again transposed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix, self.out = nn.Linear(D, 5), nn.Linear(D, PIXELS)
+
+    def logits(self, z: Tensor) -> Tensor:
+        return self.out(linear(torch.tanh(self.mix(z)), self.mix.weight.T))
+
+
+class Norms(Awkward):
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(D, 5), nn.LayerNorm(5), nn.Linear(5, PIXELS))
+        self.scale = nn.Parameter(torch.ones(PIXELS))
+
+    def logits(self, z: Tensor) -> Tensor:
+        return self.net(z) * self.scale
+
+
+class WeightNorm(Awkward):
+    def __init__(self) -> None:
+        super().__init__()
+        self.out = weight_norm(nn.Linear(D, PIXELS))
+
+    def logits(self, z: Tensor) -> Tensor:
+        return self.out(z)
+
+
+class TimeMajor(Awkward):
+    def __init__(self) -> None:
+        super().__init__()
+        self.step, self.out = nn.Linear(1, 5), nn.Linear(5, PIXELS)
+
+    def logits(self, z: Tensor) -> Tensor:
+        steps = z.movedim(-1, 0).unsqueeze(-1)  # [D, B, M, K, 1]
+        return self.out(torch.tanh(self.step(steps)).sum(0))
+
+
+class Matmul(Awkward):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(D, PIXELS) / 2)
+
+    def logits(self, z: Tensor) -> Tensor:
+        return z @ self.weight
+
+
+class Conv(Awkward):
+    def __init__(self) -> None:
+        super().__init__()
+        self.project = nn.Linear(D, PIXELS)
+        self.conv = nn.Conv2d(1, 1, 3, padding=1)
+
+    def logits(self, z: Tensor) -> Tensor:
+        image = self.project(z).reshape(-1, 1, 3, 3)
+        return self.conv(image).reshape(*z.shape[:-1], PIXELS)
+
+
+class Recurrent(Awkward):
+    def __init__(self) -> None:
+        super().__init__()
+        self.cell, self.out = nn.GRUCell(D, 5), nn.Linear(5, PIXELS)
+
+    def logits(self, z: Tensor) -> Tensor:
+        rows = z.flatten(0, -2)
+        return self.out(self.cell(rows, self.cell(rows))).view(*z.shape[:-1], PIXELS)
+
+
+class TwiceInEncoder(Awkward):
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Linear(PIXELS, PIXELS)
+        self.head, self.out = nn.Linear(PIXELS, 2 * D), nn.Linear(D, PIXELS)
+
+    def encode(self, x: Tensor) -> DiagonalNormal:
+        loc, log_scale = self.head(torch.tanh(self.encoder(torch.tanh(self.encoder(x))))).chunk(2, -1)
+        return DiagonalNormal(loc, log_scale.exp())
+
+    def logits(self, z: Tensor) -> Tensor:
+        return self.out(z)
+
+
+AWKWARD = [
+    FlattenedRows, InPlace, InputChanged, Twice, Tied, Norms, WeightNorm, TimeMajor, Matmul, Conv, Recurrent, TwiceInEncoder,
+]  # fmt: skip
+
+
+def awkward(kind: type[Awkward]) -> Awkward:
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        return kind().double()

@@ -1,0 +1,101 @@
+import math
+
+import pytest
+import torch
+
+import snrkit
+from snrkit import bounds
+from snrkit.diagnostics.advise import advise, affordable, bound_gap, cost_batch, settings
+from snrkit.errors import SpecError
+from snrkit.estimators.base import build_estimator
+from snrkit.logweights import log_mean_exp
+from snrkit.training.cost import step_seconds
+from tests.zoo import numbers, toy
+
+BUDGET = 6
+NAMES = ("vae", "iwae", "piwae", "dreg")
+
+
+def estimators(*names):
+    return [build_estimator(name, {}) for name in names or NAMES]
+
+
+def near_toy():
+    model, x = toy(points=5, perturb=0.05)
+    return model, x
+
+
+def test_settings_spend_the_whole_budget_once():
+    found = settings(BUDGET, estimators())
+    assert all(M * K == BUDGET for _, M, K in found)
+    assert len(set(found)) == len(found)
+    assert sum(e.name == "vae" for e, _, _ in found) == 1
+    assert sum(e.name == "iwae" for e, _, _ in found) == 4
+    assert not any(e.name == "piwae" and M == 1 for e, M, _ in found)
+
+
+def test_bound_gap_against_its_definition():
+    log_w = numbers(1, 3, 24)
+    reference = log_mean_exp(log_w)
+    iwae = (reference - bounds.iwae(log_w.view(3, 8, 1, 3)).mean(1)).mean()
+    assert bound_gap(build_estimator("iwae", {}), log_w, 2, 3) == pytest.approx(float(iwae))
+    pooled = (reference - bounds.iwae(log_w.view(3, 4, 1, 6)).mean(1)).mean()
+    assert bound_gap(build_estimator("piwae", {}), log_w, 2, 3) == pytest.approx(float(pooled))
+    assert bound_gap(build_estimator("vae", {}), log_w, 1, 6) == pytest.approx(
+        float((reference - log_w.mean(1)).mean())
+    )
+
+
+def test_table_agrees_with_measure():
+    model, x = near_toy()
+    advice = advise(model, x, x, BUDGET, estimators("iwae", "piwae"), draws=100, seed=3)
+    table = snrkit.measure(model, x, ["iwae"], K=[2, 6], M=[1, 3], draws=100, seed=3)
+    value = table[table.metric == "snr_pooled"].set_index(["M", "K", "block"]).value
+    rows = advice.table.set_index(["estimator", "M", "K"])
+    assert rows.loc[("piwae", 3, 2), "snr_inference"] == pytest.approx(value[(3, 2, "inference")])
+    assert rows.loc[("piwae", 3, 2), "snr_generative"] == pytest.approx(value[(1, 6, "generative")])
+    assert (advice.table.seconds_per_step > 0).all()
+
+
+def test_clear_cases_are_decided_and_the_split_is_piwae():
+    """With many draws: the inference network likes K = 1, the tightest bound is K = T, and both is a piwae."""
+    model, x = near_toy()
+    advice = advise(model, x, x, BUDGET, estimators("iwae", "piwae"), draws=4000, seed=1)
+    answers = advice.recommendations.set_index("goal")
+    assert answers.loc["inference network", "setting"] in ("iwae M=6 K=1", "piwae M=6 K=1")
+    assert answers.loc["both networks", "setting"] == "piwae M=6 K=1"
+    assert (
+        answers.loc["generative network", "setting"].endswith("K=6")
+        or "piwae" in answers.loc["generative network", "setting"]
+    )
+    gap = advice.table.set_index(["estimator", "M", "K"]).bound_gap
+    assert gap[("iwae", 1, 6)] == gap.min()
+
+
+def test_noise_gives_no_advice():
+    model, x = toy(points=5, perturb=0.0)
+    optimum = type(model).optimum(x.mean(0))
+    advice = advise(optimum, x, x, 2, estimators("iwae"), draws=40, seed=0)
+    row = advice.recommendations.set_index("goal").loc["inference network"]
+    assert row.setting == ""
+    assert "cannot tell, more draws needed" in row.reason
+    assert row.draws_needed > 40 or math.isinf(row.draws_needed)
+
+
+def test_affordable_budget_and_cost():
+    model, x = near_toy()
+    iwae = build_estimator("iwae", {})
+    before = {name: p.clone() for name, p in model.named_parameters()}
+    assert step_seconds(model, iwae, x, 2, 3) > 0
+    assert all(torch.equal(before[name], p) and p.grad is None for name, p in model.named_parameters())
+    budget = affordable(model, x, 0.05)
+    assert budget >= 1
+    assert budget & (budget - 1) == 0
+    with pytest.raises(SpecError, match="--seconds"):
+        affordable(model, x, 1e-9)
+    assert cost_batch(x, 12).shape == (12, x.shape[1])
+
+
+def test_bad_budget():
+    with pytest.raises(SpecError, match="--budget"):
+        settings(0, estimators())

@@ -1,0 +1,201 @@
+"""Interrupted measurements go on where they stopped, bit for bit."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from snrkit.diagnostics.draws import Drawer
+from snrkit.diagnostics.measure import diagnose
+from snrkit.diagnostics.plan import Job, Plan
+from snrkit.diagnostics.store import Store, fingerprint
+from snrkit.estimators.base import build_estimator
+from snrkit.estimators.ciwae import Ciwae
+from snrkit.interrupt import Interrupted
+from tests.zoo import images, toy, users
+
+PLAN = Plan(tuple(build_estimator(n, {}) for n in ("iwae", "dreg")), (2, 3), (1, 4), 12, 1, bias="bound", dsnr=True)
+
+
+class After:
+    """Asks for a stop at the n-th question."""
+
+    def __init__(self, questions):
+        self.left = questions
+
+    def __call__(self):
+        self.left -= 1
+        return self.left < 0
+
+
+@pytest.fixture
+def folded(monkeypatch):
+    """The draws of every block that was really drawn."""
+    seen = []
+    points = Drawer._points
+
+    def spy(self, problem, job, draws, size):
+        seen.append((job.estimator.name, job.K, draws.start))
+        return points(self, problem, job, draws, size)
+
+    monkeypatch.setattr(Drawer, "_points", spy)
+    return seen
+
+
+def same(one, two):
+    for name in ("table", "slopes", "comparisons", "kept"):
+        a, b = (getattr(m, name).drop(columns="seconds", errors="ignore") for m in (one, two))
+        pd.testing.assert_frame_equal(a, b, check_exact=True)
+    return True
+
+
+@pytest.mark.parametrize("stops", [[3], [1, 2, 3, 0, 20]])
+def test_an_interrupted_measurement_ends_with_the_same_result(tmp_path, folded, stops):
+    model, x = toy(dim=3)
+    undisturbed = diagnose(model, x, PLAN)
+    once = len(folded)
+    for questions in stops:
+        try:
+            partial = diagnose(model, x, PLAN, folder=tmp_path / "blocks", stop=After(questions))
+        except Interrupted:
+            continue
+        assert not partial.complete
+    finished = diagnose(model, x, PLAN, folder=tmp_path / "blocks")
+    assert finished.complete
+    assert same(finished, undisturbed)
+    assert len(folded) == 2 * once  # no block was drawn twice
+    assert not (tmp_path / "blocks").exists()
+
+
+def test_a_partial_result_says_so(tmp_path):
+    model, x = toy(dim=3)
+    plan = dataclasses.replace(PLAN, bias="none", dsnr=False)
+    found = diagnose(model, x, plan, folder=tmp_path / "blocks", stop=After(8))
+    assert not found.complete
+    by_job = found.table.groupby(["K", "estimator"])
+    # Six blocks of two draws for the first job, two for the second, none for the others.
+    assert by_job.draws.unique().map(list).to_dict() == {(2, "dreg"): [4], (2, "iwae"): [12]}
+    assert by_job.complete.unique().map(list).to_dict() == {(2, "dreg"): [False], (2, "iwae"): [True]}
+    first = diagnose(model, x, plan).table
+    iwae = found.table[found.table.estimator == "iwae"].reset_index(drop=True)
+    expected = first[(first.estimator == "iwae") & (first.K == 2)].reset_index(drop=True)
+    pd.testing.assert_frame_equal(iwae.drop(columns="seconds"), expected.drop(columns="seconds"), check_exact=True)
+
+
+@pytest.mark.parametrize("change", [{"mean_from": "dreg"}, {"bias": "bound"}, {"bias": "log_p", "K_ref": 7}])
+@pytest.mark.parametrize("questions", [7, 10])
+def test_a_stop_while_drawing_what_others_need(change, questions):
+    """Draws that only lend a mean or a target may end before those that need them."""
+    known, x = toy(dim=3)
+    name = "iwae" if "mean_from" in change else "dreg"
+    plan = Plan((build_estimator(name, {}),), (3,), draws=12, **change)
+    model = users() if "K_ref" in change else known
+    with pytest.raises(Interrupted):
+        diagnose(model, images() if "K_ref" in change else x, plan, stop=After(questions))
+
+
+def test_a_stop_in_the_second_pass_keeps_what_the_moments_say():
+    model, x = toy(dim=3)
+    plan = Plan((build_estimator("iwae", {}),), (3,), draws=12, dsnr=True)
+    found = diagnose(model, x, plan, stop=After(8))
+    whole = diagnose(model, x, plan).table
+    assert not found.complete
+    assert not found.table.complete.any()
+    assert set(whole.metric) - set(found.table.metric) == {"dsnr", "dsnr_in_sample"}
+
+
+DAMAGE = {
+    "empty": lambda content: b"",
+    "junk": lambda content: b"junk",
+    "truncated": lambda content: content[: len(content) // 2],
+    "flipped": lambda content: content[:400] + bytes([content[400] ^ 255]) + content[401:],
+    "array": lambda content: b"\x93NUMPY" + content,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_block_is_drawn_again(tmp_path, folded, damage):
+    model, x = toy(dim=3)
+    plan = Plan((build_estimator("iwae", {}),), (2,), draws=12)
+    undisturbed = diagnose(model, x, plan)
+    diagnose(model, x, plan, folder=tmp_path, stop=After(4))
+    files = sorted(tmp_path.iterdir())
+    assert len(files) == 4
+    for file in files[:2]:
+        file.write_bytes(DAMAGE[damage](file.read_bytes()))
+    folded.clear()
+    assert same(diagnose(model, x, plan, folder=tmp_path), undisturbed)
+    assert len(folded) == 2 + 2
+
+
+def test_blocks_belong_to_their_parameters_data_seed_and_settings(tmp_path, folded):
+    def begun():
+        model, x = users(), images()
+        plan = Plan((Ciwae(0.25),), (2,), draws=12)
+        return model, x, plan
+
+    diagnose(*begun(), folder=tmp_path, stop=After(5))
+    folded.clear()
+    diagnose(*begun(), folder=tmp_path, stop=After(1))
+    assert len(folded) == 1  # five are there
+    model, x, plan = begun()
+    shifted, frozen, held = users(), users(), users()
+    shifted.shift.data[0] += 1e-12
+    frozen.frozen.data.fill_(1.5)
+    held.shift.requires_grad_(False)
+    other = images()
+    other[0, 0] = 1 - other[0, 0]
+    cases = {
+        "parameter": (shifted, x, plan),
+        "frozen parameter": (frozen, x, plan),
+        "no longer trained": (held, x, plan),
+        "data": (model, other, plan),
+        "seed": (model, x, dataclasses.replace(plan, seed=1)),
+        "K": (model, x, dataclasses.replace(plan, K=(3,))),
+        "estimator": (model, x, dataclasses.replace(plan, estimators=(Ciwae(0.25 + 1e-9),))),
+        "direct": (model, x, dataclasses.replace(plan, direct=True)),
+        "nested": (model, x, dataclasses.replace(plan, K=(2, 4), nested=True)),
+        "engine": (model, x, dataclasses.replace(plan, engine="loop")),
+        "precision": (users().float(), x, plan),
+    }
+    for name, case in cases.items():
+        folded.clear()
+        diagnose(*case, folder=tmp_path, stop=After(2))
+        assert len(folded) == 2, name
+
+
+def test_another_number_of_draws_of_the_same_blocks_shares_them(tmp_path, folded):
+    """A block's content does not depend on how many others there are."""
+    model, x = toy(dim=3)
+    plan = Plan((build_estimator("iwae", {}),), (2,), draws=12)
+    diagnose(model, x, plan, folder=tmp_path, stop=After(5))
+    folded.clear()
+    again = dataclasses.replace(plan, draws=13)  # its first block is one draw longer
+    assert same(diagnose(model, x, again, folder=tmp_path), diagnose(model, x, again))
+
+
+def test_the_end_takes_away_nothing_but_blocks(tmp_path):
+    (tmp_path / "mine.npz").write_bytes(b"mine")
+    (tmp_path / ".block-0.npz.tmp.npz").write_bytes(b"left by a killed process")
+    model, x = toy(dim=3)
+    diagnose(model, x, Plan((build_estimator("iwae", {}),), (2,), draws=12), folder=tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["mine.npz"]
+
+
+def test_numpy_counts_name_the_same_blocks_as_plain_ones(tmp_path):
+    plain, strange = (Plan((build_estimator("iwae", {}),), K, draws=40) for K in ((2, 3), tuple(np.array([2, 3, 2]))))
+    assert plain == strange
+    assert Store(tmp_path, "a")._path(Job(strange.estimators[0], 1, strange.K[0], False, 1, 40), range(2))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_fingerprints_of_any_precision_and_shape(dtype):
+    tensors = [("a", torch.ones(2, 3, dtype=dtype).T), ("b", torch.zeros((), dtype=dtype))]
+    x = torch.zeros(2, dtype=dtype)
+    one = fingerprint(tensors, x)
+    assert one == fingerprint(tensors, x)
+    assert one != fingerprint(tensors, x, "label")
+    assert one != fingerprint(tensors[::-1], x)
+    assert one != fingerprint([("a", tensors[0][1]), ("b", tensors[1][1] + 1)], x)

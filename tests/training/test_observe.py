@@ -1,0 +1,58 @@
+"""``snrkit train --snr-every``: measuring along the way changes nothing of the run."""
+
+import pytest
+import torch
+
+from snrkit.cli.main import main
+from snrkit.results import read_table
+from snrkit.training.checkpoint import load_checkpoint
+from tests.cli.conftest import TOY
+
+MEASURE = ["--snr-K", "1,3", "--snr-draws", 8, "--snr-points", 4]
+
+
+def call(*argv):
+    main([str(arg) for arg in argv])  # a failure would exit
+
+
+def train(out, *more):
+    call("train", *TOY, "--epochs", 4, "--quiet", "--out", out, *more)
+    return load_checkpoint(out)
+
+
+def same(one, two):
+    """Weights, optimiser state and place."""
+    assert (one.epoch, one.step, one.position) == (two.epoch, two.step, two.position)
+    assert one.model.keys() == two.model.keys()
+    assert all(torch.equal(one.model[name], two.model[name]) for name in one.model)
+    assert one.optimiser["param_groups"] == two.optimiser["param_groups"]
+    for a, b in zip(one.optimiser["state"].values(), two.optimiser["state"].values(), strict=True):
+        assert all(torch.equal(a[name], b[name]) for name in a)
+    return True
+
+
+@pytest.mark.parametrize("every", [1, 3])
+def test_the_run_is_bit_identical_and_the_rows_are_there(tmp_path, every):
+    plain, observed = train(tmp_path / "plain"), train(tmp_path / "run", "--snr-every", every, *MEASURE)
+    assert same(plain, observed)
+    assert not (tmp_path / "plain" / "snr.parquet").exists()
+    table = read_table(tmp_path / "run" / "snr.parquet")
+    assert sorted(table.step.unique()) == [5 * epoch for epoch in range(every, 5, every)]
+    assert table.groupby("step").K.unique().map(sorted).map(tuple).unique().tolist() == [(1, 3)]
+    assert set(table.draws) == {8}
+    assert set(table.run) == {"run"}
+    assert not table.duplicated(["step", "scope", "estimator", "M", "K", "block", "metric"]).any()
+    # Each epoch measured its own parameters.
+    norms = table[(table.metric == "variance") & (table.block == "all") & (table.K == 3)].value
+    assert norms.nunique() == table.step.nunique()
+
+
+def test_the_last_rows_are_those_measured_afterwards(tmp_path):
+    train(tmp_path / "run", "--snr-every", 4, *MEASURE)
+    call(
+        "snr", "--ckpt", tmp_path / "run", "--K", "1,3", "--draws", 8, "--data-points", 4, "--device", "cpu", "--quiet",
+        "--out", tmp_path / "after.parquet", "--json",
+    )  # fmt: skip
+    keys = ["step", "scope", "estimator", "M", "K", "block", "metric"]
+    one, two = (read_table(p).set_index(keys) for p in (tmp_path / "run" / "snr.parquet", tmp_path / "after.parquet"))
+    assert one.value.sort_index().equals(two.value.sort_index())
