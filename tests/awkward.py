@@ -47,20 +47,6 @@ class InPlace(Awkward):
         return self.net(z)
 
 
-class InputChanged(Awkward):
-    """The input of a layer is changed in place after the layer saw it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.out = nn.Linear(D, PIXELS)
-
-    def logits(self, z: Tensor) -> Tensor:
-        h = z.detach().clone() + 0 * z.detach()
-        out = self.out(h)
-        h.mul_(2)
-        return out + 0 * h.sum(-1, keepdim=True)
-
-
 class Twice(Awkward):
     def __init__(self) -> None:
         super().__init__()
@@ -155,7 +141,7 @@ class TwiceInEncoder(Awkward):
 
 
 AWKWARD = [
-    FlattenedRows, InPlace, InputChanged, Twice, Tied, Norms, WeightNorm, TimeMajor, Matmul, Conv, Recurrent, TwiceInEncoder,
+    FlattenedRows, InPlace, Twice, Tied, Norms, WeightNorm, TimeMajor, Matmul, Conv, Recurrent, TwiceInEncoder,
 ]  # fmt: skip
 
 

@@ -67,7 +67,7 @@ class Chunk(click.ParamType):  # type: ignore[type-arg]
 )
 @click.option("--keep-draws", type=NAMES, help="Keep draws of coordinates: largest, median, or TENSOR[INDEX].")
 @click.option("--chunk", type=Chunk(), default="auto", show_default=True, help="Draws in one pass; changes speed only.")
-@click.option("--engine", default="vmap", show_default=True, help="vmap or loop.")
+@click.option("--engine", default="factors", show_default=True, help="factors (fast), vmap or loop.")
 @click.option("--direct", is_flag=True, help="Draw at each (M, K) itself instead of using the algebra of units.")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Root of the noise.")
 @click.option("--out", type=DIRECTORY, help="Parquet file. Default: snr.parquet in the run directory.")

@@ -89,6 +89,10 @@ class Drawer:
             raise Interrupted
         return Moments(blocks)
 
+    def serving(self, job: Job) -> dict[str, str]:
+        """Name of each parameter to the engine that computes its moments."""
+        return self.engine.serving(problem_of(self.model, self.x, job, self.streams), job.estimator)
+
     def minibatch_gradients(self, job: Job, draws: range) -> Iterator[list[Tensor]]:
         """Draws of the minibatch gradient: portions of tensors ``[r, *shape]``, the mean over groups."""
         problem = problem_of(self.model, self.x, job, self.streams)
@@ -133,10 +137,7 @@ class Drawer:
         width = max(1, size.units // len(draws))
         for start in range(0, problem.groups, width):
             groups = range(start, min(start + width, problem.groups))
-            moments = PointMoments()
-            for gradients in self.engine.gradients(problem, job.estimator, groups, draws, size):
-                moments.add(gradients)
-            yield moments
+            yield self.engine.moments(problem, job.estimator, groups, draws, size)
 
 
 def _require_finite(block: BlockMoments, job: Job, draws: range) -> None:

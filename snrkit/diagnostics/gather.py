@@ -33,6 +33,7 @@ class Drawn:
         per_count: per number of averaged units, readings that do not follow from those of one unit.
         kept: per number of averaged units, the draws of the chosen coordinates, ``[R', chosen]``.
         coordinates: names of the chosen coordinates.
+        serving: name of each parameter to the engine that computed its moments.
         draws: gradient draws behind them.
         complete: whether all planned draws were made.
         seconds: wall time.
@@ -42,6 +43,7 @@ class Drawn:
     per_count: dict[int, list[Reading]]
     kept: dict[int, Array]
     coordinates: list[str]
+    serving: dict[str, str]
     draws: int
     complete: bool
     seconds: float = field(compare=False)
@@ -102,7 +104,8 @@ class Gatherer:
         per_count = {m: self._dsnr(moments, r) for m, r in replayed.items()} if self.plan.dsnr else {}
         kept = {m: r.kept for m, r in replayed.items()} if chosen else {}
         seconds = time.perf_counter() - start
-        return Drawn(readings, per_count, kept, list(chosen), moments.draws, complete, seconds)
+        serving = self.drawer.serving(job)
+        return Drawn(readings, per_count, kept, list(chosen), serving, moments.draws, complete, seconds)
 
     def _moments(self, job: Job) -> Moments:
         if any(other.K != job.K for other in self._near):

@@ -59,7 +59,7 @@ def measure(  # noqa: PLR0913 (one option each; most by keyword)
     draws: int = 1000,
     seed: int = 0,
     *,
-    engine: str = "vmap",
+    engine: str = "factors",
     direct: bool = False,
     chunk: int | None = None,
     blocks: Sequence[str] | None = None,
@@ -80,10 +80,10 @@ def measure(  # noqa: PLR0913 (one option each; most by keyword)
         M: outer samples, each at least 1.
         draws: gradient draws R, at least 4; they fall into 20 blocks (fewer if R < 40) for the intervals.
         seed: root of the noise.
-        engine: registered name: ``vmap`` or ``loop``.
+        engine: registered name: ``factors`` (fast for linear layers, leaves the rest to the others), ``vmap``, ``loop``.
         direct: draw the minibatch gradient at each requested (M, K) itself instead of using the algebra.
-        chunk: draws in one pass; None lets shapes decide. The noise, and so the result up to rounding, does not depend
-            on it.
+        chunk: draws in one pass of vmap; None lets shapes decide. The noise, and so the result up to rounding, does not
+            depend on it.
         blocks: of the rows: ``inference``, ``generative``, ``all``, or names of parameter tensors; None: every one.
         progress: called with (done, total, note) as draws are finished.
 

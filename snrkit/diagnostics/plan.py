@@ -64,7 +64,7 @@ class Plan:
         bias: target of the bias: ``none``; ``bound``, the gradient of the estimator's own bound; ``log_p``, that of
             log p(x) in the generative network, exact where the model has ``log_marginal``, else estimated at ``K_ref``.
         K_ref: importance samples of the estimated ``log_p`` target.
-        mean_from: take E[g] from draws of this estimator instead, which must have the same mean (lower variance).
+        mean_from: take E[g] from draws of this estimator (of lower variance) wherever it has the same mean.
         dsnr: also measure the DSNR, which takes a second pass over the draws.
         keep: coordinates whose draws are kept: ``largest`` (|mean|), ``median`` (SNR) of each network, or
             ``tensor[index]``.
@@ -76,7 +76,7 @@ class Plan:
     M: tuple[int, ...] = (1,)
     draws: int = 1000
     seed: int = 0
-    engine: str = "vmap"
+    engine: str = "factors"
     direct: bool = False
     nested: bool = False
     chunk: int | None = None
@@ -106,6 +106,10 @@ class Plan:
             raise SpecError("seed", f"must not be negative, got {self.seed}", "give for example seed=0")
         if self.bias not in ("none", "bound", "log_p"):
             raise SpecError("bias", f"no target '{self.bias}'", "choose none, bound or log_p")
+        borrowers = {unit.estimator for e in self.estimators for unit in e.units(1, 1)}
+        if self.mean_from and not any(_same_mean(build_estimator(self.mean_from, {}), e) for e in borrowers):
+            problem = f"{self.mean_from} has not the same mean as {', '.join(e.name for e in self.estimators)}"
+            raise SpecError("mean_from", problem, "lend dreg's to iwae, miwae or piwae")
         if self.nested and self.direct:
             raise SpecError("nested", "groups of samples make unit draws, not direct ones", "drop direct or nested")
         if self.nested and any(max(self.K) % k for k in self.K):
@@ -147,4 +151,9 @@ class Plan:
         """The draws that lend their mean to a job, if any."""
         if self.mean_from is None or self.mean_from == job.estimator.name:
             return None
-        return self.job(build_estimator(self.mean_from, {}), job.M, job.K)
+        lender = build_estimator(self.mean_from, {})
+        return self.job(lender, job.M, job.K) if _same_mean(lender, job.estimator) else None
+
+
+def _same_mean(one: Estimator, other: Estimator) -> bool:
+    return one.unbiased and other.unbiased and (one.reference or one.name) == (other.reference or other.name)

@@ -98,7 +98,7 @@ def readings(source: Source) -> pd.DataFrame:
     """The tidy table of ``snrkit.results``."""
     plan = source.plan
     constant = source.labels | {
-        "seed": plan.seed, "engine": plan.engine, "device": source.device, "dtype": source.dtype,
+        "seed": plan.seed, "device": source.device, "dtype": source.dtype,
     }  # fmt: skip
     rows = []
     for estimator, M, K in plan.grid:
@@ -110,10 +110,18 @@ def readings(source: Source) -> pd.DataFrame:
                     "stderr": reading.interval.stderr, "ci_low": reading.interval.low, "ci_high": reading.interval.high,
                     "floor": reading.floor, "draws": drawn.draws, "n_coordinates": reading.n_coordinates,
                     "n_dropped": reading.n_dropped, "definition": reading.definition, "complete": drawn.complete,
+                    "engine": _engines(source.layout, drawn.serving, reading.block),
                     "seconds": drawn.seconds,
                 }
             )  # fmt: skip
     return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _engines(layout: Layout, serving: dict[str, str], block: str) -> str:
+    """The engines that served the parameters of a block, e.g. ``factors+vmap``."""
+    inside = layout.blocks[block]
+    members = [name for name in layout.names if inside.start <= layout.blocks[name].start < inside.stop]
+    return "+".join(sorted({serving[name] for name in members}))
 
 
 def slopes(source: Source) -> pd.DataFrame:
@@ -137,7 +145,8 @@ def _slopes(source: Source, estimator: Estimator, axis: str, points: list[tuple[
     if len(samples) < MINIMUM_POINTS:
         return
     found = [source.replicates(estimator, M, K, _STRENGTH) for M, K in points]
-    expansion = _expansion(source, estimator, *points[0])
+    # The rate in M is exact at any M; that in K is the first term of an expansion.
+    expansion = _expansion(source, estimator, *points[0]) if axis == "K" else 0.0
     for block in found[0]:
         if any(block not in at for at in found):
             continue
@@ -171,8 +180,8 @@ def _rate(source: Source, estimator: Estimator, block: str, axis: str) -> float 
 
 
 def _weights(samples: Array, rate: float, nested: bool) -> Array:
-    """Fixed weights: the variance of log SNR grows as the SNR falls (1/SNR^2), and with fewer draws (K, if nested)."""
-    weights: Array = samples ** min(0.0, 2 * rate) / (samples if nested else 1)
+    """Fixed weights: with K there are fewer draws if nested (1/K), else a falling SNR makes log SNR noisier (SNR^2)."""
+    weights: Array = samples**-1.0 if nested else samples ** min(0.0, 2 * rate)
     return weights
 
 

@@ -80,11 +80,13 @@ class Estimator(ABC):
         name: registered name.
         path: whether it needs the proposal's density with detached parameters.
         reference: an estimator whose mean is the gradient of the same bound; None where it is its own.
+        unbiased: whether the mean is that gradient, in both networks and at every K.
     """
 
     name: ClassVar[str]
     path: ClassVar[bool] = False
     reference: ClassVar[str | None] = None
+    unbiased: ClassVar[bool] = True
 
     @abstractmethod
     def surrogate(self, weights: LogWeights) -> Surrogate:

@@ -20,6 +20,7 @@ class Stl(Estimator):
     name: ClassVar[str] = "stl"
     path: ClassVar[bool] = True
     reference: ClassVar[str | None] = "iwae"
+    unbiased: ClassVar[bool] = False
 
     def surrogate(self, weights: LogWeights) -> Surrogate:
         """Weights are constants here; only the path through z is differentiated for phi."""

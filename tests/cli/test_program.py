@@ -151,7 +151,7 @@ def test_progress_elsewhere_than_on_a_terminal_is_one_line_every_30_s(capsys, mo
         for done in (1, 2, 3, 4):
             update(done, 8, "note")
     out, err = capsys.readouterr()
-    assert (out, err) == ("", "work: 2/8, ETA 93 s note\nwork: 4/8, ETA 62 s note\n")
+    assert (out, err) == ("", "work: 25 %, ETA 93 s, note\nwork: 50 %, ETA 62 s, note\n")
 
 
 def test_a_bar_on_a_terminal_stays_off_stdout(capsys, monkeypatch):

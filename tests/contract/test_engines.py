@@ -83,6 +83,7 @@ def test_a_draw_in_parts_equals_the_whole(engine, estimator, samples):
 
 
 @engines
+@pytest.mark.filterwarnings("ignore:There is a performance drop")  # torch's vmap, of weight_norm
 @pytest.mark.parametrize("kind", AWKWARD, ids=lambda k: k.__name__)
 @pytest.mark.parametrize("K", [1, 5])
 def test_awkward_models(engine, kind, K):
@@ -120,7 +121,8 @@ def test_factors_serve_what_they_can():
 def test_float32_agrees_in_norm(engine):
     problem, estimator = problem_of(MODELS["mlp"], False, torch.float32), build_estimator("iwae", {})
     expected = moments(LoopEngine(), problem, estimator, WHOLE)
-    assert_same(moments(engine, problem, estimator, WHOLE), expected, 1e-5)
+    tolerance = 1e-4 if engine.name == "factors" else 1e-5  # squares of sums of float32 products
+    assert_same(moments(engine, problem, estimator, WHOLE), expected, tolerance)
 
 
 @engines

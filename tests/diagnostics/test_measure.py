@@ -117,7 +117,10 @@ def test_table_is_the_schema_and_labels_everything():
     table = snrkit.measure(users(), images(), ["iwae", "ciwae"], K=[3], draws=40, seed=7)
     assert list(table.columns) == list(COLUMNS)
     assert set(table.options) == {"", "beta=0.5"}
-    assert set(table.engine) == {"vmap"}
+    by_block = table.drop_duplicates("block").set_index("block").engine
+    assert by_block["body.0.weight"] == by_block["decoder.0.weight"] == "factors"
+    assert by_block["shift"] == "vmap"
+    assert by_block["generative"] == "factors+vmap"
     assert set(table.dtype) == {"float64"}
     assert (table.seed == 7).all()
     assert not {"unused", "frozen"} & set(table.block)
@@ -131,7 +134,7 @@ def test_estimators_see_the_same_noise():
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 1000])
-@pytest.mark.parametrize("engine", ["vmap", "loop"])
+@pytest.mark.parametrize("engine", ["factors", "vmap", "loop"])
 def test_chunk_and_engine_change_nothing(chunk, engine):
     model, x = users(), images()
     expected = snrkit.measure(model, x, ["piwae"], K=[3], M=[2], draws=41)

@@ -114,13 +114,13 @@ def near():
 
 @pytest.mark.parametrize("nested", [False, True])
 def test_slopes_of_the_table(near, nested):
-    """phi weighs by SNR^2 ~ 1/K, and all by the number of draws ~ 1/K where those are nested."""
+    """phi weighs by SNR^2 ~ 1/K; where draws are nested all weigh by their number ~ 1/K."""
     names = ("iwae", "vae")
     plan = Plan(tuple(build_estimator(n, {}) for n in names), (10, 1, 5), (1, 4), 120, 1, nested=nested)
     found = diagnose(*near, plan)
     samples = np.array([1.0, 5, 10])
     for block, power in (("inference", -1), ("b", -1), ("generative", 0), ("mu", 0)):
-        weights = samples ** (power - nested)
+        weights = 1 / samples if nested else samples**power
         squares = [found.strength(plan.estimators[0], 1, int(k))[block].interval.value for k in samples]
         slope = found.slopes[(found.slopes.estimator == "iwae") & (found.slopes.block == block)].set_index("fixed")
         expected = np.polyfit(np.log(samples), 0.5 * np.log(squares), 1, w=np.sqrt(weights))[0]

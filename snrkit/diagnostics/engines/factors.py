@@ -67,7 +67,8 @@ class FactorEngine:
             moments = accumulate(self.gradients(part, estimator, groups, draws, size))
             found |= dict(zip(rest, zip(moments.mean, moments.m2, strict=True), strict=True))
         if len(rest) < len(problem.layout.names):
-            found |= _factor_moments(problem, estimator, groups, draws, size)
+            factors = _factor_moments(problem, estimator, groups, draws, size)
+            found |= {name: pair for name, pair in factors.items() if served[name] == self.name}
         pairs = [found[name] for name in problem.layout.names]
         return PointMoments(len(draws), [mean for mean, _ in pairs], [m2 for _, m2 in pairs])
 
@@ -213,9 +214,9 @@ def _encoder_moments(problem: Problem, x: Tensor, varying: list[str], mean: Tens
     calls = Counter(sink.weight for sink in taps.sinks)
     found: dict[str, Pair] = {}
     for sink in taps.sinks:
-        if calls[sink.weight] > 1 or not sink.intact or sink.input.dim() != 2:
+        if calls[sink.weight] > 1 or not sink.intact or sink.cotangent is None or sink.input.dim() != 2:
             continue
-        jacobian = sink.cotangent.double()  # type: ignore[union-attr]
+        jacobian = sink.cotangent.double()
         own = jacobian.T @ mean, (m2 @ jacobian * jacobian).sum(dim=0)
         a = sink.input[0].double()
         found[sink.weight] = torch.outer(own[0], a), torch.outer(own[1], a.square())

@@ -41,7 +41,10 @@ class _Tap(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, sink: Sink) -> Tensor:
         ctx.weight, ctx.sink = weight, sink
-        return functional.linear(x, weight, bias)
+        rows = functional.linear(x.reshape(-1, x.shape[-1]), weight, bias)
+        # A plain view could not be changed in place by what follows (an in-place activation).
+        out: Tensor = torch.ops.aten._unsafe_view(rows, [*x.shape[:-1], weight.shape[0]])
+        return out
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Any) -> Any:

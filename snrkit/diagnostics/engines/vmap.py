@@ -50,13 +50,14 @@ class VmapEngine:
 def _batched(problem: Problem, estimator: Estimator) -> Callable[[Parameters, Tensor, Tensor], Parameters]:
     """(parameters, x [p, Bg, ...], noise [r, p, Bg, ...]) to gradients [r, p, *shape]."""
     owners = dict(zip(problem.layout.names, problem.layout.networks, strict=True))
+    others = {name: p.detach() for name, p in problem.model.named_parameters() if name not in owners}
 
     def one(parameters: Parameters, x: Tensor, noise: Tensor) -> Parameters:
         shared = True
 
         def values(candidate: Parameters) -> tuple[Tensor, Tensor]:
             nonlocal shared
-            weights = torch.func.functional_call(problem.model, candidate, (x, noise, estimator.path))
+            weights = torch.func.functional_call(problem.model, others | candidate, (x, noise, estimator.path))
             surrogate = estimator.surrogate(weights)
             shared = surrogate.shared
             return surrogate.mean_over_points()
