@@ -12,8 +12,8 @@ demo: .venv/installed
 	  --epochs 40 --batch-size 100 --resume --out checkpoints/demo-iwae
 	$(BIN)/snrkit evaluate --ckpt checkpoints/demo-vae
 	$(BIN)/snrkit evaluate --ckpt checkpoints/demo-iwae
-	$(BIN)/snrkit snr --ckpt checkpoints/demo-vae --K 1,10,100,1000
-	$(BIN)/snrkit snr --ckpt checkpoints/demo-iwae --K 1,10,100,1000
+	$(BIN)/snrkit snr --ckpt checkpoints/demo-vae --K 1,10,100,1000 --draws 400
+	$(BIN)/snrkit snr --ckpt checkpoints/demo-iwae --K 1,10,100,1000 --draws 400
 	$(BIN)/snrkit report checkpoints/demo-vae checkpoints/demo-iwae --out figures
 
 test: .venv/installed
