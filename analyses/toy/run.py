@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from sections import closed_forms, coverage, published, slope_in_m, slopes
+from sections import advise, closed_forms, coverage, published, slope_in_m, slopes
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
@@ -23,6 +23,7 @@ SECTIONS = {
     "slope_in_m": slope_in_m.run,
     "published": published.run,
     "coverage": coverage.run,
+    "advise": advise.run,
 }
 
 
