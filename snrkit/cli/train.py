@@ -57,8 +57,12 @@ _FLAGS = {
 )
 @click.option("--snr-every", type=click.IntRange(min=1), help="Measure the gradients' SNR every so many epochs.")
 @click.option("--snr-K", "snr_importance", type=COUNTS, default="1,10,100", show_default=True, help="K of --snr-every.")
-@click.option("--snr-draws", default=200, show_default=True, help="Gradient draws of --snr-every.")
-@click.option("--snr-points", default=10, show_default=True, help="Test points of --snr-every.")
+@click.option(
+    "--snr-draws", type=click.IntRange(min=4), default=200, show_default=True, help="Gradient draws of --snr-every."
+)
+@click.option(
+    "--snr-points", type=click.IntRange(min=1), default=10, show_default=True, help="Test points of --snr-every."
+)
 @click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any setting, e.g. model.options.latent=20."
 )

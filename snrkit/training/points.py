@@ -13,9 +13,11 @@ def named_points(dataset: Dataset, spec: RunSpec, device: torch.device, count: i
     """The first ``count`` test points (None: all), ``[count, P]``, binarised as the spec says, and their label.
 
     Raises:
-        SpecError: there are not that many.
+        SpecError: there are not that many, or fewer than one.
     """
     available = len(dataset.test)
+    if count is not None and count < 1:
+        raise SpecError("data points", f"must be at least 1, got {count}", "ask for some")
     if count is not None and count > available:
         raise SpecError("data points", f"{count} asked for, and the test set has {available}", "ask for fewer")
     stop = available if count is None else count
