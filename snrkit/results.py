@@ -45,6 +45,10 @@ COLUMNS: dict[str, tuple[pa.DataType, str]] = {
     "n_dropped": (pa.int64(), "coordinates left out because their variance was exactly zero"),
     "definition": (pa.string(), "the definition of the metric, in a phrase"),
     "seed": (pa.int64(), "root seed of the draws"),
+    "method": (
+        pa.string(),
+        "'units' (M by algebra) or 'direct', with 'nested' and 'mean from ESTIMATOR' where so drawn",
+    ),
     "engine": (pa.string(), "what computed the draws"),
     "device": (pa.string(), "where"),
     "dtype": (pa.string(), "floating-point type of the draws (moments are always float64)"),
@@ -191,7 +195,7 @@ def read_table(path: Path) -> pd.DataFrame:
     return table
 
 
-KEY = ["run", "step", "data", "scope", "estimator", "options", "M", "K", "block", "metric"]
+KEY = ["run", "step", "data", "scope", "estimator", "options", "M", "K", "block", "metric", "seed", "method"]
 
 
 def merge_table(path: Path, table: pd.DataFrame) -> pd.DataFrame:
@@ -206,13 +210,15 @@ def merge_table(path: Path, table: pd.DataFrame) -> pd.DataFrame:
     """
     if path.exists():
         both = pd.concat([read_table(path), table], ignore_index=True)
-        table = both.drop_duplicates(subset=KEY, keep="last", ignore_index=True)
+        # A finished row is not given up for one of an interrupted measurement.
+        both = both.sort_values("complete", kind="stable")
+        table = both.drop_duplicates(subset=KEY, keep="last").sort_index(ignore_index=True)
     write_table(path, table)
     return table
 
 
-SLOPE_KEY = ["run", "step", "data", "estimator", "options", "block", "axis", "fixed"]
-COMPARISON_KEY = ["run", "step", "data", "M", "K", "block", "first", "second"]
+SLOPE_KEY = ["run", "step", "data", "estimator", "options", "block", "axis", "fixed", "seed", "method"]
+COMPARISON_KEY = ["run", "step", "data", "M", "K", "block", "first", "second", "seed", "method"]
 
 
 def merge_csv(path: Path, table: pd.DataFrame, key: list[str]) -> None:
@@ -244,12 +250,22 @@ def read_csv(path: Path) -> pd.DataFrame:
     return table
 
 
-def write_frame(path: Path, table: pd.DataFrame) -> None:
-    """Write any table as Parquet, whole or not at all.
+KEPT_KEY = ["run", "step", "data", "estimator", "options", "M", "K", "coordinate", "draw", "seed", "method"]
+
+
+def merge_kept(path: Path, table: pd.DataFrame) -> None:
+    """Write kept draws over what a Parquet file holds: draws made again are replaced, the others stay.
 
     Raises:
         OutputError: the file cannot be written.
+        ResultsError: the present file is damaged.
     """
+    if path.exists():
+        try:
+            old = pd.read_parquet(path)
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise ResultsError(str(path), f"not readable ({error.__class__.__name__})", "delete it") from None
+        table = pd.concat([old, table], ignore_index=True).drop_duplicates(subset=KEPT_KEY, keep="last")
     with atomic_path(path) as temporary:
         table.to_parquet(temporary, index=False)
 

@@ -56,7 +56,9 @@ def command(  # noqa: PLR0913 (one per option)
     """Which estimator, M and K to spend T = M K samples per data point on, by measuring them all.
 
     Shown: snr_pooled of both networks' gradients, seconds per training step, and by how much the bound is loose. A
-    setting is recommended only where its 95 % interval against the runner-up excludes a tie.
+    setting is recommended only where its 95 % interval against the runner-up excludes a tie. Inference network: highest
+    SNR. Generative network: tightest bound, and the cheapest of those with the same gradient. Both: highest inference SNR
+    among the tightest bounds.
     """
     if (budget is None) == (seconds is None):
         raise SpecError("--budget", "give either --budget or --seconds", "for example --budget 64")
@@ -64,14 +66,14 @@ def command(  # noqa: PLR0913 (one per option)
     from snrkit.diagnostics.advise import advise, affordable, cost_batch, default_estimators
 
     saved = open_saved(ckpt, data_dir, device)
-    path = out or saved.run.path / "advice.json"
+    path = out or saved.beside("advice.json")
     require_writable(path)
     chosen = build_estimators(names, parse_options(options)) if names else default_estimators()
     x, label = saved.test_points(data_points)
     batch = cost_batch(x, saved.spec.batch_size)
     total = budget if budget is not None else affordable(saved.model, batch, float(seconds or 0))
     with progress(f"advise {saved.run.name}", quiet) as update:
-        advice = advise(saved.model, x, batch, total, chosen, draws=draws, seed=seed, progress=update)
+        advice = advise(saved.model, x, batch, total, chosen, draws=draws, seed=seed, seconds=seconds, progress=update)
     result = {
         "run": saved.run.name, "step": saved.step, "data": label, "budget": total, "draws": draws, "seed": seed,
         "table": _plain(advice.table), "recommendations": _plain(advice.recommendations),
@@ -114,8 +116,8 @@ def _needed(row: dict[str, Any]) -> str:
     if row["setting"]:
         return ""
     if row["draws_needed"] is None:
-        return " (the estimates are equal: no number of draws can be named)"
-    return f" (about {row['draws_needed']:,.0f} would settle it if the estimates hold)"
+        return " (how many cannot be said from these)"
+    return f" (about {row['draws_needed']:,.0f} draws would settle it if the estimates hold)"
 
 
 def _with_error(value: float, error: float | None) -> str:

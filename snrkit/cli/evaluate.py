@@ -41,7 +41,7 @@ def command(
 
     saved = open_saved(ckpt, data_dir, device)
     x, label = saved.test_points(points)
-    path = out or saved.run.evaluation
+    path = out or saved.beside("evaluation.json")
     require_writable(path)
     start = time.perf_counter()
     with progress(f"evaluate {saved.run.name}", quiet) as update:

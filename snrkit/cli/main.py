@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import click
 
 from snrkit.errors import SnrkitError
+from snrkit.interrupt import Interrupted
 
 BAD_INPUT, INTERRUPTED = 2, 130
 
@@ -67,6 +68,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         code = program.main(args, prog_name="snrkit", standalone_mode=False)
         if code:
             sys.exit(code)
+    except Interrupted:
+        click.echo("snrkit: interrupted; what is finished is saved, and the same command goes on from there", err=True)
+        sys.exit(INTERRUPTED)
     except (click.Abort, KeyboardInterrupt):
         click.echo("snrkit: interrupted", err=True)
         sys.exit(INTERRUPTED)

@@ -26,6 +26,7 @@ class Saved:
     Attributes:
         run: the directory that it lies in.
         spec: its resolved spec.
+        file: the checkpoint file.
         step: optimiser steps done.
         model: the model, on the device asked for.
         dataset: the run's data.
@@ -34,10 +35,16 @@ class Saved:
 
     run: RunDir
     spec: RunSpec
+    file: Path
     step: int
     model: LatentModel
     dataset: Dataset
     device: torch.device
+
+    def beside(self, name: str) -> Path:
+        """Where a result on this checkpoint goes: in the run directory, or beside a checkpoint kept along the way."""
+        kept = self.file.parent == self.run.steps
+        return self.file.with_suffix(f".{name}") if kept else self.run.path / name
 
     def test_points(self, count: int | None) -> tuple[Tensor, str]:
         """See ``named_points``."""
@@ -61,4 +68,4 @@ def open_saved(path: Path, data_dir: Path | None, device: str) -> Saved:
         raise DataError(spec.data.path or spec.data.name, problem, "put the run's own data back, or train anew")
     # Checkpoints kept along the way lie in a folder of the run directory.
     home = file.parent.parent if file.parent.name == RunDir(file.parent.parent).steps.name else file.parent
-    return Saved(RunDir(home), spec, checkpoint.step, checkpoint.restore_model(where), dataset, where)
+    return Saved(RunDir(home), spec, file, checkpoint.step, checkpoint.restore_model(where), dataset, where)

@@ -15,9 +15,10 @@ from snrkit.cli.options import (
     parse_options,
 )
 from snrkit.cli.output import print_json, print_table, progress
-from snrkit.cli.summary import comparison_table, slope_table, snr_table
+from snrkit.cli.summary import comparison_table, extra_table, slope_table, snr_table
 from snrkit.errors import SpecError
-from snrkit.results import COMPARISON_KEY, SLOPE_KEY, merge_csv, merge_table, read_table, require_writable, write_frame
+from snrkit.interrupt import Interrupted
+from snrkit.results import COMPARISON_KEY, SLOPE_KEY, merge_csv, merge_kept, merge_table, read_table, require_writable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -110,6 +111,7 @@ def command(  # noqa: PLR0913 (one per option)
     files = find_checkpoints(ckpts)
     if out is not None and out.suffix != ".parquet":
         raise SpecError("--out", f"'{out}' does not end in .parquet", "name a Parquet file")
+    shown = []
     for file in files:
         saved = open_saved(file, data_dir, device)
         plan = Plan(
@@ -121,12 +123,16 @@ def command(  # noqa: PLR0913 (one per option)
         path = out or saved.run.snr
         measurement = _measure(saved, x, plan, label, path, quiet)
         _write(measurement, path)
-        _show(measurement, f"{saved.run.name}, step {saved.step}, {label}, {draws} draws", path, as_json)
+        if as_json:
+            shown.append(_json(measurement, path))
+        else:
+            _show(measurement, f"{saved.run.name}, step {saved.step}, {label}, {plan.method}", path)
         if not measurement.complete:
-            click.echo(
-                "snrkit: interrupted; what is finished is saved, and the same command goes on from there", err=True
-            )
-            raise click.exceptions.Exit(130)
+            break
+    if as_json:
+        print_json(shown[0] if len(files) == 1 else {"measurements": shown})
+    if not measurement.complete:
+        raise Interrupted
 
 
 def _estimators(saved: "Saved", names: list[str] | None, options: tuple[str, ...]) -> "list[Estimator]":
@@ -156,16 +162,21 @@ def _write(measurement: "Measurement", path: Path) -> None:
     merge_csv(path.with_suffix(".slopes.csv"), measurement.slopes, SLOPE_KEY)
     merge_csv(path.with_suffix(".comparisons.csv"), measurement.comparisons, COMPARISON_KEY)
     if len(measurement.kept):
-        write_frame(path.with_suffix(".draws.parquet"), measurement.kept)
+        merge_kept(path.with_suffix(".draws.parquet"), measurement.kept)
 
 
-def _show(measurement: "Measurement", title: str, path: Path, as_json: bool) -> None:
-    if as_json:
-        tables = {"rows": measurement.table, "slopes": measurement.slopes, "comparisons": measurement.comparisons}
-        print_json({"path": str(path), "complete": measurement.complete} | {k: _records(t) for k, t in tables.items()})
-        return
+def _json(measurement: "Measurement", path: Path) -> dict[str, Any]:
+    tables = {"rows": measurement.table, "slopes": measurement.slopes, "comparisons": measurement.comparisons}
+    return {"path": str(path), "complete": measurement.complete} | {k: _records(t) for k, t in tables.items()}
+
+
+def _show(measurement: "Measurement", title: str, path: Path) -> None:
     print_table(snr_table(measurement.table, title))
-    for table in (slope_table(measurement.slopes), comparison_table(measurement.comparisons)):
+    for table in (
+        extra_table(measurement.table),
+        slope_table(measurement.slopes),
+        comparison_table(measurement.comparisons),
+    ):
         if table is not None:
             print_table(table)
     click.echo(f"all metrics and blocks: {path}")

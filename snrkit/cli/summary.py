@@ -8,23 +8,33 @@ from rich.table import Table
 if TYPE_CHECKING:
     import pandas as pd
 
-_SHOWN = ("inference", "generative")
+_NETWORKS = ("inference", "generative")
+_CAPTION = "* the 95 % interval reaches down to the floor: no signal shown"
+_PARTIAL = "\n(partial) interrupted: from the draws finished by then"
+# Metrics shown only where they were asked for.
+_EXTRA = ("bias_norm", "bias_relative", "bias_cosine", "dsnr")
 
 
 def snr_table(table: "pd.DataFrame", title: str) -> Table:
-    """One line per (estimator, M, K): snr_mean of both networks and the floor. A star marks what noise could read too."""
-    shown = Table("estimator", title=title, caption="* the 95 % interval reaches down to the floor: no signal shown")
-    for column in ("M", "K", "SNR inference ± se", "SNR generative ± se", "floor"):
-        shown.add_column(column, justify="right")
+    """One line per (estimator, M, K): snr_mean of both networks (or of the blocks measured) and the floor.
+
+    A star marks what noise could read too.
+    """
     means = table[table.metric == "snr_mean"]
+    present = list(dict.fromkeys(means.block))
+    blocks = [name for name in _NETWORKS if name in present] or present
+    caption = _CAPTION + ("" if table.complete.all() else _PARTIAL)
+    shown = Table("estimator", title=title, caption=caption)
+    for column in ("M", "K", "draws", *(f"SNR {block} ± se" for block in blocks), "floor"):
+        shown.add_column(column, justify="right")
     for (estimator, options, M, K), rows in means.groupby(["estimator", "options", "M", "K"], sort=False):
-        cells, floors = [], []
-        for block in _SHOWN:
-            row = rows[rows.block == block]
-            cells.append("-" if row.empty else _reading(row.iloc[0]))
-            floors += [f"{floor:.3f}" for floor in row.floor]
+        found = [rows[rows.block == block] for block in blocks]
+        cells = ["-" if row.empty else _reading(row.iloc[0]) for row in found]
+        floors = dict.fromkeys(f"{row.floor.iloc[0]:.3f}" for row in found if not row.empty)
+        draws = "/".join(dict.fromkeys(str(count) for count in rows.draws))
         name = f"{estimator} ({options})" if options else str(estimator)
-        shown.add_row(name, str(M), str(K), *cells, " / ".join(dict.fromkeys(floors)))
+        mark = "" if rows.complete.all() else " (partial)"
+        shown.add_row(name + mark, str(M), str(K), draws, *cells, " / ".join(floors))
     return shown
 
 
@@ -35,6 +45,23 @@ def _reading(row: "pd.Series[Any]") -> str:
     return f"{row.value:.4f} ± {row.stderr:.4f}{star}"
 
 
+def extra_table(table: "pd.DataFrame") -> Table | None:
+    """Bias and DSNR of both networks, where they were measured; None if they were not."""
+    rows = table[table.metric.isin(_EXTRA) & table.block.isin(_NETWORKS)]
+    if rows.empty:
+        return None
+    shown = Table(
+        "estimator", "metric", "network", title="bias and DSNR (definitions and targets: in the Parquet file)"
+    )
+    for column in ("M", "K", "value ± se", "95 % interval"):
+        shown.add_column(column, justify="right")
+    for row in _records(rows):
+        value = "undefined" if math.isnan(row["value"]) else f"{row['value']:.3g} ± {row['stderr']:.2g}"
+        interval = f"{row['ci_low']:.3g} to {row['ci_high']:.3g}"
+        shown.add_row(row["estimator"], row["metric"], row["block"], str(row["M"]), str(row["K"]), value, interval)
+    return shown
+
+
 def _records(rows: "pd.DataFrame") -> list[dict[str, Any]]:
     records: list[dict[str, Any]] = rows.to_dict("records")  # type: ignore[assignment]
     return records
@@ -42,9 +69,11 @@ def _records(rows: "pd.DataFrame") -> list[dict[str, Any]]:
 
 def slope_table(slopes: "pd.DataFrame") -> Table | None:
     """Slopes of both networks with their verdicts; None if there are none."""
-    rows = slopes[slopes.block.isin(_SHOWN)]
+    rows = slopes[slopes.block.isin(_NETWORKS)]
     if rows.empty:
         return None
+    # By algebra the slope against K is the same at every M.
+    rows = rows.drop_duplicates(["estimator", "options", "block", "axis", "slope", "stderr", "verdict"])
     shown = Table("estimator", "network", "against", title="slope of log snr_pooled")
     for column in ("slope ± se", "theory"):
         shown.add_column(column, justify="right")
@@ -52,17 +81,16 @@ def slope_table(slopes: "pd.DataFrame") -> Table | None:
     for row in _records(rows):
         name = f"{row['estimator']} ({row['options']})" if row["options"] else str(row["estimator"])
         value = "-" if math.isnan(row["slope"]) else f"{row['slope']:+.3f} ± {row['stderr']:.3f}"
-        other = "M" if row["axis"] == "K" else "K"
+        fixed = f"M={row['fixed']}" if row["axis"] == "K" else f"K={row['fixed']}"
+        against = "K" if row["axis"] == "K" and "direct" not in row["method"] else f"{row['axis']} at {fixed}"
         verdict = row["verdict"] if row["verdict"] == "agrees" else f"{row['verdict']}: {row['reason']}"
-        shown.add_row(
-            name, row["block"], f"{row['axis']} at {other}={row['fixed']}", value, f"{row['expected']:+.1f}", verdict
-        )
+        shown.add_row(name, row["block"], against, value, f"{row['expected']:+.1f}", verdict)
     return shown
 
 
 def comparison_table(comparisons: "pd.DataFrame") -> Table | None:
     """Differences between estimators in both networks; None if there are none."""
-    rows = comparisons[comparisons.block.isin(_SHOWN)]
+    rows = comparisons[comparisons.block.isin(_NETWORKS)]
     if rows.empty:
         return None
     shown = Table("estimators", "network", title="ratio of snr_pooled on the same noise")

@@ -92,6 +92,7 @@ def advise(
     *,
     draws: int,
     seed: int,
+    seconds: float | None = None,
     progress: Progress | None = None,
 ) -> Advice:
     """Measure every setting of a budget and say which to use.
@@ -104,16 +105,25 @@ def advise(
         estimators: the candidates.
         draws: gradient draws R.
         seed: root of the noise.
+        seconds: recommend only settings whose step takes at most so long (the cheapest, if none does); None: any.
         progress: called with (done, total, note).
+
+    Raises:
+        SpecError: the estimators cannot spend this budget.
     """
     every = settings(budget, estimators)
+    if not every:
+        raise SpecError("--estimator", f"none of them can spend {budget} samples", "raise --budget or add iwae")
     pairs = tuple(dict.fromkeys((M, K) for _, M, K in every))
     M, K = (tuple(dict.fromkeys(values)) for values in zip(*pairs, strict=True))
     plan = Plan(tuple(estimators), K, M, draws, seed, blocks=("inference", "generative"), pairs=pairs)
     measurement = diagnose(model, x, plan, progress=progress)
     log_w = sample_log_weights(model, x, max(REFERENCE_SAMPLES, budget), Streams(seed))
     rows = [_row(model, batch, log_w, setting, measurement.table) for setting in every]
-    return Advice(pd.DataFrame(rows), pd.DataFrame(_recommend(every, measurement, rows, draws)))
+    costs = [float(row["seconds_per_step"]) for row in rows]  # type: ignore[arg-type]
+    within = [i for i, cost in enumerate(costs) if cost <= max(seconds or math.inf, min(costs))]
+    chosen = _recommend([every[i] for i in within], measurement, [rows[i] for i in within], draws)
+    return Advice(pd.DataFrame(rows), pd.DataFrame(chosen))
 
 
 def _row(model: LatentModel, batch: Tensor, log_w: Tensor, setting: Setting, table: pd.DataFrame) -> dict[str, object]:

@@ -106,10 +106,22 @@ class Plan:
             raise SpecError("seed", f"must not be negative, got {self.seed}", "give for example seed=0")
         if self.bias not in ("none", "bound", "log_p"):
             raise SpecError("bias", f"no target '{self.bias}'", "choose none, bound or log_p")
+        self._check_combinations()
+
+    def _check_combinations(self) -> None:
+        """What is right by itself and wrong together."""
         borrowers = {unit.estimator for e in self.estimators for unit in e.units(1, 1)}
         if self.mean_from and not any(_same_mean(build_estimator(self.mean_from, {}), e) for e in borrowers):
             problem = f"{self.mean_from} has not the same mean as {', '.join(e.name for e in self.estimators)}"
             raise SpecError("mean_from", problem, "lend dreg's to iwae, miwae or piwae")
+        if self.bias == "bound" and all(e.reference is None for e in self.estimators):
+            problem = (
+                f"{', '.join(e.name for e in self.estimators)} has by definition no bias to its own bound's gradient"
+            )
+            raise SpecError("bias", problem, "add an estimator with another path, such as dreg or stl")
+        if self.bias == "log_p" and self.K_ref < max(self.K):
+            problem = f"{self.K_ref} samples cannot stand for log p(x) beside K={max(self.K)}"
+            raise SpecError("K_ref", problem, f"give more, say {10 * max(self.K)}")
         if self.nested and self.direct:
             raise SpecError("nested", "groups of samples make unit draws, not direct ones", "drop direct or nested")
         if self.nested and any(max(self.K) % k for k in self.K):
@@ -122,6 +134,12 @@ class Plan:
         """Every (estimator, M, K) of the table."""
         pairs = self.pairs or tuple((M, K) for K in self.K for M in self.M)
         return [(estimator, M, K) for estimator in self.estimators for M, K in pairs]
+
+    @property
+    def method(self) -> str:
+        """How the draws were made, for the tables."""
+        parts = ["direct" if self.direct else "units", *(["nested"] if self.nested else [])]
+        return ", ".join([*parts, *([f"mean from {self.mean_from}"] if self.mean_from else [])])
 
     def units(self, estimator: Estimator, M: int, K: int) -> tuple[Units, Units]:
         """The units (inference, generative) that (M, K) averages in this plan."""

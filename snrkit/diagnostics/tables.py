@@ -21,7 +21,8 @@ from snrkit.models.base import Network
 from snrkit.results import COLUMNS
 
 SLOPES = {
-    "run": "name of the run", "step": "optimiser steps done", "data": "which data points", "estimator": "registered name",
+    "run": "name of the run", "step": "optimiser steps done", "data": "which data points", "seed": "root of the noise",
+    "method": "as in the tidy table", "estimator": "registered name",
     "options": "its hyperparameters", "block": "inference, generative, all or a tensor",
     "axis": "K or M, what the slope is against", "fixed": "the other one", "over": "the values fitted over",
     "slope": "d log snr_pooled / d log axis", "stderr": "its standard error", "ci_low": "95 % interval",
@@ -30,14 +31,16 @@ SLOPES = {
     "reason": "why",
 }  # fmt: skip
 COMPARISONS = {
-    "run": "name of the run", "step": "optimiser steps done", "data": "which data points", "M": "outer samples",
+    "run": "name of the run", "step": "optimiser steps done", "data": "which data points", "seed": "root of the noise",
+    "method": "as in the tidy table", "M": "outer samples",
     "K": "importance samples", "block": "inference, generative, all or a tensor", "first": "estimator",
     "second": "estimator",
     "log_ratio": "log snr_pooled of the first minus that of the second, same noise", "stderr": "its standard error",
     "ci_low": "95 % interval", "ci_high": "95 % interval", "verdict": "which is larger, or that it cannot be told",
 }  # fmt: skip
 KEPT = {
-    "run": "name of the run", "step": "optimiser steps done", "data": "which data points", "estimator": "registered name",
+    "run": "name of the run", "step": "optimiser steps done", "data": "which data points", "seed": "root of the noise",
+    "method": "as in the tidy table", "estimator": "registered name",
     "options": "its hyperparameters", "M": "outer samples", "K": "importance samples", "coordinate": "tensor[index]",
     "draw": "number of the draw", "value": "the minibatch gradient's coordinate (ascent direction)",
 }  # fmt: skip
@@ -73,7 +76,10 @@ class Source:
     @property
     def labels(self) -> dict[str, Any]:
         """Columns that are the same everywhere."""
-        return {"run": self.provenance.run, "step": self.provenance.step, "data": self.provenance.data}
+        return {
+            "run": self.provenance.run, "step": self.provenance.step, "data": self.provenance.data,
+            "seed": self.plan.seed, "method": self.plan.method,
+        }  # fmt: skip
 
     def at(self, estimator: Estimator, M: int, K: int) -> Iterator[tuple[Reading, Drawn]]:
         """The readings at (M, K), each from the draws of its own network's units; none where those were not made."""
@@ -98,7 +104,7 @@ def readings(source: Source) -> pd.DataFrame:
     """The tidy table of ``snrkit.results``."""
     plan = source.plan
     constant = source.labels | {
-        "seed": plan.seed, "device": source.device, "dtype": source.dtype,
+        "device": source.device, "dtype": source.dtype,
     }  # fmt: skip
     rows = []
     for estimator, M, K in plan.grid:
@@ -212,7 +218,13 @@ def comparisons(source: Source) -> pd.DataFrame:
                     }
                 )  # fmt: skip
     table = pd.DataFrame(rows, columns=list(COMPARISONS))
-    return table.sort_values(["K", "M", "block"], kind="stable", ignore_index=True)
+    order = list(source.layout.blocks)
+    return table.sort_values(
+        ["K", "M", "block"],
+        key=lambda c: c.map(order.index) if c.name == "block" else c,
+        kind="stable",
+        ignore_index=True,
+    )
 
 
 def log_ratio(one: Reading, two: Reading) -> Interval:
@@ -229,6 +241,8 @@ def log_ratio(one: Reading, two: Reading) -> Interval:
 def _verdict(interval: Interval, first: str, second: str) -> str:
     if interval.low > 0:
         return f"{first} is larger"
+    if interval.value == 0 and interval.stderr == 0:
+        return "the same gradient"
     return f"{second} is larger" if interval.high < 0 else "cannot tell, more draws needed"
 
 

@@ -109,7 +109,12 @@ def _places(path: Path) -> Iterator[Path]:
             yield Path(folder)
             continue
         below[:] = sorted(name for name in below if not name.startswith("."))
-        yield from (Path(folder, name) for name in sorted(files) if name.endswith(".parquet") and name[0] != ".")
+        yield from (Path(folder, name) for name in sorted(files) if _is_table(name))
+
+
+def _is_table(name: str) -> bool:
+    # Kept draws lie beside the table that they belong to.
+    return name.endswith(".parquet") and not name.endswith(".draws.parquet") and not name.startswith(".")
 
 
 def _is_run(files: Sequence[str]) -> bool:

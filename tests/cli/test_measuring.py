@@ -1,5 +1,6 @@
 """``snrkit snr`` and ``snrkit evaluate`` as a user meets them."""
 
+import contextlib
 import json
 import os
 
@@ -69,12 +70,47 @@ def test_snr_json_is_one_object(snrkit, toy_run):
 def test_snr_twice_merges(snrkit, toy_run):
     snrkit("snr", "--ckpt", toy_run, *FEW)
     first = read_table(toy_run / "snr.parquet")
-    snrkit("snr", "--ckpt", toy_run, "--K", "3,7", "--draws", 44, "--data-points", 4, "--seed", 1)
+    snrkit("snr", "--ckpt", toy_run, "--K", "3,7", "--draws", 44, "--data-points", 4)
     both = read_table(toy_run / "snr.parquet")
     assert both.groupby("K").draws.unique().map(list).to_dict() == {1: [40], 3: [44], 7: [44]}
     assert len(both) == len(first) * 3 // 2
     old = first[first.K == 1].reset_index(drop=True)
     pd.testing.assert_frame_equal(both[both.K == 1].reset_index(drop=True), old)
+
+
+def test_what_was_drawn_otherwise_is_kept(snrkit, toy_run):
+    """Other seeds and direct draws stand beside the old rows."""
+    for more in ([], ["--seed", 1], ["--direct"]):
+        snrkit("snr", "--ckpt", toy_run, *FEW, *more)
+    rows = read_table(toy_run / "snr.parquet")
+    assert set(zip(rows.seed, rows.method, strict=True)) == {(0, "units"), (1, "units"), (0, "direct")}
+
+
+def test_an_interrupted_snr_goes_on_and_never_replaces_finished_rows(snrkit, toy_run, monkeypatch):
+    argv = ["snr", "--ckpt", toy_run, *FEW, "--data-points", 4]
+    snrkit(*argv)
+    finished = read_table(toy_run / "snr.parquet")
+    left = iter(range(1000))
+
+    @contextlib.contextmanager
+    def after(blocks):
+        yield lambda: next(left) >= blocks
+
+    for blocks, more in ((1, []), (9, []), (9, ["--draws", 60])):
+        left = iter(range(1000))
+        monkeypatch.setattr("snrkit.interrupt.stop_requests", lambda blocks=blocks: after(blocks))
+        stopped = snrkit(*argv, "--seed", 2, *more)
+        assert stopped.code == 130
+        assert "the same command goes on" in stopped.err
+    monkeypatch.undo()
+    assert snrkit(*argv, "--seed", 2).code == 0
+    rows = read_table(toy_run / "snr.parquet")
+    pd.testing.assert_frame_equal(rows[rows.seed == 0].reset_index(drop=True), finished)
+    assert rows.complete.all()
+    snrkit("snr", "--ckpt", toy_run, *FEW, "--data-points", 4, "--seed", 2, "--out", toy_run / "again.parquet")
+    again = read_table(toy_run / "again.parquet")
+    mine = rows[rows.seed == 2].reset_index(drop=True)
+    pd.testing.assert_frame_equal(mine.drop(columns="seconds"), again.drop(columns="seconds"))
 
 
 def test_snr_on_a_run_with_another_estimator_and_its_own_options(snrkit, tmp_path):
@@ -126,7 +162,7 @@ def test_bad_input_to_snr(snrkit, toy_run, contents, argv, words):
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        (["--samples", "63"], ["--samples", "64"]),
+        (["--samples", "127"], ["--samples", "128"]),
         (["--points", "1"], ["--points"]),
         (["--points", "24"], ["24 asked for", "23"]),
         (["--seed", "-1"], ["--seed"]),
@@ -159,13 +195,13 @@ def test_evaluate_the_toy_against_its_exact_marginal(snrkit, toy_run):
 
 
 def test_evaluate_shows_a_table(snrkit, toy_run):
-    result = snrkit("evaluate", "--ckpt", toy_run, "--samples", 64, "--points", 3, "--quiet")
+    result = snrkit("evaluate", "--ckpt", toy_run, "--samples", 128, "--points", 3, "--quiet")
     assert (result.code, result.err) == (0, "")
     assert all(name in result.out for name in ("log_p", "iwae_64", "kl_q_p", "active_units"))
 
 
 def test_out(snrkit, toy_run, tmp_path):
-    snrkit("evaluate", "--ckpt", toy_run, "--samples", 64, "--out", tmp_path / "new" / "e.json")
+    snrkit("evaluate", "--ckpt", toy_run, "--samples", 128, "--out", tmp_path / "new" / "e.json")
     snrkit("snr", "--ckpt", toy_run, *FEW, "--out", tmp_path / "new" / "s.parquet")
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["e.json", "s.parquet"]
     assert not (toy_run / "snr.parquet").exists()
@@ -205,7 +241,7 @@ def test_checkpoints_that_are_none(snrkit, toy_run, measuring, tmp_path):
 
 def test_data_whose_size_changed_since_training(snrkit, npz_run, measuring):
     run, file = npz_run
-    few = ["--data-points", 3, "--draws", 20, "--K", 2] if measuring == "snr" else ["--samples", 64]
+    few = ["--data-points", 3, "--draws", 20, "--K", 2] if measuring == "snr" else ["--samples", 128]
     assert snrkit(measuring, "--ckpt", run, *few).code == 0
     grey = np.random.default_rng(0).integers(0, 255, (23, 16), dtype=np.uint8)
     np.savez(file, x_train=grey, x_test=grey[:7])
@@ -218,7 +254,7 @@ def test_measuring_leaves_the_run_and_the_global_generators_alone(snrkit, toy_ru
     torch.manual_seed(5)
     np.random.seed(5)
     before = contents(toy_run), torch.get_rng_state(), np.random.get_state()[1].copy()
-    argv = FEW if measuring == "snr" else ["--samples", 64]
+    argv = FEW if measuring == "snr" else ["--samples", 128]
     snrkit(measuring, "--ckpt", toy_run, *argv)
     snrkit(measuring, "--ckpt", toy_run, *argv)
     after = contents(toy_run)

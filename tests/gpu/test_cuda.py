@@ -46,4 +46,4 @@ def test_train_resume_and_measure(tmp_path):
     a, b = (torch.load(tmp_path / name / "run.pt", weights_only=True)["model"] for name in ("a", "b"))
     assert all(torch.equal(a[name], b[name]) for name in a)
     run("snr", "--ckpt", tmp_path / "a", "--K", "1,3", "--draws", 40, "--data-points", 2, "--device", "cuda", "--quiet")
-    run("evaluate", "--ckpt", tmp_path / "a", "--samples", 64, "--points", 3, "--device", "cuda", "--quiet")
+    run("evaluate", "--ckpt", tmp_path / "a", "--samples", 128, "--points", 3, "--device", "cuda", "--quiet")

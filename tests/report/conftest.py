@@ -35,7 +35,7 @@ def table(
                             "metric": "snr_mean", "value": value, "stderr": half / 2, "ci_low": value - half,
                             "ci_high": value + half, "floor": floor, "draws": DRAWS, "n_coordinates": 50,
                             "n_dropped": 0, "definition": "mean over coordinates", "seed": 0, "engine": "vmap",
-                            "device": "cpu", "dtype": "float32", "complete": True, "seconds": 1.0,
+                            "device": "cpu", "dtype": "float32", "complete": True, "method": "units", "seconds": 1.0,
                         }
                     )  # fmt: skip
     frame = pd.DataFrame(rows)

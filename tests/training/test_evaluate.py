@@ -127,11 +127,11 @@ def test_modes_are_left_as_they_were():
     model = mlp()
     model.train()
     model.decoder.eval()
-    evaluate(model, images(points=2), 64, Streams(0))
+    evaluate(model, images(points=2), 128, Streams(0))
     assert (model.training, model.encoder.training, model.decoder.training) == (True, True, False)
     model.decoder = nn.Sequential(nn.Linear(4, 8))  # no longer fits 9 pixels
     with pytest.raises(SpecError):
-        evaluate(model, images(points=2), 64, Streams(0))
+        evaluate(model, images(points=2), 128, Streams(0))
     assert model.encoder.training
 
 
@@ -143,7 +143,7 @@ def test_evaluation_happens_in_evaluation_mode():
     assert model.encoder[0].training
 
 
-@pytest.mark.parametrize(("samples", "points", "argument"), [(63, 5, "--samples"), (64, 1, "--points")])
+@pytest.mark.parametrize(("samples", "points", "argument"), [(127, 5, "--samples"), (128, 1, "--points")])
 def test_too_few(samples, points, argument):
     model, x = toy(points=points)
     with pytest.raises(SpecError) as caught:
@@ -153,7 +153,7 @@ def test_too_few(samples, points, argument):
 
 def test_points_of_the_wrong_size():
     with pytest.raises(SpecError, match="fails on data of shape"):
-        evaluate(mlp(), images(points=3, pixels=16), 64, Streams(0))
+        evaluate(mlp(), images(points=3, pixels=16), 128, Streams(0))
 
 
 def test_parameters_that_are_nan():
@@ -161,4 +161,4 @@ def test_parameters_that_are_nan():
     with torch.no_grad():
         model.mu.fill_(float("nan"))
     with pytest.raises(NonFiniteError, match="at 3 points, the first test point 0"):
-        evaluate(model, x, 64, Streams(0))
+        evaluate(model, x, 128, Streams(0))

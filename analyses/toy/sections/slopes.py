@@ -36,4 +36,9 @@ def run(settings: dict[str, Any]) -> tuple[str, pd.DataFrame]:
         rows.append((name, network, row["over"], draws, row["slope"], row["stderr"], row["expected"], row["verdict"],
                      row["reason"]))  # fmt: skip
     columns = ["instance", "network", "K", "draws", "slope", "stderr", "theory", "verdict", "reason"]
-    return "## Slopes against K (IWAE, snr_pooled)", pd.DataFrame(rows, columns=columns)
+    text = (
+        "## Slopes against K (IWAE, snr_pooled)\n\nWanted: inference -0.50 ± 0.05 and generative +0.50 ± 0.05 near the "
+        "optimum, flat far from it. With the mean lent by DReG 100 draws are ample (the error is 0.002); from its own "
+        "draws K goes to 300 only, since K = 1000 would take some 3,000 draws of a second each."
+    )
+    return text, pd.DataFrame(rows, columns=columns)

@@ -28,7 +28,7 @@ PANELS = {
     "generative": ("Gradient of the generative network (θ)", 0.5, "∝ K$^{1/2}$"),
 }
 
-_LINE_KEY = ["source", "run", "step", "data", "scope", "estimator", "options", "seed", "dtype"]
+_LINE_KEY = ["source", "run", "step", "data", "scope", "estimator", "options", "seed", "method", "dtype"]
 _TWIN_COLUMNS = [
     "block", "line", "run", "step", "data", "scope", "estimator", "options", "seed", "dtype", "M", "K", "metric", "value",
     "ci_low", "ci_high", "floor", "draws", "on_floor",
