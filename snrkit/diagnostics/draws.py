@@ -91,7 +91,10 @@ class Drawer:
 
     def serving(self, job: Job) -> dict[str, str]:
         """Name of each parameter to the engine that computes its moments."""
-        return self.engine.serving(problem_of(self.model, self.x, job, self.streams), job.estimator)
+        problem = problem_of(self.model, self.x, job, self.streams)
+        if problem.samples_per_draw > pass_size(problem, job.estimator, self.chunk).samples:
+            return dict.fromkeys(problem.layout.names, "loop")  # every engine takes such a draw in parts
+        return self.engine.serving(problem, job.estimator)
 
     def minibatch_gradients(self, job: Job, draws: range) -> Iterator[list[Tensor]]:
         """Draws of the minibatch gradient: portions of tensors ``[r, *shape]``, the mean over groups."""

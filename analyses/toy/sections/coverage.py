@@ -36,8 +36,8 @@ def run(settings: dict[str, Any]) -> tuple[str, pd.DataFrame]:
         "(toy: 20). level = sqrt(R) times the root mean square SNR. snr_mean and snr_median: coverage of the reading "
         "expected at R draws. A coverage of 0.95 has a standard error of 0.007 here. Wanted: 0.93 to 0.97, and at least "
         "0.93 where R snr_pooled^2 < 10 or the truth is 0. Above 0.97 lie snr_mean and snr_median at levels 0 to 1: "
-        "below the floor a half-sample of draws spreads more than it should (a reading of noise is not linear in the draws), so "
-        "those intervals are too wide, never too narrow."
+        "below the floor a half-sample of draws spreads more than it should (a reading of noise is not linear in the "
+        "draws), so those intervals are too wide, never too narrow."
     )
     return text, pd.DataFrame(rows, columns=["case", "metric", "coverage", "R snr_pooled^2"])
 
