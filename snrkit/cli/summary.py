@@ -56,8 +56,11 @@ def extra_table(table: "pd.DataFrame") -> Table | None:
     for column in ("M", "K", "value ± se", "95 % interval"):
         shown.add_column(column, justify="right")
     for row in _records(rows):
-        value = "undefined" if math.isnan(row["value"]) else f"{row['value']:.3g} ± {row['stderr']:.2g}"
-        interval = f"{row['ci_low']:.3g} to {row['ci_high']:.3g}"
+        # At a clipped 0 the delta method gives no error; the interval says all there is.
+        error = "" if math.isnan(row["stderr"]) else f" ± {row['stderr']:.2g}"
+        undefined = math.isnan(row["value"])
+        value = "undefined" if undefined else f"{row['value']:.3g}{error}"
+        interval = "-" if undefined else f"{row['ci_low']:.3g} to {row['ci_high']:.3g}"
         shown.add_row(row["estimator"], row["metric"], row["block"], str(row["M"]), str(row["K"]), value, interval)
     return shown
 
