@@ -117,6 +117,23 @@ def test_factors_serve_what_they_can():
     assert served(TwiceInEncoder)["head.weight"] == "factors"
 
 
+def test_what_was_found_of_one_model_is_not_used_for_another():
+    """Models made and dropped in turn often live at one address."""
+    engine, estimator = ENGINES.load("factors")(), build_estimator("iwae", {})
+    for kind, by in ((Twice, "factors"), (Tied, "vmap")) * 5:
+        problem = Problem.units(awkward(kind), images(), 5, Streams(4))
+        assert engine.serving(problem, estimator)["mix.weight"] == by
+        del problem
+
+
+def test_a_gradient_that_vanishes_is_no_evidence():
+    """One weight used twice, behind a layer begun at zero: factors and truth are both zero, and differ later."""
+    model, estimator = awkward(Tied), build_estimator("iwae", {})
+    torch.nn.init.zeros_(model.out.weight)
+    engine = ENGINES.load("factors")()
+    assert engine.serving(Problem.units(model, images(), 5, Streams(4)), estimator)["mix.weight"] == "vmap"
+
+
 @engines
 def test_float32_agrees_in_norm(engine):
     problem, estimator = problem_of(MODELS["mlp"], False, torch.float32), build_estimator("iwae", {})

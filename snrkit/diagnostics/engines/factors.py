@@ -14,6 +14,7 @@ import copy
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -44,7 +45,8 @@ class FactorEngine:
     name = "factors"
 
     def __init__(self) -> None:
-        self._plans: dict[tuple[int, Estimator], dict[str, str]] = {}
+        # By the model itself, weakly: an address is used again for another model once this one is gone.
+        self._plans: WeakKeyDictionary[LatentModel, dict[Estimator, dict[str, str]]] = WeakKeyDictionary()
 
     def gradients(
         self, problem: Problem, estimator: Estimator, groups: range, draws: range, size: PassSize
@@ -74,17 +76,17 @@ class FactorEngine:
 
     def serving(self, problem: Problem, estimator: Estimator) -> dict[str, str]:
         """Name of each parameter to what computes its moments: ``factors``, ``vmap`` or ``loop``."""
-        key = id(problem.model), estimator
-        if key not in self._plans or set(problem.layout.names) - set(self._plans[key]):
+        plans, key = self._plans.setdefault(problem.model, {}), estimator
+        if key not in plans or set(problem.layout.names) - set(plans[key]):
             fallback = VmapEngine.name if _vmap_works(problem, estimator) else LoopEngine.name
             agreeing = _agreeing(problem, estimator)
-            self._plans[key] = {n: self.name if n in agreeing else fallback for n in problem.layout.names}
+            plans[key] = {n: self.name if n in agreeing else fallback for n in problem.layout.names}
         if problem.M > 1 or problem.x.shape[1] > 1:  # direct draws couple points; factors are per point
             return {
                 name: LoopEngine.name if found == LoopEngine.name else VmapEngine.name
-                for name, found in self._plans[key].items()
+                for name, found in plans[key].items()
             }
-        return self._plans[key]
+        return plans[key]
 
 
 def _restricted(layout: Layout, names: tuple[str, ...]) -> Layout:
@@ -122,12 +124,14 @@ def _agreeing(problem: Problem, estimator: Estimator) -> set[str]:
         except (RuntimeError, TypeError, AttributeError):
             return set()
         tolerance = _AGREEMENT[problem.x.dtype]
-        names = {n for n in names if n in found and all(map(_close, found[n], expected[n], [tolerance] * 2))}
+        names = {n for n in names if n in found and _shown(found[n], expected[n], tolerance)}
     return names
 
 
-def _close(found: Tensor, expected: Tensor, tolerance: float) -> bool:
-    return bool((found - expected).norm() <= tolerance * expected.norm())
+def _shown(found: Pair, expected: Pair, tolerance: float) -> bool:
+    """Both moments agree, and are not zero: a gradient that vanishes here (a layer begun at zero) shows nothing."""
+    near = ((a - b).norm() <= tolerance * b.norm() for a, b in zip(found, expected, strict=True))
+    return bool(expected[1].any()) and all(map(bool, near))
 
 
 def _factor_moments(
