@@ -1,10 +1,12 @@
 # Every target sets up .venv by itself when it is absent or out of date.
 PYTHON ?= python3
 BIN := .venv/bin
+REPORT := $(BIN)/snrkit report --html --quiet --out
+PAPER := analyses/rainforth2018
 
-.PHONY: demo test lint speed gpu
+.PHONY: demo figures test lint speed gpu gpu-sweep
 
-# Two small runs on the embedded digits, their gradient SNR, and the figures.
+# Two small runs on the embedded digits, their gradient SNR, figures and a page that tells the story.
 demo: .venv/installed
 	$(BIN)/snrkit train --data digits --estimator vae --K 64 --set model.options.hidden=[64,64] --set model.options.latent=16 \
 	  --epochs 40 --batch-size 100 --resume --out checkpoints/demo-vae
@@ -14,7 +16,15 @@ demo: .venv/installed
 	$(BIN)/snrkit evaluate --ckpt checkpoints/demo-iwae
 	$(BIN)/snrkit snr --ckpt checkpoints/demo-vae --K 1,10,100,1000 --draws 400
 	$(BIN)/snrkit snr --ckpt checkpoints/demo-iwae --K 1,10,100,1000 --draws 400
-	$(BIN)/snrkit report checkpoints/demo-vae checkpoints/demo-iwae --out figures
+	$(BIN)/snrkit report checkpoints/demo-vae checkpoints/demo-iwae --out checkpoints/demo-figures --html
+
+# All figures, tables and pages of the committed analyses, from their committed tables.
+figures: .venv/installed
+	$(REPORT) figures/digits analyses/digits/results
+	$(REPORT) figures/toy analyses/toy/results
+	$(REPORT) figures/rainforth2018 $(PAPER)/results/cpu/runs/*-13 $(PAPER)/rainforth2018.published.csv
+	$(REPORT) figures/rainforth2018-curves $(PAPER)/results/cpu/runs/*-4 --figure metrics_vs_m --figure metrics_vs_beta
+	$(REPORT) figures/mcharrak2021 analyses/mcharrak2021/results --figure generalisation --figure learned_beta
 
 test: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2
@@ -27,6 +37,14 @@ speed: .venv/installed
 gpu:
 	PYTHONPATH=. $(PYTHON) -m pytest -q -m gpu
 	PYTHONPATH=. $(PYTHON) analyses/speed/run.py
+
+# Nine minutes of the full-scale runs: one seed's five estimators side by side. The same command goes on from STATE, which
+# lies outside the repository; what is finished is exported in compact form.
+SEED ?= 0
+STATE ?= ../sweep-state
+gpu-sweep:
+	PYTHONPATH=. $(PYTHON) -c "from snrkit.cli.main import main; main()" sweep analyses/rainforth2018/full.toml --device cuda \
+	  --set grid.seed=[$(SEED)] --ensemble 5 --time-limit 9m --out $(STATE) --export analyses/rainforth2018/runs-full
 
 lint: .venv/installed
 	$(BIN)/ruff check .

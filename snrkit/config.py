@@ -62,7 +62,7 @@ class ModelSpec(Spec):
     """Which model, and its options (each model documents its own)."""
 
     name: str = "mlp"
-    options: dict[str, Scalar | list[int]] = {}
+    options: dict[str, Scalar | list[int] | list[list[int]]] = {}
 
 
 class EstimatorSpec(Spec):
@@ -93,7 +93,35 @@ class OptimiserSpec(Spec):
     eps: Annotated[float, Field(gt=0)] = 1e-8
 
 
-# What a resumed run may change.
+class UpdateSpec(Spec):
+    """How the two networks take a step.
+
+    Attributes:
+        order: ``joint``: both gradients at the same parameters. ``encoder-first``, ``decoder-first``: one network moves,
+            then the other from log-weights made afresh with it moved. ``random``: either of these, drawn at every step.
+        samples: ``shared``: both networks see the same noise; ``separate``: each its own.
+    """
+
+    order: Literal["joint", "encoder-first", "decoder-first", "random"] = "joint"
+    samples: Literal["shared", "separate"] = "shared"
+
+
+class BetaSpec(Spec):
+    """How the beta of ``ciwae`` changes in training. ``estimator.options.beta`` is where a learnt one begins.
+
+    Attributes:
+        learn: ``off``; ``free``: an unconstrained number that descends the combined loss; ``bounded``: the same through a
+            sigmoid, so that it stays within (0, 1).
+        lr: learning rate of its own Adam at first; it follows the schedule of the networks'.
+        stages: instead of one beta, one for each stage of the ``burda`` schedule; the last one stays.
+    """
+
+    learn: Literal["off", "free", "bounded"] = "off"
+    lr: Annotated[float, Field(gt=0)] = 1e-3
+    stages: list[Annotated[float, Field(ge=0, le=1)]] = []
+
+
+# What a resumed run may change; and of ``beta.stages`` those that have not begun.
 EXTENSIBLE = frozenset({"epochs", "checkpoint_every", "keep_every"})
 
 
@@ -113,6 +141,8 @@ class RunSpec(Spec):
     model: ModelSpec = ModelSpec()
     estimator: EstimatorSpec = EstimatorSpec()
     optimiser: OptimiserSpec = OptimiserSpec()
+    update: UpdateSpec = UpdateSpec()
+    beta: BetaSpec = BetaSpec()
     epochs: Annotated[int, Field(ge=0)] = 100
     batch_size: Positive = 20
     seed: Seed = 0

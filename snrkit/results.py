@@ -8,7 +8,7 @@ import errno
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +86,16 @@ def atomic_path(path: Path) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def discard_partial(path: Path) -> None:
+    """Delete what killed writes of ``path`` left beside it. Nobody may be writing it.
+
+    Raises:
+        OutputError: the directory cannot be written.
+    """
+    for leftover in path.parent.glob(f".{path.name}.*.tmp*"):
+        guard(leftover, leftover.unlink)
 
 
 def output_error(path: Path, error: OSError) -> OutputError:
@@ -242,7 +252,8 @@ def read_csv(path: Path) -> pd.DataFrame:
         ResultsError: missing or damaged.
     """
     try:
-        table = pd.read_csv(path)
+        # Without a type a column of empty texts would be read as numbers.
+        table = pd.read_csv(path, dtype={"options": "str"})
     except (OSError, ValueError) as error:
         raise ResultsError(str(path), f"not a readable CSV file ({error.__class__.__name__})", "delete it") from None
     if "options" in table:
@@ -266,15 +277,46 @@ def merge_kept(path: Path, table: pd.DataFrame) -> None:
         except (OSError, ValueError, pa.ArrowException) as error:
             raise ResultsError(str(path), f"not readable ({error.__class__.__name__})", "delete it") from None
         table = pd.concat([old, table], ignore_index=True).drop_duplicates(subset=KEPT_KEY, keep="last")
+    write_frame(path, table)
+
+
+def write_frame(path: Path, table: pd.DataFrame) -> None:
+    """Write any table as Parquet, whole or not at all.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
     with atomic_path(path) as temporary:
         table.to_parquet(temporary, index=False)
+
+
+def read_frame(path: Path, columns: Sequence[str], remedy: str) -> pd.DataFrame:
+    """Read a table that ``write_frame`` wrote.
+
+    Args:
+        path: the file.
+        columns: what it must have.
+        remedy: how to make the file again, for the error message.
+
+    Raises:
+        ResultsError: missing, not Parquet, or a column missing.
+    """
+    try:
+        table = pd.read_parquet(path)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise ResultsError(str(path), f"not a readable Parquet file ({error.__class__.__name__})", remedy) from None
+    missing = [name for name in columns if name not in table]
+    if missing:
+        raise ResultsError(str(path), f"columns missing: {', '.join(missing)}", remedy)
+    return table
 
 
 class RunDir:
     """The files of one training run.
 
     ``run.pt`` checkpoint; ``config.toml`` resolved spec; ``env.json`` versions, device, commit, argv; ``metrics.jsonl``
-    one line per epoch; ``status.json`` running, done, interrupted or failed (why); ``snr.parquet`` and ``evaluation.json``
+    one line per epoch; ``status.json`` running, done, interrupted or failed (why); ``error.txt`` the traceback of an error
+    of the program in a sweep; ``snr.parquet``, ``evaluation.json``, ``latents.parquet`` and ``reconstructions.parquet``
     what was measured on the run.
     """
 
@@ -317,6 +359,11 @@ class RunDir:
         return self.path / "status.json"
 
     @property
+    def error(self) -> Path:
+        """The traceback of an error of the program that ended the run in a sweep."""
+        return self.path / "error.txt"
+
+    @property
     def snr(self) -> Path:
         """The latest gradient measurement."""
         return self.path / "snr.parquet"
@@ -325,6 +372,16 @@ class RunDir:
     def evaluation(self) -> Path:
         """The latest evaluation."""
         return self.path / "evaluation.json"
+
+    @property
+    def reconstructions(self) -> Path:
+        """The latest reconstructions."""
+        return self.path / "reconstructions.parquet"
+
+    @property
+    def latents(self) -> Path:
+        """The latest means of the latent variables."""
+        return self.path / "latents.parquet"
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """The lines of ``metrics.jsonl``, oldest first; none if there is no such file.
@@ -381,7 +438,7 @@ class RunDir:
         write_json(self.status, {"state": state, "why": why})
 
 
-def guard(path: Path, write: Callable[[], None]) -> None:
+def guard(path: Path, write: Callable[[], object]) -> None:
     """Run a write to ``path`` and put what goes wrong in the user's words.
 
     Raises:

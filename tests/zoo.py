@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from snrkit import DiagonalNormal, LatentModel, bernoulli_log_prob, standard_normal_log_prob
 from snrkit.models.gaussian import Gaussian
+from snrkit.models.hierarchical import Hierarchical
 from snrkit.models.mlp import Mlp
 from snrkit.streams import Streams
 
@@ -33,6 +34,13 @@ def mlp(seed: int = 0, pixels: int = 9, dtype: torch.dtype = torch.float64) -> M
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return Mlp(pixels, (7, 6), D).to(dtype)
+
+
+def hierarchical(seed: int = 0, pixels: int = 9, dtype: torch.dtype = torch.float64) -> Hierarchical:
+    """Two stochastic layers; together they have as many dimensions as the other models' one, D."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return Hierarchical(pixels, (D - 1, 1), ((7, 6), (5, 8))).to(dtype)
 
 
 class Users(LatentModel):

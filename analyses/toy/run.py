@@ -2,6 +2,7 @@
 
     python analyses/toy/run.py              all sections, then RESULTS.md
     python analyses/toy/run.py slopes       one section, then RESULTS.md
+    python analyses/toy/run.py figures      draws for the figures: resumable, half an hour
 
 Each section writes its numbers to analyses/toy/results/SECTION.csv and its text to SECTION.md.
 """
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from sections import advise, closed_forms, coverage, published, slope_in_m, slopes
+from sections import advise, closed_forms, coverage, figures, published, slope_in_m, slopes
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
@@ -24,6 +25,7 @@ SECTIONS = {
     "published": published.run,
     "coverage": coverage.run,
     "advise": advise.run,
+    "figures": figures.run,
 }
 
 

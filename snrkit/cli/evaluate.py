@@ -3,27 +3,40 @@
 import dataclasses
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.table import Table
 
 from snrkit.cli.options import DIRECTORY, SEED, checkpoint_option, common
 from snrkit.cli.output import print_json, print_table, progress
-from snrkit.results import require_writable, write_json
+from snrkit.results import require_writable, write_frame, write_json
+
+if TYPE_CHECKING:
+    from snrkit.training.evaluate import PointScores
+    from snrkit.training.score import Score
 
 
 @click.command(name="evaluate")
 @checkpoint_option
 @click.option("--samples", default=5000, show_default=True, help="Importance samples per point behind log p(x).")
 @click.option("--points", type=click.IntRange(min=2), help="Only the first so many test points.")
+@click.option("--data", "other", help="Evaluate on the test set of other data of the same size, e.g. omniglot.")
+@click.option("--keep-points", is_flag=True, help="Also write what each point has: bounds, KL, ESS, SSIM (Parquet).")
+@click.option("--keep-means", is_flag=True, help="Also write E_q[z|x] of every point (latents.parquet).")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Root of the noise.")
-@click.option("--out", type=DIRECTORY, help="JSON file. Default: evaluation.json beside the checkpoint.")
+@click.option(
+    "--out", type=DIRECTORY, help="JSON file. Default: evaluation.json (with --data: evaluation.DATA.json) in the run."
+)
 @common
-def command(
+def command(  # noqa: PLR0913 (one per option)
     *,
     ckpt: Path,
     samples: int,
     points: int | None,
+    other: str | None,
+    keep_points: bool,
+    keep_means: bool,
     seed: int,
     out: Path | None,
     data_dir: Path | None,
@@ -31,37 +44,68 @@ def command(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Bounds, KL, ESS and active units of a trained model on its test set.
+    """Bounds, KL, ESS, active units and SSIM of a trained model on its test set.
 
-    Each with its standard error over test points. Samples are streamed, so memory stays bounded.
+    Each with its standard error over test points. Samples are streamed, so memory stays bounded. SSIM compares images of at
+    least 11 pixels a side with their reconstructions; for smaller ones it is left out.
     """
     from snrkit.cli.saved import open_saved
     from snrkit.streams import Streams
-    from snrkit.training.evaluate import evaluate
+    from snrkit.training.active import means_table
+    from snrkit.training.evaluate import checked_scores, summarise
+    from snrkit.training.ssim import has_ssim, point_ssim, ssim_score
 
     saved = open_saved(ckpt, data_dir, device)
+    trained_on = saved.spec.data.name
+    if other is not None:
+        saved = saved.on(other, data_dir)
     x, label = saved.test_points(points)
-    path = out or saved.beside("evaluation.json")
+    path = out or saved.beside("evaluation.json" if other is None else f"evaluation.{other}.json")
+    kept = path.with_suffix(".points.parquet")
+    own = other is None and out is None
+    means = saved.beside("latents.parquet") if own else path.with_suffix(".latents.parquet")
     require_writable(path)
+    streams, shape = Streams(seed), saved.dataset.image_shape
     start = time.perf_counter()
     with progress(f"evaluate {saved.run.name}", quiet) as update:
-        scores = evaluate(saved.model, x, samples, Streams(seed), update)
+        each = checked_scores(saved.model, x, samples, streams, update)
+    ssim = None
+    if shape is not None and has_ssim(saved.model, shape):
+        ssim = point_ssim(saved.model, x, shape, streams)
+    scores = summarise(each, samples) + ([] if ssim is None else [ssim_score(ssim)])
+    about = {"run": saved.run.name, "step": saved.step, "data": label, "samples": samples, "seed": seed}
     result = {
         "schema": 1,
-        "run": saved.run.name,
-        "step": saved.step,
-        "data": label,
+        **about,
+        "trained_on": trained_on,
         "points": len(x),
-        "samples": samples,
-        "seed": seed,
         "seconds": time.perf_counter() - start,
         "rows": [dataclasses.asdict(score) for score in scores],
     }
+    if keep_points:
+        _keep(kept, about, each, ssim)
+    if keep_means:
+        table = means_table(each.layers, saved.dataset.test_labels)
+        write_frame(means, table.assign(run=saved.run.name, step=saved.step, data=label))
     write_json(path, result)
     if as_json:
         print_json(result)
-        return
-    table = Table("metric", "value", "± se", "definition", title=f"{saved.run.name}, step {saved.step}, {label}")
+    else:
+        _show(scores, f"{saved.run.name}, step {saved.step}, {label}")
+
+
+def _keep(path: Path, about: dict[str, Any], scores: "PointScores", ssim: Any) -> None:
+    """One row per test point, whole or not at all."""
+    import pandas as pd
+
+    columns = {name: getattr(scores, name) for name in ("iwae_64", "log_p", "kl_q_p", "elbo", "ess_64", "ess")}
+    table = pd.DataFrame({"point": range(len(scores.log_p)), **columns} | ({} if ssim is None else {"ssim": ssim}))
+    write_frame(path, table.assign(**about))
+
+
+def _show(scores: "list[Score]", title: str) -> None:
+    table = Table("metric", "value", "± se", "sd", "definition", title=title)
     for score in scores:
-        table.add_row(score.metric, f"{score.value:.3f}", f"{score.stderr:.3f}", score.definition)
+        sd = "" if score.sd is None else f"{score.sd:.3f}"
+        table.add_row(score.metric, f"{score.value:.3f}", f"{score.stderr:.3f}", sd, score.definition)
     print_table(table)

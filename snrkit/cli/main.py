@@ -20,8 +20,11 @@ class Commands(click.Group):
     # Name -> (module that defines ``command``, one line of help).
     TABLE: ClassVar[dict[str, tuple[str, str]]] = {
         "train": ("snrkit.cli.train", "Train a model with one estimator."),
+        "sweep": ("snrkit.cli.sweep", "Train every run of a grid of settings, in slices if need be."),
         "evaluate": ("snrkit.cli.evaluate", "Bounds, KL, ESS and active units of a trained model."),
         "snr": ("snrkit.cli.snr", "Signal-to-noise ratio of the gradients of a trained model."),
+        "reconstruct": ("snrkit.cli.reconstruct", "Reconstructions, with and without importance resampling."),
+        "beta": ("snrkit.cli.beta", "SNR of the gradients against the beta of ciwae."),
         "advise": ("snrkit.cli.advise", "Which estimator, M and K to spend a budget of samples on."),
         "report": ("snrkit.cli.report", "Figures and tables from what was measured."),
         "data": ("snrkit.cli.data", "List, fetch and verify data sets."),

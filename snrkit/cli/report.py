@@ -1,10 +1,14 @@
-"""``snrkit report``: figures and tables from runs and measurements."""
+"""``snrkit report``: figures, tables and a page from runs and measurements."""
 
 from pathlib import Path
 
 import click
 
 from snrkit.cli.output import print_json
+from snrkit.report.figures import FIGURES
+
+# Spelt out, since snrkit.report.style loads matplotlib; a test compares.
+COLUMNS = ("icml", "neurips", "a4", "slide")
 
 
 @click.command()
@@ -12,26 +16,58 @@ from snrkit.cli.output import print_json
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("figures"), show_default=True, help="Folder to write to."
 )
+@click.option(
+    "--column", type=click.Choice(COLUMNS), default="icml", show_default=True, help="Width, fonts and lines to match."
+)
+@click.option(
+    "--figure",
+    "figures",
+    type=click.Choice(FIGURES.names),
+    multiple=True,
+    metavar="NAME",
+    help="Only this figure; repeatable.",
+)
+@click.option("--html", "page", is_flag=True, help="Also one self-contained page, OUT/report.html.")
+@click.option("--open", "show", is_flag=True, help="Write the page and open it in the browser.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 @click.option("--quiet", is_flag=True, help="Do not say what is missing.")
-def command(paths: tuple[Path, ...], out: Path, as_json: bool, quiet: bool) -> None:
-    """Figures and tables from what was trained and measured.
+def command(
+    paths: tuple[Path, ...],
+    out: Path,
+    column: str,
+    figures: tuple[str, ...],
+    page: bool,
+    show: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Figures, tables and a page from what was trained and measured.
 
-    PATHS are run directories, folders that hold some, or .parquet tables [default: checkpoints]. Prints the files written;
-    a figure without data is left out, with a line on stderr that names the command to run.
+    PATHS are run directories, folders that hold some, or result files [default: checkpoints]. Prints the files; only what
+    changed is drawn again. A figure without data is left out, with a line on stderr that names the command to run.
     """
     # Plotting libraries are slow to import; `--help` does not need them.
     from snrkit.report.build import build
+    from snrkit.report.save import Destination
+    from snrkit.report.style import COLUMNS as LOOKS
 
     notes: list[str] = []
     wanted = paths or (Path("checkpoints"),)
-    line = ["snrkit", "report", *map(str, wanted), "--out", str(out)]
-    written = build(wanted, out, line, notes.append)
+    line = ("snrkit", "report", *map(str, wanted), "--out", str(out), "--column", column)
+    line += tuple(word for name in figures for word in ("--figure", name))
+    report = build(wanted, Destination(out, line, LOOKS[column]), notes.append, figures)
+    files = report.files
+    if page or show:
+        from snrkit.report.page import write_page
+
+        files.append(write_page(report))
     if not quiet:
         for text in notes:
             click.echo(text, err=True)
     if as_json:
-        print_json({"written": [str(path) for path in written], "notes": notes})
+        print_json({"written": [str(path) for path in files], "drawn": report.drawn, "notes": notes})
     else:
-        for path in written:
+        for path in files:
             click.echo(str(path))
+    if show:
+        click.launch(files[-1].resolve().as_uri())

@@ -1,7 +1,8 @@
 """A saved run as the measuring commands need it: its model, and its test points."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from snrkit.data.base import Dataset
 from snrkit.errors import DataError
 from snrkit.models.base import LatentModel
 from snrkit.results import RunDir
+from snrkit.training.beta import present_spec
 from snrkit.training.checkpoint import find_checkpoint, find_checkpoints, load_checkpoint
 from snrkit.training.device import select_device
 from snrkit.training.points import named_points
@@ -25,7 +27,7 @@ class Saved:
 
     Attributes:
         run: the directory that it lies in.
-        spec: its resolved spec.
+        spec: its resolved spec; a beta that changed in training is that of the checkpoint.
         file: the checkpoint file.
         step: optimiser steps done.
         model: the model, on the device asked for.
@@ -50,6 +52,20 @@ class Saved:
         """See ``named_points``."""
         return named_points(self.dataset, self.spec, self.device, count)
 
+    def on(self, name: str, data_dir: Path | None) -> Self:
+        """The same run with the test set of other data, binarised as the run's own.
+
+        Raises:
+            DataError, SpecError: no such data, or its points do not fit the model.
+        """
+        data = self.spec.data.model_copy(update={"name": name, "path": None, "train_limit": None})
+        dataset = load(data, data_dir)
+        own, other = (found.test.shape[1] for found in (self.dataset, dataset))
+        if own != other:
+            problem = f"has points of {other} numbers, and the run was trained on {own}"
+            raise DataError(name, problem, "choose data of the same size")
+        return replace(self, dataset=dataset, spec=self.spec.model_copy(update={"data": data}))
+
 
 def open_saved(path: Path, data_dir: Path | None, device: str) -> Saved:
     """Open a checkpoint and its data.
@@ -60,7 +76,7 @@ def open_saved(path: Path, data_dir: Path | None, device: str) -> Saved:
     where = select_device(device)
     file = find_checkpoint(path)
     checkpoint = load_checkpoint(file)
-    spec = checkpoint.run_spec()
+    spec = present_spec(checkpoint)
     dataset = load(spec.data, data_dir)
     trained, found = checkpoint.data_mean.shape[0], dataset.train.shape[1]
     if trained != found:

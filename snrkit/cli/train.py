@@ -38,8 +38,8 @@ _FLAGS = {
 @click.command(name="train")
 @click.option("--config", type=DIRECTORY, help="A TOML file of settings; flags and --set go over it.")
 @click.option("--data", help="digits (default), mnist, omniglot, npz or gaussian; see 'snrkit data list'.")
-@click.option("--model", help="mlp (default) or gaussian.")
-@click.option("--estimator", help="vae, iwae (default), miwae, ciwae or piwae.")
+@click.option("--model", help="mlp (default), hierarchical, random-weights or gaussian.")
+@click.option("--estimator", help="vae, iwae (default), miwae, ciwae, piwae, dreg or stl.")
 @click.option("--M", "outer", type=int, help="Outer samples per data point (default 1).")
 @click.option("--K", "importance", type=int, help="Importance samples per outer sample (default 64; piwae: L).")
 @click.option(
@@ -57,6 +57,7 @@ _FLAGS = {
 )
 @click.option("--snr-every", type=click.IntRange(min=1), help="Measure the gradients' SNR every so many epochs.")
 @click.option("--snr-K", "snr_importance", type=COUNTS, default="1,10,100", show_default=True, help="K of --snr-every.")
+@click.option("--snr-M", "snr_outer", type=COUNTS, default="1", show_default=True, help="M of --snr-every.")
 @click.option(
     "--snr-draws", type=click.IntRange(min=4), default=200, show_default=True, help="Gradient draws of --snr-every."
 )
@@ -78,6 +79,7 @@ def command(  # noqa: PLR0913 (one per option)
     resume: bool,
     snr_every: int | None,
     snr_importance: list[int],
+    snr_outer: list[int],
     snr_draws: int,
     snr_points: int,
     data_dir: Path | None,
@@ -100,7 +102,7 @@ def command(  # noqa: PLR0913 (one per option)
     from snrkit.training.loop import train
 
     run = RunDir(path)
-    observe = _observer(snr_every, snr_importance, snr_draws, snr_points)
+    observe = _observer(snr_every, snr_importance, snr_outer, snr_draws, snr_points)
     try:
         with progress(f"train {run.name}", quiet) as update:
             final = train(
@@ -124,7 +126,7 @@ def command(  # noqa: PLR0913 (one per option)
         click.echo(f"{run.checkpoint}: {final.epoch} epochs, {final.step} steps{bound}")
 
 
-def _observer(every: int | None, K: list[int], draws: int, points: int) -> "Callable[[Trainer], None]":
+def _observer(every: int | None, K: list[int], M: list[int], draws: int, points: int) -> "Callable[[Trainer], None]":
     """What to do after an epoch: nothing, or measure on streams of its own and add the rows to the run's table."""
     if every is None:
         return lambda _: None
@@ -137,7 +139,7 @@ def _observer(every: int | None, K: list[int], draws: int, points: int) -> "Call
         if trainer.epoch % every:
             return
         x, label = named_points(trainer.dataset, trainer.spec, trainer.device, points)
-        plan = Plan((trainer.estimator,), tuple(K), draws=draws, seed=trainer.spec.seed)
+        plan = Plan((trainer.estimator,), tuple(K), tuple(M), draws, seed=trainer.spec.seed)
         provenance = Provenance(trainer.run_dir.name, trainer.step, label)
         merge_table(trainer.run_dir.snr, diagnose(trainer.model, x, plan, provenance=provenance).table)
 

@@ -29,6 +29,7 @@ class Dataset:
         kind: ``grey``: intensities that can be binarised; ``real``: any finite numbers.
         image_shape: (height, width) if a row is an image in row-major order, else None.
         origin: which file or procedure the points came from, to be stated beside every reported number.
+        test_labels: [N_test] integer class of each test point, if the source has such.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Dataset:
     kind: Kind
     image_shape: tuple[int, int] | None
     origin: str
+    test_labels: Array | None = None
 
     def __post_init__(self) -> None:
         for split, array in (("train", self.train), ("test", self.test)):

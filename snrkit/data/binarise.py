@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import torch
@@ -78,6 +79,16 @@ class Batches:
     def __len__(self) -> int:
         """Number of training points."""
         return len(self._points)
+
+    def under(self, streams: Streams) -> Batches:
+        """The same points, kept once, for another run: batches are drawn from its streams.
+
+        Args:
+            streams: the other run's streams.
+        """
+        other = copy.copy(self)
+        other._streams = streams
+        return other
 
     def train_batch(self, index: Tensor, step: int) -> Tensor:
         """The points of one step.

@@ -30,10 +30,11 @@ def load(_spec: DataSpec, _folder: Path | None) -> Dataset:
     """The 1,797 images, 1,497 to train and 300 to test; ink 0..16 becomes grey round(255 ink / 16)."""
     from sklearn.datasets import load_digits
 
-    ink = load_digits().data
-    grey = np.round(ink * (255 / MAX_INK)).astype(np.uint8)[split_order(len(ink))]
+    digits = load_digits()
+    order = split_order(len(digits.data))
+    grey = np.round(digits.data * (255 / MAX_INK)).astype(np.uint8)[order]
     origin = f"sklearn.datasets.load_digits, split by RandomState({SPLIT_SEED})"
-    return Dataset("digits", grey[:TRAIN], grey[TRAIN:], "grey", (8, 8), origin)
+    return Dataset("digits", grey[:TRAIN], grey[TRAIN:], "grey", (8, 8), origin, digits.target[order][TRAIN:])
 
 
 source = Source(

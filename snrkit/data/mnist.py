@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from snrkit.data.base import Array, DataFile, Dataset, Source
-from snrkit.data.folder import data_folder, read_unpacked, require
+from snrkit.data.folder import data_folder, find, read_unpacked, require
 from snrkit.errors import DataError
 
 if TYPE_CHECKING:
@@ -20,6 +20,9 @@ IDX_IMAGES = bytes([0, 0, 8, 3])
 HEADER_BYTES = 16
 TRAIN = DataFile("train-images-idx3-ubyte", "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db")
 TEST = DataFile("t10k-images-idx3-ubyte", "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7")
+# Wanted only where labels are shown, so it need not be there.
+TEST_LABELS = "t10k-labels-idx1-ubyte"
+LABELS_HEADER = bytes([0, 0, 8, 1, 0, 0, 0x27, 0x10])
 FETCH = "run 'snrkit data fetch mnist'"
 
 
@@ -66,6 +69,21 @@ def read_images(path: Path, count: int) -> Array:
     return images.reshape(count, -1)
 
 
+def read_labels(path: Path) -> Array:
+    """Read the labels of the test images, raw or packed with gzip: one byte each, after a header of eight.
+
+    Returns:
+        uint8 [10000].
+
+    Raises:
+        DataError: not 10,000 labels in IDX format.
+    """
+    content = read_unpacked(path)
+    if content[:8] != LABELS_HEADER or len(content) != 8 + 10_000:
+        raise DataError(str(path), "does not hold 10,000 labels in IDX format", "put the right file there, or none")
+    return np.frombuffer(content, np.uint8, offset=8)
+
+
 def load(_spec: DataSpec, folder: Path | None) -> Dataset:
     """Read MNIST from the data folder.
 
@@ -74,7 +92,11 @@ def load(_spec: DataSpec, folder: Path | None) -> Dataset:
     """
     place = data_folder(folder)
     train, test = (require(place, "mnist", file.name, FETCH) for file in (TRAIN, TEST))
-    return Dataset("mnist", read_images(train, 60_000), read_images(test, 10_000), "grey", (28, 28), "IDX files")
+    labels = find(place, "mnist", TEST_LABELS)
+    return Dataset(
+        "mnist", read_images(train, 60_000), read_images(test, 10_000), "grey", (28, 28), "IDX files",
+        None if labels is None else read_labels(labels),
+    )  # fmt: skip
 
 
 source = Source(

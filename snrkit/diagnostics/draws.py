@@ -60,6 +60,7 @@ class Drawer:
         self.engine: Engine = ENGINES.load(engine)()
         self._store, self._progress, self._stop = store, progress, stop
         self._done = self._total = 0
+        self._largest: int | None = None  # importance samples in one pass, once memory has run out
 
     def expect(self, jobs: Sequence[Job]) -> None:
         """Announce what is to be drawn, for the progress."""
@@ -140,7 +141,18 @@ class Drawer:
         width = max(1, size.units // len(draws))
         for start in range(0, problem.groups, width):
             groups = range(start, min(start + width, problem.groups))
-            yield self.engine.moments(problem, job.estimator, groups, draws, size)
+            yield self._within_memory(problem, job, groups, draws, size)
+
+    def _within_memory(self, problem: Problem, job: Job, groups: range, draws: range, size: PassSize) -> PointMoments:
+        """Smaller passes until they fit; what did not fit once is not tried again."""
+        while True:
+            try:
+                return self.engine.moments(problem, job.estimator, groups, draws, size.bounded(self._largest))
+            except torch.OutOfMemoryError:
+                tried = size.bounded(self._largest)
+                if tried.samples == 1:
+                    raise
+                self._largest = tried.samples // 2
 
 
 def _require_finite(block: BlockMoments, job: Job, draws: range) -> None:

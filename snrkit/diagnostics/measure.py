@@ -18,6 +18,8 @@ from snrkit.diagnostics.store import Store, fingerprint
 from snrkit.errors import CapabilityError, SpecError
 from snrkit.estimators.base import Estimator, build_estimator
 from snrkit.interrupt import Interrupted
+from snrkit.kernels import full_precision
+from snrkit.memory import keep_freed_memory
 from snrkit.models.base import LatentModel, check_log_weights
 from snrkit.streams import Streams
 from snrkit.training.evaluate import evaluation_mode
@@ -137,13 +139,14 @@ def diagnose(
         OutputError: the folder cannot be written.
         Interrupted: stopped before anything could be read.
     """
+    keep_freed_memory()
     parameter = next(iter(model.parameters()))
     x = torch.as_tensor(x).to(parameter)
     if x.ndim == 0 or x.shape[0] == 0 or not bool(torch.isfinite(x).all()):
         raise SpecError("x", "must hold at least one data point, all of it finite", "give data [B, ...] without NaN")
     if not (plan.direct or model.independent_points):
         raise CapabilityError("model", "its data points are not independent", "measure it with direct=True (--direct)")
-    with evaluation_mode(model):
+    with evaluation_mode(model), full_precision():
         check_log_weights(model, x)
         layout = Layout.of(model, x)
         # Frozen parameters and buffers too: gradients depend on them.

@@ -138,6 +138,12 @@ class Moments:
         part.offsets, part._second = self.offsets[:blocks], self._second[:blocks]
         return part
 
+    def block(self, index: int, part: slice) -> BlockMoments:
+        """Some coordinates of one block, without what is known of single groups."""
+        count, offset = self.counts[index], self.offsets[index, part]
+        variance = np.maximum(self._second[index, part] - count * offset**2, 0.0) / (count - 1)
+        return BlockMoments(int(count), self.origin[part] + offset, variance, np.zeros((1, 1, 3)))
+
     def merged(self, selection: Array | None = None) -> tuple[int, Array, Array]:
         """Draws, mean ``[P]`` and variance ``[P]`` (divisor R - 1) of the selected blocks together.
 

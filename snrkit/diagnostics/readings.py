@@ -114,8 +114,15 @@ def _quartiles(estimates: Estimates, blocks: Iterable[slice]) -> Array:
     for block in blocks:
         inside = estimates.variance[block] > 0
         ratio = np.abs(estimates.mean[block][inside]) / np.sqrt(estimates.variance[block][inside])
-        rows.append((ratio.mean(), *np.quantile(ratio, (0.25, 0.5, 0.75))) if ratio.size else (math.nan,) * 4)
+        rows.append((ratio.mean(), *_quantiles(ratio)) if ratio.size else (math.nan,) * 4)
     return np.array(rows)
+
+
+def _quantiles(values: Array) -> Array:
+    """The quartiles; numpy sorts several times faster than its quantile function selects."""
+    positions = (values.size - 1) * np.array([0.25, 0.5, 0.75])
+    found: Array = np.interp(positions, np.arange(values.size), np.sort(values))
+    return found
 
 
 def _ratios(merged: Merged, blocks: dict[str, slice]) -> Found:

@@ -2,7 +2,7 @@
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import torch
@@ -156,9 +156,25 @@ def gradients(
         Gradients (ascent directions) of the generative and of the inference parameters; zeros where a parameter was not
         reached.
     """
-    surrogate = estimator.surrogate(weights)
-    theta, phi = surrogate.mean_over_points()
-    if surrogate.shared:
+    return surrogate_gradients([estimator.surrogate(weights)], generative, inference)
+
+
+def surrogate_gradients(
+    surrogates: Sequence[Surrogate], generative: list[Tensor], inference: list[Tensor]
+) -> tuple[list[Tensor], list[Tensor]]:
+    """The gradients of a sum of surrogates, each a mean over data points, by one backward pass or two.
+
+    Args:
+        surrogates: with their graphs; those of several runs may be given together, since runs share no parameter.
+        generative: parameters of the generative network.
+        inference: parameters of the inference network.
+
+    Returns:
+        As ``gradients``.
+    """
+    pairs = [surrogate.mean_over_points() for surrogate in surrogates]
+    theta, phi = (torch.stack(part).sum() for part in zip(*pairs, strict=True))
+    if all(surrogate.shared for surrogate in surrogates):
         found = _grad(theta, [*generative, *inference])
         return found[: len(generative)], found[len(generative) :]
     return _grad(theta, generative, retain=True), _grad(phi, inference)

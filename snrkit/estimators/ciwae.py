@@ -12,24 +12,17 @@ from snrkit.logweights import LogWeights
 
 
 @dataclass(frozen=True)
-class Ciwae(Estimator):
-    """beta VAE + (1 - beta) IWAE on the same samples, both networks (Rainforth et al. 2018, section 4).
+class Mixture(Estimator):
+    """beta VAE + (1 - beta) IWAE on the same samples, both networks, for any real beta.
+
+    Outside [0, 1] this is no lower bound of log p(x): it is what a beta learnt without constraint ends up with.
 
     Attributes:
-        beta: weight of the ELBO, in [0, 1].
-
-    Raises:
-        SpecError: beta outside [0, 1].
+        beta: weight of the ELBO.
     """
 
     name: ClassVar[str] = "ciwae"
     beta: float = 0.5
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.beta <= 1:
-            raise SpecError(
-                "estimator.options.beta", f"must lie in [0, 1], got {self.beta}", "give for example beta=0.5"
-            )
 
     def surrogate(self, weights: LogWeights) -> Surrogate:
         """The combined bound serves both networks."""
@@ -49,3 +42,18 @@ class Ciwae(Estimator):
         """SNR ~ (M K)^(1/2) in both networks for fixed beta > 0; at beta = 0 it is IWAE."""
         phi = (0.5, 0.5) if self.beta > 0 else (0.5, -0.5)
         return Theory(phi, (0.5, 0.5), "beta ELBO + (1 - beta) K-sample bound", "Rainforth et al. 2018, section 4")
+
+
+@dataclass(frozen=True)
+class Ciwae(Mixture):
+    """The convex combination (Rainforth et al. 2018, section 4): beta in [0, 1].
+
+    Raises:
+        SpecError: beta outside [0, 1].
+    """
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.beta <= 1:
+            raise SpecError(
+                "estimator.options.beta", f"must lie in [0, 1], got {self.beta}", "give for example beta=0.5"
+            )

@@ -6,6 +6,8 @@ MODELS = Registry(
     "model",
     {
         "gaussian": "snrkit.models.gaussian:build",
+        "hierarchical": "snrkit.models.hierarchical:build",
         "mlp": "snrkit.models.mlp:build",
+        "random-weights": "snrkit.models.random_weights:build",
     },
 )

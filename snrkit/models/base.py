@@ -25,9 +25,17 @@ class Posterior(Protocol):
     def noise_shape(self) -> tuple[int, ...]:
         """Shape of the standard normal noise that one sample consumes."""
 
-    @property
-    def mean(self) -> Tensor:
-        """E_q[z], shape ``[B, D]``."""
+    def layer_means(self, noise: Tensor) -> tuple[Tensor, ...]:
+        """E_q[z_l | z_1, ..., z_{l-1}] of each stochastic layer l, at the samples that the noise stands for.
+
+        Its mean over samples estimates E_q[z_l|x]. A layer whose mean is the same for every sample has sizes 1 there.
+
+        Args:
+            noise: ``[B, M, K, *noise_shape]``.
+
+        Returns:
+            Per layer ``[B, M, K, D_l]``, or ``[B, 1, 1, D_l]`` where it does not depend on the noise.
+        """
 
     def sample(self, noise: Tensor) -> Tensor:
         """Noise ``[B, M, K, *noise_shape]`` to z ``[B, M, K, D]``, differentiable in the parameters."""
@@ -164,7 +172,7 @@ def check_log_weights(model: LatentModel, x: Tensor) -> None:
     """
     try:
         with torch.no_grad():
-            weights = model(x[:1], x.new_zeros(1, 2, 3, *model.noise_shape(x)))
+            weights = model(x[:1], x.new_zeros(1, 2, 3, *model.noise_shape(x[:1])))
     except (RuntimeError, IndexError, TypeError) as error:
         shape = tuple(x.shape)
         raise SpecError(

@@ -2,12 +2,15 @@
 
 import math
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
+import torch
 from torch import Tensor
-from torch.nn.functional import softplus
+from torch.nn.functional import pad
 
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
+# The smallest product of so many values in [1/2, 1] is a normal float32.
+_FACTORS = 98
 
 
 def standard_normal_log_prob(z: Tensor) -> Tensor:
@@ -25,7 +28,47 @@ def bernoulli_log_prob(x: Tensor, logits: Tensor) -> Tensor:
     Returns:
         Shape ``[...]``.
     """
-    return (x * logits - softplus(logits)).sum(dim=-1)
+    value: Tensor = _Bernoulli.apply(x, logits)  # type: ignore[no-untyped-call]
+    return value
+
+
+class _Bernoulli(torch.autograd.Function):
+    """x l - softplus(l), summed, in few passes: with s = sigmoid(|l|), softplus(l) = max(l, 0) - log s.
+
+    One logarithm is taken of the product of up to 98 values of s, each in [1/2, 1], which float32 holds.
+    """
+
+    @staticmethod
+    def forward(x: Tensor, logits: Tensor) -> Tensor:
+        # One buffer for all steps: writing to memory that is not in the cache would cost more than the arithmetic.
+        buffer = logits.abs().sigmoid_()
+        size = min(_FACTORS, logits.shape[-1])
+        s = pad(buffer, (0, -logits.shape[-1] % size), value=1.0) if logits.shape[-1] % size else buffer
+        log_s = s.view(*s.shape[:-1], -1, size).prod(dim=-1).log_().sum(dim=-1)
+        return log_s.sub_(buffer.copy_(logits).clamp_(min=0).addcmul_(x, logits, value=-1).sum(dim=-1))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:  # noqa: ARG004
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Any) -> Any:
+        x, logits = ctx.saved_tensors
+        (cotangent,) = cotangents
+        to_logits = logits.sigmoid().neg_().add_(x).mul_(cotangent.unsqueeze(-1))
+        if not ctx.needs_input_grad[0]:
+            return None, to_logits
+        to_x = cotangent.unsqueeze(-1) * logits
+        return to_x.sum_to_size(x.shape), to_logits
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, int | None], x: Tensor, logits: Tensor) -> tuple[Tensor, int]:
+        """A batch axis is one more axis to broadcast over; it comes first."""
+        logits = logits.expand(info.batch_size, *logits.shape) if in_dims[1] is None else logits.movedim(in_dims[1], 0)
+        if in_dims[0] is not None:
+            x = x.movedim(in_dims[0], 0)
+            x = x.reshape(info.batch_size, *[1] * (logits.ndim - x.ndim), *x.shape[1:])
+        return _Bernoulli.apply(x, logits), 0  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True)
@@ -45,10 +88,9 @@ class DiagonalNormal:
         """Shape of the standard normal noise that one sample consumes: ``(D,)``."""
         return (self.loc.shape[-1],)
 
-    @property
-    def mean(self) -> Tensor:
-        """E_q[z], shape ``[B, D]``."""
-        return self.loc
+    def layer_means(self, noise: Tensor) -> tuple[Tensor, ...]:  # noqa: ARG002
+        """E_q[z] of the only layer, whatever the noise: ``[B, 1, 1, D]``."""
+        return (self._per_sample(self.loc),)
 
     def sample(self, noise: Tensor) -> Tensor:
         """Reparameterised samples: noise ``[B, M, K, D]`` to z ``[B, M, K, D]``."""

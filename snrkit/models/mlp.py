@@ -11,6 +11,7 @@ from torch.nn.functional import softplus
 
 from snrkit.config import Positive, Spec
 from snrkit.errors import SpecError
+from snrkit.models.activations import Tanh
 from snrkit.models.base import DataSummary, LatentModel, parse_options
 from snrkit.models.densities import DiagonalNormal, bernoulli_log_prob, standard_normal_log_prob
 from snrkit.streams import Streams
@@ -42,8 +43,8 @@ class Mlp(LatentModel):
 
     def __init__(self, pixels: int, hidden: tuple[int, ...], latent: int) -> None:
         super().__init__()
-        self.encoder = _tanh_network([pixels, *hidden, 2 * latent])
-        self.decoder = _tanh_network([latent, *reversed(hidden), pixels])
+        self.encoder = tanh_network([pixels, *hidden, 2 * latent])
+        self.decoder = tanh_network([latent, *reversed(hidden), pixels])
 
     def encode(self, x: Tensor) -> DiagonalNormal:
         """Data ``[B, P]`` to a normal proposal over D latents."""
@@ -59,10 +60,11 @@ class Mlp(LatentModel):
         return torch.sigmoid(self.decoder(z))
 
 
-def _tanh_network(widths: list[int]) -> nn.Sequential:
+def tanh_network(widths: list[int]) -> nn.Sequential:
+    """Linear layers of the given widths, input first, with tanh between them."""
     layers: list[nn.Module] = []
     for fan_in, fan_out in itertools.pairwise(widths):
-        layers += [nn.Linear(fan_in, fan_out), nn.Tanh()]
+        layers += [nn.Linear(fan_in, fan_out), Tanh()]
     return nn.Sequential(*layers[:-1])
 
 

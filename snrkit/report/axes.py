@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 
+import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
@@ -13,8 +14,8 @@ from snrkit.report.style import DARK_GREY
 Array = npt.NDArray[np.float64]
 
 GUIDE_WIDTH = 0.3
-_LABEL_SIZE = (0.2, 0.1)
-_NEAREST_TICKS = 0.09
+_LABEL_SIZE = (0.3, 0.14)
+_NEAREST_TICKS = 0.12
 
 
 def log_limits(low: float, high: float, pad: float = 0.08, least_ratio: float = 4.0) -> tuple[float, float]:
@@ -64,14 +65,15 @@ def slope_guide(axes: Axes, slope: float, label: str, drawn: Sequence[tuple[Arra
     shape = _guide_shape(rise)
     corner = _emptiest(shape, _in_axes_units(axes, drawn))
     ends = corner + np.array([[0.0, max(0.0, -rise)], [GUIDE_WIDTH, max(0.0, rise)]])
-    axes.plot(*ends.T, transform=axes.transAxes, color=DARK_GREY, linewidth=0.7, gid="guide", zorder=1)
+    thin = 0.6 * mpl.rcParams["lines.linewidth"]
+    axes.plot(*ends.T, transform=axes.transAxes, color=DARK_GREY, linewidth=thin, gid="guide", zorder=1)
     middle = ends.mean(axis=0)
     # Above the line, on the side towards which it falls, so that it does not cross the text.
     side = "left" if slope < 0 else "right"
     shift = 0.01 if slope < 0 else -0.01
     axes.text(
         middle[0] + shift, middle[1] + 0.015, label, transform=axes.transAxes, ha=side, va="bottom", color=DARK_GREY,
-        fontsize=7.5,
+        fontsize=mpl.rcParams["xtick.labelsize"],
     )  # fmt: skip
 
 

@@ -1,62 +1,108 @@
-"""Make every figure and table there is data for."""
+"""Make every figure and table there is data for, and only those that changed."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from snrkit.errors import ResultsError
 from snrkit.report import style
-from snrkit.report.collect import Collected, collect
-from snrkit.report.drawing import Missing
+from snrkit.report.collect import Tables, collect
+from snrkit.report.drawing import FigureKind, Missing, Sheet
 from snrkit.report.figures import FIGURES
-from snrkit.report.save import save_drawing, save_sheet
-from snrkit.report.tables import evaluation_table
+from snrkit.report.save import Destination, current, save_drawing, save_sheet
+from snrkit.report.sheets import SHEETS, SheetKind
 
 Note = Callable[[str], None]
+
+
+@dataclass
+class Report:
+    """What a report holds.
+
+    Attributes:
+        tables: what it was made from.
+        to: where it went.
+        figures: name to sidecar, in the order of the story.
+        sheets: name to (table, sidecar).
+        missing: name of a figure or table to why it is not there.
+        drawn: names of what was made anew.
+    """
+
+    tables: Tables
+    to: Destination
+    figures: dict[str, dict[str, Any]] = field(default_factory=dict)
+    sheets: dict[str, tuple[Sheet, dict[str, Any]]] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+    drawn: list[str] = field(default_factory=list)
+
+    @property
+    def files(self) -> list[Path]:
+        """All files, in order."""
+        sidecars = self.figures | {name: sidecar for name, (_, sidecar) in self.sheets.items()}
+        return [
+            path
+            for name, sidecar in sidecars.items()
+            for path in (*(self.to.out / file for file in sidecar["outputs"]), self.to.sidecar(name))
+        ]
 
 
 def _say_nothing(_line: str) -> None:
     pass
 
 
-def build(paths: Sequence[Path], out: Path, command: Sequence[str], note: Note = _say_nothing) -> list[Path]:
-    """Draw all figures and tables from the runs and tables at some paths.
+def build(paths: Sequence[Path], to: Destination, note: Note = _say_nothing, figures: Sequence[str] = ()) -> Report:
+    """Draw figures and tables from the results at some paths; what is up to date stays as it is.
 
     Args:
-        paths: run directories, folders that hold some, or ``*.parquet`` tables.
-        out: folder to write to.
-        command: the command line, for the sidecars.
+        paths: run directories, folders that hold some, or result files.
+        to: where to, and for what page.
         note: called with a line for each figure that has no data and each reading left out.
-
-    Returns:
-        The files written, in order.
+        figures: names of those to draw; none: all.
 
     Raises:
         ResultsError: nothing to show at all, or a damaged file.
         SpecError: a run's ``config.toml`` is not valid.
         OutputError: a file cannot be written.
     """
-    collected = collect(paths)
-    with style.context():
-        written = _figures(collected, out, command, note)
-    sheet = evaluation_table(collected)
-    if isinstance(sheet, Missing):
-        note(f"evaluation: {sheet.reason}")
-    else:
-        written += save_sheet("evaluation", sheet, out, command)
-    if not written:
+    report = Report(collect(paths), to)
+    with style.context(to.look):
+        for name in figures or FIGURES.names:
+            _figure(name, FIGURES.load(name), report)
+    for name, sheet in SHEETS.items():
+        _sheet(name, sheet, report)
+    if not report.files:
         where = ", ".join(str(path) for path in paths)
         raise ResultsError(where, "nothing to show yet", "train, measure or evaluate first (see 'snrkit --help')")
-    return written
-
-
-def _figures(collected: Collected, out: Path, command: Sequence[str], note: Note) -> list[Path]:
-    written = []
-    for name in FIGURES.names:
-        drawing = FIGURES.load(name)(collected)
-        if isinstance(drawing, Missing):
-            note(f"{name}: {drawing.reason}")
-            continue
-        for line in drawing.notes:
+    for name, reason in report.missing.items():
+        note(f"{name}: {reason}")
+    for name, sidecar in report.figures.items():
+        for line in sidecar["notes"]:
             note(f"{name}: {line}")
-        written += save_drawing(name, drawing, out, command)
-    return written
+    return report
+
+
+def _figure(name: str, kind: FigureKind, report: Report) -> None:
+    inputs = report.tables.inputs(kind.needs)
+    sidecar = current(name, inputs, report.to)
+    if sidecar is None:
+        drawing = kind.draw(report.tables, report.to.look)
+        if isinstance(drawing, Missing):
+            report.missing[name] = drawing.reason
+            return
+        sidecar = save_drawing(name, drawing, inputs, report.to, kind)
+        report.drawn.append(name)
+    report.figures[name] = sidecar
+
+
+def _sheet(name: str, kind: SheetKind, report: Report) -> None:
+    sheet = kind.make(report.tables)
+    if isinstance(sheet, Missing):
+        report.missing[name] = sheet.reason
+        return
+    inputs = report.tables.inputs(kind.needs)
+    sidecar = current(name, inputs, report.to)
+    if sidecar is None:
+        sidecar = save_sheet(name, sheet, inputs, report.to)
+        report.drawn.append(name)
+    report.sheets[name] = (sheet, sidecar)

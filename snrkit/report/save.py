@@ -1,87 +1,163 @@
-"""Write a figure in its formats, with the plotted numbers as CSV and a sidecar that says where they come from."""
+"""Write figures and tables in their formats, each with a sidecar that says where it comes from; skip what is up to date."""
 
+import functools
 import hashlib
 import io
 import platform
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from snrkit.report.drawing import Drawing, Sheet
-from snrkit.results import write_bytes, write_json, write_text
-
-PNG_DPI = 200
+from snrkit.errors import ResultsError
+from snrkit.report.drawing import Drawing, FigureKind, Sheet
+from snrkit.report.style import Look
+from snrkit.results import read_json, write_bytes, write_json, write_text
 
 # No dates: the same input must give the same bytes.
-_METADATA: dict[str, dict[str, str | None]] = {
-    "pdf": {"CreationDate": None},
-    "svg": {"Date": None},
-    "png": {},
-}
+_METADATA: dict[str, dict[str, str | None]] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
+_PACKAGES = ("snrkit", "matplotlib", "numpy", "pandas", "pyarrow")
 
 
-def save_drawing(name: str, drawing: Drawing, out: Path, command: Sequence[str]) -> list[Path]:
-    """Write a figure as PDF, SVG and PNG, with its CSV twin and its sidecar.
+@dataclass(frozen=True)
+class Destination:
+    """Where and by whose order things are written.
 
-    Args:
-        name: file name without ending.
-        drawing: the figure.
+    Attributes:
         out: folder to write to.
-        command: the command line, for the sidecar.
-
-    Returns:
-        The files written.
-
-    Raises:
-        OutputError: a file cannot be written.
+        command: the command line, for the sidecars.
+        look: sizes.
     """
-    written = []
-    for ending, metadata in _METADATA.items():
-        written.append(out / f"{name}.{ending}")
-        write_bytes(written[-1], render(drawing.figure, ending, metadata))
-    written.append(out / f"{name}.csv")
-    write_text(written[-1], drawing.data.to_csv(index=False, lineterminator="\n"))
-    return [*written, _save_sidecar(name, drawing, out, command)]
+
+    out: Path
+    command: tuple[str, ...]
+    look: Look
+
+    def sidecar(self, name: str) -> Path:
+        """The sidecar of a figure or table."""
+        # Not NAME.json: an "evaluation.json" beside figures would look like that of a run.
+        return self.out / f"{name}.meta.json"
 
 
-def save_sheet(name: str, sheet: Sheet, out: Path, command: Sequence[str]) -> list[Path]:
-    """Write a table in its formats, with its sidecar; arguments as for ``save_drawing``.
-
-    Raises:
-        OutputError: a file cannot be written.
-    """
-    written = []
-    for ending, text in sheet.texts.items():
-        written.append(out / f"{name}.{ending}")
-        write_text(written[-1], text)
-    return [*written, _save_sidecar(name, sheet, out, command)]
-
-
-def render(figure: Figure, ending: str, metadata: dict[str, str | None]) -> bytes:
-    """The bytes of a figure file."""
-    stream = io.BytesIO()
-    figure.savefig(stream, format=ending, dpi=PNG_DPI, metadata=metadata)
-    return stream.getvalue()
+def current(name: str, inputs: Sequence[Path], to: Destination) -> dict[str, Any] | None:
+    """The sidecar of what was made from the same inputs in the same way and is still there whole, or None."""
+    path = to.sidecar(name)
+    if not path.exists():
+        return None
+    try:
+        content = read_json(path)
+        same = content["key"] == _key(inputs, to)
+        whole = all(digest(to.out / file) == expected for file, expected in content["outputs"].items())
+    except (ResultsError, OSError, KeyError, TypeError, AttributeError):
+        return None
+    return dict(content) if same and whole else None
 
 
-def _save_sidecar(name: str, made: Drawing | Sheet, out: Path, command: Sequence[str]) -> Path:
-    # Not NAME.json: an "evaluation.json" beside figures would look like that of a run.
-    path = out / f"{name}.meta.json"
-    inputs = [{"path": str(source), "sha256": _digest(source)} for source in made.inputs]
-    packages = {package: version(package) for package in ("snrkit", "matplotlib", "numpy", "pandas")}
-    content = {
-        "caption": made.caption,
-        "command": list(command),
-        "inputs": inputs,
-        "notes": list(made.notes) if isinstance(made, Drawing) else [],
-        "versions": packages | {"python": platform.python_version()},
-    }
-    write_json(path, content)
-    return path
+def _key(inputs: Sequence[Path], to: Destination) -> str:
+    """Digest of everything that decides the bytes of an output."""
+    parts = [to.look.name, _code(), *to.command, *(f"{path} {digest(path)}" for path in inputs)]
+    parts += [f"{package} {number}" for package, number in _versions().items()]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def _digest(path: Path) -> str:
+@functools.cache
+def _code() -> str:
+    """Digest of the report's own source."""
+    files = sorted(Path(__file__).parent.rglob("*.py"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
+    return {package: version(package) for package in _PACKAGES} | {"python": platform.python_version()}
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def save_drawing(
+    name: str, drawing: Drawing, inputs: Sequence[Path], to: Destination, kind: FigureKind | None = None
+) -> dict[str, Any]:
+    """Write a figure as PDF, SVG and PNG, with the plotted numbers as CSV and its sidecar, which is returned.
+
+    Raises:
+        OutputError: a file cannot be written.
+    """
+    contents = {f"{name}.{ending}": render(drawing.figure, ending, to.look.dpi) for ending in _METADATA}
+    contents[f"{name}.csv"] = drawing.data.to_csv(index=False, lineterminator="\n").encode()
+    words: dict[str, Any] = {"caption": drawing.caption, "alt": drawing.alt, "notes": list(drawing.notes)}
+    if kind is not None:
+        words |= {"title": kind.title, "definition": kind.definition, "uncertainty": kind.uncertainty}
+    return _save(name, contents, words, inputs, to)
+
+
+def save_sheet(name: str, sheet: Sheet, inputs: Sequence[Path], to: Destination) -> dict[str, Any]:
+    """Write a table in its formats, with its sidecar, which is returned.
+
+    Raises:
+        OutputError: a file cannot be written.
+    """
+    contents = {f"{name}.{ending}": text.encode() for ending, text in sheet.texts.items()}
+    words = {"title": sheet.caption, "notes": list(sheet.notes)}
+    return _save(name, contents, words, inputs, to)
+
+
+def _save(
+    name: str, contents: Mapping[str, bytes], words: dict[str, Any], inputs: Sequence[Path], to: Destination
+) -> dict[str, Any]:
+    for file, content in contents.items():
+        write_bytes(to.out / file, content)
+    sidecar = words | {
+        "column": to.look.name,
+        "command": list(to.command),
+        "inputs": [{"path": str(path), "sha256": digest(path)} for path in inputs],
+        "key": _key(inputs, to),
+        "outputs": {file: hashlib.sha256(content).hexdigest() for file, content in contents.items()},
+        "versions": _versions(),
+    }
+    write_json(to.sidecar(name), sidecar)
+    return sidecar
+
+
+def render(figure: Figure, ending: str, dpi: int) -> bytes:
+    """The bytes of a figure file."""
+    if isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine):
+        _settle(figure)
+    stream = io.BytesIO()
+    figure.savefig(stream, format=ending, dpi=dpi, metadata=_METADATA[ending])
+    content = stream.getvalue()
+    return _tidy(content) if ending == "svg" else content
+
+
+def _settle(figure: Figure) -> None:
+    """Lay a figure out once and for all: the solver's last bits differ from call to call, and from format to format."""
+    FigureCanvasAgg(figure).draw()  # type: ignore[no-untyped-call]
+    figure.set_layout_engine("none")
+    for axes in figure.axes:
+        axes.set_position([round(part, 5) for part in axes.get_position(original=True).bounds])  # type: ignore[arg-type]
+
+
+def _tidy(svg: bytes) -> bytes:
+    """An SVG without the ids that nothing refers to (several lines may bear the same) and without blanks at line ends."""
+    used = set(re.findall(rb'(?:href="|url\()#([^")]+)', svg))
+    svg = re.sub(rb' id="([^"]*)"', lambda found: found[0] if found[1] in used else b"", svg)
+    return b"\n".join(line.rstrip() for line in svg.split(b"\n"))
+
+
+def save_text(path: Path, text: str) -> None:
+    """Write a text file, unless it holds this text already.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    if not (path.exists() and path.read_bytes() == text.encode()):
+        write_text(path, text)

@@ -1,4 +1,4 @@
-"""How everything looks: one row per estimator, line styles for runs, one set of rc parameters."""
+"""How everything looks: page formats, one row per estimator, line styles for runs, one set of rc parameters."""
 
 import contextlib
 import textwrap
@@ -10,10 +10,59 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.colors import to_hex, to_rgb
 
-TEXT_WIDTH_IN = 6.75
 GREY = "#808080"
 DARK_GREY = "#555555"
-LEGEND_WRAP = 44
+
+# Both fonts come with matplotlib, so that every machine draws the same; the second fills in what the first lacks.
+_SERIF = ("STIXGeneral", "DejaVu Sans")
+_SANS = ("DejaVu Sans",)
+
+
+@dataclass(frozen=True)
+class Look:
+    """Sizes of a figure for a kind of page.
+
+    Attributes:
+        name: of the format.
+        column: width of a column, inches.
+        font: size of the text, points.
+        family: fonts, the first that has a letter serves it.
+        line: width of a data line, points.
+        dpi: of the PNG.
+    """
+
+    name: str
+    column: float
+    font: float
+    family: tuple[str, ...]
+    line: float
+    dpi: int
+
+    @property
+    def em(self) -> float:
+        """The size of the text in inches, the unit of all other lengths."""
+        return self.font / 72
+
+    @property
+    def letters_per_em(self) -> float:
+        """About how many letters of running text are as wide as the text is high."""
+        return 2.1 if self.family == _SERIF else 1.75
+
+    def letters(self, inches: float) -> int:
+        """About how many letters fit into a width."""
+        return int(inches / self.em * self.letters_per_em)
+
+
+# Column widths of the style files (ICML: 3.25 in; NeurIPS: 5.5 in), the text of an A4 page with 25 mm margins, and a
+# 16:9 slide of 13.3 in.
+COLUMNS = {
+    "icml": Look("icml", 3.25, 8.0, _SERIF, 1.1, 300),
+    "neurips": Look("neurips", 5.5, 9.0, _SERIF, 1.2, 300),
+    "a4": Look("a4", 6.3, 9.0, _SANS, 1.3, 300),
+    "slide": Look("slide", 11.5, 17.0, _SANS, 2.6, 160),
+}
+DEFAULT_COLUMN = "icml"
+MOST_LINES = 10
 
 # Estimator -> (colour, marker, label). Okabe-Ito (without its yellow, too pale on white) and, from "rws" on, Tol's muted
 # set: colours that readers with any common colour blindness tell apart; the marker differs too.
@@ -47,32 +96,52 @@ RUN_DASHES: tuple[Dashes, ...] = (
 )
 FLOOR_DASHES: Dashes = (0, (4, 2.5))
 
-# Any: releases of matplotlib differ in the type of the keys.
-_RC: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",
-    "font.size": 8,
-    "axes.labelsize": 8,
-    "axes.titlesize": 8.5,
-    "xtick.labelsize": 7.5,
-    "ytick.labelsize": 7.5,
-    "legend.fontsize": 7.5,
-    "legend.title_fontsize": 7.5,
-    "legend.frameon": False,
-    "legend.handlelength": 3.4,
-    "axes.linewidth": 0.7,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "lines.linewidth": 1.3,
-    "lines.markersize": 4.5,
-    "xtick.major.width": 0.7,
-    "ytick.major.width": 0.7,
-    "xtick.minor.width": 0.4,
-    "ytick.minor.width": 0.4,
-    "xtick.minor.size": 1.8,
-    "ytick.minor.size": 1.8,
-    "pdf.fonttype": 42,
-    "svg.hashsalt": "snrkit",
-}
+# Opaque steps from dark to light of one hue order, for numbers of samples (perceptually even, and readable in grey).
+SEQUENCE = "viridis"
+SEQUENCE_END = 0.88
+
+
+def rc(look: Look) -> dict[Any, Any]:
+    """The rc parameters of a look."""
+    # Any: releases of matplotlib differ in the type of the keys.
+    small, thin = 0.9 * look.font, 0.55 * look.line
+    return {
+        "font.family": list(look.family),
+        "mathtext.fontset": "stix" if look.family == _SERIF else "dejavusans",
+        "font.size": look.font,
+        "axes.labelsize": look.font,
+        "axes.titlesize": look.font,
+        "axes.titlepad": 0.5 * look.font,
+        "axes.labelpad": 0.3 * look.font,
+        "xtick.labelsize": small,
+        "ytick.labelsize": small,
+        "legend.fontsize": small,
+        "legend.title_fontsize": small,
+        "legend.frameon": False,
+        "legend.handlelength": 2.6,
+        "legend.columnspacing": 1.4,
+        "legend.labelspacing": 0.35,
+        "legend.borderaxespad": 0.2,
+        "axes.linewidth": thin,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "lines.linewidth": look.line,
+        "lines.markersize": 0.5 * look.font,
+        "lines.markeredgewidth": 0.8 * look.line,
+        "xtick.major.width": thin,
+        "ytick.major.width": thin,
+        "xtick.minor.width": 0.6 * thin,
+        "ytick.minor.width": 0.6 * thin,
+        "xtick.major.size": 0.4 * look.font,
+        "ytick.major.size": 0.4 * look.font,
+        "xtick.minor.size": 0.22 * look.font,
+        "ytick.minor.size": 0.22 * look.font,
+        "figure.constrained_layout.h_pad": 0.25 * look.em,
+        "figure.constrained_layout.w_pad": 0.25 * look.em,
+        "pdf.fonttype": 42,
+        "svg.fonttype": "path",
+        "svg.hashsalt": "snrkit",
+    }
 
 
 @dataclass(frozen=True)
@@ -85,18 +154,18 @@ class LineStyle:
 
 
 @contextlib.contextmanager
-def context() -> Iterator[None]:
-    """The rc parameters of the reports within the block, whatever the user's matplotlibrc says."""
+def context(look: Look = COLUMNS[DEFAULT_COLUMN]) -> Iterator[None]:
+    """The rc parameters of a look within the block, whatever the user's matplotlibrc says."""
     with mpl.rc_context():
         mpl.rcdefaults()
-        mpl.rcParams.update(_RC)
+        mpl.rcParams.update(rc(look))
         yield
 
 
 def estimator_label(name: str, options: str = "") -> str:
     """What a legend calls an estimator."""
     label = ESTIMATORS[name][2] if name in ESTIMATORS else name
-    return f"{label} ({options})" if options else label
+    return f"{label} ({options.replace('beta', 'β').replace('=', ' = ')})" if options else label
 
 
 def assign(lines: Sequence[tuple[str, str]]) -> list[LineStyle]:
@@ -143,9 +212,7 @@ def wrapped(text: str, width: int) -> str:
     return textwrap.fill(text, width).replace("$", r"\$")
 
 
-def legend_columns(labels: Sequence[str]) -> int:
-    """How many legend columns fit into the text width."""
-    longest = max(len(line) for label in labels for line in label.split("\n"))
-    # Half a font size per character, and the handle with its gaps.
-    inches = (longest * 0.55 + 6) * 7.5 / 72
-    return max(1, min(3, len(labels), int(TEXT_WIDTH_IN / inches)))
+def shades(count: int) -> list[str]:
+    """Colours of an ordered series, dark to light."""
+    steps = [SEQUENCE_END * i / max(count - 1, 1) for i in range(count)]
+    return [to_hex(mpl.colormaps[SEQUENCE](step)) for step in steps]

@@ -1,4 +1,4 @@
-"""The evaluation of all runs as one table: CSV, Markdown and LaTeX (booktabs)."""
+"""Tables of values with errors: rounding, and CSV, Markdown and LaTeX (booktabs) from one grid of cells."""
 
 import csv
 import io
@@ -6,38 +6,52 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from snrkit.report.collect import Collected, Evaluation, Run, Score
-from snrkit.report.drawing import Missing, Sheet
-from snrkit.report.style import estimator_label
-
-# Metric -> (heading, heading in LaTeX), in the order of the columns; others follow under their own names.
-HEADINGS = {
-    "iwae_64": ("IWAE-64", "IWAE-64"),
-    "log_p": ("log p̂(x)", r"$\log \hat p(x)$"),
-    "kl_q_p": ("KL(Q‖P)", r"$\mathrm{KL}(Q \Vert P)$"),
-    "elbo": ("ELBO", "ELBO"),
-    "ess_64": ("ESS of 64", "ESS of 64"),
-    "ess": ("ESS", "ESS"),
-    "active_units": ("active units", "active units"),
-}
+from snrkit.report.drawing import Sheet
 
 _LATEX_SPECIAL = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "|": r"\textbar{}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "|": r"\textbar{}", "−": "$-$", "β": r"$\beta$", "–": "--",
 }  # fmt: skip
+_NOTHING = "–"
 
 
 @dataclass(frozen=True)
-class Row:
-    """One run of the table."""
+class Column:
+    """A column.
 
-    run: str
-    trained: str
-    evaluation: Evaluation
+    Attributes:
+        name: in the CSV file.
+        heading: in Markdown and on the page.
+        latex: in LaTeX; empty: the heading.
+        numbers: whether its cells are numbers, which stand to the right and have an error in a column of its own in CSV.
+    """
 
-    def score(self, metric: str) -> Score | None:
-        """The run's score in a metric, if it has one."""
-        return next((score for score in self.evaluation.scores if score.metric == metric), None)
+    name: str
+    heading: str
+    latex: str = ""
+    numbers: bool = False
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell: a text, or a rounded value with its rounded error.
+
+    Attributes:
+        text: the text or the value; empty: nothing there.
+        error: of the value; empty if unknown.
+        bold: whether it is the best of its column beyond its error.
+    """
+
+    text: str
+    error: str = ""
+    bold: bool = False
+
+    @property
+    def shown(self) -> str:
+        """As on the page."""
+        if not self.text:
+            return _NOTHING
+        return f"{self.text} ± {self.error}" if self.error else self.text
 
 
 def rounded(value: float, error: float) -> tuple[str, str]:
@@ -57,104 +71,69 @@ def rounded(value: float, error: float) -> tuple[str, str]:
     return f"{round(value, decimals):.{shown}f}", f"{round(error, decimals):.{shown}f}"
 
 
-def evaluation_table(collected: Collected) -> Sheet | Missing:
-    """Runs against metrics, value ± standard error."""
-    rows = [_row(run, run.evaluation) for run in collected.runs if run.evaluation]
-    if not rows:
-        return Missing("no evaluation.json found: run 'snrkit evaluate --ckpt CHECKPOINT'")
-    present = dict.fromkeys(score.metric for row in rows for score in row.evaluation.scores)
-    metrics = [metric for metric in HEADINGS if metric in present] + [m for m in present if m not in HEADINGS]
-    notes = _notes(rows, metrics)
-    texts = {"csv": _csv(rows, metrics), "md": _markdown(rows, metrics, notes), "tex": _latex(rows, metrics, notes)}
-    files = [run.files for run in collected.runs if run.evaluation]
-    inputs = [path for each in files for path in (each.evaluation, each.config) if path.exists()]
-    return Sheet(texts, " ".join(f"{note}." for note in notes), tuple(inputs))
+def sheet(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], caption: str, notes: Sequence[str]) -> Sheet:
+    """A grid of cells in all formats.
+
+    Args:
+        columns: one per cell of a row; the first names the row.
+        rows: the cells.
+        caption: of the table.
+        notes: definitions and provenance, a phrase each.
+    """
+    texts = {"csv": _csv(columns, rows), "md": _markdown(columns, rows, notes), "tex": _latex(columns, rows, notes)}
+    bold = frozenset((i, j) for i, row in enumerate(rows) for j, cell in enumerate(row) if cell.bold)
+    shown = tuple(
+        tuple(
+            cell.shown.replace("-", "−") if column.numbers else cell.shown
+            for column, cell in zip(columns, row, strict=True)
+        )
+        for row in rows
+    )
+    return Sheet(texts, caption, tuple(column.heading for column in columns), shown, bold, tuple(notes))
 
 
-def _row(run: Run, evaluation: Evaluation) -> Row:
-    trained = ""
-    if run.spec:
-        chosen = run.spec.estimator
-        options = ", ".join(f"{key}={value:g}" for key, value in chosen.options.items())
-        trained = f"{estimator_label(chosen.name, options)}, M = {chosen.M}, K = {chosen.K}"
-    return Row(run.files.name, trained, evaluation)
-
-
-def _notes(rows: Sequence[Row], metrics: Sequence[str]) -> list[str]:
-    """What the numbers mean and where they were taken, a phrase each."""
-    notes = ["Value ± standard error over data points"]
-    for metric in metrics:
-        phrases = dict.fromkeys(score.definition for row in rows if (score := row.score(metric)))
-        notes.append(f"{_heading(metric)}: {'; or '.join(phrases)}")
-    for row in rows:
-        found = row.evaluation
-        notes.append(f"{row.run}: {found.data}, {found.points} points, {found.samples} samples, step {found.step}")
-    return notes
-
-
-def _heading(metric: str) -> str:
-    return HEADINGS[metric][0] if metric in HEADINGS else metric
-
-
-def _csv(rows: Sequence[Row], metrics: Sequence[str]) -> str:
+def _csv(columns: Sequence[Column], rows: Sequence[Sequence[Cell]]) -> str:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    names = [name for metric in metrics for name in (metric, f"{metric}_stderr")]
-    writer.writerow(["run", "trained_with", "step", "data", "points", "samples", *names])
+    writer.writerow([name for c in columns for name in ([c.name, f"{c.name}_error"] if c.numbers else [c.name])])
     for row in rows:
-        found = row.evaluation
-        cells = [cell for metric in metrics for cell in _numbers(row.score(metric))]
-        writer.writerow([row.run, row.trained, found.step, found.data, found.points, found.samples, *cells])
+        pairs = zip(columns, row, strict=True)
+        writer.writerow([part for c, cell in pairs for part in ([cell.text, cell.error] if c.numbers else [cell.text])])
     return stream.getvalue()
 
 
-def _numbers(score: Score | None) -> tuple[str, str]:
-    return rounded(score.value, score.stderr) if score else ("", "")
-
-
-def _markdown(rows: Sequence[Row], metrics: Sequence[str], notes: Sequence[str]) -> str:
+def _markdown(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], notes: Sequence[str]) -> str:
     lines = [
-        ["run", "trained with", *map(_heading, metrics)],
-        ["---", "---", *("---:" for _ in metrics)],
-        *([row.run, row.trained or "–", *(_cell(row.score(metric)) for metric in metrics)] for row in rows),
+        [column.heading for column in columns],
+        ["---:" if column.numbers else "---" for column in columns],
+        *([f"**{cell.shown}**" if cell.bold else cell.shown for cell in row] for row in rows),
     ]
     table = ["| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines]
     return "\n".join([*table, "", *(f"- {note}" for note in notes)]) + "\n"
 
 
-def _cell(score: Score | None) -> str:
-    value, error = _numbers(score)
-    if not value:
-        return "–"
-    return f"{value} ± {error}" if error else value
-
-
-def _latex(rows: Sequence[Row], metrics: Sequence[str], notes: Sequence[str]) -> str:
-    headings = [HEADINGS[metric][1] if metric in HEADINGS else _escape(metric) for metric in metrics]
-    body = [
-        [_escape(row.run), _escape(row.trained) or "--", *(_latex_cell(row.score(metric)) for metric in metrics)]
-        for row in rows
-    ]
+def _latex(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], notes: Sequence[str]) -> str:
     lines = [
         "% Needs \\usepackage{booktabs}.",
         *(f"% {note}" for note in notes),
-        rf"\begin{{tabular}}{{ll{'r' * len(metrics)}}}",
+        rf"\begin{{tabular}}{{{''.join('r' if column.numbers else 'l' for column in columns)}}}",
         r"\toprule",
-        " & ".join(["run", "trained with", *headings]) + r" \\",
+        " & ".join(column.latex or escape(column.heading) for column in columns) + r" \\",
         r"\midrule",
-        *(" & ".join(cells) + r" \\" for cells in body),
+        *(" & ".join(_latex_cell(c, cell) for c, cell in zip(columns, row, strict=True)) + r" \\" for row in rows),
         r"\bottomrule",
         r"\end{tabular}",
     ]
     return "\n".join(lines) + "\n"
 
 
-def _latex_cell(score: Score | None) -> str:
-    value, error = _numbers(score)
-    if not value:
-        return "--"
-    return rf"${value} \pm {error}$" if error else f"${value}$"
+def _latex_cell(column: Column, cell: Cell) -> str:
+    if not cell.text or not column.numbers:
+        return escape(cell.text) or "--"
+    text = rf"{cell.text} \pm {cell.error}" if cell.error else cell.text
+    return rf"$\mathbf{{{text}}}$" if cell.bold else f"${text}$"
 
 
-def _escape(text: str) -> str:
+def escape(text: str) -> str:
+    """Text with no character that LaTeX would take for a command."""
     return "".join(_LATEX_SPECIAL.get(letter, letter) for letter in text)

@@ -4,7 +4,7 @@ import io
 import pickle
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_origin
 
@@ -35,6 +35,7 @@ class Checkpoint:
         optimiser: the optimiser's state.
         data_mean: mean of the training data, ``[P]``.
         data_real: whether the data are real-valued.
+        beta: state of ciwae's beta where it is learnt (see ``training.beta``).
     """
 
     spec: str
@@ -46,6 +47,7 @@ class Checkpoint:
     optimiser: dict[str, Any]
     data_mean: Tensor
     data_real: bool
+    beta: dict[str, Tensor] = field(default_factory=dict)
 
     def run_spec(self) -> RunSpec:
         """The spec, validated."""
@@ -85,11 +87,20 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         OutputError: the file cannot be written.
     """
     # asdict would copy every tensor; the fields are all that is wanted.
-    content = {name: getattr(checkpoint, name) for name in checkpoint.__dataclass_fields__}
+    content = {name: _compact(getattr(checkpoint, name)) for name in checkpoint.__dataclass_fields__}
     # By way of memory, because torch reports a full disk as a RuntimeError.
     buffer = io.BytesIO()
     torch.save({"format": FORMAT, "version": VERSION, **content}, buffer)
     write_bytes(path, buffer.getvalue())
+
+
+def _compact(value: Any) -> Any:
+    """The same state without what its tensors are views of: torch.save stores whole storages."""
+    if isinstance(value, Tensor):
+        return value.clone() if value.untyped_storage().nbytes() > value.nbytes else value
+    if isinstance(value, dict):
+        return {key: _compact(item) for key, item in value.items()}
+    return [_compact(item) for item in value] if isinstance(value, list) else value
 
 
 def find_checkpoint(path: Path) -> Path:
@@ -142,12 +153,17 @@ def load_checkpoint(path: Path) -> Checkpoint:
     if version > VERSION:
         raise CheckpointError(str(file), f"format {version} is newer than {VERSION}", "update snrkit")
     try:
-        checkpoint = Checkpoint(**{field.name: content[field.name] for field in fields(Checkpoint)})
+        checkpoint = Checkpoint(**{name: content[name] for name in _expected(content)})
         _check_types(checkpoint)
         checkpoint.run_spec()
     except (KeyError, TypeError, SpecError) as error:
         raise CheckpointError(str(file), f"incomplete ({error})", remedy) from None
     return checkpoint
+
+
+def _expected(content: dict[str, Any]) -> list[str]:
+    """The fields to read: files written before a field was added lack it, and it has a default."""
+    return [f.name for f in fields(Checkpoint) if f.default_factory is MISSING or f.name in content]
 
 
 def _read(file: Path, remedy: str) -> Any:
@@ -165,7 +181,7 @@ def _read(file: Path, remedy: str) -> Any:
 
 
 def _check_types(checkpoint: Checkpoint) -> None:
-    for field in fields(checkpoint):
-        kind = get_origin(field.type) or field.type
-        if not isinstance(getattr(checkpoint, field.name), kind):  # type: ignore[arg-type]
-            raise TypeError(f"'{field.name}' has another type")
+    for own in fields(checkpoint):
+        kind = get_origin(own.type) or own.type
+        if not isinstance(getattr(checkpoint, own.name), kind):  # type: ignore[arg-type]
+            raise TypeError(f"'{own.name}' has another type")

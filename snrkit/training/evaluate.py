@@ -10,46 +10,35 @@ import torch
 from torch import Tensor, nn
 
 from snrkit.errors import NonFiniteError, SpecError
+from snrkit.kernels import FastLinear
 from snrkit.logweights import effective_sample_size, log_mean_exp
 from snrkit.models.base import LatentModel, check_log_weights
 from snrkit.streams import Streams
+from snrkit.training.active import LayerMeans, active_units, latent_means
+from snrkit.training.score import Score
 
 Array = npt.NDArray[np.float64]
 Progress = Callable[[float, float, str], None]
 
 IWAE_SAMPLES = 64
-ACTIVE_THRESHOLD = 0.01
 _ROWS = 2048
-_BOOTSTRAP = 200
-
-
-@dataclass(frozen=True)
-class Score:
-    """One evaluated quantity.
-
-    Attributes:
-        metric: its name.
-        value: estimate, an average over the data points unless the definition says otherwise.
-        stderr: standard error over data points (bootstrap over points for active units).
-        definition: what it is, with units.
-    """
-
-    metric: str
-    value: float
-    stderr: float
-    definition: str
 
 
 @dataclass(frozen=True)
 class PointScores:
-    """Per data point, each ``[N]``: bounds in nats, ESS in samples; and the proposal means ``[N, D]``."""
+    """Per data point, each ``[N]``: bounds in nats, ESS in samples; and the latent means of every layer."""
 
     elbo: Array
     iwae_64: Array
     log_p: Array
     ess_64: Array
     ess: Array
-    means: Array
+    layers: list[LayerMeans]
+
+    @property
+    def kl_q_p(self) -> Array:
+        """log_p - iwae_64, nats, ``[N]``."""
+        return self.log_p - self.iwae_64
 
 
 def evaluate(
@@ -68,6 +57,17 @@ def evaluate(
         SpecError: fewer than 128 samples or 2 points, or a model that does not accept the points.
         NonFiniteError: a bound is NaN or infinite.
     """
+    return summarise(checked_scores(model, x, samples, streams, progress), samples)
+
+
+def checked_scores(
+    model: LatentModel, x: Tensor, samples: int, streams: Streams, progress: Progress | None = None
+) -> PointScores:
+    """Scores of each point, once everything that could be wrong with them is seen not to be.
+
+    Raises:
+        SpecError, NonFiniteError: as for ``evaluate``.
+    """
     if samples < 2 * IWAE_SAMPLES:  # with 64 alone log p^ would be the 64-sample bound itself, and KL zero
         problem = f"must be at least {2 * IWAE_SAMPLES}, got {samples}"
         raise SpecError("--samples", problem, "5000 is the papers' choice")
@@ -76,33 +76,37 @@ def evaluate(
     check_log_weights(model, x)
     scores = point_scores(model, x, samples, streams, progress)
     _require_finite(scores)
+    return scores
+
+
+def summarise(scores: PointScores, samples: int) -> list[Score]:
+    """Means over points of scores from so many samples each, and the active units."""
     groups = samples // IWAE_SAMPLES
     rows = [
         ("iwae_64", scores.iwae_64, f"64-sample bound, nats; mean over {groups} groups of samples per point"),
         ("log_p", scores.log_p, f"{samples}-sample bound as estimate of log p(x), nats"),
-        ("kl_q_p", scores.log_p - scores.iwae_64, "log_p - iwae_64 per point, nats"),
+        ("kl_q_p", scores.kl_q_p, "log_p - iwae_64 per point, nats"),
         ("elbo", scores.elbo, f"mean of log w over {samples} samples, nats"),
         ("ess_64", scores.ess_64, f"effective sample size of 64 samples; mean over {groups} groups per point"),
         ("ess", scores.ess, f"effective sample size of {samples} samples"),
     ]
-    found = [Score(name, float(v.mean()), float(v.std(ddof=1) / np.sqrt(len(v))), text) for name, v, text in rows]
-    return [*found, active_units(scores.means)]
+    return [*(Score.average(*row) for row in rows), *active_units(scores.layers)]
 
 
 def point_scores(
     model: LatentModel, x: Tensor, samples: int, streams: Streams, progress: Progress | None = None
 ) -> PointScores:
     """Bounds and ESS of each point, a few thousand samples at a time."""
-    per_point, means = [], []
+    per_point = []
     with evaluation_mode(model), torch.no_grad():
         for point in range(len(x)):
             log_w = _log_weights(model, x[point : point + 1], samples, streams, point)
             per_point.append(_summaries(log_w))
-            means.append(model.encode(x[point : point + 1]).mean[0].double().cpu().numpy())
             if progress is not None:
                 progress(point + 1, len(x), "points")
+        layers = latent_means(model, x, streams)
     elbo, iwae_64, log_p, ess_64, ess = np.array(per_point).T
-    return PointScores(elbo, iwae_64, log_p, ess_64, ess, np.stack(means))
+    return PointScores(elbo, iwae_64, log_p, ess_64, ess, layers)
 
 
 @contextmanager
@@ -135,7 +139,8 @@ def _log_weights(model: LatentModel, x: Tensor, samples: int, streams: Streams, 
     shape = (1, 1, samples, *model.noise_shape(x))
     noise = streams.normal("evaluate", (point,), shape, dtype=x.dtype, device=x.device)
     portions = torch.split(noise, _ROWS, dim=2)
-    return torch.cat([model(x, portion).log_w.flatten() for portion in portions]).double()
+    with FastLinear():
+        return torch.cat([model(x, portion).log_w.flatten() for portion in portions]).double()
 
 
 def _summaries(log_w: Tensor) -> tuple[float, ...]:
@@ -146,22 +151,3 @@ def _summaries(log_w: Tensor) -> tuple[float, ...]:
         effective_sample_size(whole).mean(), effective_sample_size(log_w),
     )  # fmt: skip
     return tuple(float(value) for value in values)
-
-
-def active_units(means: Array) -> Score:
-    """How many latent dimensions carry information: Var_x(E_q[z_d]) > 0.01 (Burda et al. 2016, section 5.2).
-
-    Args:
-        means: E_q[z] per data point, ``[N, D]``.
-
-    Returns:
-        The count, with a bootstrap standard error over data points.
-    """
-    generator = np.random.Generator(np.random.PCG64DXSM(0))
-    picks = generator.integers(0, len(means), size=(_BOOTSTRAP, len(means)))
-    counts = [int((means[pick].var(axis=0, ddof=1) > ACTIVE_THRESHOLD).sum()) for pick in picks]
-    count = int((means.var(axis=0, ddof=1) > ACTIVE_THRESHOLD).sum())
-    definition = (
-        f"latent dimensions of {means.shape[1]} with Var_x(E_q[z_d]) > {ACTIVE_THRESHOLD} over {len(means)} points"
-    )
-    return Score("active_units", float(count), float(np.std(counts, ddof=1)), definition)

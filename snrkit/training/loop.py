@@ -1,45 +1,39 @@
 """The training loop. Every random number is a function of (seed, step), so a resumed run is bit-identical."""
 
 import math
-import platform
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from snrkit import bounds
-from snrkit.config import EXTENSIBLE, RunSpec
-from snrkit.data import load, resolve
+from snrkit.config import RunSpec, UpdateSpec
+from snrkit.data import load
 from snrkit.data.base import Dataset
 from snrkit.data.binarise import Batches, test_points
-from snrkit.errors import CheckpointError, DataError, NonFiniteError, OutputError, SpecError
+from snrkit.errors import NonFiniteError, OutputError
 from snrkit.estimators.base import build_estimator, gradients
+from snrkit.estimators.ciwae import Mixture
 from snrkit.interrupt import Interrupted, stop_requests
-from snrkit.models.base import DataSummary, build_model, check_log_weights
-from snrkit.results import RunDir, write_json, write_text
+from snrkit.kernels import FastLinear
+from snrkit.memory import keep_freed_memory
+from snrkit.models.base import build_model, check_log_weights
+from snrkit.results import RunDir
 from snrkit.streams import Streams
-from snrkit.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from snrkit.training.beta import build_beta
+from snrkit.training.checkpoint import Checkpoint, save_checkpoint
+from snrkit.training.opening import begin, find_previous, is_finished, resolve_spec, settle, summarise
 from snrkit.training.schedule import learning_rate
+from snrkit.training.updates import step_in_turn
 
 FOLLOWED_SAMPLES = 64
+# Normal numbers: 16 MiB in float32.
+_DRAWN_AT_ONCE = 2**22
 Progress = Callable[[float, float, str], None]
-
-
-def resolve_spec(spec: RunSpec, dataset: Dataset) -> RunSpec:
-    """The spec with what it left open filled in from the data."""
-    return spec.model_copy(update={"data": resolve(spec.data, dataset.kind)})
-
-
-def summarise(dataset: Dataset) -> DataSummary:
-    """What a model may know of the training data."""
-    scale = 255.0 if dataset.train.dtype == "uint8" else 1.0
-    return DataSummary(torch.from_numpy(dataset.train.mean(axis=0, dtype="float64") / scale), dataset.kind == "real")
 
 
 def train(
@@ -72,23 +66,18 @@ def train(
         NonFiniteError: the bound became NaN or infinite; the last checkpoint is kept.
         Interrupted: SIGINT or SIGTERM; the state is saved.
     """
+    keep_freed_memory()
     dataset = load(spec.data, data_dir)
     spec = resolve_spec(spec, dataset)
-    previous = _previous(run, spec, resume)
-    if previous is not None:
-        _require_same_data(previous, summarise(dataset), spec.data.name)
-        if (previous.epoch, previous.position) == (spec.epochs, 0):
-            _settle(run, spec)
-            return previous
+    previous = find_previous(run, spec, dataset, resume)
+    if previous is not None and is_finished(previous, spec):
+        settle(run, spec)
+        return previous
     trainer = Trainer(spec, dataset, run, device, previous)
-    if previous is None:
-        _start(run, spec, device)
-    else:
-        run.write_metrics([row for row in run.read_metrics() if row["epoch"] <= previous.epoch])
-        write_text(run.config, spec.to_toml())
-    run.set_status("running")
+    begin(run, spec, device, trainer.epoch)
     try:
-        checkpoint = trainer.run(progress, observe)
+        with stop_requests() as stopped:
+            run_epochs(trainer, stopped, progress, observe)
     except Interrupted:
         run.set_status("interrupted", "signal")
         raise
@@ -98,73 +87,79 @@ def train(
             run.set_status("failed", str(error) or error.__class__.__name__)
         raise
     run.set_status("done")
-    return checkpoint
+    return trainer.checkpoint()
 
 
-def _previous(run: RunDir, spec: RunSpec, resume: bool) -> Checkpoint | None:
-    if not run.checkpoint.exists():
-        return None
-    if not resume:
-        raise OutputError(str(run.path), "holds a run already", "add --resume to go on with it, or give another --out")
-    previous = load_checkpoint(run.checkpoint)
-    old, new = (_flat(s.model_dump(exclude=set(EXTENSIBLE))) for s in (previous.run_spec(), spec))
-    for setting in old | new:
-        if old.get(setting) != new.get(setting):
-            problem = f"the run at '{run.path}' has {old.get(setting)}, not {new.get(setting)}"
-            raise SpecError(setting, problem, "resume it with its own settings, or give another --out")
-    if (previous.epoch, previous.position) > (spec.epochs, 0):
-        begun = previous.epoch + (previous.position > 0)
-        raise CheckpointError(str(run.path), f"is past epoch {spec.epochs} already", f"give --epochs {begun} or more")
-    return previous
+class Crew(Protocol):
+    """What is trained step by step: one run, or several side by side."""
+
+    spec: RunSpec
+    steps: int
+
+    @property
+    def epoch(self) -> int:
+        """Finished epochs."""
+
+    @property
+    def step(self) -> int:
+        """Optimiser steps done."""
+
+    @property
+    def position(self) -> int:
+        """Steps done within the unfinished epoch."""
+
+    def begin_epoch(self) -> None:
+        """Set the learning rate and the order of the data points."""
+
+    def take_step(self) -> None:
+        """One optimiser step and its bookkeeping."""
+
+    def finish_epoch(self) -> None:
+        """Note the epoch's metrics."""
+
+    def report(self, progress: Progress) -> None:
+        """Tell how far it is."""
+
+    def keep(self) -> None:
+        """Write a checkpoint that stays."""
+
+    def save(self) -> None:
+        """Write the checkpoint to go on from."""
 
 
-def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A nested dict as one with dotted keys."""
-    flat: dict[str, Any] = {}
-    for key, value in table.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
+C = TypeVar("C", bound=Crew)
 
 
-def _require_same_data(previous: Checkpoint, summary: DataSummary, name: str) -> None:
-    old, new = previous.data_mean, summary.mean
-    # Means of the same data differ by rounding between machines.
-    if old.shape != new.shape or not torch.allclose(old, new, rtol=1e-9, atol=1e-12):
-        problem = "the training data are not those that the run began with"
-        raise DataError(name, problem, "put them back, or give another --out")
+def run_epochs(crew: C, stopped: Callable[[], bool], progress: Progress, observe: Callable[[C], None]) -> None:
+    """Train until ``spec.epochs`` are done, saving at the beginning, every ``checkpoint_every`` epochs and at the end.
 
+    Args:
+        crew: what to train.
+        stopped: asked after every step whether to stop.
+        progress: called after every step with (done, total, note).
+        observe: called after every epoch.
 
-def _settle(run: RunDir, spec: RunSpec) -> None:
-    """Record that a run is finished, where that has not been done: it was killed just before."""
-    if run.state() != "done":
-        write_text(run.config, spec.to_toml())
-        run.set_status("done")
-
-
-def _start(run: RunDir, spec: RunSpec, device: torch.device) -> None:
-    write_text(run.config, spec.to_toml())
-    run.write_metrics([])
-    write_json(run.env, environment(device))
-
-
-def environment(device: torch.device) -> dict[str, Any]:
-    """Versions, device, commit and command line."""
-    # The commit of the working directory, which is what a user would want to find again.
-    git = ["git", "rev-parse", "HEAD"]
-    try:
-        commit = subprocess.run(git, capture_output=True, text=True, check=True, timeout=5).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        commit = ""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
-    return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "device": str(device),
-        "device_name": name,
-        "threads": torch.get_num_threads(),
-        "commit": commit,
-        "argv": sys.argv[1:],
-    }
+    Raises:
+        NonFiniteError: a bound or a parameter became NaN or infinite; the last checkpoint is kept.
+        Interrupted: a stop was asked for; the state is saved.
+    """
+    if crew.epoch == crew.step == crew.position == 0:
+        crew.save()
+    while crew.epoch < crew.spec.epochs:
+        crew.begin_epoch()
+        while crew.position < crew.steps:
+            crew.take_step()
+            crew.report(progress)
+            if stopped():
+                crew.save()
+                raise Interrupted
+        crew.finish_epoch()
+        if crew.spec.keep_every and crew.epoch % crew.spec.keep_every == 0:
+            crew.keep()
+        observe(crew)
+        if crew.epoch % crew.spec.checkpoint_every == 0 and crew.epoch < crew.spec.epochs:
+            crew.save()
+    crew.save()
 
 
 class Trainer:
@@ -176,6 +171,10 @@ class Trainer:
         run: where checkpoints and metrics go.
         device: where to compute.
         previous: the checkpoint to go on from, if any.
+
+    Attributes:
+        steps: steps to an epoch.
+        ahead: steps for which points and noise are drawn at once; a function of the spec and the kind of device.
     """
 
     def __init__(
@@ -186,19 +185,26 @@ class Trainer:
         self.streams = Streams(spec.seed)
         self.summary = summarise(dataset)
         self.estimator = build_estimator(spec.estimator.name, spec.estimator.options)
+        self.beta = build_beta(spec)
         self.model = build_model(spec.model, self.summary, spec.seed).to(device, self.dtype)
         self.batches = Batches(dataset, spec.data, self.streams, self.dtype, device)
         self.followed = test_points(dataset, spec.data, self.dtype, device, slice(0, spec.eval_points))
+        self.steps = math.ceil(len(self.batches) / spec.batch_size)
         probe = test_points(dataset, spec.data, self.dtype, device, slice(0, 1))
         check_log_weights(self.model, probe)
         self.noise_shape = self.model.noise_shape(probe)
+        self._samples = (spec.estimator.M, spec.estimator.K, *self.noise_shape)
+        numbers = spec.batch_size * math.prod(self._samples)
+        # On a GPU many small draws cost more than the step itself; on a CPU it makes no difference.
+        self.ahead = 1 if device.type == "cpu" else max(1, min(self.steps, _DRAWN_AT_ONCE // numbers))
+        self._drawn: dict[str, tuple[int, Tensor]] = {}
         networks = self.model.networks(probe)
         named = dict(self.model.named_parameters())
         self.inference = [named[name] for name, network in networks.items() if network == "inference"]
         self.generative = [named[name] for name, network in networks.items() if network == "generative"]
         adam = spec.optimiser
         self.optimiser = torch.optim.Adam(
-            [*self.generative, *self.inference], lr=adam.lr, betas=adam.betas, eps=adam.eps, maximize=True
+            [*self.generative, *self.inference], lr=adam.lr, betas=adam.betas, eps=adam.eps, maximize=True, fused=True
         )
         self.epoch = self.step = self.position = 0
         self.running = {"bound": 0.0, "points": 0.0, "seconds": 0.0}
@@ -209,6 +215,8 @@ class Trainer:
         previous.fill(self.model, self.optimiser)
         self.epoch, self.step, self.position = previous.epoch, previous.step, previous.position
         self.running = dict(previous.running)
+        if self.beta is not None:
+            self.beta.restore(previous.beta)
 
     def checkpoint(self) -> Checkpoint:
         """The present state."""
@@ -222,70 +230,100 @@ class Trainer:
             optimiser=self.optimiser.state_dict(),
             data_mean=self.summary.mean,
             data_real=self.summary.real,
+            beta={} if self.beta is None else self.beta.state(),
         )
 
-    def save(self) -> Checkpoint:
-        """Write the present state and return it.
+    def require_finite(self) -> None:
+        """Check the parameters, as is due before they are saved.
 
         Raises:
-            NonFiniteError: a parameter is NaN or infinite; nothing is written.
+            NonFiniteError: a parameter is NaN or infinite.
         """
         for name, parameter in self.model.named_parameters():
             if not bool(torch.isfinite(parameter).all()):
                 self._complain(f"parameter {name}", "NaN or infinite")
-        checkpoint = self.checkpoint()
-        save_checkpoint(self.run_dir.checkpoint, checkpoint)
-        return checkpoint
 
-    def run(self, progress: Progress, observe: Callable[["Trainer"], None] = lambda _: None) -> Checkpoint:
-        """Train until ``spec.epochs`` are done.
+    def save(self) -> None:
+        """Write the present state.
 
         Raises:
-            NonFiniteError: a bound or a parameter became NaN or infinite; the last checkpoint is kept.
-            Interrupted: a signal asked for a stop; the state is saved.
+            NonFiniteError: a parameter is NaN or infinite; nothing is written.
         """
-        steps = math.ceil(len(self.batches) / self.spec.batch_size)
-        with stop_requests() as stopped:
-            if self.epoch == self.step == self.position == 0:
-                self.save()
-            while self.epoch < self.spec.epochs:
-                self._epoch(steps, stopped, progress)
-                if self.spec.keep_every and self.epoch % self.spec.keep_every == 0:
-                    save_checkpoint(self.run_dir.steps / f"step-{self.step:08d}.pt", self.checkpoint())
-                observe(self)
-                if self.epoch % self.spec.checkpoint_every == 0 and self.epoch < self.spec.epochs:
-                    self.save()
-            return self.save()
+        self.require_finite()
+        save_checkpoint(self.run_dir.checkpoint, self.checkpoint())
 
-    def _epoch(self, steps: int, stopped: Callable[[], bool], progress: Progress) -> None:
-        rate = learning_rate(self.spec.optimiser, self.epoch)
+    def keep(self) -> None:
+        """Write a checkpoint of its own, under ``steps/``."""
+        save_checkpoint(self.run_dir.steps / f"step-{self.step:08d}.pt", self.checkpoint())
+
+    def begin_epoch(self) -> None:
+        """Set the learning rate and shuffle the data points."""
         for group in self.optimiser.param_groups:
-            group["lr"] = rate
-        order = self.streams.permutation("shuffle", (self.epoch,), len(self.batches))
-        order = order.to(self.device)
+            group["lr"] = learning_rate(self.spec.optimiser, self.epoch)
+        self.order = self.streams.permutation("shuffle", (self.epoch,), len(self.batches)).to(self.device)
+
+    def batch(self) -> Tensor:
+        """The minibatch of the present step, ``[B, P]``."""
+
+        def draw(step: int, position: int) -> Tensor:
+            size = self.spec.batch_size
+            return self.batches.train_batch(self.order[position * size : (position + self.ahead) * size], step)
+
+        return self._rows("points", draw)
+
+    def noise(self, points: int) -> Tensor:
+        """The noise of the present step, ``[points, M, K, *noise_shape]``."""
+
+        def draw(step: int, _: int) -> Tensor:
+            shape = (self.ahead * self.spec.batch_size, *self._samples)
+            return self.streams.normal("train", (step,), shape, dtype=self.dtype, device=self.device)
+
+        return self._rows("noise", draw)[:points]
+
+    def _rows(self, what: str, draw: Callable[[int, int], Tensor]) -> Tensor:
+        """The present step's rows of what is drawn for ``ahead`` steps at once, keyed by the first of them."""
+        offset = self.position % self.ahead
+        first = self.step - offset
+        if self._drawn.get(what, (-1, None))[0] != first:
+            self._drawn[what] = (first, draw(first, self.position - offset))
         size = self.spec.batch_size
-        while self.position < steps:
-            start = time.perf_counter()
-            index = order[self.position * size : (self.position + 1) * size]
-            bound = self._step(self.batches.train_batch(index, self.step))
-            if not math.isfinite(bound):
-                self._complain("bound", str(bound))
-            self.step += 1
-            self.position += 1
-            seconds = time.perf_counter() - start
-            for key, value in (("bound", bound * len(index)), ("points", len(index)), ("seconds", seconds)):
-                self.running[key] += value
-            self._report(progress, steps)
-            if stopped():
-                self.save()
-                raise Interrupted
-        self._finish_epoch(rate)
+        return self._drawn[what][1][offset * size : (offset + 1) * size]
+
+    def take_step(self) -> None:
+        """One ascent step on the next minibatch.
+
+        Raises:
+            NonFiniteError: the bound is NaN or infinite; the parameters are as before.
+        """
+        start = time.perf_counter()
+        x = self.batch()
+        if self.beta is not None:
+            self.estimator = self.beta.step(self, x)
+        bound = self._step(x) if self.spec.update == UpdateSpec() else step_in_turn(self, x)
+        self.account(bound, len(x), time.perf_counter() - start)
+
+    def account(self, bound: float, points: int, seconds: float) -> None:
+        """Count a step that was made.
+
+        Args:
+            bound: of the minibatch, nats per data point.
+            points: data points in it.
+            seconds: wall time it took.
+
+        Raises:
+            NonFiniteError: the bound is NaN or infinite; the step is not counted.
+        """
+        if not math.isfinite(bound):
+            self._complain("bound", str(bound))
+        self.step += 1
+        self.position += 1
+        for key, value in (("bound", bound * points), ("points", points), ("seconds", seconds)):
+            self.running[key] += value
 
     def _step(self, x: Tensor) -> float:
         """One ascent step on a minibatch ``[B, P]``; returns the estimator's own bound, nats per data point."""
-        shape = (len(x), self.spec.estimator.M, self.spec.estimator.K, *self.noise_shape)
-        noise = self.streams.normal("train", (self.step,), shape, dtype=self.dtype, device=self.device)
-        weights = self.model(x, noise, path=self.estimator.path)
+        with FastLinear():
+            weights = self.model(x, self.noise(len(x)), path=self.estimator.path)
         generative, inference = gradients(self.estimator, weights, list(self.generative), list(self.inference))
         for parameter, gradient in zip([*self.generative, *self.inference], [*generative, *inference], strict=True):
             parameter.grad = gradient
@@ -302,22 +340,30 @@ class Trainer:
             f"try a smaller learning rate (now {rate:g}: --set optimiser.lr={rate / 10:g}) or --dtype float64",
         )
 
-    def _report(self, progress: Progress, steps: int) -> None:
+    def report(self, progress: Progress) -> None:
+        """Call ``progress`` with the steps done, those there are, and a note."""
         mean = self.running["bound"] / self.running["points"]
         speed = self.running["points"] / max(self.running["seconds"], 1e-9)
         note = f"epoch {self.epoch + 1}/{self.spec.epochs} bound {mean:.2f} nats {speed:.0f} images/s"
-        progress(self.epoch * steps + self.position, self.spec.epochs * steps, note)
+        progress(self.epoch * self.steps + self.position, self.spec.epochs * self.steps, note)
 
-    def _finish_epoch(self, rate: float) -> None:
+    def finish_epoch(self) -> None:
+        """Append the epoch's metrics and go on to the next.
+
+        Raises:
+            NonFiniteError: the bound on the followed test points is NaN or infinite.
+        """
         running = self.running
         row: dict[str, Any] = {
             "epoch": self.epoch + 1,
             "step": self.step,
             "bound": running["bound"] / running["points"],
-            "lr": rate,
+            "lr": self.optimiser.param_groups[0]["lr"],
             "seconds": running["seconds"],
             "images_per_second": running["points"] / max(running["seconds"], 1e-9),
         }
+        if isinstance(self.estimator, Mixture):
+            row["beta"] = self.estimator.beta
         if len(self.followed):
             row["test_iwae64"] = self._follow()
             if not math.isfinite(row["test_iwae64"]):

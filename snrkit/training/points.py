@@ -1,5 +1,7 @@
 """The test points that measurements are made on, with a label that names them."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -24,3 +26,18 @@ def named_points(dataset: Dataset, spec: RunSpec, device: torch.device, count: i
     data = spec.data
     x = test_points(dataset, data, getattr(torch, spec.dtype), device, slice(0, stop))
     return x, f"{data.name}:test[0:{stop}] {data.binarise} seed {data.seed}"
+
+
+def chosen_points(dataset: Dataset, spec: RunSpec, device: torch.device, points: Sequence[int]) -> tuple[Tensor, str]:
+    """Test points by their numbers, ``[len(points), P]``, binarised as the spec says, and their label.
+
+    Raises:
+        SpecError: there is no such point.
+    """
+    available = len(dataset.test)
+    unknown = [point for point in points if not 0 <= point < available]
+    if unknown:
+        raise SpecError("--points", f"there is no test point {unknown[0]}", f"choose from 0 to {available - 1}")
+    data = spec.data
+    x = test_points(dataset, data, getattr(torch, spec.dtype), device, points)
+    return x, f"{data.name}:test[{','.join(map(str, points))}] {data.binarise} seed {data.seed}"

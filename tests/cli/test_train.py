@@ -204,7 +204,7 @@ def test_a_bound_that_blows_up(snrkit, tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_exits_130_with_the_state_saved(snrkit, tmp_path, monkeypatch, number):
-    report = Trainer._report
+    report = Trainer.report
 
     def and_kill(self, *args):
         if self.step == 8:
@@ -213,7 +213,7 @@ def test_a_signal_exits_130_with_the_state_saved(snrkit, tmp_path, monkeypatch, 
 
     snrkit("train", *TOY, "--epochs", 4, "--out", tmp_path / "whole")
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_report", and_kill)
+        patch.setattr(Trainer, "report", and_kill)
         result = snrkit("train", *TOY, "--epochs", 4, "--out", tmp_path / "run")
     assert (result.code, result.out) == (130, "")
     assert f"snrkit train --resume --out {tmp_path / 'run'}" in result.err

@@ -23,10 +23,15 @@ from tests.awkward import (
     TwiceInEncoder,
     awkward,
 )
-from tests.zoo import images, mlp, toy, users
+from tests.zoo import hierarchical, images, mlp, toy, users
 
 ENGINE = [ENGINES.load(name)() for name in ENGINES.names]
-MODELS = {"mlp": lambda: (mlp(), images()), "users": lambda: (users(), images()), "toy": toy}
+MODELS = {
+    "mlp": lambda: (mlp(), images()),
+    "hierarchical": lambda: (hierarchical(), images()),
+    "users": lambda: (users(), images()),
+    "toy": toy,
+}
 DRAWS, WHOLE = range(2, 13), PassSize(units=4, samples=10**6)
 engines = pytest.mark.parametrize("engine", ENGINE, ids=lambda e: e.name)
 models = pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
@@ -132,6 +137,13 @@ def test_a_gradient_that_vanishes_is_no_evidence():
     torch.nn.init.zeros_(model.out.weight)
     engine = ENGINES.load("factors")()
     assert engine.serving(Problem.units(model, images(), 5, Streams(4)), estimator)["mix.weight"] == "vmap"
+
+
+def test_factors_serve_all_of_a_hierarchical_model_but_the_noise_dependent_encoder():
+    engine, estimator = ENGINES.load("factors")(), build_estimator("dreg", {})
+    served = engine.serving(Problem.units(hierarchical(), images(), 5, Streams(4)), estimator)
+    assert {name for name, by in served.items() if by != "factors"} == {n for n in served if n.startswith("encoder.1.")}
+    assert set(served.values()) == {"factors", "vmap"}
 
 
 @engines

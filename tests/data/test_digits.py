@@ -24,6 +24,12 @@ def test_every_image_is_used_once_and_scaled_to_the_full_range():
     assert sorted(map(bytes, ours)) == sorted(map(bytes, theirs))
 
 
+def test_labels_belong_to_their_images():
+    data, theirs = load(DataSpec(), None), load_digits()
+    label = dict(zip(map(bytes, np.round(theirs.data * 255 / 16).astype(np.uint8)), theirs.target, strict=True))
+    assert [label[bytes(image)] for image in data.test] == list(data.test_labels)
+
+
 def test_split_is_the_published_one_whatever_the_seed():
     digests = {hashlib.sha256(load(DataSpec(seed=seed), None).test.tobytes()).hexdigest()[:16] for seed in (0, 5)}
     assert digests == {"5db6535a6966648c"}

@@ -94,3 +94,12 @@ def test_environment_variable_names_the_folder(data_dir, monkeypatch, tmp_path):
     assert len(load(DataSpec(name="mnist", train_limit=3), None).train) == 3
     with pytest.raises(DataError):
         load(DataSpec(name="mnist"), tmp_path)
+
+
+def test_labels(tmp_path, data_dir):
+    labels = load(DataSpec(name="mnist"), data_dir).test_labels
+    assert labels.shape == (10_000,)
+    assert labels[:10].tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
+    wrong = tmp_path / "labels"
+    wrong.write_bytes(b"\0\0\x08\x01" + bytes(5))
+    assert "10,000 labels" in refusal(lambda: mnist.read_labels(wrong))

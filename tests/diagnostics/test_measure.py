@@ -4,6 +4,7 @@ import torch
 
 import snrkit
 from snrkit.diagnostics.engines.base import PassSize
+from snrkit.diagnostics.engines.loop import LoopEngine
 from snrkit.diagnostics.engines.vmap import VmapEngine
 from snrkit.diagnostics.moments import PointMoments
 from snrkit.diagnostics.problem import Problem
@@ -224,3 +225,38 @@ def test_published_behaviour_on_the_toy():
     b, mu = (select(table, metric="snr_pooled", block=block).set_index("K") for block in ("b", "mu"))
     assert b.ci_high[10] < b.ci_low[1]
     assert mu.ci_low[100] > mu.ci_high[10]
+
+
+class _Small:
+    """An engine with memory for at most 20 samples in one pass."""
+
+    name = "small"
+
+    def __init__(self):
+        self.engine, self.passes = LoopEngine(), []
+
+    def moments(self, problem, estimator, groups, draws, size):
+        self.passes.append(size.samples)
+        if size.samples > 20:
+            raise torch.OutOfMemoryError
+        return self.engine.moments(problem, estimator, groups, draws, size)
+
+    def serving(self, problem, estimator):
+        return self.engine.serving(problem, estimator)
+
+
+def test_passes_are_halved_until_they_fit_and_stay_so(monkeypatch):
+    small = _Small()
+    expected = snrkit.measure(mlp(), images(), ["iwae"], K=[3, 50], draws=40, engine="loop")
+    monkeypatch.setattr("snrkit.diagnostics.draws.ENGINES.load", lambda _: lambda: small)
+    found = snrkit.measure(mlp(), images(), ["iwae"], K=[3, 50], draws=40)
+    np.testing.assert_allclose(found.value, expected.value, rtol=1e-6)
+    fitting = [n for n in small.passes if n <= 20]
+    assert set(fitting) == {fitting[0]}
+    assert len(small.passes) - len(fitting) < 25
+
+
+def test_the_process_keeps_its_own_choice_of_tf32():
+    torch.backends.cudnn.allow_tf32 = True
+    snrkit.measure(mlp(), images(), ["vae"], K=[1], draws=8)
+    assert torch.backends.cudnn.allow_tf32

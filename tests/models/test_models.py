@@ -9,7 +9,7 @@ from snrkit.config import ModelSpec
 from snrkit.errors import CapabilityError, SpecError
 from snrkit.models.base import DataSummary, build_model, check_log_weights
 from snrkit.models.mlp import Mlp
-from tests.zoo import B, D, K, M, Users, images, mlp, numbers, toy, users
+from tests.zoo import B, D, K, M, Users, hierarchical, images, mlp, numbers, toy, users
 
 
 def count(model: nn.Module) -> int:
@@ -42,7 +42,11 @@ def test_samples_belong_to_their_data_point():
     torch.testing.assert_close(z, loc[:, None, None].expand(B, M, K, D), atol=1e-7, rtol=0)
 
 
-@pytest.mark.parametrize("make", [lambda: (mlp(), images()), lambda: (users(), images()), toy])
+@pytest.mark.parametrize(
+    "make",
+    [lambda: (mlp(), images()), lambda: (hierarchical(), images()), lambda: (users(), images()), toy],
+    ids=["mlp", "hierarchical", "users", "toy"],
+)
 def test_log_weights_shape_and_independence_of_points(make):
     model, x = make()
     noise = numbers(5, B, M, K, D)
@@ -157,6 +161,11 @@ def test_toy_is_built_near_its_optimum():
         (ModelSpec(name="mlp", options={"latnet": 3}), False, "mlp.latnet"),
         (ModelSpec(name="mlp", options={"hidden": [0]}), False, "mlp.hidden"),
         (ModelSpec(name="mlp"), True, "real-valued"),
+        (ModelSpec(name="hierarchical", options={"latents": [3, 2, 1]}), False, "2 lists of widths for 3"),
+        (ModelSpec(name="hierarchical", options={"latents": []}), False, "hierarchical.latents"),
+        (ModelSpec(name="hierarchical", options={"hidden": [[5], []]}), False, "hierarchical.hidden"),
+        (ModelSpec(name="hierarchical", options={"scale": "square"}), False, "hierarchical.scale"),
+        (ModelSpec(name="hierarchical"), True, "real-valued"),
         (ModelSpec(name="mpl"), False, "did you mean 'mlp'"),
         (ModelSpec(name="gaussian", options={"perturb": -1.0}), True, "gaussian.perturb"),
     ],

@@ -5,26 +5,33 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
 from snrkit.cli.main import main
+from snrkit.config import RunSpec
 from snrkit.errors import OutputError, ResultsError
 from snrkit.report.build import build
-from snrkit.report.collect import collect
+from snrkit.report.collect import collect, trained
+from snrkit.report.figures import FIGURES
+from snrkit.report.save import Destination
+from snrkit.report.style import COLUMNS
 from snrkit.results import arrow_schema
 
 from .conftest import table
 
+SHOWN = ("training", "active_units", "snr_vs_k")
 FILES = [
-    *(
-        f"{figure}.{ending}"
-        for figure in ("snr_vs_k", "training")
-        for ending in ("pdf", "svg", "png", "csv", "meta.json")
-    ),
+    *(f"{figure}.{ending}" for figure in SHOWN for ending in ("pdf", "svg", "png", "csv", "meta.json")),
     *(f"evaluation.{ending}" for ending in ("csv", "md", "tex", "meta.json")),
 ]
+
+
+def to(folder, column="icml", command=("x",)):
+    return Destination(folder, command, COLUMNS[column])
 
 
 @pytest.fixture
@@ -43,31 +50,53 @@ def run(capsys):
 
 def test_files_and_sidecar(runs, tmp_path):
     out = tmp_path / "figures"
-    written = build([runs], out, ["snrkit", "report"])
-    assert [path.name for path in written] == FILES
+    report = build([runs], to(out, command=("snrkit", "report")))
+    assert [path.name for path in report.files] == FILES
     assert sorted(path.name for path in out.iterdir()) == sorted(FILES)
     sidecar = json.loads((out / "snr_vs_k.meta.json").read_text())
     assert sidecar["command"] == ["snrkit", "report"]
     assert [len(source["sha256"]) for source in sidecar["inputs"]] == [64, 64]
     assert "Hollow markers" in sidecar["caption"]
-    assert b"/FontType 42" in (out / "snr_vs_k.pdf").read_bytes() or b"/Type0" in (out / "snr_vs_k.pdf").read_bytes()
+    assert set(sidecar["versions"]) > {"matplotlib", "python", "snrkit"}
+
+
+def test_fonts_are_embedded_as_truetype(runs, tmp_path):
+    build([runs], to(tmp_path))
+    pdf = (tmp_path / "snr_vs_k.pdf").read_bytes()
+    assert b"/FontFile2" in pdf
+    assert b"/Type3" not in pdf
+    assert b"CreationDate" not in pdf
+    assert b"<text" not in (tmp_path / "snr_vs_k.svg").read_bytes()
 
 
 def test_second_run_gives_the_same_bytes(runs, tmp_path):
-    first = build([runs], tmp_path / "a", ["x"])
+    first = build([runs], to(tmp_path / "a")).files
     # Dates in the formats have seconds.
     time.sleep(1.1)
-    second = build([runs], tmp_path / "b", ["x"])
+    second = build([runs], to(tmp_path / "b")).files
     for one, other in zip(first, second, strict=True):
         assert one.read_bytes() == other.read_bytes(), one.name
+
+
+def test_only_what_changed_is_drawn_again(runs, tmp_path):
+    assert set(build([runs], to(tmp_path)).drawn) == {*SHOWN, "evaluation"}
+    assert build([runs], to(tmp_path)).drawn == []
+    metrics = runs / "demo-vae" / "metrics.jsonl"
+    metrics.write_text(metrics.read_text().replace("-", "-1", 1))
+    assert build([runs], to(tmp_path)).drawn == ["training"]
+    (tmp_path / "snr_vs_k.png").unlink()
+    (tmp_path / "evaluation.md").write_text("touched")
+    (tmp_path / "active_units.meta.json").write_text("{")
+    assert set(build([runs], to(tmp_path)).drawn) == {"active_units", "snr_vs_k", "evaluation"}
+    assert set(build([runs], to(tmp_path, "slide")).drawn) == {*SHOWN, "evaluation"}
 
 
 def test_users_matplotlib_settings_do_not_matter(runs, tmp_path):
     import matplotlib as mpl
 
-    first = build([runs], tmp_path / "a", ["x"])
+    first = build([runs], to(tmp_path / "a")).files
     with mpl.rc_context({"font.size": 20, "axes.facecolor": "red"}):
-        second = build([runs], tmp_path / "b", ["x"])
+        second = build([runs], to(tmp_path / "b")).files
         assert mpl.rcParams["font.size"] == 20
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
 
@@ -75,11 +104,38 @@ def test_users_matplotlib_settings_do_not_matter(runs, tmp_path):
 def test_command_prints_files(runs, tmp_path, run, monkeypatch):
     monkeypatch.chdir(tmp_path)
     runs.rename("checkpoints")
-    code, out, err = run()
+    code, out, err = run("--quiet")
     assert (code, err) == (0, "")
     assert out.splitlines() == [f"figures/{name}" for name in FILES]
-    code, out, _ = run("checkpoints/demo-vae", "--json", "--out", "other")
-    assert json.loads(out)["written"][0] == "other/snr_vs_k.pdf"
+    code, out, _ = run("checkpoints/demo-vae", "--json", "--out", "other", "--html")
+    found = json.loads(out)
+    assert (found["written"][0], found["written"][-1]) == ("other/training.pdf", "other/report.html")
+    assert run("checkpoints/demo-vae", "--column", "poster")[0] == 2
+
+
+def test_only_the_figures_asked_for(runs, tmp_path, run):
+    code, out, _ = run(runs, "--out", tmp_path / "f", "--figure", "snr_vs_k", "--quiet")
+    assert code == 0
+    assert {Path(line).name.split(".")[0] for line in out.split()} == {"snr_vs_k", "evaluation"}
+    code, _, err = run(runs, "--figure", "snr_vs_x")
+    assert code == 2
+    assert "snr_vs_x" in err
+
+
+def test_a_learnt_beta_is_part_of_what_was_trained(runs):
+    config = next(runs.rglob("config.toml"))
+    spec = RunSpec.from_toml(config.read_text(), str(config))
+    estimator = spec.estimator.model_copy(update={"name": "ciwae", "options": {"beta": 0.3}})
+    beta = spec.beta.model_copy(update={"learn": "bounded"})
+    config.write_text(spec.model_copy(update={"estimator": estimator, "beta": beta}).to_toml())
+    assert trained(config.parent / "evaluation.json")["options"] == "beta=0.3, learnt bounded"
+
+
+def test_page_is_opened(runs, tmp_path, run, monkeypatch):
+    opened = []
+    monkeypatch.setattr("click.launch", opened.append)
+    assert run(runs, "--out", tmp_path / "out", "--open", "--quiet")[0] == 0
+    assert opened == [(tmp_path / "out" / "report.html").as_uri()]
 
 
 def test_missing_data_is_said_in_a_line_each(one_table, tmp_path, run):
@@ -87,20 +143,35 @@ def test_missing_data_is_said_in_a_line_each(one_table, tmp_path, run):
     code, out, err = run(path, "--out", tmp_path / "figures")
     assert code == 0
     assert len(out.splitlines()) == 5
-    assert [line.split(":")[0] for line in err.splitlines()] == ["training", "evaluation"]
+    missing = [line.split(":")[0] for line in err.splitlines()]
+    assert missing == [*(name for name in FIGURES.names if name != "snr_vs_k"), "evaluation", "slopes"]
     assert "run 'snrkit train'" in err
     assert run(path, "--quiet", "--out", tmp_path / "figures")[2] == ""
 
 
 def test_same_run_given_twice_counts_once(runs):
-    found = collect([runs, runs / "demo-vae", runs / "." / "demo-vae"])
-    assert [run.files.name for run in found.runs] == ["demo-vae", "demo_iwae"]
-    assert len(collect([runs, runs / "demo-vae" / "snr.parquet"]).readings) == len(collect([runs]).readings)
+    once = collect([runs])
+    again = collect([runs, runs / "demo-vae", runs / "." / "demo-vae", runs / "demo-vae" / "snr.parquet"])
+    for kind in ("snr", "metrics", "evaluations"):
+        assert len(again[kind]) == len(once[kind])
 
 
-def test_own_output_is_not_taken_for_a_run(runs):
-    build([runs], runs / "figures", ["x"])
-    assert len(collect([runs]).runs) == 2
+def test_own_output_and_foreign_tables_are_not_taken_for_results(runs):
+    build([runs], to(runs / "figures"))
+    pd.DataFrame({"a": [1]}).to_parquet(runs / "foreign.parquet")
+    (runs / "snr.partial").mkdir()
+    shutil.copy(runs / "demo-vae" / "snr.parquet", runs / "snr.partial" / "x.parquet")
+    assert len(collect([runs]).inputs(["snr"])) == 2
+    assert collect([runs])["evaluations"]["folder"].nunique() == 2
+
+
+def test_evaluations_of_kept_checkpoints_belong_to_the_run(runs):
+    steps = runs / "demo-vae" / "steps"
+    steps.mkdir()
+    shutil.copy(runs / "demo-vae" / "evaluation.json", steps / "step-00000300.evaluation.json")
+    found = collect([runs / "demo-vae"])["evaluations"]
+    assert set(found["run"]) == {"demo-vae"}
+    assert set(found["estimator"]) == {"vae"}
 
 
 def one_line(result):
@@ -116,21 +187,26 @@ def test_nothing_found(tmp_path, run, monkeypatch):
     assert "checkpoints" in one_line(run())
     assert "snrkit train" in one_line(run(tmp_path))
     (tmp_path / "notes.txt").write_text("")
-    assert "no .parquet table" in one_line(run("notes.txt"))
+    assert "no results file" in one_line(run("notes.txt"))
 
 
-def test_run_with_nothing_yet(runs):
+def test_run_with_nothing_yet(runs, run):
     for path in (runs / "demo-vae").iterdir():
         if path.name != "status.json":
             path.unlink()
     with pytest.raises(ResultsError, match="nothing to show yet"):
-        build([runs / "demo-vae"], runs / "figures", ["x"])
+        build([runs / "demo-vae"], to(runs / "figures"))
+    assert "train, measure or evaluate first" in one_line(run(runs / "demo-vae", "--out", runs / "figures"))
 
 
 def test_damaged_files_are_named(runs, run):
     shutil.copytree(runs / "demo-vae", runs / "whole")
     for name, content, words in [
         ("snr.parquet", "rubbish", "not a readable Parquet file"),
+        ("snr.slopes.csv", "", "not a readable CSV"),
+        ("snr.draws.parquet", "PAR1", "not a readable Parquet file"),
+        ("evaluation.points.parquet", "rubbish", "not a readable Parquet file"),
+        ("advice.json", "{}", "not an advice"),
         ("evaluation.json", "{", "cannot be read"),
         ("evaluation.json", "{}", "not an evaluation"),
         ("evaluation.json", '{"schema": 99}', "newer"),
@@ -140,7 +216,9 @@ def test_damaged_files_are_named(runs, run):
         path = runs / "demo-vae" / name
         path.write_text(content)
         assert words in one_line(run(runs / "demo-vae", "--out", runs / "figures")), name
-        shutil.copy(runs / "whole" / name, path)
+        path.unlink()
+        if (runs / "whole" / name).exists():
+            shutil.copy(runs / "whole" / name, path)
 
 
 def test_newer_schema(one_table, run):
@@ -154,13 +232,13 @@ def test_newer_schema(one_table, run):
 def test_output_in_the_way(runs, tmp_path):
     (tmp_path / "figures").write_text("a file")
     with pytest.raises(OutputError):
-        build([runs], tmp_path / "figures", ["x"])
+        build([runs], to(tmp_path / "figures"))
 
 
 def test_no_torch_is_loaded(runs, tmp_path):
     code = (
-        "import sys; from pathlib import Path; import snrkit.cli.report; from snrkit.report.build import build\n"
-        f"build([Path({str(runs)!r})], Path({str(tmp_path / 'out')!r}), ['x'])\n"
+        "import sys; from pathlib import Path; import snrkit.cli.report; from snrkit.cli.main import main\n"
+        f"main(['report', {str(runs)!r}, '--out', {str(tmp_path / 'out')!r}, '--html', '--quiet'])\n"
         "assert 'torch' not in sys.modules and 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=120)

@@ -1,14 +1,19 @@
-"""The evaluation table: rounding, formats, gaps."""
+"""Tables: rounding, formats, gaps, what is bold, and published values."""
 
 import csv
 import io
 import json
+import shutil
 
+import pandas as pd
 import pytest
 
-from snrkit.report.collect import collect
+from snrkit.report.collect import PUBLISHED, Tables, collect
 from snrkit.report.drawing import Missing
-from snrkit.report.tables import evaluation_table, rounded
+from snrkit.report.sheets import evaluation, slopes
+from snrkit.report.tables import rounded
+
+from .conftest import all_frames
 
 
 @pytest.mark.parametrize(
@@ -30,16 +35,55 @@ def test_rounding(value, error, expected):
 
 
 def test_formats(runs):
-    sheet = evaluation_table(collect([runs]))
+    sheet = evaluation(collect([runs]))
     first, second = csv.DictReader(io.StringIO(sheet.texts["csv"]))
-    assert (first["run"], first["iwae_64"], first["iwae_64_stderr"]) == ("demo-vae", "-20.1", "0.3")
+    assert (first["run"], first["iwae_64"], first["iwae_64_error"]) == ("demo-vae", "-20.1", "0.3")
     assert (second["run"], second["log_p"]) == ("demo_iwae", "-18.77")
     markdown = sheet.texts["md"].splitlines()
-    assert markdown[0] == "| run | trained with | IWAE-64 | log p̂(x) | active units |"
-    assert markdown[2] == "| demo-vae | VAE, M = 1, K = 64 | -20.1 ± 0.3 | -19.57 ± 0.04 | 14 ± 0 |"
+    assert markdown[0] == "| run | trained with | data | IWAE-64 | log p̂(x) | active units |"
+    assert markdown[2] == "| demo-vae | VAE, M = 1, K = 64 | digits | -20.1 ± 0.3 | -19.57 ± 0.04 | 14 ± 0 |"
     assert "- log p̂(x): 5000-sample bound, nats" in markdown
-    assert r"demo\_iwae & IWAE, M = 1, K = 64 & $-19.3 \pm 0.3$ &" in sheet.texts["tex"]
-    assert r"\toprule" in sheet.texts["tex"]
+    assert r"demo\_iwae & IWAE, M = 1, K = 64 & digits & $-19.3 \pm 0.3$ &" in sheet.texts["tex"]
+    for rule in ("toprule", "midrule", "bottomrule"):
+        assert rf"\{rule}" in sheet.texts["tex"]
+
+
+def test_bold_only_where_intervals_are_apart(runs):
+    sheet = evaluation(collect([runs]))
+    column = sheet.head.index("log p̂(x)")
+    # IWAE-64 differs by 0.8 ± 0.4, log p by 0.8 ± 0.06.
+    assert sheet.bold == {(1, column)}
+    assert "**-18.77 ± 0.04**" in sheet.texts["md"]
+    assert r"$\mathbf{-18.77 \pm 0.04}$" in sheet.texts["tex"]
+    alone = evaluation(collect([runs / "demo_iwae"]))
+    assert not alone.bold
+
+
+def test_lower_is_better_for_kl():
+    frame = all_frames()["evaluations"].query("data.str.startswith('digits')")
+    sheet = evaluation(Tables({}, {"evaluations": frame[frame["metric"] == "kl_q_p"]}))
+    values = [float(row[3].split(" ")[0].replace("−", "-")) for row in sheet.rows]
+    assert all(values[row] == min(values) for row, _ in sheet.bold)
+
+
+def test_seeds_are_one_row_with_the_error_between_them():
+    sheet = evaluation(Tables({}, {"evaluations": all_frames()["evaluations"]}))
+    row = next(row for row in sheet.rows if row[0].endswith("(2 seeds)"))
+    assert row[0] == "iwae (2 seeds)"
+    # Values -20.0 and -19.9: mean -19.95, standard error 0.05.
+    assert row[3] == "−19.95 ± 0.05"
+
+
+def test_published_values_stand_beside_ours(runs):
+    rows = [
+        ["digits", "iwae", "", 1, 64, "log_p", -18.5, 0.02, "A 2018"],
+        ["mnist", "vae", "", 1, 64, "log_p", -86.2, 0.2, "A"],
+    ]
+    pd.DataFrame(rows, columns=PUBLISHED).to_csv(runs / "some.published.csv", index=False)
+    sheet = evaluation(collect([runs]))
+    place = sheet.head.index("log p̂(x)") + 1
+    assert sheet.head[place] == "published"
+    assert [row[place] for row in sheet.rows] == ["–", "−18.5 ± 0.02"]
 
 
 def test_gaps_and_unknown_metrics(runs):
@@ -47,11 +91,20 @@ def test_gaps_and_unknown_metrics(runs):
     content = json.loads(path.read_text())
     content["rows"] = [{"metric": "my_metric", "value": 1.0, "stderr": float("nan"), "definition": "mine"}]
     path.write_text(json.dumps(content))
-    sheet = evaluation_table(collect([runs]))
-    assert "| demo-vae | VAE, M = 1, K = 64 | – | – | – | 1 |" in sheet.texts["md"]
+    sheet = evaluation(collect([runs]))
+    assert "| demo-vae | VAE, M = 1, K = 64 | digits | – | – | – | 1 |" in sheet.texts["md"]
     assert r"my\_metric" in sheet.texts["tex"]
 
 
-def test_no_evaluation(runs):
+def test_slopes_once_per_line():
+    frame = all_frames()["slopes"]
+    sheet = slopes(Tables({}, {"slopes": pd.concat([frame, frame.assign(fixed=3, slope=frame["slope"] + 1e-16)])}))
+    assert len(sheet.rows) == len(frame)
+    assert sheet.rows[0][5] == "0.500 ± 0.013"
+
+
+def test_nothing_there(runs):
     (runs / "demo-vae" / "evaluation.json").unlink()
-    assert isinstance(evaluation_table(collect([runs / "demo-vae"])), Missing)
+    shutil.rmtree(runs / "demo_iwae")
+    assert isinstance(evaluation(collect([runs])), Missing)
+    assert isinstance(slopes(collect([runs])), Missing)

@@ -16,13 +16,14 @@ from snrkit.results import RunDir
 from snrkit.training import loop
 from snrkit.training.checkpoint import load_checkpoint
 from snrkit.training.loop import Trainer
+from snrkit.training.opening import resolve_spec
 
 CPU = torch.device("cpu")
 
 
 def trainer(spec, tmp_path):
     dataset = load(spec.data, None)
-    return Trainer(loop.resolve_spec(spec, dataset), dataset, RunDir(tmp_path / "run"), CPU, None)
+    return Trainer(resolve_spec(spec, dataset), dataset, RunDir(tmp_path / "run"), CPU, None)
 
 
 def lme(log_w, dim):
@@ -227,3 +228,28 @@ def test_a_disk_that_fills_up_keeps_the_last_checkpoint(small, go, tmp_path):
     assert RunDir(tmp_path / "run").state() == "failed"
     assert not [path for path in (tmp_path / "run").iterdir() if "tmp" in path.name]
     assert go(small(checkpoint_every=1), resume=True).epoch == 4
+
+
+def test_what_is_drawn_ahead_is_handed_out_step_by_step(small, tmp_path):
+    """Two steps drawn at once, 5 steps to an epoch, the last of 3 points: as on a GPU."""
+
+    def begun_at(step):
+        made = trainer(small(dtype="float64"), tmp_path)
+        made.ahead, made.step, made.position = 2, step, step
+        made.begin_epoch()
+        return made
+
+    through, seen = begun_at(0), []
+    for step in range(5):
+        through.step = through.position = step
+        x = through.batch()
+        seen.append((x, through.noise(len(x))))
+    assert [len(x) for x, _ in seen] == [len(noise) for _, noise in seen] == [5, 5, 5, 5, 3]
+    points = torch.cat([x for x, _ in seen])
+    assert torch.equal(points.sort(0).values, torch.from_numpy(load(through.spec.data, None).train).sort(0).values)
+    both = through.streams.normal("train", (2,), (10, 2, 4, 3), dtype=torch.float64, device=CPU)
+    assert torch.equal(torch.cat([seen[2][1], seen[3][1]]), both)
+    # A run that goes on in the middle of such a pair sees the same.
+    later = begun_at(3)
+    assert torch.equal(later.batch(), seen[3][0])
+    assert torch.equal(later.noise(5), seen[3][1])

@@ -29,6 +29,12 @@ class PassSize:
     units: int
     samples: int
 
+    def bounded(self, samples: int | None) -> "PassSize":
+        """The same with at most so many samples at once, and draws in proportion; None changes nothing."""
+        if samples is None or samples >= self.samples:
+            return self
+        return PassSize(max(1, self.units * samples // self.samples), samples)
+
 
 class Engine(Protocol):
     """Computes gradient draws."""
@@ -62,7 +68,7 @@ def accumulate(portions: Iterable[Sequence[Tensor]]) -> PointMoments:
 
 
 def pass_size(problem: Problem, estimator: Estimator, chunk: int | None) -> PassSize:
-    """A pass that stays within the memory budgets, a function of shapes and types alone.
+    """A pass that stays within the memory budgets: a function of shapes and types, and on CUDA of the free memory.
 
     Args:
         problem: what is drawn.
@@ -70,11 +76,21 @@ def pass_size(problem: Problem, estimator: Estimator, chunk: int | None) -> Pass
         chunk: draws at once; None chooses.
     """
     probe = _saved_bytes_per_sample(problem, estimator)
-    samples = max(1, _SAMPLE_BUDGET // probe)
+    share = _share_of_device(problem.x.device)
+    samples = max(1, share * _SAMPLE_BUDGET // probe)
     if chunk is not None:
         return PassSize(chunk, samples)
-    by_gradient = _GRADIENT_BUDGET // (problem.layout.size * problem.x.element_size())
+    by_gradient = share * _GRADIENT_BUDGET // (problem.layout.size * problem.x.element_size())
     return PassSize(max(1, min(by_gradient, samples // problem.samples_per_draw)), samples)
+
+
+def _share_of_device(device: torch.device) -> int:
+    """How many times the budgets of a CPU: a power of two, so that it is the same for about the same free memory."""
+    if device.type != "cuda":
+        return 1
+    free, _ = torch.cuda.mem_get_info(device)
+    # A quarter of what is free, for both budgets and as much again for temporaries.
+    return 1 << max(0, (free // 8 // (_GRADIENT_BUDGET + _SAMPLE_BUDGET)).bit_length() - 1)
 
 
 def _saved_bytes_per_sample(problem: Problem, estimator: Estimator) -> int:

@@ -46,7 +46,7 @@ class FactorEngine:
 
     def __init__(self) -> None:
         # By the model itself, weakly: an address is used again for another model once this one is gone.
-        self._plans: WeakKeyDictionary[LatentModel, dict[Estimator, dict[str, str]]] = WeakKeyDictionary()
+        self._plans: WeakKeyDictionary[LatentModel, dict[tuple[Estimator, bool], dict[str, str]]] = WeakKeyDictionary()
 
     def gradients(
         self, problem: Problem, estimator: Estimator, groups: range, draws: range, size: PassSize
@@ -76,16 +76,15 @@ class FactorEngine:
 
     def serving(self, problem: Problem, estimator: Estimator) -> dict[str, str]:
         """Name of each parameter to what computes its moments: ``factors``, ``vmap`` or ``loop``."""
-        plans, key = self._plans.setdefault(problem.model, {}), estimator
-        if key not in plans or set(problem.layout.names) - set(plans[key]):
-            fallback = VmapEngine.name if _vmap_works(problem, estimator) else LoopEngine.name
-            agreeing = _agreeing(problem, estimator)
-            plans[key] = {n: self.name if n in agreeing else fallback for n in problem.layout.names}
-        if problem.M > 1 or problem.x.shape[1] > 1:  # direct draws couple points; factors are per point
-            return {
-                name: LoopEngine.name if found == LoopEngine.name else VmapEngine.name
-                for name, found in plans[key].items()
-            }
+        direct = problem.M > 1 or problem.x.shape[1] > 1  # couples points; factors are per point
+        plans, key = self._plans.setdefault(problem.model, {}), (estimator, direct)
+        names = problem.layout.names
+        if key not in plans or set(names) - set(plans[key]):
+            reached = set() if direct else _agreeing(problem, estimator)
+            # vmap takes a second to load; where nothing is left for it, it need not be tried.
+            vmaps = bool(set(names) - reached) and _vmap_works(problem, estimator)
+            fallback = VmapEngine.name if vmaps else LoopEngine.name
+            plans[key] = {name: self.name if name in reached else fallback for name in names}
         return plans[key]
 
 

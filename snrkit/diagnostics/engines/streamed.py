@@ -1,13 +1,16 @@
 """One draw whose importance samples do not fit in memory at once."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from snrkit.diagnostics.problem import Problem
 from snrkit.estimators.base import Estimator, Surrogate
+from snrkit.kernels import FastLinear
 from snrkit.logweights import LogWeights
+
+_ROWS = 2048
 
 
 def streamed_gradient(problem: Problem, estimator: Estimator, x: Tensor, noise: Tensor, samples: int) -> list[Tensor]:
@@ -22,17 +25,15 @@ def streamed_gradient(problem: Problem, estimator: Estimator, x: Tensor, noise: 
         estimator: the estimator.
         x: data of one group, ``[Bg, *event]``.
         noise: ``[Bg, M, K, *noise_shape]``.
-        samples: importance samples at once.
+        samples: importance samples at once, at most; more than 2,048 gain nothing and take memory.
 
     Returns:
         The ascent direction per parameter tensor of the layout.
     """
-    width = max(1, samples // x.shape[0])
+    width = max(1, min(samples, _ROWS) // x.shape[0])
     # Samples are exchangeable for the model, so M and K are one axis here.
     portions = torch.split(noise.flatten(1, 2)[:, None], width, dim=2)
-    with torch.no_grad():
-        parts = [problem.model(x, portion, path=estimator.path) for portion in portions]
-    leaves = _leaves(parts, noise.shape[:3])
+    leaves = _values(problem, estimator, x, portions, noise.shape[:3])
     cotangents = _cotangents(estimator.surrogate(LogWeights(*leaves)), leaves)
     # theta and phi need different cotangents, and so separate passes, unless one surrogate serves both.
     total = [torch.zeros_like(parameter) for parameter in problem.parameters.values()]
@@ -42,10 +43,21 @@ def streamed_gradient(problem: Problem, estimator: Estimator, x: Tensor, noise: 
     return total
 
 
-def _leaves(parts: list[LogWeights], shape: tuple[int, ...]) -> list[Tensor]:
-    fields = [[part.log_p, part.log_q, part.log_q_path] for part in parts]
-    joined = [torch.cat(field, dim=2).view(shape) for field in zip(*fields, strict=True) if field[0] is not None]
-    return [leaf.requires_grad_() for leaf in joined]
+def _values(
+    problem: Problem, estimator: Estimator, x: Tensor, portions: Sequence[Tensor], shape: torch.Size
+) -> list[Tensor]:
+    """log p, log q and, where the estimator needs it, log q with detached parameters, as leaves ``[Bg, M, K]``."""
+    # Filled in place: results kept between the large temporaries would keep the heap from reusing their memory.
+    leaves = [x.new_empty(shape) for _ in range(2 + estimator.path)]
+    flat = zip(*[torch.split(leaf.view(len(x), 1, -1), portions[0].shape[2], dim=2) for leaf in leaves], strict=True)
+    with torch.no_grad(), FastLinear():
+        for portion, targets in zip(portions, flat, strict=True):
+            weights = problem.model(x, portion, path=estimator.path)
+            found = (weights.log_p, weights.log_q, weights.log_q_path)[: len(targets)]
+            for target, part in zip(targets, found, strict=True):
+                if part is not None:
+                    target.copy_(part)
+    return [leaf.requires_grad_() for leaf in leaves]
 
 
 def _cotangents(surrogate: Surrogate, leaves: list[Tensor]) -> dict[str, list[Tensor]]:
@@ -74,7 +86,8 @@ def _pull_back(
     parameters = [p for p, wanted in zip(problem.parameters.values(), chosen, strict=True) if wanted]
     targets = [t for t, wanted in zip(total, chosen, strict=True) if wanted]
     for noise, cotangent in portions:
-        weights = problem.model(x, noise, path=estimator.path)
+        with FastLinear():
+            weights = problem.model(x, noise, path=estimator.path)
         parts = [weights.log_p, weights.log_q, weights.log_q_path][: len(cotangent)]
         found = torch.autograd.grad(parts, parameters, cotangent, materialize_grads=True)
         for target, gradient in zip(targets, found, strict=True):

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from snrkit import kernels
 from snrkit.diagnostics.engines.taps import Sink
 
 # Draws whose weight gradients are formed at once: small enough to stay in cache.
-_TILE = 8
+_TILE = 16
 
 
 class _Sums:
@@ -49,20 +50,21 @@ class LayerSums:
             if not all(sink.intact and _rows(sink.input) % draws == 0 for sink in calls):
                 self._lost |= {name, *(sink.bias for sink in calls if sink.bias is not None)}
                 continue
-            # A layer called twice has the rows of both calls.
-            a = torch.cat([sink.input.reshape(draws, -1, sink.input.shape[-1]) for sink in calls], dim=1)
-            d = torch.cat([sink.cotangent.reshape(draws, -1, sink.cotangent.shape[-1]) for sink in calls], dim=1)  # type: ignore[union-attr]
+            a = _joined([sink.input for sink in calls], draws)
+            d = _joined([sink.cotangent for sink in calls if sink.cotangent is not None], draws)
             self._weight(self._of(name, d), a, d)
             if calls[0].bias is not None:
                 self._bias(self._of(calls[0].bias, d), d.sum(dim=1))
 
     def moments(self) -> dict[str, tuple[Tensor, Tensor]]:
         """Name to (mean, m2), float64."""
-        return {name: sums.moments() for name, sums in self._sums.items() if name not in self._lost}
+        found = {name: sums.moments() for name, sums in self._sums.items() if name not in self._lost}
+        return {name: (mean.t().contiguous(), m2.t().contiguous()) for name, (mean, m2) in found.items()}
 
     def _of(self, name: str, like: Tensor) -> _Sums:
         if name not in self._sums:
-            self._sums[name] = _Sums(self._parameters[name].shape, like)
+            # Inputs first for weights, which is the faster order of the products.
+            self._sums[name] = _Sums(self._parameters[name].t().shape, like)
         return self._sums[name]
 
     def _weight(self, sums: _Sums, a: Tensor, d: Tensor) -> None:
@@ -71,16 +73,25 @@ class LayerSums:
         if a.shape[1] == 1 and sums.first is None:
             # One row per draw: squares of outer products are outer products of squares.
             a, d = a[:, 0], d[:, 0]
-            sums.total.addmm_(d.T, a)
-            sums.squares.addmm_(d.square().T, a.square())
+            sums.total += kernels.outer_sum(a, d)
+            sums.squares += kernels.outer_sum(a.square(), d.square())
             return
         if sums.first is None:
-            sums.first = d[0].T @ a[0]
+            sums.first = kernels.outer_sum(a[0], d[0])
+        if kernels.outer_sums_batch(a.shape[1], a.shape[2], d.shape[2], a):
+            self._tiles(sums, sums.first, a, d)
+        else:
+            for inputs, cotangents in zip(a, d, strict=True):
+                off = kernels.outer_sum(inputs, cotangents).sub_(sums.first)
+                sums.total += off
+                sums.squares.addcmul_(off, off)
+
+    def _tiles(self, sums: _Sums, first: Tensor, a: Tensor, d: Tensor) -> None:
         for start in range(0, len(a), _TILE):
-            left, right = d[start : start + _TILE].transpose(1, 2), a[start : start + _TILE]
+            left, right = a[start : start + _TILE].transpose(1, 2), d[start : start + _TILE]
             shape = (len(right), *sums.total.shape)
-            tile = self._work.setdefault(shape, sums.total.new_empty(shape))
-            torch.baddbmm(sums.first.expand(shape), left, right, beta=-1, out=tile)
+            tile = self._work.setdefault(shape, first.new_empty(shape))
+            torch.baddbmm(first.expand(shape), left, right, beta=-1, out=tile)
             sums.total += tile.sum(dim=0)
             sums.squares += tile.square_().sum(dim=0)
 
@@ -92,6 +103,12 @@ class LayerSums:
         off = gradients - sums.first
         sums.total += off.sum(dim=0)
         sums.squares += off.square_().sum(dim=0)
+
+
+def _joined(calls: list[Tensor], draws: int) -> Tensor:
+    """``[draws, rows, width]``; a layer called twice has the rows of both calls."""
+    rows = [x.reshape(draws, -1, x.shape[-1]) for x in calls]
+    return rows[0] if len(rows) == 1 else torch.cat(rows, dim=1)
 
 
 def _rows(x: Tensor) -> int:

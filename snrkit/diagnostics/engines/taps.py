@@ -9,6 +9,8 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from snrkit import kernels
+
 Linear = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
 
@@ -41,7 +43,7 @@ class _Tap(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, sink: Sink) -> Tensor:
         ctx.weight, ctx.sink = weight, sink
-        rows = functional.linear(x.reshape(-1, x.shape[-1]), weight, bias)
+        rows = kernels.linear(x.reshape(-1, x.shape[-1]), weight, bias)
         # A plain view could not be changed in place by what follows (an in-place activation).
         out: Tensor = torch.ops.aten._unsafe_view(rows, [*x.shape[:-1], weight.shape[0]])
         return out
@@ -50,7 +52,10 @@ class _Tap(torch.autograd.Function):
     def backward(ctx: Any, *cotangents: Any) -> Any:
         (cotangent,) = cotangents
         ctx.sink.cotangent = cotangent
-        return cotangent @ ctx.weight, None, None, None
+        if not ctx.needs_input_grad[0]:
+            return None, None, None, None
+        rows = kernels.linear(cotangent.reshape(-1, cotangent.shape[-1]), ctx.weight.T, None)
+        return rows.view(*cotangent.shape[:-1], -1), None, None, None
 
 
 class Taps(TorchFunctionMode):

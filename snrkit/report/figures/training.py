@@ -1,166 +1,178 @@
-"""Bounds while training."""
+"""Bounds and the KL divergence along training."""
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from snrkit.report import style
-from snrkit.report.axes import spread
-from snrkit.report.collect import Collected, Run
-from snrkit.report.drawing import Drawing, Missing
+from snrkit.report.collect import Tables
+from snrkit.report.drawing import Drawing, FigureKind, Missing
+from snrkit.report.layout import panels
+from snrkit.report.lines import Line, fewest, joined, lines, trend
+from snrkit.report.repetitions import SETTING, common_name, own_data
+from snrkit.report.style import Look
 
-# Key in metrics.jsonl -> (line width, opacity, legend).
-BOUNDS = {
-    "bound": (0.7, 0.75, "thin: the estimator's own bound, training set"),
-    "test_iwae64": (1.7, 1.0, "thick: IWAE-64 bound, test points"),
-}
+COMMAND = "snrkit train"
 
-_LABEL_WRAP = 34
-_LABEL_PT = 7.5
-_SURROUND_IN = 0.9
-
-
-@dataclass(frozen=True)
-class Curve:
-    """The bounds of one run: columns run, estimator, M, K, data, bound (which), epoch, value."""
-
-    label: str
-    style: style.LineStyle
-    rows: pd.DataFrame
+# Metric -> y label.
+PANELS = {"iwae_64": "IWAE-64 (nats)", "log_p": "log $\\hat{p}$(x) (nats)", "kl_q_p": "KL(Q‖P) (nats)"}
+_OWN = "bound"
+_TWIN = ["line", "metric", "epoch", "value", "spread", "runs", "estimator", "options", "M", "K", "trained_on"]
 
 
-def draw(collected: Collected) -> Drawing | Missing:
-    """Draw each run's training bound and its IWAE-64 test bound against the epoch."""
-    remedy = "run 'snrkit train'"
-    runs = [run for run in collected.runs if run.metrics]
-    if not runs:
-        return Missing(f"no metrics.jsonl found: {remedy}")
-    tables = [_rows(run) for run in runs]
-    kept = [(run, table) for run, table in zip(runs, tables, strict=True) if len(table)]
-    if not kept:
-        return Missing(f"no finite bound in any metrics.jsonl: {remedy}")
-    styles = style.assign([(run.estimator, str(run.files.path)) for run, _ in kept])
-    labels = _labels([run for run, _ in kept])
-    curves = [Curve(label, look, table) for label, look, (_, table) in zip(labels, styles, kept, strict=True)]
-    data = pd.concat([curve.rows.assign(line=curve.label) for curve in curves], ignore_index=True)
-    low, high, cut = _limits(data)
-    inputs = [file for run, _ in kept for file in (run.files.metrics, run.files.config) if file.exists()]
-    return Drawing(_figure(curves, (low, high)), data, _caption(data, cut), tuple(inputs), _notes(runs))
+def draw(tables: Tables, look: Look) -> Drawing | Missing:
+    """IWAE-64 after each epoch with the estimator's own bound, and log p̂ and KL where checkpoints were evaluated.
+
+    Runs that differ only in their seed are one line, their mean, with a band of one standard deviation.
+    """
+    metrics = tables["metrics"]
+    if metrics.empty:
+        return Missing(f"no metrics.jsonl found: run '{COMMAND}'")
+    found = pd.concat([_followed(metrics), _evaluated(metrics, tables["evaluations"])], ignore_index=True)
+    finite = np.isfinite(found["value"].astype(float))
+    rows = found[finite]
+    if rows.empty:
+        return Missing(f"no finite bound in any metrics.jsonl: run '{COMMAND}'")
+    notes = (f"{int((~finite).sum())} values are not finite and not drawn",) if not finite.all() else ()
+    rows = rows.assign(options=rows["options"].fillna(""))
+    together = [_together(group) for _, group in rows.groupby(SETTING, sort=False, dropna=False)]
+    groups, over = fewest(together)
+    curves = lines(groups, ["trained_on", "M", "K", "model", "run"])
+    data = pd.concat([curve.rows for curve in curves], ignore_index=True)
+    shown = [metric for metric in PANELS if (data["metric"] == metric).any()] or ["iwae_64"]
+    handles = [*(_handle(curve) for curve in curves), *_key(data)]
+    figure, axes = panels(look, len(shown), handles=handles, side=False, height=15)
+    for place, metric in zip(axes, shown, strict=True):
+        _panel(place, metric, curves, data)
+    for place in axes[:-1]:
+        place.tick_params(labelbottom=False)
+    axes[-1].set_xlabel("epoch")
+    return Drawing(figure, data[_TWIN], _caption(data), _alt(curves, shown), (*notes, *over))
 
 
-def _rows(run: Run) -> pd.DataFrame:
-    spec = run.spec
-    trained = {
-        "run": run.files.name,
-        "estimator": run.estimator,
-        "M": spec.estimator.M if spec else pd.NA,
-        "K": spec.estimator.K if spec else pd.NA,
-        "data": spec.data.name if spec else "",
-    }
-    found = [
-        trained | {"bound": bound, "epoch": row["epoch"], "value": float(row[bound])}
-        for bound in BOUNDS
-        for row in run.metrics
-        if "epoch" in row and _is_finite(row.get(bound))
+def _followed(metrics: pd.DataFrame) -> pd.DataFrame:
+    """What was noted after each epoch, long."""
+    keys = [*SETTING, "run", "folder", "source", "epoch", "step", "state"]
+    known = {column: name for column, name in ((_OWN, _OWN), ("test_iwae64", "iwae_64")) if column in metrics}
+    parts = [
+        metrics.assign(metric=name, value=metrics[column])[[*keys, "metric", "value"]] for column, name in known.items()
     ]
-    return pd.DataFrame(found, columns=[*trained, "bound", "epoch", "value"])
+    rows = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[*keys, "metric", "value"])
+    return rows[rows["value"].notna() | (rows["metric"] == _OWN)]
 
 
-def _is_finite(value: Any) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
+def _evaluated(metrics: pd.DataFrame, evaluations: pd.DataFrame) -> pd.DataFrame:
+    """Evaluations of log p̂ and KL at kept checkpoints and at the end, with their epoch; of the run's first data."""
+    wanted = evaluations[evaluations["metric"].isin(["log_p", "kl_q_p"])]
+    if wanted.empty:
+        return wanted
+    wanted = own_data(wanted)
+    epochs = metrics[["folder", "step", "epoch"]].drop_duplicates(["folder", "step"], keep="last")
+    return wanted.merge(epochs, on=["folder", "step"]).drop_duplicates(["folder", "metric", "epoch"], keep="last")
 
 
-def _notes(runs: Sequence[Run]) -> tuple[str, ...]:
-    bad = sum(bound in row and not _is_finite(row[bound]) for run in runs for row in run.metrics for bound in BOUNDS)
-    return (f"{bad} bounds are not finite and not drawn",) if bad else ()
+def _together(group: pd.DataFrame) -> pd.DataFrame:
+    """Mean and standard deviation over the runs of a setting, at epochs that all of them reached."""
+    by = group.groupby(["metric", "epoch"], sort=False)["value"].agg(["mean", "std", "count"]).reset_index()
+    by = by[by["count"] == by.groupby("metric")["count"].transform("max")]
+    first = group.iloc[0]
+    kept = {name: first[name] for name in (*SETTING, "source", "step")} | {"run": common_name(group["run"])}
+    renamed = by.rename(columns={"mean": "value", "std": "spread", "count": "runs"})
+    states = joined([state for state in group["state"].dropna().unique() if state not in ("", "done")])
+    return renamed.assign(**kept, state=states).sort_values(["metric", "epoch"])
 
 
-def _labels(runs: Sequence[Run]) -> list[str]:
-    names = [run.files.name for run in runs]
-    return [_label(run, str(run.files.path) if names.count(run.files.name) > 1 else run.files.name) for run in runs]
+def _handle(curve: Line) -> Line2D:
+    state = curve.rows["state"].iloc[0]
+    handle = curve.handle(f"{curve.label} ({state})" if state else "")
+    handle.set_marker("")
+    return handle
 
 
-def _label(run: Run, name: str) -> str:
-    parts = [name]
-    if run.spec:
-        chosen = run.spec.estimator
-        options = ", ".join(f"{key}={value:g}" for key, value in chosen.options.items())
-        parts.append(f"{style.estimator_label(chosen.name, options)}, M = {chosen.M}, K = {chosen.K}")
-    if run.state not in ("", "done"):
-        parts.append(run.state)
-    return " | ".join(parts)
+def _key(data: pd.DataFrame) -> list[Line2D]:
+    if not (data["metric"] == _OWN).any():
+        return []
+    thin = Line2D([], [], color=style.DARK_GREY, alpha=0.75, label="thin: own bound")
+    thin.set_linewidth(0.45 * thin.get_linewidth())
+    return [thin]
 
 
-def _limits(data: pd.DataFrame) -> tuple[float, float, bool]:
-    """Ends of the y axis, and whether they leave out first epochs that would flatten all the rest."""
-    last = data.groupby("line")["epoch"].transform("max")
-    late = data["value"][data["epoch"] > 0.1 * last]
-    top, low = data["value"].max(), data["value"].min()
-    cut = bool(late.min() < top and top - low > 3 * (top - late.min()))
-    low = late.min() if cut else low
-    margin = 0.05 * (top - low) or 1.0
-    return float(low - margin), float(top + margin), cut
-
-
-def _figure(curves: Sequence[Curve], limits: tuple[float, float]) -> Figure:
-    labels = ["\n".join(style.wrapped(part, _LABEL_WRAP) for part in curve.label.split(" | ")) for curve in curves]
-    inches = [1.35 * _LABEL_PT / 72 * (label.count("\n") + 1) + 0.03 for label in labels]
-    axes_height = max(2.1, sum(inches))
-    figure = Figure(figsize=(style.TEXT_WIDTH_IN, axes_height + _SURROUND_IN), layout="constrained")
-    axes = figure.subplots()
+def _panel(axes: Axes, metric: str, curves: Sequence[Line], data: pd.DataFrame) -> None:
+    own = [metric, *([_OWN] if metric == "iwae_64" else [])]
     for curve in curves:
-        _draw_curve(axes, curve)
-    epochs = pd.concat([curve.rows["epoch"] for curve in curves])
-    axes.set_xlim(min(1, epochs.min()), max(2, epochs.max()))
-    axes.set_ylim(*limits)
-    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
-    axes.set_xlabel("epoch")
-    axes.set_ylabel("bound on log p(x) (nats per data point)")
-    _draw_labels(axes, curves, labels, [height / axes_height for height in inches])
-    present = pd.concat([curve.rows["bound"] for curve in curves]).unique()
-    figure.legend(
-        handles=[Line2D([], [], color=style.DARK_GREY, linewidth=BOUNDS[b][0], label=BOUNDS[b][2]) for b in present],
-        loc="outside lower center", ncols=2,
+        for name in own:
+            _curve(axes, name, curve)
+    epochs = data["epoch"].astype(float)
+    axes.set_xlim(min(1, epochs.min()), max(2, epochs.max()) + 0.02 * epochs.max())
+    if metric != "kl_q_p":
+        axes.set_ylim(*_limits(data[data["metric"].isin(own)]))
+    axes.xaxis.set_major_locator(MaxNLocator(7, integer=True, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    axes.set_ylabel(PANELS[metric])
+
+
+def _curve(axes: Axes, name: str, curve: Line) -> None:
+    rows = curve.rows[curve.rows["metric"] == name]
+    if rows.empty:
+        return
+    look = curve.style
+    few = len(rows) < 12
+    (line,) = axes.plot(
+        rows["epoch"], rows["value"], color=look.colour, linestyle=look.dashes, label=curve.label, gid=name,
+        marker=look.marker if few else "", alpha=0.75 if name == _OWN else 1.0,
     )  # fmt: skip
-    return figure
+    if name == _OWN:
+        line.set_linewidth(0.45 * line.get_linewidth())
+    elif rows["spread"].notna().any():
+        low, high = rows["value"] - rows["spread"], rows["value"] + rows["spread"]
+        axes.fill_between(rows["epoch"].astype(float), low, high, color=look.colour, alpha=0.2, linewidth=0)
 
 
-def _draw_curve(axes: Axes, curve: Curve) -> None:
-    for bound, rows in curve.rows.groupby("bound"):
-        width, opacity, _ = BOUNDS[str(bound)]
-        marker = curve.style.marker if len(rows) == 1 else ""
-        axes.plot(
-            rows["epoch"], rows["value"], color=curve.style.colour, linestyle=curve.style.dashes, linewidth=width,
-            alpha=opacity, marker=marker, label=curve.label, gid=str(bound), clip_on=len(rows) > 1,
-        )  # fmt: skip
+def _limits(data: pd.DataFrame) -> tuple[float, float]:
+    """Ends of the y axis; first epochs that would flatten all the rest lie outside."""
+    last = data.groupby("line")["epoch"].transform("max")
+    reach = data["spread"].fillna(0.0)
+    late = (data["value"] - reach)[data["epoch"] > 0.25 * last]
+    top, low = (data["value"] + reach).max(), (data["value"] - reach).min()
+    low = late.min() if late.min() < top and top - low > 3 * (top - late.min()) else low
+    margin = 0.05 * (top - low) or 1.0
+    return float(low - margin), float(top + margin)
 
 
-def _draw_labels(axes: Axes, curves: Sequence[Curve], labels: Sequence[str], heights: Sequence[float]) -> None:
-    """Each run's name beside the end of its most telling curve, the test bound if there is one."""
-    low, high = axes.get_ylim()
-    ends = [curve.rows[curve.rows["bound"] == curve.rows["bound"].iloc[-1]].iloc[-1] for curve in curves]
-    wanted = [(end["value"] - low) / (high - low) for end in ends]
-    for curve, label, end, centre in zip(curves, labels, ends, spread(wanted, heights), strict=True):
-        axes.annotate(
-            label, xy=(end["epoch"], end["value"]), xytext=(1.06, centre), textcoords="axes fraction", va="center",
-            color=curve.style.colour, fontsize=_LABEL_PT, annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": curve.style.colour, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 1,
-                        "relpos": (0, 0.5)},
-        )  # fmt: skip
-
-
-def _caption(data: pd.DataFrame, cut: bool) -> str:
-    below = " The first epochs lie below the axis." if cut else ""
-    names = ", ".join(name for name in dict.fromkeys(data["data"]) if name)
+def _caption(data: pd.DataFrame) -> str:
+    runs = int(data["runs"].max())
+    band = f" Lines are means over up to {runs} seeds, bands ± one standard deviation between them." if runs > 1 else ""
     return (
-        "Bounds on log p(x) in nats per data point against the epoch. Thin: the estimator's own bound with its own M and K, "
-        "averaged over the training set while the parameters change; thick: the 64-sample bound on held-out test points. "
-        f"Data: {names or 'unknown'}.{below}"
+        "Thick: the 64-sample bound on held-out test points after each epoch; thin: the estimator's own bound with "
+        "its own M "
+        "and K, averaged over the training set while the parameters change. log p̂(x) and KL(Q‖P) where checkpoints were "
+        f"evaluated. Trained on {joined(data['trained_on'].unique()) or 'unknown data'}.{band} First epochs may lie below "
+        "the axis."
     )
+
+
+def _alt(curves: Sequence[Line], shown: Sequence[str]) -> str:
+    parts = []
+    for metric in shown:
+        own = [Line(c.label, c.style, c.rows[c.rows["metric"] == metric]) for c in curves]
+        parts.append(f"{metric}: {'; '.join(trend(line, 'epoch') for line in own if len(line.rows))}")
+    return f"Line chart along training. {'. '.join(parts)}."
+
+
+figure = FigureKind(
+    title="Training",
+    section="training",
+    needs=("metrics", "evaluations"),
+    command=COMMAND,
+    definition=(
+        "IWAE-64: 64-sample importance-weighted bound per test point. log p̂(x): the bound with thousands of "
+        "samples. KL(Q‖P) "
+        "= log p̂ − IWAE-64, which is at least 0."
+    ),
+    uncertainty="Bands: ± one standard deviation between seeds, where a setting was trained with several.",
+    draw=draw,
+)

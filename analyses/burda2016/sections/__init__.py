@@ -1,0 +1,1 @@
+"""The parts of this analysis, one module each."""

@@ -1,0 +1,101 @@
+"""Trained and evaluated runs, made where they are missing."""
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import Any
+
+from snrkit.cli.main import main as snrkit
+from snrkit.cli.saved import open_saved
+from snrkit.config import RunSpec
+from snrkit.results import RunDir, read_json, write_frame, write_json
+from snrkit.streams import Streams
+from snrkit.training.active import active_units, latent_means, means_table
+from snrkit.training.device import select_device
+from snrkit.training.evaluate import evaluation_mode
+from snrkit.training.loop import train
+
+
+class Runs:
+    """The runs of one section.
+
+    Args:
+        settings: the settings file.
+        folder: where the run directories go.
+
+    Attributes:
+        count: runs asked for so far.
+        seconds: what their training and evaluation took, whenever that was.
+    """
+
+    def __init__(self, settings: dict[str, Any], folder: Path) -> None:
+        self._settings, self._folder = settings, folder
+        self.count, self.seconds = 0, 0.0
+
+    def get(self, name: str, data: dict[str, Any], model: dict[str, Any], estimator: str, K: int, seed: int) -> RunDir:
+        """The run of that name, trained and evaluated."""
+        common = self._settings["run"]
+        chosen = {
+            "data": common.get("data", {}) | data,
+            "model": model,
+            "estimator": {"name": estimator, "K": K},
+            "seed": seed,
+        }
+        run = RunDir(self._folder / f"{name}-{estimator}-K{K}-seed{seed}")
+        print(run.name, flush=True)
+        spec = RunSpec.parse(common | chosen, "the settings")
+        train(spec, run, data_dir=None, device=select_device("auto"), resume=True, progress=lambda *_: None)
+        if not self._evaluated(run):
+            own = self._settings["evaluation"]
+            points = ["--points", str(own["points"])] if own["points"] else []
+            samples = ["--samples", str(own["samples"])]
+            snrkit(["evaluate", "--ckpt", str(run.path), *samples, *points, "--quiet"])
+        if not self._has_means(run):
+            self._keep_means(run)
+        self.count += 1
+        self.seconds += sum(row["seconds"] for row in run.read_metrics())
+        self.seconds += read_json(run.evaluation)["seconds"] + read_json(_active(run))["seconds"]
+        return run
+
+    def _evaluated(self, run: RunDir) -> bool:
+        """Whether what is there was evaluated as the settings say."""
+        if not run.evaluation.exists():
+            return False
+        found, own = read_json(run.evaluation), self._settings["evaluation"]
+        asked = _step(run), own["samples"], own["points"] or found["points"]
+        return bool((found["step"], found["samples"], found["points"]) == asked)
+
+    def _has_means(self, run: RunDir) -> bool:
+        if not _active(run).exists():
+            return False
+        found = read_json(_active(run))
+        return bool((found["step"], found["asked"]) == (_step(run), self._settings["evaluation"]["active_points"]))
+
+    def _keep_means(self, run: RunDir) -> None:
+        """Active units, and the means behind them, on more points than bounds can be had of."""
+        asked = self._settings["evaluation"]["active_points"]
+        saved = open_saved(run.path, None, "auto")
+        x, label = saved.test_points(asked or None)
+        start = time.perf_counter()
+        with evaluation_mode(saved.model):
+            layers = latent_means(saved.model, x, Streams(0))
+        table = means_table(layers, saved.dataset.test_labels)
+        write_frame(run.latents, table.assign(run=run.name, step=saved.step, data=label))
+        rows = [dataclasses.asdict(score) for score in active_units(layers)]
+        seconds = time.perf_counter() - start
+        write_json(_active(run), {"step": saved.step, "asked": asked, "seconds": seconds, "rows": rows})
+
+
+def _active(run: RunDir) -> Path:
+    return run.path / "active.json"
+
+
+def _step(run: RunDir) -> int:
+    rows = run.read_metrics()
+    return rows[-1]["step"] if rows else 0
+
+
+def scores(run: RunDir) -> dict[str, tuple[float, float]]:
+    """Metric to (value, standard error over test points): bounds, and the active units of the larger set of points."""
+    rows = [*read_json(run.evaluation)["rows"], *read_json(_active(run))["rows"]]
+    return {row["metric"]: (row["value"], row["stderr"]) for row in rows}

@@ -1,0 +1,1 @@
+"""What analyses of trained models share."""

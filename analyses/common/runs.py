@@ -1,0 +1,170 @@
+"""Runs of an analysis: trained where they are missing, gone on with where they were cut short, else left alone."""
+
+import contextlib
+import io
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from common.report import Place
+from snrkit.cli.main import program
+from snrkit.config import EstimatorSpec, RunSpec
+from snrkit.data import load
+from snrkit.data.base import Dataset
+from snrkit.diagnostics.measure import diagnose
+from snrkit.diagnostics.plan import Plan
+from snrkit.diagnostics.tables import Provenance
+from snrkit.estimators.base import Estimator, build_estimator
+from snrkit.estimators.ciwae import Mixture
+from snrkit.models.base import LatentModel
+from snrkit.results import COLUMNS, RunDir, merge_table, read_table
+from snrkit.training.beta import present_spec
+from snrkit.training.checkpoint import load_checkpoint
+from snrkit.training.loop import Trainer, train
+from snrkit.training.opening import resolve_spec
+from snrkit.training.points import named_points
+from snrkit.training.schedule import stage_of
+
+CPU = torch.device("cpu")
+DATA = None if "SNRKIT_DATA" not in os.environ else Path(os.environ["SNRKIT_DATA"])
+
+
+def spec_of(base: dict[str, Any], changes: dict[str, Any], seed: int) -> RunSpec:
+    """A run's spec: the base's tables with some exchanged (``data`` and ``optimiser`` entry by entry)."""
+    merged = {**base, **changes, "seed": seed}
+    for table in ("data", "optimiser"):
+        merged[table] = {**base.get(table, {}), **changes.get(table, {})}
+    return RunSpec.parse(merged, "the settings")
+
+
+def label(spec: RunSpec) -> str:
+    """A run's estimator in a word, e.g. ``ciwae beta=0.5``."""
+    return " ".join([spec.estimator.name, *(f"{name}={value:g}" for name, value in spec.estimator.options.items())])
+
+
+def trained(spec: RunSpec, place: Place, observe: Callable[[Trainer], None] = lambda _: None) -> RunDir:
+    """The finished run of a spec in the place's folder: any directory there with such a run, or one trained now."""
+    spec = resolve_spec(spec, load(spec.data, DATA))
+    for run, own in finished(place.runs):
+        if own.identity() == spec.identity() and own.epochs == spec.epochs:
+            place.used.add(run.path)
+            return run
+    run = RunDir(place.runs / f"{spec.data.name}-{spec.estimator.name}-{spec.identity()}-{spec.epochs}")
+    print(f"  training {label(spec)} M={spec.estimator.M} K={spec.estimator.K} seed {spec.seed}", flush=True)
+    train(spec, run, data_dir=DATA, device=CPU, resume=True, progress=lambda *_: None, observe=observe)
+    place.used.add(run.path)
+    return run
+
+
+def finished(folder: Path) -> Iterator[tuple[RunDir, RunSpec]]:
+    """The finished runs at any depth of a folder, with their specs, by path."""
+    for config in sorted(folder.rglob("config.toml")):
+        run = RunDir(config.parent)
+        if run.state() == "done":
+            yield run, RunSpec.from_toml(config.read_text(), str(config))
+
+
+def evaluated(
+    run: RunDir, samples: int, points: int, data: str | None = None, name: str | None = None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What ``snrkit evaluate --keep-points`` finds: scores by metric, and one row per point. Remembered in the run.
+
+    Args:
+        run: the run.
+        samples: importance samples per point.
+        points: the first so many test points.
+        data: of other data, instead of the run's own.
+        name: where it is remembered, ``evaluation.NAME.json``; default: the data's.
+    """
+    suffix = name or data
+    path = run.evaluation if suffix is None else run.path / f"evaluation.{suffix}.json"
+    kept = path.with_suffix(".points.parquet")
+    wanted = {"samples": samples, "points": points, "step": load_checkpoint(run.checkpoint).step}
+    if not (path.exists() and kept.exists() and json.loads(path.read_text()).items() >= wanted.items()):
+        arguments = ["--ckpt", run.path, "--samples", samples, "--points", points, "--keep-points", "--out", path]
+        arguments += ["--device", "cpu", "--quiet", *([] if data is None else ["--data", data])]
+        with contextlib.redirect_stdout(io.StringIO()):
+            program.main(["evaluate", *map(str, arguments)], standalone_mode=False)
+    return pd.DataFrame(json.loads(path.read_text())["rows"]).set_index("metric"), pd.read_parquet(kept)
+
+
+def model_of(run: RunDir) -> tuple[LatentModel, RunSpec, int, Dataset]:
+    """A run's model, its spec (with the beta in force), its steps and its data."""
+    checkpoint = load_checkpoint(run.checkpoint)
+    spec = present_spec(checkpoint)
+    return checkpoint.restore_model(CPU), spec, checkpoint.step, load(spec.data, DATA)
+
+
+def measure_inference(
+    run: RunDir, model: LatentModel, spec: RunSpec, step: int, dataset: Dataset, draws: int, points: int
+) -> None:
+    """Add the inference network's SNR at the run's own (M, K), as the optimiser sees it, to the run's table.
+
+    ``draws`` of the estimate itself, so M times as many of its units. The phi gradient of piwae is that of miwae, and is
+    drawn as such; theta would take samples of no use here.
+    """
+    own = spec.estimator
+    x, data = named_points(dataset, spec, CPU, points)
+    estimator = _of_inference(own)
+    plan = Plan((estimator,), (own.K,), (own.M,), draws * _units(own), blocks=("inference",))
+    table = diagnose(model, x, plan, provenance=Provenance(run.name, step, data)).table
+    merge_table(run.snr, table.assign(estimator=own.name))
+
+
+def _of_inference(own: EstimatorSpec) -> Estimator:
+    # A learnt beta may lie outside [0, 1], where ciwae itself refuses it.
+    if own.name == Mixture.name:
+        return Mixture(**own.options)
+    return build_estimator("miwae" if own.name == "piwae" else own.name, own.options)
+
+
+def _units(own: EstimatorSpec) -> int:
+    """Draws of a unit that one draw of the estimate takes."""
+    return _of_inference(own).units(own.M, own.K)[0].count
+
+
+def at_stage_ends(draws: int, points: int) -> Callable[[Trainer], None]:
+    """An observer that measures whenever a stage of Burda's schedule ends."""
+
+    def observe(trainer: Trainer) -> None:
+        if stage_of(trainer.epoch) > stage_of(trainer.epoch - 1):
+            spec = trainer.spec
+            measure_inference(trainer.run_dir, trainer.model, spec, trainer.step, trainer.dataset, draws, points)
+
+    return observe
+
+
+def inference_snr(run: RunDir, draws: int, points: int) -> pd.DataFrame:
+    """The inference network's SNR from so many draws and points, at every step where it was so measured, with the last."""
+    model, spec, step, dataset = model_of(run)
+    _, data = named_points(dataset, spec, CPU, points)
+    unit_draws = draws * _units(spec.estimator)
+    found = _inference_rows(run, unit_draws, data)
+    if step not in set(found.step):
+        measure_inference(run, model, spec, step, dataset, draws, points)
+        found = _inference_rows(run, unit_draws, data)
+    return found
+
+
+def _inference_rows(run: RunDir, draws: int, data: str) -> pd.DataFrame:
+    table = read_table(run.snr) if run.snr.exists() else pd.DataFrame(columns=list(COLUMNS))
+    mine = (table.block == "inference") & (table.scope == "minibatch") & (table["data"] == data)
+    return table[mine & (table.draws == draws)]
+
+
+def describe(runs: Sequence[RunSpec]) -> str:
+    """The scale of some runs in a sentence."""
+    first = runs[0]
+    size = first.data.train_limit or "all"
+    model = " ".join([first.model.name, *(f"{name}={value}" for name, value in first.model.options.items())])
+    schedule = f"{first.epochs} epochs, batch {first.batch_size}, schedule {first.optimiser.schedule}"
+    seeds = sorted({run.seed for run in runs})
+    return (
+        f"{first.data.name}, {size} training images ({first.data.binarise or 'dynamic'} binarisation), model {model}, "
+        f"{schedule}, seeds {', '.join(map(str, seeds))}"
+    )

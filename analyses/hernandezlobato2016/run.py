@@ -1,0 +1,154 @@
+"""IWAE, IWAER and IWAER_rec (Hernandez-Lobato et al. 2016): test log-likelihood over trials, and gradient SNR.
+
+    python analyses/hernandezlobato2016/run.py                        both sections at cpu scale, then RESULTS.md
+    python analyses/hernandezlobato2016/run.py trials --settings full.toml
+
+Sections: trials, snr. Trials live in runs/, go on where they were stopped and are skipped when done; numbers go to
+results/SCALE-SECTION.csv.
+"""
+
+import argparse
+import sys
+import time
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from text import SYSTEMS, write
+
+import snrkit
+from snrkit.config import RunSpec
+from snrkit.data import load
+from snrkit.results import RunDir, read_json, write_json, write_text
+from snrkit.streams import Streams
+from snrkit.training.checkpoint import load_checkpoint
+from snrkit.training.device import select_device
+from snrkit.training.evaluate import evaluate
+from snrkit.training.loop import train
+from snrkit.training.opening import environment, resolve_spec
+from snrkit.training.points import named_points
+
+HERE = Path(__file__).parent
+
+
+def main() -> None:
+    """Run the sections named on the command line and rewrite RESULTS.md."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sections", nargs="*", choices=[*SECTIONS, []], help="default: all")
+    parser.add_argument("--settings", type=Path, default=Path("cpu.toml"), help="in this folder, or a path")
+    parser.add_argument("--out", type=Path, default=HERE, help="where runs/, results/ and RESULTS.md go")
+    given = parser.parse_args()
+    settings = tomllib.loads((HERE / given.settings).read_text())
+    results = given.out / "results"
+    for name in given.sections or SECTIONS:
+        start, commit = time.perf_counter(), environment(torch.device("cpu"))["commit"][:10]
+        table = SECTIONS[name](settings, given.out / "runs" / settings["scale"])
+        write_text(results / f"{settings['scale']}-{name}.csv", table.to_csv(index=False))
+        done = {
+            "command": f"python analyses/hernandezlobato2016/run.py {name} --settings {given.settings.name}",
+            "commit": commit,
+            "seconds": round(time.perf_counter() - start),
+            "threads": torch.get_num_threads(),
+            "device": str(select_device("auto")),
+            "settings": settings,
+        }
+        write_json(results / f"{settings['scale']}-{name}.json", done)
+    write_text(given.out / "RESULTS.md", write(results))
+
+
+def model_of(system: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """The model table of a system's spec."""
+    hidden, latent = settings["hidden"], settings["latent"]
+    if system == "IWAE":
+        return {"name": "mlp", "options": {"hidden": [hidden], "latent": latent}}
+    random = "both" if system == "IWAER" else "recognition"
+    options = {"random": random, "hidden": hidden, "latent": latent, "initial_scale": settings["initial_scale"]}
+    return {"name": "random-weights", "options": options}
+
+
+def spec_of(system: str, data: str, trial: int, settings: dict[str, Any]) -> RunSpec:
+    """One trial; its number is the seed of initialisation, order, pixels and noise."""
+    source = {"name": data, "binarise": "dynamic"}
+    if "train_limit" in settings:
+        source["train_limit"] = settings["train_limit"]
+    table = {
+        "data": source,
+        "model": model_of(system, settings),
+        "estimator": {"name": "iwae", "K": settings["K"]},
+        "epochs": settings["epochs"], "batch_size": settings["batch_size"], "seed": trial,
+        "checkpoint_every": 1, "eval_points": 0,
+    }  # fmt: skip
+    return RunSpec.parse(table, "settings")
+
+
+def trials(settings: dict[str, Any], runs: Path) -> pd.DataFrame:
+    """Train and evaluate every trial that is not done; one row each."""
+    rows = []
+    for data in settings["data"]:
+        for trial in range(settings["trials"]):
+            for system in SYSTEMS:
+                run = RunDir(runs / f"{data}-{system}-{trial}")
+                spec = spec_of(system, data, trial, settings)
+                asked = of_trial(spec, settings)
+                if not run.evaluation.exists() or read_json(run.evaluation).get("asked") != asked:
+                    write_json(run.evaluation, one_trial(spec, settings, run) | {"asked": asked})
+                found = {name: value for name, value in read_json(run.evaluation).items() if name != "asked"}
+                rows.append({"data": data, "system": system, "trial": trial} | found)
+                print(f"{run.name}: log p {found['log_p']:.3f} nats, {found['seconds']:.0f} s", flush=True)
+    return pd.DataFrame(rows)
+
+
+def of_trial(spec: RunSpec, settings: dict[str, Any]) -> dict[str, Any]:
+    """What a trial's scores depend on."""
+    return {
+        "run": spec.identity(), "epochs": spec.epochs, "samples": settings["samples"], "points": settings.get("test_points"),
+    }  # fmt: skip
+
+
+def one_trial(spec: RunSpec, settings: dict[str, Any], run: RunDir) -> dict[str, Any]:
+    """Train and evaluate; the scores as one flat row."""
+    start = time.perf_counter()
+    device = select_device("auto")
+    checkpoint = train(spec, run, data_dir=None, device=device, resume=True, progress=lambda *_: None)
+    dataset = load(spec.data, None)
+    x, label = named_points(dataset, resolve_spec(spec, dataset), device, settings.get("test_points"))
+    scores = evaluate(checkpoint.restore_model(device), x, settings["samples"], Streams(spec.seed))
+    row = {score.metric: score.value for score in scores} | {"median_scale": median_scale(checkpoint.model)}
+    return row | {"points": label, "step": checkpoint.step, "seconds": time.perf_counter() - start}
+
+
+def median_scale(state: dict[str, torch.Tensor]) -> float | None:
+    """Median standard deviation of the random weights, in units of 1/sqrt(fan-in) as ``initial_scale`` is; None: no such."""
+    scales = [
+        (value.exp() * value.shape[1] ** 0.5).flatten()
+        for name, value in state.items()
+        if name.endswith("weight_log_scale")
+    ]
+    return float(torch.cat(scales).median()) if scales else None
+
+
+def snr(settings: dict[str, Any], runs: Path) -> pd.DataFrame:
+    """SNR of every tensor of the first trial on the first data set, at the K trained with."""
+    device, own, data = select_device("auto"), settings["snr"], settings["data"][0]
+    tables = []
+    for system in SYSTEMS:
+        run = RunDir(runs / f"{data}-{system}-0")
+        checkpoint = load_checkpoint(run.checkpoint)
+        spec = checkpoint.run_spec()
+        x, label = named_points(load(spec.data, None), spec, device, own["points"])
+        model = checkpoint.restore_model(device)
+        table = snrkit.measure(model, x, ["iwae"], K=[settings["K"]], draws=own["draws"])
+        tables.append(table.assign(run=run.name, system=system, data=label, step=checkpoint.step))
+        print(f"{run.name}: SNR measured", flush=True)
+    return pd.concat(tables, ignore_index=True)
+
+
+SECTIONS = {"trials": trials, "snr": snr}
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""Two estimates of the gradient of E_q(w) log p(y|x, w): through the draw, and by the score of its density."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from snrkit import bounds
+from snrkit.estimators.base import Estimator, Surrogate, Theory, Units, outer_units
+from snrkit.logweights import LogWeights
+
+
+class LikelihoodGradient(Estimator):
+    """What both have in common: log-weights in, log p(y|x, w) differentiated."""
+
+    def bound(self, log_w: Tensor) -> Tensor:
+        """Mean of log w."""
+        return bounds.elbo(log_w)
+
+    def units(self, M: int, K: int) -> tuple[Units, Units]:
+        """M K units of one sample."""
+        return outer_units(self, M * K, 1)
+
+    @property
+    def theory(self) -> Theory:
+        """A mean of M K independent samples."""
+        return Theory((0.5, 0.5), (0.5, 0.5), "the expected log-likelihood", "Kingma & Welling 2014")
+
+
+@dataclass(frozen=True)
+class Pathwise(LikelihoodGradient):
+    """grad log p(y|x, w(noise, parameters))."""
+
+    name: ClassVar[str] = "pathwise"
+
+    def surrogate(self, weights: LogWeights) -> Surrogate:
+        """The log-likelihood, differentiated through the draw."""
+        value = bounds.elbo(weights.log_p)
+        return Surrogate(value, value)
+
+
+@dataclass(frozen=True)
+class Score(LikelihoodGradient):
+    """log p(y|x, w) grad log q(w) at fixed w, without a baseline."""
+
+    name: ClassVar[str] = "score"
+    path: ClassVar[bool] = True
+
+    def surrogate(self, weights: LogWeights) -> Surrogate:
+        """log q less itself with constant parameters is zero, and its gradient is the score: the path cancels."""
+        assert weights.log_q_path is not None
+        value = bounds.elbo(weights.log_p.detach() * (weights.log_q - weights.log_q_path))
+        return Surrogate(value, value)

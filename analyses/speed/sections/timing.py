@@ -1,0 +1,70 @@
+"""Interleaved timing: every contender once per round, medians over rounds, disturbed rounds repeated."""
+
+import os
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+# A round counts as disturbed if other processes took more than this share of the machine's time.
+_DISTURBED = 0.1
+_ROUNDS, _MOST_ROUNDS = 5, 15
+
+Call = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Milliseconds per call.
+
+    Attributes:
+        median: over the rounds.
+        low, high: their range.
+        repeated: rounds that were disturbed and repeated (at most 10; disturbed ones count after that).
+    """
+
+    median: float
+    low: float
+    high: float
+    repeated: int
+
+
+def interleaved(calls: Mapping[str, tuple[Call, int]]) -> dict[str, Timing]:
+    """Time each call, given with how many items it does, in milliseconds per item; one unmeasured round first."""
+    for call, _ in calls.values():
+        call()
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    repeated = 0
+    while min(map(len, times.values())) < _ROUNDS:
+        before = _usage()
+        found = {name: 1000 * seconds(call) / items for name, (call, items) in calls.items()}
+        if _disturbed(before) and repeated < _MOST_ROUNDS - _ROUNDS:
+            repeated += 1
+            continue
+        for name, value in found.items():
+            times[name].append(value)
+    return {name: Timing(statistics.median(v), min(v), max(v), repeated) for name, v in times.items()}
+
+
+def seconds(call: Call) -> float:
+    """Wall time of one call, the GPU's work included."""
+    start = time.perf_counter()
+    call()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def _usage() -> tuple[float, float, float]:
+    """(wall, busy CPU seconds of the machine, CPU seconds of this process)."""
+    fields = [float(part) for part in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+    busy = (sum(fields) - fields[3] - fields[4]) / os.sysconf("SC_CLK_TCK")
+    return time.perf_counter(), busy, time.process_time()
+
+
+def _disturbed(before: tuple[float, float, float]) -> bool:
+    wall, busy, own = (now - then for now, then in zip(_usage(), before, strict=True))
+    return busy - own > _DISTURBED * wall * (os.cpu_count() or 1)

@@ -1,0 +1,84 @@
+"""``snrkit beta``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.table import Table
+
+from snrkit.cli.options import DIRECTORY, SEED, checkpoint_option, common
+from snrkit.cli.output import print_json, print_table, progress
+from snrkit.results import require_writable, write_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@click.command(name="beta")
+@checkpoint_option
+@click.option("--K", "importance", type=click.IntRange(min=2), default=64, show_default=True, help="Samples per group.")
+@click.option("--M", "outer", type=click.IntRange(min=1), default=1, show_default=True, help="Groups, by algebra.")
+@click.option("--draws", type=click.IntRange(min=4), default=1000, show_default=True, help="Gradient draws R.")
+@click.option("--data-points", type=click.IntRange(min=1), default=10, show_default=True, help="Test points.")
+@click.option("--block", default="inference", show_default=True, help="inference, generative, all or a tensor's name.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Root of the noise.")
+@click.option("--out", type=DIRECTORY, help="CSV file. Default: beta.csv in the run directory.")
+@common
+def command(  # noqa: PLR0913 (one per option)
+    *,
+    ckpt: Path,
+    importance: int,
+    outer: int,
+    draws: int,
+    data_points: int,
+    block: str,
+    seed: int,
+    out: Path | None,
+    data_dir: Path | None,
+    device: str,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """SNR of ciwae's gradient against beta, exact for every beta from the moments of its two parts.
+
+    For a run in stages of Burda's schedule: measure at the end of a stage, choose, and go on with one beta more, e.g.
+    'snrkit train --resume --out RUN --epochs 13 --set beta.stages=[0.5,0.5,0.2]'. The beta of the highest SNR is not that of
+    the best bound; remarks say when it misleads.
+    """
+    from snrkit.cli.saved import open_saved
+    from snrkit.diagnostics.beta_curve import beta_curve
+
+    saved = open_saved(ckpt, data_dir, device)
+    x, label = saved.test_points(data_points)
+    path = out or saved.beside("beta.csv")
+    require_writable(path)
+    with progress(f"beta {saved.run.name}", quiet) as update:
+        curve = beta_curve(
+            saved.model, x, importance, M=outer, draws=draws, seed=seed, block=block, progress=update
+        )  # fmt: skip
+    about: dict[str, int | str] = {"run": saved.run.name, "step": saved.step, "data": label, "seed": seed}
+    table = curve.table.assign(**about)
+    write_text(path, table.to_csv(index=False))
+    if as_json:
+        rows = table.astype(object).where(table.notna(), None).to_dict("records")
+        best = None if curve.best != curve.best else curve.best  # JSON has no NaN
+        print_json(
+            {"path": str(path), "best": best, "told_apart": curve.told_apart, "remarks": curve.remarks, "rows": rows}
+        )
+        return
+    _show(table, f"{saved.run.name}, step {saved.step}, {label}, {block}, M={outer}, K={importance}, {draws} draws")
+    click.echo(f"highest snr_pooled: beta = {curve.best:g}")
+    for remark in curve.remarks:
+        click.echo(f"note: {remark}")
+
+
+def _show(table: "pd.DataFrame", title: str) -> None:
+    shown = Table("beta", title=title)
+    metrics = ("snr_mean", "snr_median", "snr_pooled", "mean_norm", "cosine")
+    for metric in metrics:
+        shown.add_column(f"{metric} ± se", justify="right")
+    for beta, rows in table.groupby("beta"):
+        found: Any = rows.set_index("metric")
+        cells = [f"{found.value[metric]:.3g} ± {found.stderr[metric]:.2g}" for metric in metrics]
+        shown.add_row(f"{beta:g}", *(cell.replace("nan ± nan", "-").replace(" ± nan", "") for cell in cells))
+    print_table(shown)

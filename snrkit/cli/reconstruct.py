@@ -1,0 +1,113 @@
+"""``snrkit reconstruct``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from snrkit.cli.options import DIRECTORY, SEED, checkpoint_option, common
+from snrkit.cli.output import print_json
+from snrkit.results import require_writable, write_bytes, write_frame
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_ENDINGS = {".parquet", ".pdf", ".png"}
+
+
+class Numbers(click.ParamType):  # type: ignore[type-arg]
+    """Comma-separated numbers and ranges of numbers, e.g. ``0-9,12``."""
+
+    name = "N-N,N,..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[int]:
+        """Text to numbers, without repetitions."""
+        if isinstance(value, list):
+            return value
+        found: list[int] = []
+        for part in str(value).split(","):
+            first, dash, last = part.strip().partition("-")
+            if not first.isdecimal() or (dash and not last.isdecimal()):
+                self.fail(f"'{part}' is no number of a test point; write for example 0-9,12", param, ctx)
+            if dash and int(last) < int(first):
+                self.fail(f"'{part}' runs backwards; write {last}-{first}", param, ctx)
+            found += range(int(first), int(last if dash else first) + 1)
+        return list(dict.fromkeys(found))
+
+
+@click.command(name="reconstruct")
+@checkpoint_option
+@click.option(
+    "--resample", "k", type=click.IntRange(min=1), default=50, show_default=True, help="Importance samples behind q_IW."
+)
+@click.option("--points", type=Numbers(), default="0-9", show_default=True, help="Test points, counted from 0.")
+@click.option(
+    "--samples", type=click.IntRange(min=1), default=5, show_default=True, help="Reconstructions per point and kind."
+)
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Root of the noise.")
+@click.option("--out", type=DIRECTORY, help="FILE.parquet, with the figure beside it. Default: in the run directory.")
+@common
+def command(  # noqa: PLR0913 (one per option)
+    *,
+    ckpt: Path,
+    k: int,
+    points: list[int],
+    samples: int,
+    seed: int,
+    out: Path | None,
+    data_dir: Path | None,
+    device: str,
+    as_json: bool,
+    quiet: bool,  # noqa: ARG001 (there is no progress to show)
+) -> None:
+    """Reconstruct test points, with and without importance resampling.
+
+    Draws z from q(z|x), and from q_IW: k draws from q of which one is kept with probability its normalised weight. Writes
+    the images (reconstructions.parquet: input, q, q_iw) and a figure of them side by side (.pdf, .png).
+    """
+    from snrkit.cli.saved import open_saved
+    from snrkit.streams import Streams
+    from snrkit.training.points import chosen_points
+    from snrkit.training.reconstruct import reconstruct
+
+    saved = open_saved(ckpt, data_dir, device)
+    x, label = chosen_points(saved.dataset, saved.spec, saved.device, points)
+    path = out or saved.beside("reconstructions.parquet")
+    base = path.with_suffix("") if path.suffix in _ENDINGS else path
+    files = {ending: base.with_name(base.name + ending) for ending in sorted(_ENDINGS)}
+    for file in files.values():
+        require_writable(file)
+    images = reconstruct(saved.model, x, points, k, samples, Streams(seed))
+    height, width = saved.dataset.image_shape or (1, x.shape[1])
+    table = images.assign(run=saved.run.name, step=saved.step, data=label, k=k, seed=seed, height=height, width=width)
+    write_frame(files[".parquet"], table)
+    _draw(table, files)
+    fits = _fits(table)
+    if as_json:
+        print_json({"run": saved.run.name, "files": [str(file) for file in files.values()], "log_likelihood": fits})
+        return
+    for name, (value, stderr) in fits.items():
+        spread = "" if stderr is None else f" ± {stderr:.2f}"
+        click.echo(f"log p(x|z) of {name}: {value:.2f}{spread} nats, mean over points: {len(points)}")
+    for file in files.values():
+        click.echo(str(file))
+
+
+def _draw(table: "pd.DataFrame", files: dict[str, Path]) -> None:
+    from snrkit.report import style
+    from snrkit.report.figures.reconstructions import draw_tables
+    from snrkit.report.save import render
+
+    look = style.COLUMNS["a4"]
+    with style.context(look):
+        figure = draw_tables([table], look).figure
+        for ending in ("pdf", "png"):
+            write_bytes(files[f".{ending}"], render(figure, ending, look.dpi))
+
+
+def _fits(table: "pd.DataFrame") -> dict[str, tuple[float, float | None]]:
+    """Mean of log p(x|z) of each kind and of their difference, with standard errors over points; None for one point."""
+    drawn = table[table.kind != "input"]
+    mean = drawn.groupby(["kind", "point"]).log_likelihood.mean()
+    kinds = {"q": mean["q"], "q_iw": mean["q_iw"], "q_iw - q": mean["q_iw"] - mean["q"]}
+    return {name: (float(v.mean()), float(v.sem()) if len(v) > 1 else None) for name, v in kinds.items()}

@@ -1,0 +1,164 @@
+"""``snrkit sweep``."""
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from snrkit.cli.options import DIRECTORY, common
+from snrkit.cli.output import PLAIN_INTERVAL_S, print_json, print_table
+from snrkit.config import apply_settings, read_toml
+from snrkit.training.grid import expand
+
+if TYPE_CHECKING:
+    from snrkit.training.sweep import Entry
+
+RUNS = Path("checkpoints")
+_SECONDS = {"s": 1, "m": 60, "h": 3600}
+_STATES = ("done", "running", "interrupted", "waiting", "failed")
+
+
+class Duration(click.ParamType):  # type: ignore[type-arg]
+    """A time such as ``90s``, ``9m`` or ``1.5h``, in seconds."""
+
+    name = "TIME"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Text to seconds."""
+        if isinstance(value, float):
+            return value
+        found = re.fullmatch(r"(\d+\.?\d*)([smh])", str(value))
+        if not found:
+            self.fail(f"'{value}' is not a time; write for example 90s, 9m or 1.5h", param, ctx)
+        return float(found[1]) * _SECONDS[found[2]]
+
+
+@click.command(name="sweep")
+@click.argument("grid", type=DIRECTORY)
+@click.option("--out", type=DIRECTORY, help="Folder of the run directories. Default: checkpoints/ and the grid's name.")
+@click.option("--time-limit", type=Duration(), help="Save and exit 0 after so long, e.g. 9m; the same command goes on.")
+@click.option("--ensemble", type=click.IntRange(min=1), help="Runs to train side by side. Default: CPU 1, CUDA 20.")
+@click.option("--retry", is_flag=True, help="Go on with failed runs too, from their last checkpoints.")
+@click.option("--export", "exports", type=DIRECTORY, help="Folder for compact copies of what is finished.")
+@click.option(
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Over the file, e.g. epochs=9 or grid.seed=[0]."
+)
+@common
+def command(  # noqa: PLR0913 (one per option)
+    *,
+    grid: Path,
+    out: Path | None,
+    time_limit: float | None,
+    ensemble: int | None,
+    retry: bool,
+    exports: Path | None,
+    settings: tuple[str, ...],
+    data_dir: Path | None,
+    device: str,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Train every run of a grid: GRID is a TOML file of settings, lists of values under [grid], and [[runs]].
+
+    Each run has a directory named by its settings, as 'snrkit train' makes it. Finished runs are skipped, interrupted ones
+    go on bit for bit, a failed one is reported and does not stop the rest. Exit 0 done or out of time, 1 if a run failed,
+    130 interrupted.
+    """
+    data = read_toml(grid)
+    apply_settings(data, settings)
+    specs = expand(data, str(grid))
+
+    from snrkit.interrupt import Interrupted, stop_requests
+    from snrkit.training.device import select_device
+    from snrkit.training.export import export
+    from snrkit.training.sweep import SIDE_BY_SIDE, Sweep, alone_in
+
+    where = select_device(device)
+    deadline = float("inf") if time_limit is None else time.monotonic() + time_limit
+    folder = out or RUNS / grid.stem
+    with alone_in(folder), stop_requests() as signalled:
+        side_by_side = ensemble or SIDE_BY_SIDE[where.type]
+        sweep = Sweep(specs, folder, data_dir=data_dir, device=where, side_by_side=side_by_side, retry=retry)
+        with board(sweep.entries, quiet) as watch:
+            sweep.run(lambda: signalled() or time.monotonic() >= deadline, watch)
+        interrupted = signalled()
+    if exports is not None:
+        for entry in sweep.entries:
+            if entry.state == "done":
+                export(entry.run, exports)
+    if as_json:
+        print_json({"out": str(folder), "runs": [_record(entry) for entry in sweep.entries]})
+    else:
+        print_table(_table(sweep.entries))
+        click.echo(f"{folder}: {_counts(sweep.entries)}")
+    if interrupted:
+        raise Interrupted
+    if any(entry.state == "failed" for entry in sweep.entries):
+        raise click.exceptions.Exit(1)
+
+
+@contextmanager
+def board(entries: "list[Entry]", quiet: bool) -> Iterator[Callable[[], None]]:
+    """Yield ``watch()``: a table redrawn in place on a terminal, one plain line every 30 s elsewhere."""
+    console = Console(stderr=True)
+    clock = _Clock(entries)
+    if quiet:
+        yield lambda: None
+    elif console.is_terminal:
+        render = lambda: _table(entries, f"{_counts(entries)}, {clock.eta()}")  # noqa: E731
+        with Live(console=console, get_renderable=render, refresh_per_second=2, transient=True):
+            yield lambda: None
+    else:
+        yield clock.tick
+
+
+class _Clock:
+    """How long the sweep still takes, from what was done since it began; work counts in epochs times samples."""
+
+    def __init__(self, entries: "list[Entry]") -> None:
+        self._entries = entries
+        self._start = self._last = time.monotonic()
+        self._before = self._work(lambda entry: entry.epoch)
+
+    def _work(self, epochs: "Callable[[Entry], float]") -> float:
+        return sum(epochs(entry) * entry.spec.estimator.M * entry.spec.estimator.K for entry in self._entries)
+
+    def eta(self) -> str:
+        done = self._work(lambda entry: entry.epoch)
+        left = self._work(lambda entry: 0 if entry.state == "failed" else entry.spec.epochs - entry.epoch)
+        if done <= self._before:
+            return "ETA -"
+        return f"ETA {(time.monotonic() - self._start) * left / (done - self._before):.0f} s"
+
+    def tick(self) -> None:
+        if time.monotonic() - self._last >= PLAIN_INTERVAL_S:
+            self._last = time.monotonic()
+            click.echo(f"sweep: {_counts(self._entries)}, {self.eta()}", err=True)
+
+
+def _counts(entries: "list[Entry]") -> str:
+    states = [entry.state for entry in entries]
+    return ", ".join(f"{states.count(state)} {state}" for state in _STATES if state in states)
+
+
+def _table(entries: "list[Entry]", caption: str | None = None) -> Table:
+    shown = Table("run", "state", caption=caption)
+    for column in ("epoch", "bound"):
+        shown.add_column(column, justify="right")
+    shown.add_column("why")
+    for entry in entries:
+        bound = "-" if entry.bound is None else f"{entry.bound:.2f}"
+        shown.add_row(entry.run.name, entry.state, f"{entry.epoch:.1f}/{entry.spec.epochs}", bound, entry.why)
+    return shown
+
+
+def _record(entry: "Entry") -> dict[str, Any]:
+    fields = {name: getattr(entry, name) for name in ("state", "why", "epoch", "bound")}
+    return {"run": str(entry.run.path), "epochs": entry.spec.epochs, **fields}

@@ -1,0 +1,252 @@
+"""SNR of ciwae's gradient against beta: exact for every beta from the moments of its two parts.
+
+The gradient is beta v + (1 - beta) w, with v that of the ELBO and w that of the K-sample bound on the same samples. Per
+coordinate five moments say all: mean(beta) = beta m_v + (1 - beta) m_w and var(beta) = beta^2 s_v + (1 - beta)^2 s_w +
+2 beta (1 - beta) c. The variance is thus a quadratic through its values at beta = 0, 1/2 and 1, which is how c comes in:
+three sets of draws on the same noise, c = 2 var(1/2) - (s_v + s_w)/2.
+
+The SNR need not be monotone in beta. Where m_v and m_w point against each other, the mean vanishes in between (in one
+coordinate at beta = m_w / (m_w - m_v)), and the SNR with it. And the beta of the highest SNR is not the beta of the best
+bound: the SNR says how clear a signal is, not which bound it climbs. ``remarks`` says so where it matters.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from torch import Tensor
+
+from snrkit.diagnostics.draws import Drawer, Progress
+from snrkit.diagnostics.intervals import Interval, delete_one, jackknife_stderr, student
+from snrkit.diagnostics.measure import select_blocks
+from snrkit.diagnostics.metrics import METRICS, Reading
+from snrkit.diagnostics.moments import Array, BlockMoments, Moments
+from snrkit.diagnostics.plan import Plan
+from snrkit.diagnostics.problem import Layout
+from snrkit.diagnostics.readings import read
+from snrkit.diagnostics.relations import Indices, across, bias, block_means
+from snrkit.diagnostics.store import Store
+from snrkit.errors import SpecError
+from snrkit.estimators.ciwae import Ciwae
+from snrkit.models.base import LatentModel, check_log_weights
+from snrkit.streams import Streams
+from snrkit.training.evaluate import evaluation_mode
+
+GRID = tuple(float(beta) for beta in np.linspace(0, 1, 21).round(2))
+COSINE = "cosine between E[g] at this beta and at beta = 0; undefined where a debiased squared norm is <= 0"
+SNRS = ("snr_mean", "snr_median", "snr_pooled")
+_SHOWN = (*SNRS, "snr_pooled_squared", "mean_norm", "variance")
+_ALIGNED = 0.9
+
+
+@dataclass(frozen=True)
+class BetaCurve:
+    """What was found.
+
+    Attributes:
+        table: one row per (beta, metric): value, stderr, ci_low, ci_high, floor, draws, n_coordinates, n_dropped,
+            definition, M, K, block.
+        best: the beta of the grid with the highest snr_pooled; NaN where none shows a signal.
+        told_apart: (lowest, highest) beta of the grid that these draws do not tell from ``best``.
+        vanishing: the beta at which the norm of E[g] is smallest, any real number. It lies within (0, 1) where v.w is less
+            than |v|^2 and |w|^2; so neither need they oppose each other there, nor the SNR dip.
+        remarks: when ``best`` misleads, in sentences.
+    """
+
+    table: pd.DataFrame
+    best: float
+    told_apart: tuple[float, float]
+    vanishing: Interval
+    remarks: list[str]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Moments of ciwae's gradient at beta = 0, 1/2 and 1, from the same noise, for p coordinates."""
+
+    none: Moments
+    half: Moments
+    whole: Moments
+
+    def at(self, beta: float) -> Moments:
+        """The moments at any beta, exactly."""
+        weights = (1 - beta) * (1 - 2 * beta), 4 * beta * (1 - beta), beta * (2 * beta - 1)
+        every, blocks = slice(None), []
+        for g in range(self.none.blocks):
+            low, mid, high = (moments.block(g, every) for moments in (self.none, self.half, self.whole))
+            mean = (1 - beta) * low.mean + beta * high.mean
+            variance = sum(w * part.variance for w, part in zip(weights, (low, mid, high), strict=True))
+            # Rounding may leave less than nothing where the parts cancel.
+            blocks.append(BlockMoments(low.draws, mean, np.maximum(variance, 0.0), low.points))
+        return Moments(blocks)
+
+
+def beta_curve(
+    model: LatentModel,
+    x: Tensor,
+    K: int,
+    betas: Sequence[float] = GRID,
+    *,
+    M: int = 1,
+    draws: int = 1000,
+    seed: int = 0,
+    block: str = "inference",
+    progress: Progress | None = None,
+) -> BetaCurve:
+    """SNR of ciwae's minibatch gradient at each beta, with error bars from blocks of draws.
+
+    Args:
+        model: the model; left as it is.
+        x: data ``[B, *event]``, on the model's device.
+        K: importance samples, at least 2 (with one, both parts are the same).
+        betas: at least one, each in [0, 1].
+        M: outer samples, by algebra.
+        draws: gradient draws R.
+        seed: root of the noise.
+        block: ``inference``, ``generative``, ``all`` or the name of a parameter tensor.
+        progress: called with (done, total, note).
+
+    Raises:
+        SpecError: an argument is out of range, or the model does not accept the data.
+        NonFiniteError: a gradient is NaN or infinite.
+    """
+    if K < 2:
+        raise SpecError("K", f"must be at least 2, got {K}", "with one sample beta changes nothing")
+    if not betas or not all(0 <= beta <= 1 for beta in betas):
+        raise SpecError("betas", f"must lie in [0, 1], got {list(betas)}", "give for example betas=[0, 0.5, 1]")
+    estimators = tuple(Ciwae(beta) for beta in (0.0, 0.5, 1.0))
+    plan = Plan(estimators, (K,), (M,), draws, seed)
+    with evaluation_mode(model):
+        check_log_weights(model, x)
+        layout = Layout.of(model, x)
+        part = select_blocks(layout, [block])[block]
+        drawer = Drawer(
+            model, x, Streams(seed),
+            engine=plan.engine, chunk=None, store=Store(None, ""), progress=progress, stop=lambda: False,
+        )  # fmt: skip
+        jobs = [plan.job(estimator, 1, K) for estimator in estimators]
+        drawer.expect(jobs)
+        parts = Parts(*(_restricted(drawer.moments(job), part) for job in jobs))
+    return _curve(parts, betas, M, {"M": M, "K": K, "block": block})
+
+
+def _restricted(moments: Moments, part: slice) -> Moments:
+    return Moments([moments.block(g, part) for g in range(moments.blocks)])
+
+
+def _curve(parts: Parts, betas: Sequence[float], M: int, labels: dict[str, int | str]) -> BetaCurve:
+    every = slice(None)
+    tight = block_means(parts.none, every)
+    rows: list[dict[str, object]] = []
+    squares: dict[float, Reading] = {}
+    cosines: dict[float, Interval] = {}
+    for beta in betas:
+        moments = parts.at(beta)
+        size = len(moments.origin)
+        found = [r.of_average(M) for r in read(moments, {"block": slice(0, size)}) if r.metric in _SHOWN]
+        squares[beta] = next(r for r in found if r.metric == "snr_pooled_squared")
+        cosines[beta] = bias(block_means(moments, every), tight)["bias_cosine"]
+        rows += [_row(beta, r.metric, r.interval, r.floor, moments.draws, r.n_coordinates, r.n_dropped) for r in found]
+        rows.append(_row(beta, "cosine", cosines[beta], float("nan"), moments.draws, size, 0))
+    table = pd.DataFrame(rows).assign(**labels)
+    best, told_apart = _best(squares)
+    loose = block_means(parts.whole, every)
+    vanishing, angle = _vanishing(tight, loose), bias(loose, tight)["bias_cosine"]
+    remarks = _remarks(best, told_apart, cosines)
+    if not np.isnan(best):
+        remarks += _shape(_dip(squares), angle, vanishing)
+    return BetaCurve(table, best, told_apart, vanishing, remarks)
+
+
+def _row(
+    beta: float, metric: str, interval: Interval, floor: float, draws: int, entered: int, dropped: int
+) -> dict[str, object]:
+    return {
+        "beta": beta, "metric": metric, "value": interval.value, "stderr": interval.stderr, "ci_low": interval.low,
+        "ci_high": interval.high, "floor": floor, "draws": draws, "n_coordinates": entered, "n_dropped": dropped,
+        "definition": COSINE if metric == "cosine" else METRICS[metric][1],
+    }  # fmt: skip
+
+
+def _best(squares: dict[float, Reading]) -> tuple[float, tuple[float, float]]:
+    """The beta of the highest snr_pooled^2, and the range of those within two standard errors of it, compared in pairs."""
+    best = max(squares, key=lambda beta: squares[beta].interval.value)
+    top = squares[best]
+    if not top.interval.low > 0:
+        return float("nan"), (min(squares), max(squares))
+    near = [
+        beta
+        for beta, own in squares.items()
+        if top.interval.value - own.interval.value <= 2 * float(jackknife_stderr(top.replicates - own.replicates))
+    ]
+    return best, (min(near), max(near))
+
+
+def _dip(squares: dict[float, Reading]) -> float | None:
+    """The beta of the lowest snr_pooled^2 of those that lie clearly below both a lower and a higher beta, if any."""
+
+    def below(beta: float, others: Sequence[float]) -> bool:
+        own = squares[beta]
+        return any(
+            squares[other].interval.value - own.interval.value
+            > 2 * float(jackknife_stderr(squares[other].replicates - own.replicates))
+            for other in others
+        )
+
+    betas = sorted(squares)
+    dips = [beta for i, beta in enumerate(betas) if below(beta, betas[:i]) and below(beta, betas[i + 1 :])]
+    return min(dips, key=lambda beta: squares[beta].interval.value, default=None)
+
+
+def _vanishing(tight: Array, loose: Array) -> Interval:
+    """Where |(1 - b) w + b v|^2 is smallest: b = (|w|^2 - v.w) / |v - w|^2, from block means ``[G, p]``."""
+    G, every = len(tight), np.arange(len(tight))
+    products = tight @ tight.T, loose @ tight.T, (loose - tight) @ (loose - tight).T
+
+    def smallest(kept: Indices) -> float:
+        ww, vw, apart = (across(product[np.ix_(kept, kept)]) for product in products)
+        return (ww - vw) / apart if apart > 0 else float("nan")
+
+    replicates = np.array([smallest(every[row > 0]) for row in delete_one(G)])
+    return student(smallest(every), float(jackknife_stderr(replicates)), G)
+
+
+def _shape(dip: float | None, angle: Interval, vanishing: Interval) -> list[str]:
+    """What lies between the two ends, where it is certain.
+
+    Args:
+        dip: where the SNR dips, if it does.
+        angle: cosine between the two mean gradients.
+        vanishing: where the norm of E[g] is smallest.
+    """
+    found = []
+    if angle.high < 0:
+        found.append(
+            f"the two mean gradients oppose each other (cosine {angle.value:.2f} ± {angle.stderr:.2f}): E[g] is smallest at "
+            f"beta = {vanishing.value:.2f} ± {vanishing.stderr:.2f}"
+        )
+    if dip is not None:
+        found.append(f"the SNR dips around beta = {dip:g}, to less than at a lower and a higher beta")
+    return found
+
+
+def _remarks(best: float, told_apart: tuple[float, float], cosines: dict[float, Interval]) -> list[str]:
+    if np.isnan(best):
+        return ["no beta shows a signal above noise: more draws are needed before one can be chosen"]
+    found = []
+    low, high = told_apart
+    if low < high:
+        found.append(f"beta from {low:g} to {high:g} cannot be told from the best with these draws")
+    cosine = cosines[best]
+    if not (cosine.low >= _ALIGNED or cosine.high < _ALIGNED):
+        found.append(
+            "the mean gradient of the K-sample bound is not resolved well enough with these draws to say how far beta "
+            "turns the direction"
+        )
+    elif cosine.high < _ALIGNED:
+        found.append(
+            f"at beta = {best:g} the mean gradient points elsewhere than that of the K-sample bound (cosine "
+            f"{cosine.value:.2f} ± {cosine.stderr:.2f}): a clear signal, but for a looser bound"
+        )
+    return found

@@ -1,0 +1,132 @@
+"""Linear layers and their gradients by the faster of the processor's two matrix libraries.
+
+On a CPU torch multiplies matrices with MKL, which keeps to narrow vectors on processors of other makers than its own, and
+convolves with oneDNN, which does not. Both compute the same sums in another order. Which is faster is measured once per
+process, on a layer of the size that the papers use; CUDA tensors and other types than float32 always take torch's own way.
+"""
+
+import functools
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+# Below these sizes the calls themselves cost more than the arithmetic saves.
+_FEWEST_ROWS, _FEWEST_WEIGHTS = 30, 10_000
+_LARGE_PRODUCT = 4_500_000
+# The other library must be this much faster, so that the choice does not hang on noise: it should be the same on a resume.
+_CLEARLY = 1.25
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """x ``[n, in]``, weight ``[out, in]`` to ``[n, out]``, without a graph."""
+    if _worth_it(x, weight.numel()):
+        return _onednn(x, weight, bias)
+    return functional.linear(x, weight, bias)
+
+
+def outer_sum(a: Tensor, d: Tensor) -> Tensor:
+    """Sum over rows of the outer products of ``[n, in]`` and ``[n, out]``: ``[in, out]``, without a graph."""
+    if _worth_it(a, a.shape[1] * d.shape[1]):
+        return _onednn(a.T, d.T, None)
+    return a.T @ d
+
+
+def outer_sums_batch(rows: int, fan_in: int, fan_out: int, like: Tensor) -> bool:
+    """Whether many ``outer_sum`` of this size go faster as one batched product than one by one."""
+    # Measured on layers of 200 x 50, 200 x 200 and 200 x 784: single calls win where the product is large enough.
+    return rows * fan_in * fan_out < _LARGE_PRODUCT or not _applies(like)
+
+
+def _worth_it(x: Tensor, weights: int) -> bool:
+    return x.shape[0] >= _FEWEST_ROWS and weights >= _FEWEST_WEIGHTS and _applies(x)
+
+
+def _applies(x: Tensor) -> bool:
+    return x.dtype == torch.float32 and x.device.type == "cpu" and _onednn_is_faster()
+
+
+def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    return out
+
+
+@functools.cache
+def _onednn_is_faster() -> bool:
+    """Time both on 1,024 rows, 200 inputs, 784 outputs."""
+    if not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        return False
+    x, weight = torch.ones(1024, 200), torch.ones(784, 200)
+    ours, theirs = [], []
+    for _ in range(20):  # the fastest of many, taken in turns: other processes cannot tip it
+        ours.append(_seconds(lambda: _onednn(x, weight, None)))
+        theirs.append(_seconds(lambda: functional.linear(x, weight)))
+    return _CLEARLY * min(ours) < min(theirs)
+
+
+def _seconds(call: Callable[[], Tensor]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """CUDA products of float32 in float32 within the block, whatever the process allows elsewhere (TF32)."""
+    backends: tuple[Any, ...] = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = [backend.allow_tf32 for backend in backends]
+    for backend in backends:
+        backend.allow_tf32 = False
+    try:
+        yield
+    finally:
+        for backend, allowed in zip(backends, before, strict=True):
+            backend.allow_tf32 = allowed
+
+
+class _Linear(torch.autograd.Function):
+    """``functional.linear`` of rows, differentiable once."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return linear(x, weight, bias)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *cotangents: Any) -> Any:
+        (d,) = cotangents
+        x, weight = ctx.saved_tensors
+        needs_x, needs_weight, needs_bias = ctx.needs_input_grad
+        return (
+            linear(d, weight.T, None) if needs_x else None,
+            outer_sum(x, d).T.contiguous() if needs_weight else None,
+            d.sum(dim=0) if needs_bias else None,
+        )
+
+
+class FastLinear(TorchFunctionMode):
+    """Within the block ``functional.linear`` of many rows takes the faster library; everything else passes.
+
+    Not for use under ``torch.func`` transforms: the other library's product has no batching rule.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Divert what is worth it."""
+        if func is functional.linear:
+            x, weight, bias = _arguments(*args, **(kwargs or {}))
+            rows = x.reshape(-1, x.shape[-1])
+            if _worth_it(rows, weight.numel()):
+                out: Tensor = _Linear.apply(rows, weight, bias)  # type: ignore[no-untyped-call]
+                # Not a plain view, which an in-place activation could not change.
+                return torch.ops.aten._unsafe_view(out, [*x.shape[:-1], weight.shape[0]])
+        return func(*args, **(kwargs or {}))
+
+
+def _arguments(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
+    return input, weight, bias

@@ -1,0 +1,89 @@
+"""Effective sample size per test point, as violins (Rainforth et al. 2018, figure 7)."""
+
+from collections.abc import Sequence
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from snrkit.report.collect import Tables
+from snrkit.report.drawing import Drawing, FigureKind, Missing
+from snrkit.report.layout import named_rows, panels
+from snrkit.report.lines import Line, fewest, joined, lines
+from snrkit.report.style import Look
+
+COMMAND = "snrkit evaluate --ckpt CHECKPOINT --keep-points"
+SAMPLES = 64
+
+
+def draw(tables: Tables, look: Look) -> Drawing | Missing:
+    """One violin per evaluation, of each run's last evaluated step."""
+    points = tables["points"]
+    if points.empty:
+        return Missing(f"no scores of single test points were kept: run '{COMMAND}'")
+    value = points["ess_64"].astype(float) / SAMPLES
+    rows = points.assign(value=value)[np.isfinite(value)]
+    rows = rows[rows["step"] == rows.groupby(["folder", "data"])["step"].transform("max")]
+    if rows.empty:
+        return Missing(f"no finite effective sample size was kept: run '{COMMAND}'")
+    lost = int((~np.isfinite(value)).sum())
+    notes = (f"{lost} of {len(points)} points have no finite ESS and are not drawn",) if lost else ()
+    groups, over = fewest([group for _, group in rows.groupby(["source", "folder", "data"], sort=False)])
+    found = lines(groups, ["run", "M", "K", "data", "seed", "source"])
+    # Horizontal violins leave room for names.
+    names, height = named_rows(look, [line.label for line in found])
+    figure, (axes,) = panels(look, 1, height=height)
+    _violins(axes, found)
+    axes.set_yticks(range(len(found)), names)
+    data = pd.concat([line.rows for line in found], ignore_index=True)
+    columns = [c for c in ("line", "run", "data", "step", "point", "value") if c in data]
+    return Drawing(figure, data[columns], _caption(found), _alt(found), (*notes, *over))
+
+
+def _violins(axes: Axes, found: Sequence[Line]) -> None:
+    for place, line in enumerate(found):
+        values = line.rows["value"].to_numpy(float)
+        colour = line.style.colour
+        if len(values) > 1 and np.ptp(values) > 0:
+            parts = axes.violinplot(values, [place], orientation="horizontal", widths=0.8, showextrema=False)
+            for body in parts["bodies"]:  # type: ignore[attr-defined]
+                body.set(facecolor=colour, edgecolor=colour, alpha=0.3, gid="violin")
+        low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
+        axes.hlines(place, low, high, color=colour, linewidth=2.2 * mpl.rcParams["lines.linewidth"])
+        axes.plot(middle, place, marker=line.style.marker, color="white", markeredgecolor=colour, gid="median")
+    axes.set_ylim(len(found) - 0.4, -0.6)
+    axes.set_xlim(left=0)
+    axes.set_xlabel(f"effective sample size of {SAMPLES} samples / {SAMPLES}")
+
+
+def _caption(found: Sequence[Line]) -> str:
+    return (
+        "Distribution over test points of the normalised effective sample size (Σw)²/(K Σw²), K = 64, of the "
+        "trained proposals. "
+        "Bar: quartiles; mark: median. "
+        + "; ".join(f"{x.label}: {joined(x.rows['data'].unique())}, {len(x.rows)} points" for x in found)
+        + "."
+    )
+
+
+def _alt(found: Sequence[Line]) -> str:
+    texts = []
+    for line in found:
+        low, middle, high = line.rows["value"].quantile([0.25, 0.5, 0.75])
+        texts.append(f"{line.label}: median {middle:.2f}, quartiles {low:.2f} and {high:.2f}")
+    return f"Violin chart of normalised effective sample size. {'; '.join(texts)}."
+
+
+figure = FigureKind(
+    title="Effective sample size",
+    section="bound",
+    needs=("points",),
+    command=COMMAND,
+    definition=(
+        "ESS = (Σw)²/Σw² over 64 samples of the proposal, per test point (mean over groups), divided by 64: "
+        "1 is a perfect proposal."
+    ),
+    uncertainty="Violins show the spread between test points, not an error.",
+    draw=draw,
+)

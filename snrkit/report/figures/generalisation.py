@@ -1,0 +1,99 @@
+"""Models evaluated on other data than they were trained on, as a matrix."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from snrkit.report import style
+from snrkit.report.collect import Tables
+from snrkit.report.drawing import Drawing, FigureKind, Missing
+from snrkit.report.layout import named_rows, panels
+from snrkit.report.lines import joined
+from snrkit.report.repetitions import last_evaluations, settings
+from snrkit.report.style import Look
+from snrkit.report.tables import rounded
+
+COMMAND = "snrkit evaluate --ckpt CHECKPOINT --data omniglot"
+
+# Metric -> heading, the first that was evaluated on two sets of data is shown.
+METRICS = {"log_p": "log $\\hat{p}$(x), nats", "ssim": "SSIM"}
+_TWIN = ["setting_label", "trained_on", "tested_on", "metric", "value", "stderr", "runs", "data"]
+
+
+def draw(tables: Tables, look: Look) -> Drawing | Missing:
+    """A panel per metric: settings and what they were trained on down, what they were tested on across."""
+    rows = tables["evaluations"]
+    rows = rows[rows["metric"].isin(METRICS) & (rows["trained_on"] != "")]
+    rows = rows[np.isfinite(rows["value"].astype(float))]
+    rows = rows.assign(tested_on=rows["data"].astype(str).str.split(":").str[0])
+    crossed = rows[rows["tested_on"] != rows["trained_on"]]
+    if crossed.empty:
+        return Missing(f"no run was evaluated on other data than its own: run '{COMMAND}'")
+    rows = rows[rows["folder"].isin(crossed["folder"])]
+    data = settings(last_evaluations(rows), ["data", "tested_on", "metric"])
+    data = data.assign(setting_label=[_label(*row) for row in data[["estimator", "options", "trained_on"]].to_numpy()])
+    metrics = [metric for metric in METRICS if (data["metric"] == metric).any()]
+    names, height = named_rows(look, list(dict.fromkeys(data["setting_label"])))
+    figure, axes = panels(look, len(metrics), side=False, height=height + 2)
+    for place, metric in zip(axes, metrics, strict=True):
+        _matrix(place, data[data["metric"] == metric], METRICS[metric])
+        place.set_yticks(range(len(names)), names)
+    return Drawing(figure, data[_TWIN], _caption(data), _alt(data))
+
+
+def _label(estimator: str, options: str, trained_on: str) -> str:
+    return f"{style.estimator_label(estimator, options)}, {trained_on}"
+
+
+def _matrix(axes: Axes, data: pd.DataFrame, title: str) -> None:
+    across = list(dict.fromkeys(data["tested_on"]))
+    down = list(dict.fromkeys(data["setting_label"]))
+    values = np.full((len(down), len(across)), np.nan)
+    # Within a column data sets are the same, so shades compare models on equal terms.
+    for (label, tested), own in data.groupby(["setting_label", "tested_on"], sort=False):
+        row = own.iloc[0]
+        values[down.index(label), across.index(tested)] = row["value"]
+        text = " ± ".join(part for part in rounded(row["value"], row["stderr"]) if part)
+        axes.text(
+            across.index(tested), down.index(label), text.replace("-", "−"), ha="center", va="center",
+            fontsize="small", gid="value",
+        )  # fmt: skip
+    low, high = np.nanmin(values, axis=0), np.nanmax(values, axis=0)
+    shade = (values - low) / np.where(high > low, high - low, 1.0)
+    axes.imshow(shade, cmap="Blues", vmin=-0.2, vmax=2.2, aspect="auto")
+    axes.set_xticks(range(len(across)), across)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    axes.set_xlabel("tested on")
+    axes.set_title(title)
+
+
+def _caption(data: pd.DataFrame) -> str:
+    return (
+        "Trained models (rows, with what they were trained on) on test sets of other data (columns). ± standard "
+        "error, over seeds "
+        "where a setting has several, else over test points. Darker: higher within a column. Tested on "
+        f"{joined(data['data'].unique())}."
+    )
+
+
+def _alt(data: pd.DataFrame) -> str:
+    texts = [
+        f"{row['setting_label']} tested on {row['tested_on']}: {row['metric']} {row['value']:.4g}"
+        for row in data.to_dict("records")
+    ]
+    return f"Matrix of test metrics. {'; '.join(texts)}."
+
+
+figure = FigureKind(
+    title="Generalisation to other data",
+    section="bound",
+    needs=("evaluations",),
+    command=COMMAND,
+    definition=(
+        "log p̂(x): the bound with thousands of samples. SSIM: structural similarity of a reconstruction, "
+        "11×11 Gaussian window."
+    ),
+    uncertainty="± standard error, over seeds where a setting has several, else over test points.",
+    draw=draw,
+)

@@ -1,0 +1,41 @@
+"""Test metrics against β of CIWAE (Rainforth et al. 2018, figure 6)."""
+
+import pandas as pd
+
+from snrkit.report.collect import Tables
+from snrkit.report.drawing import Drawing, FigureKind, Missing
+from snrkit.report.style import Look
+from snrkit.report.tradeoff import DEFINITION, SAME, UNCERTAINTY, draw_tradeoff, finished
+
+COMMAND = "snrkit train --estimator ciwae --option beta=0.5, then snrkit evaluate, at several beta"
+
+
+def draw(tables: Tables, look: Look) -> Drawing | Missing:
+    """CIWAE's runs by β, with IWAE at 0 and VAE at 1 where they were trained with as many samples."""
+    rows = finished(tables)
+    groups = []
+    if len(rows):
+        beta = rows["options"].str.extract(r"beta=([0-9.e+-]+)", expand=False).astype(float)
+        own = rows.assign(x=beta)[
+            (rows["estimator"] == "ciwae") & beta.notna() & ~rows["options"].str.contains("learnt")
+        ]
+        for keys, group in own.groupby(SAME, sort=False):
+            same = rows[(rows[SAME] == list(keys)).all(axis=1)]
+            ends = [same[same["estimator"] == name].assign(x=at) for name, at in (("iwae", 0.0), ("vae", 1.0))]
+            groups.append(pd.concat([group, *ends], ignore_index=True).assign(estimator="ciwae", options=""))
+    groups = [group for group in groups if group["x"].nunique() > 1]
+    if not groups:
+        return Missing(f"no evaluated runs of ciwae with different beta: run '{COMMAND}'")
+    caption = "Test metrics against the weight β of the ELBO in CIWAE; β = 0 is IWAE, β = 1 the VAE."
+    return draw_tradeoff(groups, look, label="β", log=False, caption=caption)
+
+
+figure = FigureKind(
+    title="Test metrics against β",
+    section="bound",
+    needs=("evaluations",),
+    command=COMMAND,
+    definition=DEFINITION,
+    uncertainty=UNCERTAINTY,
+    draw=draw,
+)

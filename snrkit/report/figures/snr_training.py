@@ -1,0 +1,106 @@
+"""SNR of the gradient along training."""
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from snrkit.report import style
+from snrkit.report.axes import log_y
+from snrkit.report.collect import Tables
+from snrkit.report.drawing import Drawing, FigureKind, Missing
+from snrkit.report.layout import panels
+from snrkit.report.lines import TWIN, Line, fewest, joined, lines, trend, usable
+from snrkit.report.rates import NETWORKS, draw_line, y_limits
+from snrkit.report.style import Look
+
+COMMAND = "snrkit train --snr-every 5"
+
+_GROUP = ["source", "run", "data", "estimator", "options", "seed", "method", "K"]
+
+
+def draw(tables: Tables, look: Look) -> Drawing | Missing:
+    """A line for each run and estimator at its largest K; where there is but one, a line for each K."""
+    readings = tables["snr"]
+    rows, notes = usable(readings[(readings["metric"] == "snr_mean") & readings["block"].isin(NETWORKS)])
+    groups = [_followed(group) for _, group in rows.groupby(_GROUP, sort=False, dropna=False)]
+    groups = [group for group in groups if group["step"].nunique() > 1]
+    if not groups:
+        return Missing(f"SNR was not measured at several steps of a run: run '{COMMAND}'")
+    largest: dict[tuple[str, ...], pd.DataFrame] = {}
+    for group in groups:
+        owner = tuple(group[["source", "estimator", "options"]].iloc[0])
+        if owner not in largest or group["K"].iloc[0] > largest[owner]["K"].iloc[0]:
+            largest[owner] = group
+    groups, over = fewest(list(largest.values()) if len(largest) > 1 else groups)
+    found = lines(
+        [_with_epochs(group, tables["metrics"]) for group in groups], ["K", "run", "M", "data", "seed", "source"]
+    )
+    if len({line.style.colour for line in found}) == 1 and len(found) > 1:
+        found = [
+            Line(line.label, style.LineStyle(colour, line.style.marker, line.style.dashes), line.rows)
+            for line, colour in zip(found, style.shades(len(found)), strict=True)
+        ]
+    data = pd.concat([line.rows for line in found], ignore_index=True)
+    blocks = [block for block in NETWORKS if (data["block"] == block).any()]
+    figure, axes = panels(look, len(blocks), handles=[line.handle() for line in found], share_y=True)
+    for place, block in zip(axes, blocks, strict=True):
+        _panel(place, block, found, data)
+    axes[0].set_ylabel("SNR")
+    return Drawing(figure, data[["at", *TWIN]], _caption(data), _alt(found), (*notes, *over))
+
+
+def _followed(group: pd.DataFrame) -> pd.DataFrame:
+    rows = group[group["M"] == group["M"].min()].drop_duplicates(["block", "step"], keep="last")
+    ordered: pd.DataFrame = rows.sort_values(["block", "step"], ascending=[False, True])
+    return ordered
+
+
+def _with_epochs(group: pd.DataFrame, metrics: pd.DataFrame) -> pd.DataFrame:
+    """The column ``at``: epochs where the run's metrics name them for all steps, else steps."""
+    own = metrics[metrics["run"] == group["run"].iloc[0]]
+    epochs = dict(zip(own["step"], own["epoch"], strict=True))
+    if group["step"].isin(epochs).all():
+        return group.assign(at=[epochs[step] for step in group["step"]], unit="epoch")
+    return group.assign(at=group["step"], unit="optimiser step")
+
+
+def _panel(axes: Axes, block: str, found: list[Line], data: pd.DataFrame) -> None:
+    log_y(axes, y_limits(data))
+    own = data[data["block"] == block]
+    for floor in own["floor"][own["floor"] > 0].unique():
+        axes.axhline(floor, color=style.GREY, linestyle=style.FLOOR_DASHES, gid="floor", zorder=1.5)
+    for line in found:
+        rows = line.rows[line.rows["block"] == block]
+        draw_line(axes, line, rows["at"].to_numpy(float), rows)
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
+    axes.set_title(NETWORKS[block])
+    axes.set_xlabel(joined(data["unit"].unique()))
+
+
+def _caption(data: pd.DataFrame) -> str:
+    return (
+        f"SNR (mean over coordinates) of the gradient of {joined(data['data'].unique())} along training, with each "
+        "run's own "
+        f"estimator, M = {joined(sorted(data['M'].unique()))}, {joined(sorted(data['draws'].unique()))} draws. "
+        "Bands: 95 % intervals. "
+        "Dashed grey: what pure noise would read."
+    )
+
+
+def _alt(found: list[Line]) -> str:
+    parts = []
+    for block, title in NETWORKS.items():
+        own = [Line(x.label, x.style, x.rows[x.rows["block"] == block]) for x in found]
+        parts.append(f"{title.partition(' (')[0]}: {'; '.join(trend(line, 'at') for line in own if len(line.rows))}")
+    return f"Line chart of SNR along training, log SNR axis. {'. '.join(parts)}."
+
+
+figure = FigureKind(
+    title="Signal-to-noise ratio along training",
+    section="gradients",
+    needs=("snr", "metrics"),
+    command=COMMAND,
+    definition="SNR: |E[Δ]| / sd[Δ] per coordinate, averaged over a network's coordinates, at the parameters of that epoch.",
+    uncertainty="Bands: 95 % intervals over draws of the noise at fixed parameters.",
+    draw=draw,
+)

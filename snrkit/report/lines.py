@@ -1,0 +1,117 @@
+"""Rows of a tidy table as lines: what belongs together, what tells lines apart, and how each looks."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.lines import Line2D
+
+from snrkit.report import style
+
+# What makes readings belong to one line of SNR against something.
+KEY = ["source", "run", "step", "data", "scope", "estimator", "options", "seed", "method", "dtype"]
+TWIN = [
+    "line", "block", "run", "step", "data", "scope", "estimator", "options", "seed", "method", "dtype", "M", "K", "metric",
+    "value", "ci_low", "ci_high", "floor", "draws",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line: its label, its looks and its rows."""
+
+    label: str
+    style: style.LineStyle
+    rows: pd.DataFrame
+
+    def handle(self, label: str = "") -> Line2D:
+        """Its legend entry."""
+        look = self.style
+        return Line2D(
+            [], [], color=look.colour, linestyle=look.dashes, marker=look.marker, label=label or self.label
+        )  # fmt: skip
+
+
+def lines(groups: Sequence[pd.DataFrame], fields: Sequence[str], always: Sequence[str] = ()) -> list[Line]:
+    """A line for each group of rows, labelled by estimator and whatever else tells the groups apart.
+
+    Args:
+        groups: rows of each line.
+        fields: columns that may tell lines apart, the most telling first.
+        always: columns to name wherever they differ, even if nothing else is alike.
+    """
+    keys = [group.iloc[0] for group in groups]
+    looks = style.assign([(key["estimator"], " ".join(str(key[f]) for f in ("source", "run", "step"))) for key in keys])
+    found = zip(labels(keys, fields, always), looks, groups, strict=True)
+    return [Line(label, look, group.assign(line=label)) for label, look, group in found]
+
+
+def labels(keys: Sequence["pd.Series[Any]"], fields: Sequence[str], always: Sequence[str] = ()) -> list[str]:
+    """Estimators' names, with the run where there are several, and the further fields that are needed."""
+    found = [style.estimator_label(str(key["estimator"]), str(key["options"])) for key in keys]
+    for field in ("run", *always):
+        if field in (*fields, *always) and len({key[field] for key in keys}) > 1:
+            found = [f"{label}, {_shown(field, key[field])}" for label, key in zip(found, keys, strict=True)]
+    for field in fields:
+        values: dict[str, set[str]] = {}
+        for label, key in zip(found, keys, strict=True):
+            values.setdefault(label, set()).add(str(key[field]))
+        found = [
+            f"{label}, {_shown(field, key[field])}" if len(values[label]) > 1 else label
+            for label, key in zip(found, keys, strict=True)
+        ]
+    return found
+
+
+def _shown(field: str, value: object) -> str:
+    if field == "run":
+        return str(value)
+    if field == "step":
+        return f"{value} steps"
+    return f"{field} = {value}" if field in ("M", "K") else f"{field} {value}"
+
+
+def latest(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of each run's last measured step."""
+    return rows[rows["step"] == rows.groupby(["source", "run"])["step"].transform("max")]
+
+
+def usable(rows: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """The rows with a positive finite value, and a line about the others."""
+    good = np.isfinite(rows["value"].astype(float)) & (rows["value"] > 0)
+    lost = int((~good).sum())
+    return rows[good], (f"{lost} of {len(rows)} readings are NaN or not positive and not drawn",) if lost else ()
+
+
+def comparable(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with the number of draws that most rows have: readings of as many draws have one floor and one error."""
+    most = int(rows["draws"].mode().max())
+    return rows[rows["draws"] == most]
+
+
+def several(groups: Sequence[pd.DataFrame], axis: str) -> list[pd.DataFrame]:
+    """The groups with more than one value on an axis; all of them where none has (a single reading shows a level only)."""
+    return [group for group in groups if group[axis].nunique() > 1] or list(groups)
+
+
+def fewest(groups: Sequence[pd.DataFrame]) -> tuple[list[pd.DataFrame], tuple[str, ...]]:
+    """As many groups as a figure can show, and a line about the others."""
+    over = len(groups) - style.MOST_LINES
+    note = f"{over} more lines than the {style.MOST_LINES} that can be told apart are left out; name fewer runs"
+    return list(groups[: style.MOST_LINES]), (note,) if over > 0 else ()
+
+
+def trend(line: Line, axis: str, value: str = "value") -> str:
+    """How a line runs, in words, for readers who cannot see it."""
+    rows = line.rows.sort_values(axis)
+    first, last = rows.iloc[0], rows.iloc[-1]
+    if len(rows) == 1:
+        return f"{line.label}: {first[value]:.3g} at {axis} {first[axis]:g}"
+    return f"{line.label}: from {first[value]:.3g} at {axis} {first[axis]:g} to {last[value]:.3g} at {last[axis]:g}"
+
+
+def joined(values: Iterable[Any]) -> str:
+    """Different values as text, e.g. ``1, 10, 100``."""
+    return ", ".join(dict.fromkeys(str(value) for value in values))

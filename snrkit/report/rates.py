@@ -1,0 +1,248 @@
+"""How a measure of signal to noise goes with K or M in both networks: the figures of SNR and DSNR share this."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from snrkit.report import style
+from snrkit.report.axes import Array, log_limits, log_x, log_y, slope_guide
+from snrkit.report.collect import Tables
+from snrkit.report.drawing import Drawing, Missing
+from snrkit.report.layout import panels
+from snrkit.report.lines import (
+    KEY,
+    TWIN,
+    Line,
+    comparable,
+    fewest,
+    joined,
+    latest,
+    lines,
+    several,
+    trend,
+    usable,
+)
+from snrkit.report.style import Look
+from snrkit.report.tables import rounded
+
+Axis = Literal["K", "M"]
+NETWORKS = {"inference": "inference network (φ)", "generative": "generative network (θ)"}
+
+_SAMPLES = {"K": "importance samples", "M": "outer samples"}
+_GUIDES = {
+    ("K", "inference"): (-0.5, "∝ K$^{-1/2}$"),
+    ("K", "generative"): (0.5, "∝ K$^{1/2}$"),
+    ("M", "inference"): (0.5, "∝ M$^{1/2}$"),
+    ("M", "generative"): (0.5, "∝ M$^{1/2}$"),
+}
+_TELLING = ("step", "data", "scope", "seed", "method", "dtype", "source")
+
+
+@dataclass(frozen=True)
+class Rate:
+    """One such figure.
+
+    Attributes:
+        metric: of the tidy table.
+        axis: what it is drawn against; the other one is held fixed.
+        label: of the y axis.
+        floor: what the floor is.
+        fitted: whether slopes were fitted to (the pooled form of) this measure.
+        command: what makes the data.
+    """
+
+    metric: str
+    axis: Axis
+    label: str
+    floor: str
+    fitted: bool
+    command: str
+
+    @property
+    def fixed(self) -> Axis:
+        """The other number of samples."""
+        return "M" if self.axis == "K" else "K"
+
+
+def draw_rate(tables: Tables, look: Look, rate: Rate) -> Drawing | Missing:
+    """Draw a measure against K (at each line's smallest M) or M (at the K where most M were measured).
+
+    Bands are 95 % intervals, the floor is dashed, hollow markers cannot be told from it; of each run the last measured
+    step is shown.
+    """
+    readings = tables["snr"]
+    wanted = latest(readings[(readings["metric"] == rate.metric) & readings["block"].isin(NETWORKS)])
+    rows, notes = usable(wanted)
+    groups = [_at_fixed(group, rate) for _, group in rows.groupby(KEY, sort=False, dropna=False)]
+    groups = several(groups, rate.axis)
+    if rate.axis == "M":
+        groups = [group for group in groups if group["M"].nunique() > 1]
+    if not groups:
+        return Missing(f"no usable {rate.metric} of a network against {rate.axis}: run '{rate.command}'")
+    groups, over = fewest(groups)
+    found = lines(groups, ["run", *_TELLING], always=[rate.fixed])
+    data = pd.concat([line.rows for line in found], ignore_index=True)
+    slopes = _slopes(tables["slopes"], data, rate)
+    figure = _figure(found, data, slopes, look, rate)
+    twin = data[[*TWIN, "on_floor"]].merge(slopes, how="left", on=["line", "block"])
+    return Drawing(figure, twin, _caption(data, slopes, rate), _alt(found, rate), (*notes, *over))
+
+
+def _at_fixed(group: pd.DataFrame, rate: Rate) -> pd.DataFrame:
+    counts = group.groupby(rate.fixed)[rate.axis].nunique()
+    chosen = counts.index.min() if rate.axis == "K" else counts[counts == counts.max()].index.min()
+    rows = group[group[rate.fixed] == chosen].drop_duplicates(["block", rate.axis], keep="last")
+    rows = comparable(rows)
+    # Without an interval the reading itself has to clear the floor.
+    low = rows["ci_low"].where(np.isfinite(rows["ci_low"]), rows["value"])
+    rows = rows.assign(on_floor=low <= rows["floor"])
+    return rows.sort_values(["block", rate.axis], ascending=[False, True])
+
+
+def _slopes(slopes: pd.DataFrame, data: pd.DataFrame, rate: Rate) -> pd.DataFrame:
+    """Fitted slopes of the drawn lines: columns line, block, slope, slope_ci_low, slope_ci_high."""
+    columns = ["line", "block", "slope", "slope_ci_low", "slope_ci_high"]
+    if not rate.fitted or slopes.empty:
+        return pd.DataFrame(columns=columns)
+    keys = ["run", "step", "data", "estimator", "options", "seed", "method", "block"]
+    found = slopes[(slopes["axis"] == rate.axis) & np.isfinite(slopes["slope"])].rename(columns={"fixed": rate.fixed})
+    # A run's slopes lie beside its readings.
+    home = data["source"].str.removesuffix(".parquet") + ".slopes.csv"
+    marked = data.assign(source=home).drop_duplicates(["line", "block"])
+    merged = marked[["line", "source", *keys, rate.fixed]].merge(
+        found[["source", *keys, rate.fixed, "slope", "ci_low", "ci_high"]], on=["source", *keys, rate.fixed]
+    )
+    merged = merged.rename(columns={"ci_low": "slope_ci_low", "ci_high": "slope_ci_high"})
+    return merged[columns].drop_duplicates(["line", "block"], keep="last")
+
+
+def _figure(found: Sequence[Line], data: pd.DataFrame, slopes: pd.DataFrame, look: Look, rate: Rate) -> Figure:
+    blocks = [block for block in NETWORKS if (data["block"] == block).any()]
+    handles = [*(line.handle(_entry(line, slopes, blocks)) for line in found), *_key(data, rate)]
+    figure, axes = panels(look, len(blocks), handles=handles, share_y=True)
+    limits = y_limits(data)
+    for place, block in zip(axes, blocks, strict=True):
+        _panel(place, block, found, data[data["block"] == block], limits, rate)
+    axes[0].set_ylabel(rate.label)
+    return figure
+
+
+def _entry(line: Line, slopes: pd.DataFrame, blocks: Sequence[str]) -> str:
+    """Label with the fitted slopes, inference | generative."""
+    own = slopes[slopes["line"] == line.label].set_index("block")
+    if own.empty:
+        return line.label
+    reach = (own["slope_ci_high"] - own["slope_ci_low"]) / 2
+    texts = [" ± ".join(rounded(own["slope"][b], reach[b])) if b in own.index else "–" for b in blocks]
+    return f"{line.label}, slope {' | '.join(texts).replace('-', '−')}"
+
+
+def y_limits(data: pd.DataFrame) -> tuple[float, float]:
+    """Limits of a log axis that shows values, intervals and floors."""
+    floors = data["floor"][data["floor"] > 0]
+    least = min(data["value"].min(), floors.min() if len(floors) else np.inf)
+    ends = data["ci_low"][data["ci_low"] > 0]
+    # An interval that nearly reaches zero would stretch a log axis without end.
+    low = max(least / 3, min(least, ends.min())) if len(ends) else least
+    return log_limits(low, float(np.nanmax(data[["value", "ci_high", "floor"]].to_numpy(float))))
+
+
+def _panel(
+    axes: Axes, block: str, found: Sequence[Line], data: pd.DataFrame, limits: tuple[float, float], rate: Rate
+) -> None:
+    samples = sorted(int(k) for k in data[rate.axis].unique())
+    log_x(axes, samples, log_limits(samples[0], samples[-1], pad=0.05))
+    log_y(axes, limits)
+    axes.set_title(NETWORKS[block])
+    fixed = sorted(int(m) for m in data[rate.fixed].unique())
+    held = f" ({rate.fixed} = {fixed[0]})" if len(fixed) == 1 else ""
+    axes.set_xlabel(f"samples {rate.axis}{held}")
+    _draw_floor(axes, data, rate.axis)
+    drawn = []
+    shown = [line for line in found if (line.rows["block"] == block).any()]
+    for place, line in enumerate(shown):
+        rows = line.rows[line.rows["block"] == block]
+        # With a single number of samples all readings would lie on one vertical line: set them side by side.
+        aside = 1.0 if len(samples) > 1 else 1.12 ** (place - (len(shown) - 1) / 2)
+        drawn += draw_line(axes, line, rows[rate.axis].to_numpy(float) * aside, rows)
+    if len(samples) > 1:
+        floors = [(np.array(axes.get_xlim()), np.full(2, floor)) for floor in data["floor"][data["floor"] > 0].unique()]
+        slope_guide(axes, *_GUIDES[rate.axis, block], [*drawn, *floors])
+
+
+def _draw_floor(axes: Axes, data: pd.DataFrame, axis: str) -> None:
+    known = data[data["floor"] > 0]
+    if known["floor"].nunique() == 1:
+        drawn = [axes.axhline(known["floor"].iloc[0])]
+    else:
+        drawn = [axes.plot(rows[axis], rows["floor"])[0] for _, rows in known.groupby("line", sort=False)]
+    for line in drawn:
+        line.set(color=style.GREY, linestyle=style.FLOOR_DASHES, linewidth=0.8 * line.get_linewidth(), zorder=1.5)
+        line.set_gid("floor")
+
+
+def draw_line(axes: Axes, line: Line, x: Array, rows: pd.DataFrame) -> list[tuple[Array, Array]]:
+    """Draw readings with their intervals; returns the (x, y) that other things should keep away from."""
+    y = rows["value"].to_numpy(float)
+    bottom = axes.get_ylim()[0]
+    low, high = (rows[end].to_numpy(float) for end in ("ci_low", "ci_high"))
+    low = np.where(np.isnan(low), np.nan, np.maximum(low, bottom))
+    look = line.style
+    if len(x) > 1:
+        axes.fill_between(x, low, high, color=look.colour, alpha=0.2, linewidth=0)
+    else:
+        axes.vlines(x, low, high, color=look.colour)
+    axes.plot(x, y, color=look.colour, linestyle=look.dashes, marker=look.marker, label=line.label, gid="line")
+    weak = rows["on_floor"].to_numpy(bool) if "on_floor" in rows else np.zeros(len(x), bool)
+    axes.plot(
+        x[weak], y[weak], linestyle="none", marker=look.marker, color=look.colour, markerfacecolor="white", gid="on floor"
+    )  # fmt: skip
+    known = np.isfinite(low) & np.isfinite(high)
+    ends = [(x[known], end[known]) for end in (low, high)] if known.any() else []
+    return [(x, y), *ends]
+
+
+def _key(data: pd.DataFrame, rate: Rate) -> list[Line2D]:
+    """Legend entries of the floor and of readings on it, where there are such."""
+    entries = []
+    if (data["floor"] > 0).any():
+        entries.append(Line2D([], [], color=style.GREY, linestyle=style.FLOOR_DASHES, label=rate.floor))
+    if data["on_floor"].any():
+        hollow = Line2D([], [], color=style.DARK_GREY, markerfacecolor="white", linestyle="none", marker="o")
+        hollow.set_label("on the floor")
+        entries.append(hollow)
+    return entries
+
+
+def _caption(data: pd.DataFrame, slopes: pd.DataFrame, rate: Rate) -> str:
+    points = joined([f"{row.run}, step {row.step}: {row.data} ({row.scope})" for row in data.itertuples()])
+    fit = (
+        " Slopes in the legend (inference | generative) are fits of log pooled SNR against log "
+        f"{rate.axis} ± half their 95 % interval."
+        if len(slopes)
+        else ""
+    )
+    guide = "−1/2 (inference) and +1/2 (generative)" if rate.axis == "K" else "+1/2"
+    return (
+        f"{' '.join(rate.label.split())} against the number {rate.axis} of {_SAMPLES[rate.axis]} at {rate.fixed} = "
+        f"{joined(sorted(data[rate.fixed].unique()))}, over {joined(sorted(data['draws'].unique()))} draws of the noise at "
+        f"fixed parameters and data points ({points}). Bands or bars: 95 % intervals. Dashed grey: {rate.floor}. Hollow "
+        "markers: the interval reaches down to the floor, so the reading cannot be told from noise. Thin lines: slopes "
+        f"{guide}.{fit}"
+    )
+
+
+def _alt(found: Sequence[Line], rate: Rate) -> str:
+    parts = []
+    for block, title in NETWORKS.items():
+        own = [Line(line.label, line.style, line.rows[line.rows["block"] == block]) for line in found]
+        texts = [trend(line, rate.axis) for line in own if len(line.rows)]
+        if texts:
+            parts.append(f"{title.partition(' (')[0]}: {'; '.join(texts)}")
+    return f"Line chart on log axes of {' '.join(rate.label.split())} against {rate.axis}. {'. '.join(parts)}."

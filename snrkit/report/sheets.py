@@ -1,0 +1,186 @@
+"""The tables of the report, by name: what they need, and how they are made from the result files."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from snrkit.report.collect import Tables
+from snrkit.report.drawing import Missing, Sheet
+from snrkit.report.lines import joined, latest
+from snrkit.report.rates import NETWORKS
+from snrkit.report.repetitions import last_evaluations, settings
+from snrkit.report.style import estimator_label
+from snrkit.report.tables import Cell, Column, rounded, sheet
+
+
+@dataclass(frozen=True)
+class SheetKind:
+    """A table of the report, before any data.
+
+    Attributes:
+        needs: kinds of result files it is made from.
+        section: part of the story it belongs to.
+        make: makes it, or says what is missing.
+    """
+
+    needs: tuple[str, ...]
+    section: str
+    make: Callable[[Tables], Sheet | Missing]
+
+
+# Metric -> (heading, heading in LaTeX, which way is better), in the order of the columns; others follow under their names.
+_METRICS = {
+    "iwae_64": ("IWAE-64", "", 1),
+    "log_p": ("log p̂(x)", r"$\log \hat p(x)$", 1),
+    "kl_q_p": ("KL(Q‖P)", r"$\mathrm{KL}(Q \Vert P)$", -1),
+    "elbo": ("ELBO", "", 1),
+    "ess_64": ("ESS of 64", "", 1),
+    "ess": ("ESS", "", 1),
+    "active_units": ("active units", "", 0),
+    "ssim": ("SSIM", "", 1),
+}
+
+
+def evaluation(tables: Tables) -> Sheet | Missing:
+    """Settings against metrics: value ± error, bold where best beyond doubt, published values beside ours."""
+    found = tables["evaluations"]
+    if found.empty:
+        return Missing("no evaluation.json found: run 'snrkit evaluate --ckpt CHECKPOINT'")
+    runs = last_evaluations(found)
+    rows = settings(runs, ["data", "metric"])
+    groups = [group.set_index("metric") for _, group in rows.groupby(["setting", "data"], sort=False)]
+    present = list(dict.fromkeys(rows["metric"]))
+    metrics = [metric for metric in _METRICS if metric in present] + [m for m in present if m not in _METRICS]
+    published = _published(groups, tables["published"])
+    columns = [Column("run", "run"), Column("trained_with", "trained with"), Column("data", "data")]
+    for metric in metrics:
+        heading, latex, _ = _METRICS.get(metric, (metric, "", 0))
+        columns.append(Column(metric, heading, latex, numbers=True))
+        if any(metric in known for known in published):
+            columns.append(Column(f"{metric}_published", "published", numbers=True))
+    bold = _best(groups, metrics)
+    cells = []
+    for index, group in enumerate(groups):
+        row = [Cell(str(group["run"].iloc[0])), Cell(_trained(group.iloc[0])), Cell(_short(group["data"].iloc[0]))]
+        for metric in metrics:
+            row.append(_score(group, metric, (index, metric) in bold))
+            if any(metric in known for known in published):
+                row.append(published[index].get(metric, Cell("")))
+        cells.append(row)
+    return sheet(columns, cells, "Evaluation of the trained models", _notes(runs, metrics, published))
+
+
+def _score(group: pd.DataFrame, metric: str, bold: bool) -> Cell:
+    if metric not in group.index:
+        return Cell("")
+    return Cell(*rounded(float(group["value"][metric]), float(group["stderr"][metric])), bold=bold)
+
+
+def _trained(row: "pd.Series[Any]") -> str:
+    if not row["estimator"]:
+        return ""
+    return f"{estimator_label(row['estimator'], row['options'])}, M = {row['M']}, K = {row['K']}"
+
+
+def _short(data: str) -> str:
+    """``digits:test[0:300] dynamic seed 0`` to ``digits``."""
+    return data.partition(":")[0]
+
+
+def _best(groups: Sequence[pd.DataFrame], metrics: Sequence[str]) -> set[tuple[int, str]]:
+    """(row, metric) of values better than every other on the same data, intervals apart."""
+    found = set()
+    for metric in metrics:
+        way = _METRICS.get(metric, ("", "", 0))[2]
+        for data in {group["data"].iloc[0] for group in groups}:
+            rows = [i for i, g in enumerate(groups) if metric in g.index and g["data"].iloc[0] == data]
+            if way == 0 or len(rows) < 2:
+                continue
+            # Ends of the intervals on the better and on the worse side, larger being better.
+            worse, better = (
+                [way * float(groups[i][end][metric]) for i in rows] for end in (("ci_low", "ci_high")[::way])
+            )
+            first = int(np.argmax([w if math.isfinite(w) else -math.inf for w in worse]))
+            if all(worse[first] > b for i, b in enumerate(better) if i != first):
+                found.add((rows[first], metric))
+    return found
+
+
+def _published(groups: Sequence[pd.DataFrame], published: pd.DataFrame) -> list[dict[str, Cell]]:
+    """For each group the published values of the same data, estimator, options, M and K, by metric."""
+    found = []
+    for group in groups:
+        own = group.iloc[0]
+        same = published[
+            (published["data"] == own["trained_on"]) & (published["estimator"] == own["estimator"])
+            & (published["options"] == own["options"]) & (published["M"] == own["M"]) & (published["K"] == own["K"])
+        ]  # fmt: skip
+        same = same if _short(own["data"]) == own["trained_on"] else same.head(0)
+        found.append({row["metric"]: Cell(*_as_printed(row["value"], row["error"])) for row in same.to_dict("records")})
+    return found
+
+
+def _as_printed(value: Any, error: Any) -> tuple[str, str]:
+    """A published value is not rounded again."""
+    return f"{value:g}", "" if pd.isna(error) else f"{error:g}"
+
+
+def _notes(runs: pd.DataFrame, metrics: Sequence[str], published: Sequence[dict[str, Cell]]) -> list[str]:
+    """What the numbers mean and where they were taken, a phrase each."""
+    notes = [
+        "Value ± standard error, over seeds where a setting has several, else over data points",
+        "Bold: best on that data, its 95 % interval apart from every other",
+    ]
+    for metric in metrics:
+        own = runs[runs["metric"] == metric]["definition"].unique()
+        notes.append(f"{_METRICS.get(metric, (metric,))[0]}: {'; or '.join(dict.fromkeys(own))}")
+    for row in runs.drop_duplicates(["folder", "data"]).to_dict("records"):
+        notes.append(
+            f"{row['run']}: {row['data']}, {row['points']} points, {row['samples']} samples, step {row['step']}"
+        )
+    if any(published):
+        notes.append("Published: as printed there, ± as defined there")
+    return notes
+
+
+def slopes(tables: Tables) -> Sheet | Missing:
+    """Fitted slopes of both networks beside theory's, with the verdict."""
+    found = tables["slopes"]
+    found = latest(found[found["block"].isin(NETWORKS)]) if len(found) else found
+    if found.empty:
+        return Missing("no slopes were fitted: run 'snrkit snr --ckpt CHECKPOINT --K 1,10,100,1000'")
+    # By algebra the slope against K is the same at every M.
+    repeated = found.sort_values("fixed").duplicated(
+        ["source", "run", "data", "estimator", "options", "block", "axis", "method"]
+    )
+    found = found[~repeated.reindex(found.index) | (found["axis"] == "M") | found["method"].str.contains("direct")]
+    columns = [
+        Column("run", "run"), Column("estimator", "estimator"), Column("network", "network"), Column("against", "against"),
+        Column("over", "fitted over"), Column("slope", "slope", numbers=True), Column("theory", "theory"),
+        Column("verdict", "verdict"),
+    ]  # fmt: skip
+    rows = [
+        [
+            Cell(str(row["run"])), Cell(estimator_label(row["estimator"], row["options"])), Cell(row["block"]),
+            Cell(row["axis"]), Cell(str(row["over"]).replace(",", ", ")),
+            Cell(*rounded(float(row["slope"]), float(row["stderr"]))), Cell(f"{row['expected']:+.1f}"),
+            Cell(row["verdict"] if row["verdict"] == "agrees" else f"{row['verdict']}: {row['reason']}"),
+        ]
+        for row in found.to_dict("records")
+    ]  # fmt: skip
+    notes = [
+        "Slope: d log snr_pooled / d log K (or M) ± standard error, weights fixed beforehand, jackknife over "
+        "blocks of draws",
+        f"Gradients of {joined(found['data'].unique())}",
+    ]
+    return sheet(columns, rows, "Slopes of the signal-to-noise ratio", notes)
+
+
+SHEETS = {
+    "evaluation": SheetKind(("evaluations", "published"), "bound", evaluation),
+    "slopes": SheetKind(("slopes",), "gradients", slopes),
+}

@@ -1,0 +1,260 @@
+"""Several runs trained side by side: one batched pass for all, each with its own streams, estimator and learning rate.
+
+The members are ordinary ``Trainer`` objects. While they stand side by side their parameters and Adam moments are rows of
+three matrices ``[E, P]``, of which their own tensors are views; so all that a run does by itself (checkpoints, metrics,
+following test points) works on a member unchanged, and leaves behind what ``snrkit train`` would.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from snrkit.config import RunSpec
+from snrkit.errors import CapabilityError, NonFiniteError
+from snrkit.estimators.base import surrogate_gradients
+from snrkit.logweights import LogWeights
+from snrkit.training.commit import Commit
+from snrkit.training.graph import captured
+from snrkit.training.loop import Progress, Trainer
+
+# What the batched step knows to honour. Whatever else a spec may come to say, such as another order of updates, must be at
+# its default.
+_KNOWN = {
+    "data", "model", "estimator", "optimiser", "epochs", "batch_size", "seed", "dtype", "checkpoint_every", "keep_every",
+    "eval_points",
+}  # fmt: skip
+
+
+def ensemble_key(spec: RunSpec) -> str:
+    """Runs with equal keys can train side by side: they differ in seed, estimator and learning rate only.
+
+    Their estimators may differ in anything but the number of samples M K. A run with settings that the batched step does not
+    know has a key of its own.
+    """
+    fields = type(spec).model_fields
+    if any(getattr(spec, name) != fields[name].get_default() for name in fields.keys() - _KNOWN):
+        return spec.identity()
+    shared = spec.model_dump(mode="json", exclude={"seed", "estimator", "optimiser"})
+    optimiser = spec.optimiser.model_dump(mode="json", exclude={"lr", "schedule"})
+    return str([shared, optimiser, spec.estimator.M * spec.estimator.K])
+
+
+class Ensemble:
+    """Runs of equal ``ensemble_key`` that stand at the same step.
+
+    A member whose bound, parameters or followed bound become NaN or infinite leaves; the others are saved at that very step
+    and go on. So what they compute is a function of the runs, not of when the process was stopped.
+
+    Args:
+        members: at least one; they are moved side by side.
+        marker: the file through which the members' checkpoints are written together.
+    """
+
+    def __init__(self, members: Sequence[Trainer], marker: Path) -> None:
+        self.members = list(members)
+        self.failed: dict[str, str] = {}
+        self._marker = marker
+        lead = self.members[0]
+        self.spec, self.steps = lead.spec, lead.steps
+        for member in self.members[1:]:
+            member.batches = lead.batches.under(member.streams)
+        self._join()
+
+    @property
+    def epoch(self) -> int:
+        """Finished epochs, of every member."""
+        return self.members[0].epoch
+
+    @property
+    def step(self) -> int:
+        """Steps done, by every member."""
+        return self.members[0].step
+
+    @property
+    def position(self) -> int:
+        """Steps done within the unfinished epoch, by every member."""
+        return self.members[0].position
+
+    def _join(self) -> None:
+        """Lay the members' parameters and moments side by side and make their own tensors views of the rows."""
+        lead = self.members[0]
+        names = {parameter: name for name, parameter in lead.model.named_parameters()}
+        self._names = [names[parameter] for parameter in _trained(lead)]
+        self._shapes = [parameter.shape for parameter in _trained(lead)]
+        states = [member.model.state_dict() for member in self.members]
+        self._constant = {name: torch.stack([s[name] for s in states]) for name in states[0].keys() - set(self._names)}
+        self._values = _side_by_side([_trained(member) for member in self.members])
+        self._first = _side_by_side([_moments(member, "exp_avg") for member in self.members])
+        self._second = _side_by_side([_moments(member, "exp_avg_sq") for member in self.members])
+        for e, member in enumerate(self.members):
+            views = [self._parts(matrix[e]) for matrix in (self._values, self._first, self._second)]
+            for parameter, value, first, second in zip(_trained(member), *views, strict=True):
+                parameter.data = value
+                member.optimiser.state[parameter] |= {"exp_avg": first, "exp_avg_sq": second}
+        self._advance = captured(self._ascend, (self._values, self._first, self._second))
+
+    def _parts(self, rows: Tensor) -> list[Tensor]:
+        """Views of rows ``[..., P]`` in the shapes of the parameters, each ``[..., *shape]``."""
+        parts = torch.split(rows, [shape.numel() for shape in self._shapes], dim=-1)
+        return [part.view(*rows.shape[:-1], *shape) for part, shape in zip(parts, self._shapes, strict=True)]
+
+    def begin_epoch(self) -> None:
+        """Set each member's learning rate and shuffle its data points."""
+        for member in self.members:
+            member.begin_epoch()
+
+    def take_step(self) -> None:
+        """One ascent step of every member on its own minibatch.
+
+        Raises:
+            NonFiniteError: the last member failed.
+        """
+        start = time.perf_counter()
+        x = torch.stack([member.batch() for member in self.members])
+        points = x.shape[1]
+        noise = torch.stack([member.noise(points).flatten(1, 2)[:, None] for member in self.members])
+        bounds = self._advance(x, noise, *self._adam_factors()).tolist()
+        seconds = (time.perf_counter() - start) / len(self.members)
+        self._each(lambda member, bound: member.account(bound, points, seconds), bounds)
+
+    def _adam_factors(self) -> tuple[Tensor, Tensor]:
+        """What of Adam's step depends on time: the rate over the first moment's correction ``[E, 1]``, the second's root."""
+        decay, decay_square = self.spec.optimiser.betas
+        step = self.step + 1
+        rates = [[m.optimiser.param_groups[0]["lr"] / (1 - decay**step)] for m in self.members]
+        return self._values.new_tensor(rates), self._values.new_tensor((1 - decay_square**step) ** 0.5)
+
+    def _ascend(self, x: Tensor, noise: Tensor, rate: Tensor, correction: Tensor) -> Tensor:
+        """One step of all members, in place.
+
+        Args:
+            x: minibatches ``[E, B, *event]``.
+            noise: ``[E, B, 1, M K, *noise_shape]``.
+            rate: ``[E, 1]``.
+            correction: scalar.
+
+        Returns:
+            Bounds before the step ``[E]``, nats per data point.
+
+        Raises:
+            CapabilityError: the model's operations cannot be batched.
+        """
+        leaves = [part.requires_grad_() for part in self._parts(self._values.detach())]
+        surrogates, bounds = [], []
+        for member, weights in zip(self.members, self._log_weights(leaves, x, noise), strict=True):
+            surrogates.append(member.estimator.surrogate(weights))
+            bounds.append(member.estimator.bound(weights.log_w.detach()).mean())
+        count = len(self.members[0].generative)
+        generative, inference = surrogate_gradients(surrogates, leaves[:count], leaves[count:])
+        with torch.no_grad():
+            gradient = torch.cat([part.flatten(1) for part in (*generative, *inference)], dim=1)
+            self._adam(gradient, rate, correction)
+        return torch.stack(bounds)
+
+    def _log_weights(self, leaves: list[Tensor], x: Tensor, noise: Tensor) -> list[LogWeights]:
+        """Each member's log-weights, in its own shape ``[B, M, K]``."""
+        model, path = self.members[0].model, any(member.estimator.path for member in self.members)
+        state = dict(zip(self._names, leaves, strict=True)) | self._constant
+
+        def parts(state: dict[str, Tensor], x: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
+            weights: LogWeights = functional_call(model, state, (x, noise, path))
+            found = (weights.log_p, weights.log_q, weights.log_q_path)
+            return tuple(part for part in found if part is not None)
+
+        try:
+            found = vmap(parts)(state, x, noise)
+        except RuntimeError as error:
+            problem = f"cannot be computed for several runs at once ({str(error).splitlines()[0]})"
+            raise CapabilityError("model", problem, "train its runs one by one: --ensemble 1") from None
+        samples = [(member.spec.estimator.M, member.spec.estimator.K) for member in self.members]
+        return [LogWeights(*(part[e].reshape(-1, *shape) for part in found)) for e, shape in enumerate(samples)]
+
+    def _adam(self, gradient: Tensor, rate: Tensor, correction: Tensor) -> None:
+        """As torch's Adam with ``maximize``, whose first moment is that of the descent direction."""
+        optimiser = self.spec.optimiser
+        decay, decay_square = optimiser.betas
+        descent = -gradient
+        self._first.lerp_(descent, 1 - decay)
+        self._second.mul_(decay_square).addcmul_(descent, descent, value=1 - decay_square)
+        self._values.addcdiv_(-rate * self._first, (self._second.sqrt() / correction).add_(optimiser.eps))
+
+    def finish_epoch(self) -> None:
+        """Append every member's metrics and go on to the next epoch.
+
+        Raises:
+            NonFiniteError: the last member failed.
+        """
+        self._each(lambda member, _: member.finish_epoch(), self.members)
+
+    def report(self, progress: Progress) -> None:
+        """As a run by itself does; the note is the first member's."""
+        self.members[0].report(progress)
+
+    def keep(self) -> None:
+        """Write a checkpoint of its own for every member."""
+        for member in self.members:
+            _count_steps(member)
+            member.keep()
+
+    def save(self) -> None:
+        """Write all members' checkpoints, all or none.
+
+        Raises:
+            NonFiniteError: the last member failed.
+        """
+        self._each(lambda member, _: member.require_finite(), self.members)
+        self._commit(self.members, {})
+
+    def _each(self, act: Callable[[Trainer, Any], None], values: Sequence[Any]) -> None:
+        """Let every member act; those that fail leave, and the others are saved where they stand."""
+        failed: dict[Trainer, NonFiniteError] = {}
+        for member, value in zip(self.members, values, strict=True):
+            try:
+                act(member, value)
+            except NonFiniteError as error:
+                failed[member] = error
+        if not failed:
+            return
+        reasons = {member.run_dir.name: str(error) for member, error in failed.items()}
+        self.failed |= reasons
+        survivors = [member for member in self.members if member not in failed]
+        if survivors:
+            self.members = survivors
+            self._join()
+        self._commit(survivors, reasons)
+        if not survivors:
+            raise next(iter(failed.values()))
+
+    def _commit(self, members: Sequence[Trainer], failed: dict[str, str]) -> None:
+        commit = Commit(self._marker)
+        for member in members:
+            _count_steps(member)
+            commit.stage(member.run_dir, member.checkpoint())
+        commit.finish(failed)
+
+
+def _trained(member: Trainer) -> list[nn.Parameter]:
+    """The parameters that are trained, in the optimiser's order."""
+    return [*member.generative, *member.inference]
+
+
+def _moments(member: Trainer, name: str) -> list[Tensor]:
+    """One of Adam's moments for every trained parameter; zeros where no step has been made."""
+    state = member.optimiser.state
+    return [state[parameter].setdefault(name, torch.zeros_like(parameter)) for parameter in _trained(member)]
+
+
+def _count_steps(member: Trainer) -> None:
+    """Put the count of steps where Adam keeps it."""
+    for parameter in _trained(member):
+        member.optimiser.state[parameter]["step"] = torch.tensor(float(member.step))
+
+
+def _side_by_side(members: Iterable[Sequence[Tensor]]) -> Tensor:
+    """Each member's tensors as one row, ``[E, P]``."""
+    return torch.stack([torch.cat([tensor.detach().flatten() for tensor in tensors]) for tensors in members])

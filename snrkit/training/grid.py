@@ -1,0 +1,93 @@
+"""A sweep as written down: the settings of one run, axes to vary, and runs that set several things at once. No torch here.
+
+epochs = 100                      # settings as for ``snrkit train --config``, shared by all runs
+data = {name = "mnist"}
+
+[grid]                            # each setting a list: every combination is run
+seed = [0, 1, 2, 3]
+model.options.latent = [20, 50]
+
+[[runs]]                          # settings that go together: each of these with every combination
+estimator = {name = "miwae", M = 8, K = 8}
+[[runs]]
+estimator = {name = "iwae", M = 1, K = 64}
+
+What a resumed run may change (``config.EXTENSIBLE``, above all ``epochs``) cannot be an axis: it is no part of what a run
+is, so runs that differ in it alone would share one directory. For more epochs, raise the number and sweep again.
+"""
+
+import copy
+import itertools
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from snrkit.config import ModelSpec, RunSpec, assign
+from snrkit.errors import SpecError
+
+TABLES = ("grid", "runs")
+
+
+def expand(data: Mapping[str, Any], source: str) -> list[RunSpec]:
+    """All runs of a sweep: the last axis of the grid varies fastest, and ``[[runs]]`` faster still.
+
+    Args:
+        data: as read from TOML.
+        source: the file, for error messages.
+
+    Raises:
+        SpecError: an unknown setting, an axis that is no list, or two runs that are the same.
+    """
+    base = {key: value for key, value in data.items() if key not in TABLES}
+    axes = list(_axes(data.get("grid", {})))
+    partial = data.get("runs", [{}])
+    if not isinstance(partial, list) or not all(isinstance(settings, dict) for settings in partial):
+        raise SpecError("runs", "is not a list of tables", f"write [[runs]] above each in {source}")
+    specs = []
+    for values in itertools.product(*(choices for _, choices in axes)):
+        for settings in partial:
+            table = copy.deepcopy(base)
+            for (key, _), value in zip(axes, values, strict=True):
+                assign(table, key, value)
+            for key, value in _leaves(settings):
+                assign(table, key, value)
+            specs.append(RunSpec.parse(table, source))
+    _require_distinct(specs, source)
+    return specs
+
+
+def _axes(grid: Any) -> Iterator[tuple[str, list[Any]]]:
+    if not isinstance(grid, dict):
+        raise SpecError("grid", "is not a table", "write [grid] above its settings")
+    for key, choices in _leaves(grid):
+        if not isinstance(choices, list) or not choices:
+            raise SpecError(
+                f"grid.{key}", f"is no list of values, got {choices!r}", f"write for example {key} = [1, 2]"
+            )
+        yield key, choices
+
+
+def _leaves(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys and values of a nested table; a key that is itself dotted ("estimator.M") works as well."""
+    for key, value in table.items():
+        if isinstance(value, dict) and value:
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _require_distinct(specs: list[RunSpec], source: str) -> None:
+    seen: dict[str, int] = {}
+    for number, spec in enumerate(specs, start=1):
+        first = seen.setdefault(spec.identity(), number)
+        if first != number:
+            problem = f"runs {first} and {number} are both {run_name(spec)}"
+            raise SpecError(source, problem, "let them differ in more than how long they go on, or drop one")
+
+
+def run_name(spec: RunSpec) -> str:
+    """The directory name of a run: what a reader looks for, then the hash of all that makes the run what it is."""
+    estimator = spec.estimator
+    options = "".join(f"-{name}{value:g}" for name, value in estimator.options.items())
+    sizes = f"M{estimator.M}-K{estimator.K}-seed{spec.seed}"
+    model = "" if spec.model.name == ModelSpec().name else f"{spec.model.name}-"
+    return f"{spec.data.name}-{model}{estimator.name}{options}-{sizes}-{spec.identity()}"

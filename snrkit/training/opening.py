@@ -1,0 +1,132 @@
+"""How a run begins, or goes on from what its directory holds."""
+
+import platform
+import subprocess
+import sys
+from typing import Any
+
+import torch
+
+from snrkit.config import EXTENSIBLE, RunSpec
+from snrkit.data import resolve
+from snrkit.data.base import Dataset
+from snrkit.errors import CheckpointError, DataError, OutputError, SpecError
+from snrkit.models.base import DataSummary
+from snrkit.results import RunDir, write_json, write_text
+from snrkit.training.beta import require_same_past
+from snrkit.training.checkpoint import Checkpoint, load_checkpoint
+
+
+def resolve_spec(spec: RunSpec, dataset: Dataset) -> RunSpec:
+    """The spec with what it left open filled in from the data."""
+    return spec.model_copy(update={"data": resolve(spec.data, dataset.kind)})
+
+
+def summarise(dataset: Dataset) -> DataSummary:
+    """What a model may know of the training data."""
+    scale = 255.0 if dataset.train.dtype == "uint8" else 1.0
+    return DataSummary(torch.from_numpy(dataset.train.mean(axis=0, dtype="float64") / scale), dataset.kind == "real")
+
+
+def find_previous(run: RunDir, spec: RunSpec, dataset: Dataset, resume: bool) -> Checkpoint | None:
+    """The checkpoint that a run goes on from, or None where there is no run yet. Changes nothing.
+
+    Args:
+        run: the run directory.
+        spec: resolved spec; it may differ from that of the checkpoint in ``config.EXTENSIBLE`` only.
+        dataset: its data.
+        resume: whether going on is wanted.
+
+    Raises:
+        OutputError: there is a run, and ``resume`` is off.
+        SpecError: the run was begun with other settings.
+        DataError: the run was begun with other data.
+        CheckpointError: the checkpoint is damaged, or past the epochs asked for.
+    """
+    if not run.checkpoint.exists():
+        return None
+    if not resume:
+        raise OutputError(str(run.path), "holds a run already", "add --resume to go on with it, or give another --out")
+    previous = load_checkpoint(run.checkpoint)
+    old, new = (_flat(s.model_dump(exclude=set(EXTENSIBLE))) for s in (previous.run_spec(), spec))
+    begun = previous.epoch + (previous.position > 0)
+    require_same_past(previous.run_spec(), spec, begun)
+    for setting in old | new:
+        if setting != "beta.stages" and old.get(setting) != new.get(setting):
+            problem = f"the run at '{run.path}' has {old.get(setting)}, not {new.get(setting)}"
+            raise SpecError(setting, problem, "resume it with its own settings, or give another --out")
+    if (previous.epoch, previous.position) > (spec.epochs, 0):
+        raise CheckpointError(str(run.path), f"is past epoch {spec.epochs} already", f"give --epochs {begun} or more")
+    _require_same_data(previous, summarise(dataset), spec.data.name)
+    return previous
+
+
+def is_finished(previous: Checkpoint | None, spec: RunSpec) -> bool:
+    """Whether a checkpoint is the end of what the spec asks for."""
+    return previous is not None and (previous.epoch, previous.position) == (spec.epochs, 0)
+
+
+def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A nested dict as one with dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _require_same_data(previous: Checkpoint, summary: DataSummary, name: str) -> None:
+    old, new = previous.data_mean, summary.mean
+    # Means of the same data differ by rounding between machines.
+    if old.shape != new.shape or not torch.allclose(old, new, rtol=1e-9, atol=1e-12):
+        problem = "the training data are not those that the run began with"
+        raise DataError(name, problem, "put them back, or give another --out")
+
+
+def settle(run: RunDir, spec: RunSpec) -> None:
+    """Record that a run is finished, where that has not been done: it was killed just before."""
+    if run.state() != "done":
+        write_text(run.config, spec.to_toml())
+        run.set_status("done")
+
+
+def begin(run: RunDir, spec: RunSpec, device: torch.device, epoch: int) -> None:
+    """Write the files that stand beside the checkpoint, and that the run is running.
+
+    Metrics of epochs after the last checkpoint are dropped, for these epochs are trained again.
+
+    Args:
+        run: the run directory, with its checkpoint if there is one.
+        spec: resolved spec.
+        device: where the run computes.
+        epoch: epochs finished by that checkpoint.
+
+    Raises:
+        OutputError: the directory cannot be written.
+    """
+    run.set_status("running")
+    write_text(run.config, spec.to_toml())
+    if run.checkpoint.exists():
+        run.write_metrics([row for row in run.read_metrics() if row["epoch"] <= epoch])
+    else:
+        run.write_metrics([])
+        write_json(run.env, environment(device))
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Versions, device, commit and command line."""
+    # The commit of the working directory, which is what a user would want to find again.
+    git = ["git", "rev-parse", "HEAD"]
+    try:
+        commit = subprocess.run(git, capture_output=True, text=True, check=True, timeout=5).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        commit = ""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "device": str(device),
+        "device_name": name,
+        "threads": torch.get_num_threads(),
+        "commit": commit,
+        "argv": sys.argv[1:],
+    }

@@ -1,0 +1,105 @@
+"""Reconstructions of data points from q(z|x), and from q after resampling by importance weights (q_IW)."""
+
+from collections.abc import Callable, Sequence
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from snrkit.errors import CapabilityError, NonFiniteError, SpecError
+from snrkit.logweights import normalised
+from snrkit.models.base import LatentModel, check_log_weights
+from snrkit.streams import Streams
+from snrkit.training.evaluate import evaluation_mode
+
+# Importance samples whose log-weights are computed at once.
+_ROWS = 2048
+
+
+@torch.no_grad()
+def resample(
+    model: LatentModel, x: Tensor, points: Sequence[int], k: int, samples: int, streams: Streams
+) -> tuple[Tensor, Tensor]:
+    """Samples of q and of q_IW: draw k from q, keep one with probability its normalised importance weight.
+
+    The sample of q is the first of the k, so the two share their noise; at k = 1 they are the same. As k grows, q_IW tends
+    to the posterior p(z|x) (Cremer, Morris & Duvenaud 2017).
+
+    Args:
+        model: the model, in evaluation mode.
+        x: points ``[B, *event]``.
+        points: their numbers, which key the noise, so that a point's samples do not depend on its company.
+        k: importance samples behind each sample, at least 1.
+        samples: samples S per point and kind, at least 1.
+        streams: source of the noise.
+
+    Returns:
+        (z of q, z of q_IW), each ``[B, S, D]``.
+
+    Raises:
+        SpecError: k or samples below 1.
+        NonFiniteError: a log-weight is NaN or infinite.
+    """
+    for name, value in (("--resample", k), ("--samples", samples)):
+        if value < 1:
+            raise SpecError(name, f"must be at least 1, got {value}", "give a positive number")
+    both = [
+        [_pair(model, x[i : i + 1], k, streams, (point, sample)) for sample in range(samples)]
+        for i, point in enumerate(points)
+    ]
+    plain, weighted = (torch.stack([torch.stack([pair[kind] for pair in row]) for row in both]) for kind in (0, 1))
+    return plain, weighted
+
+
+def _pair(model: LatentModel, x: Tensor, k: int, streams: Streams, index: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """One sample ``[D]`` of q and one of q_IW for one point ``[1, *event]``."""
+    shape = (1, 1, k, *model.noise_shape(x))
+    noise = streams.normal("reconstruct", index, shape, dtype=x.dtype, device=x.device)
+    log_w = torch.cat([model(x, part).log_w.flatten() for part in torch.split(noise, _ROWS, dim=2)]).double()
+    if not bool(torch.isfinite(log_w).all()):
+        raise NonFiniteError("log-weight", f"NaN or infinite at test point {index[0]}", "check the model's parameters")
+    cumulated = normalised(log_w).cumsum(dim=0)
+    level = streams.uniform("resample", index, (1,), dtype=torch.float64, device=x.device)
+    chosen = int(torch.searchsorted(cumulated, level * cumulated[-1], right=True).clamp(max=k - 1))
+    plain, weighted = model.encode(x).sample(noise[:, :, [0, chosen]])[0, 0]
+    return plain, weighted
+
+
+def reconstruct(
+    model: LatentModel, x: Tensor, points: Sequence[int], k: int, samples: int, streams: Streams
+) -> pd.DataFrame:
+    """Points beside their reconstructions from q and from q_IW; arguments as for ``resample``.
+
+    Returns:
+        One row per image: ``point``; ``kind`` (``input``, ``q`` or ``q_iw``); ``sample`` (0 for an input); ``pixels``, the
+        input's or the Bernoulli means; ``z``, empty for an input; ``log_likelihood``, log p(x|z) in nats, NaN for an input.
+
+    Raises:
+        SpecError: k or samples below 1, or a model that does not accept the points.
+        CapabilityError: the model has no ``pixel_means``.
+        NonFiniteError: a log-weight is NaN or infinite.
+    """
+    pixel_means: Callable[[Tensor], Tensor] | None = getattr(model, "pixel_means", None)
+    if pixel_means is None:
+        name = model.__class__.__name__
+        raise CapabilityError("--ckpt", f"{name} has no pixel_means to reconstruct with", "choose a model of images")
+    check_log_weights(model, x)
+    inputs = x.cpu().numpy()
+    rows = [(point, "input", 0, inputs[i], inputs[i, :0], float("nan")) for i, point in enumerate(points)]
+    with evaluation_mode(model), torch.no_grad():
+        for kind, z in zip(("q", "q_iw"), resample(model, x, points, k, samples, streams), strict=True):
+            means = pixel_means(z)
+            values = means.cpu().numpy(), z.cpu().numpy(), _log_likelihood(x[:, None], means).cpu().numpy()
+            rows += [
+                (point, kind, sample, *(value[i, sample] for value in values))
+                for i, point in enumerate(points)
+                for sample in range(samples)
+            ]
+    return pd.DataFrame(rows, columns=["point", "kind", "sample", "pixels", "z", "log_likelihood"])
+
+
+def _log_likelihood(x: Tensor, means: Tensor) -> Tensor:
+    """log Bernoulli(x; means) summed over pixels; means that were rounded to 0 or 1 count as the nearest number between."""
+    eps = torch.finfo(means.dtype).eps
+    inner = means.clamp(eps, 1 - eps)
+    return (x * inner.log() + (1 - x) * (1 - inner).log()).sum(dim=-1)

@@ -1,0 +1,33 @@
+"""One evaluated quantity."""
+
+import math
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True)
+class Score:
+    """One evaluated quantity.
+
+    Attributes:
+        metric: its name.
+        value: estimate, an average over the data points unless the definition says otherwise.
+        stderr: standard error over data points (bootstrap over points for active units).
+        definition: what it is, with units.
+        sd: standard deviation over data points; None for what is not an average over them.
+    """
+
+    metric: str
+    value: float
+    stderr: float
+    definition: str
+    sd: float | None = None
+
+    @classmethod
+    def average(cls, metric: str, values: npt.NDArray[np.float64], definition: str) -> Self:
+        """The mean over data points of values ``[N]``."""
+        sd = float(values.std(ddof=1))
+        return cls(metric, float(values.mean()), sd / math.sqrt(len(values)), definition, sd)

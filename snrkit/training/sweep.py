@@ -1,0 +1,265 @@
+"""Many runs, one after the other or side by side, each in a directory named by what it is.
+
+Which runs stand side by side is a function of the list of runs, not of how far they are, and runs side by side are saved
+together or not at all. So a sweep that was killed goes on to the same bits as one that was not.
+"""
+
+import fcntl
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from snrkit.config import RunSpec, read_toml
+from snrkit.data import SOURCES, load
+from snrkit.data.base import Dataset
+from snrkit.errors import CapabilityError, OutputError, ResultsError, SnrkitError, SpecError
+from snrkit.estimators.base import build_estimator
+from snrkit.interrupt import Interrupted
+from snrkit.models import MODELS
+from snrkit.results import RunDir, discard_partial, output_error, read_json, write_text
+from snrkit.training.commit import STAGED, recover
+from snrkit.training.ensemble import Ensemble, ensemble_key
+from snrkit.training.grid import run_name
+from snrkit.training.loop import Trainer, run_epochs
+from snrkit.training.opening import begin, find_previous, is_finished, resolve_spec, settle
+
+# Runs side by side by default. A GPU has room for many small models at once. On two CPU cores the papers' model gains
+# nothing (analyses/speed/ensemble.py); only tiny ones do.
+SIDE_BY_SIDE = {"cpu": 1, "cuda": 20}
+_COMMIT = "sweep.commit"
+
+
+@dataclass
+class Entry:
+    """One run of a sweep and how it stands.
+
+    Attributes:
+        spec: as given.
+        run: its directory.
+        state: waiting, running, interrupted, done or failed.
+        why: the reason of a failure.
+        epoch: epochs done, the begun one as a fraction.
+        bound: mean over the last epoch, or over the begun one, nats; None before the first step.
+    """
+
+    spec: RunSpec
+    run: RunDir
+    state: str = "waiting"
+    why: str = ""
+    epoch: float = 0.0
+    bound: float | None = None
+
+    def follow(self, trainer: Trainer) -> None:
+        """Take over how far its trainer is."""
+        self.epoch = trainer.epoch + trainer.position / trainer.steps
+        if trainer.running["points"]:
+            self.bound = trainer.running["bound"] / trainer.running["points"]
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Keep other sweeps out of a folder, which is made, while the block runs.
+
+    Raises:
+        SpecError: a sweep is at work there.
+        OutputError: the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        stream = (folder / ".lock").open("w")
+    except OSError as error:
+        raise output_error(folder, error) from None
+    with stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise SpecError("--out", f"another sweep is at work in '{folder}'", "wait for it, or stop it") from None
+        yield
+
+
+class Sweep:
+    """A list of runs to be trained to the end.
+
+    Args:
+        specs: the runs, no two the same.
+        out: folder of their directories; what was left there half written is put in order.
+        data_dir: folder of the data files; None: SNRKIT_DATA or the cache.
+        device: where to compute.
+        side_by_side: at most so many runs train together.
+        retry: also go on with runs that failed.
+
+    Raises:
+        SpecError: data, a model or an estimator that does not exist, or an option that the estimator has not.
+        OutputError, ResultsError: the folder cannot be written, or the record of a save that was cut short is damaged.
+    """
+
+    def __init__(
+        self,
+        specs: Sequence[RunSpec],
+        out: Path,
+        *,
+        data_dir: Path | None,
+        device: torch.device,
+        side_by_side: int,
+        retry: bool,
+    ) -> None:
+        for spec in specs:
+            SOURCES.load(spec.data.name)
+            MODELS.load(spec.model.name)
+            build_estimator(spec.estimator.name, spec.estimator.options)
+        self.entries = [Entry(spec, RunDir(out / run_name(spec))) for spec in specs]
+        self._marker = out / _COMMIT
+        self._data_dir, self._device, self._side_by_side = data_dir, device, side_by_side
+        self._data: dict[str, Dataset] = {}
+        discard_partial(self._marker)
+        if self._marker.exists():
+            recover(self._marker)
+        for entry in self.entries:
+            try:
+                _look(entry, retry)
+            except (SnrkitError, OSError) as error:
+                entry.state, entry.why = "failed", str(error)
+
+    def run(self, stopped: Callable[[], bool], watch: Callable[[], None]) -> None:
+        """Train what is not finished. A run that fails is noted in its entry, and the others go on.
+
+        Args:
+            stopped: asked after every step whether to stop; the state is saved then.
+            watch: called after every step.
+        """
+        for crew in self._crews():
+            if stopped():
+                return
+            opened = self._opened(crew)
+            for step in dict.fromkeys(trainer.step for _, trainer in opened):
+                group = [pair for pair in opened if pair[1].step == step]
+                if not self._train(group, stopped, watch):
+                    for entry, _ in group:
+                        # From what is saved, as if it had never stood beside others.
+                        for pair in self._opened([entry]):
+                            self._train([pair], stopped, watch)
+
+    def _crews(self) -> list[list[Entry]]:
+        """Runs that stand side by side: a function of the whole list, so that it is the same after every stop."""
+        alike: dict[str, list[Entry]] = {}
+        for entry in self.entries:
+            alike.setdefault(ensemble_key(entry.spec), []).append(entry)
+        size = self._side_by_side
+        return [entries[i : i + size] for entries in alike.values() for i in range(0, len(entries), size)]
+
+    def _opened(self, entries: Sequence[Entry]) -> list[tuple[Entry, Trainer]]:
+        return [(entry, trainer) for entry in entries if (trainer := self._open(entry)) is not None]
+
+    def _open(self, entry: Entry) -> Trainer | None:
+        """A trainer where there is something to train."""
+        if entry.state in ("done", "failed"):
+            return None
+        try:
+            dataset = self._dataset(entry.spec)
+            spec = resolve_spec(entry.spec, dataset)
+            previous = find_previous(entry.run, spec, dataset, resume=True)
+            if previous is not None and is_finished(previous, spec):
+                settle(entry.run, spec)
+                entry.state, entry.epoch = "done", previous.epoch
+                return None
+            trainer = Trainer(spec, dataset, entry.run, self._device, previous)
+        except Exception as error:
+            # The run itself was not changed, so its status stays.
+            entry.state, entry.why = "failed", _reason(error, [entry.run])
+            return None
+        entry.follow(trainer)
+        return trainer
+
+    def _dataset(self, spec: RunSpec) -> Dataset:
+        key = spec.data.digest()
+        if key not in self._data:
+            self._data[key] = load(spec.data, self._data_dir)
+        return self._data[key]
+
+    def _train(
+        self, group: Sequence[tuple[Entry, Trainer]], stopped: Callable[[], bool], watch: Callable[[], None]
+    ) -> bool:
+        """Train runs that stand at the same step, and note how each ended; False where they cannot stand side by side."""
+        trainers = [trainer for _, trainer in group]
+        for entry, _ in group:
+            entry.state = "running"
+        failed: dict[str, str] = {}
+
+        def follow(*_: object) -> None:
+            for entry, trainer in group:
+                entry.follow(trainer)
+                if entry.run.name in failed:
+                    entry.state, entry.why = "failed", failed[entry.run.name]
+            watch()
+
+        try:
+            for trainer in trainers:
+                trainer.run_dir.error.unlink(missing_ok=True)
+                begin(trainer.run_dir, trainer.spec, self._device, trainer.epoch)
+            if len(trainers) == 1:
+                run_epochs(trainers[0], stopped, follow, _nothing)
+            else:
+                ensemble = Ensemble(trainers, self._marker)
+                failed = ensemble.failed
+                run_epochs(ensemble, stopped, follow, _nothing)
+            outcome = ("done", "")
+        except Interrupted:
+            outcome = ("interrupted", "stopped")
+        except Exception as error:
+            if isinstance(error, CapabilityError) and len(group) > 1:
+                follow()
+                return False
+            outcome = ("failed", _reason(error, [entry.run for entry, _ in group if entry.run.name not in failed]))
+        follow()
+        for entry, _ in group:
+            if entry.state != "failed":
+                entry.state, entry.why = outcome
+                with suppress(OutputError):
+                    entry.run.set_status(*outcome)
+        return True
+
+
+def _look(entry: Entry, retry: bool) -> None:
+    """See how a run stands by its small files."""
+    run = entry.run
+    staged = run.path / STAGED
+    staged.unlink(missing_ok=True)
+    discard_partial(staged)
+    state = run.state()
+    rows = run.read_metrics()
+    if rows:
+        entry.epoch, entry.bound = rows[-1]["epoch"], rows[-1].get("bound")
+    if state == "failed" and not retry:
+        entry.state, entry.why = "failed", _why(run)
+    elif state == "done" and RunSpec.parse(read_toml(run.config), str(run.config)).epochs == entry.spec.epochs:
+        entry.state = "done"
+    elif run.checkpoint.exists():
+        entry.state = "interrupted"
+
+
+def _why(run: RunDir) -> str:
+    try:
+        return str(read_json(run.status)["why"])
+    except (ResultsError, KeyError, TypeError):
+        return ""
+
+
+def _reason(error: Exception, runs: Sequence[RunDir]) -> str:
+    """What to tell of an error. One of the program also leaves its traceback in the directories of its runs."""
+    if isinstance(error, SnrkitError):
+        return str(error)
+    told = f"{error.__class__.__name__}: {error}"
+    try:
+        for run in runs:
+            write_text(run.error, "".join(traceback.format_exception(error)))
+    except OutputError:
+        return told
+    return f"{told} (traceback in error.txt)"
+
+
+def _nothing(_: object) -> None:
+    """Observe nothing."""

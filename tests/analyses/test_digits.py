@@ -1,0 +1,30 @@
+"""The digits analysis end to end at a tiny size: its tables are what the report draws."""
+
+from snrkit.report.collect import collect
+
+TINY = '''
+[train]
+common = """--data digits --set model.options.hidden=[3] --set model.options.latent=2 --epochs 2 --batch-size 500
+  --keep-every 1 --set eval_points=2"""
+
+[train.runs]
+iwae = "--estimator iwae --K 2"
+
+[measure]
+evaluate = "--samples 128 --points 3"
+snr = "--K 1,2,3 --draws 4 --data-points 2"
+advise = "--budget 2 --draws 4 --data-points 1"
+'''
+
+
+def test_tables_of_every_kind(analysis, monkeypatch, tmp_path):
+    digits = analysis("digits")
+    (tmp_path / "tiny.toml").write_text(TINY)
+    monkeypatch.setattr(digits, "HERE", tmp_path)
+    monkeypatch.setattr("sys.argv", ["run.py", str(tmp_path / "tiny.toml")])
+    digits.main()
+    found = collect([tmp_path / "results"])
+    for kind in ("snr", "slopes", "metrics", "evaluations", "points", "advice"):
+        assert len(found[kind]), kind
+    assert found["evaluations"]["step"].nunique() == 2
+    assert not list((tmp_path / "results").rglob("*.pt"))

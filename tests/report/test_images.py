@@ -1,0 +1,96 @@
+"""Reconstructions and latent means as figures."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from snrkit.errors import ResultsError
+from snrkit.report import style
+from snrkit.report.collect import collect
+from snrkit.report.drawing import Drawing, Missing
+from snrkit.report.figures import latents, reconstructions
+from snrkit.results import RunDir, write_frame
+
+from .reading import assert_readable
+
+HEIGHT, WIDTH, SAMPLES = 3, 2, 4
+
+
+def images(run, points=(7, 2)):
+    kinds = [("input", 1), ("q", SAMPLES), ("q_iw", SAMPLES)]
+    names = [(point, kind, sample) for point in points for kind, count in kinds for sample in range(count)]
+    table = pd.DataFrame(names, columns=["point", "kind", "sample"])
+    table["pixels"] = [
+        [point / 10 + kind_ / 100 + s / 1000] * HEIGHT * WIDTH for kind_, (point, _, s) in enumerate(names)
+    ]
+    return table.assign(run=run, step=5, data="digits:test[7,2]", k=50, seed=0, height=HEIGHT, width=WIDTH)
+
+
+def means(run, labels, dimensions=2, layer=1):
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(rng.standard_normal((30, dimensions)), columns=[f"z{d + 1}" for d in range(dimensions)])
+    table["label"] = pd.array(np.arange(30) % 3 if labels else [None] * 30, "Int64")
+    return table.assign(run=run, step=5, data="digits:test[0:30]", layer=layer, point=range(30))
+
+
+@pytest.fixture
+def drawn():
+    def draw(figure, runs):
+        look = style.COLUMNS["icml"]
+        with style.context(look):
+            drawing = figure.draw(collect([runs]), look)
+            if isinstance(drawing, Drawing):
+                assert_readable(drawing.figure)
+        return drawing
+
+    return draw
+
+
+def test_images_are_side_by_side_in_order(runs, drawn):
+    for name in ("demo-vae", "demo_iwae"):
+        write_frame(RunDir(runs / name).reconstructions, images(name))
+    drawing = drawn(reconstructions, runs)
+    assert len(drawing.figure.axes) == 6
+    shown = [np.asarray(axes.images[0].get_array()) for axes in drawing.figure.axes[:3]]
+    # One pixel of frame around each image.
+    assert [image.shape for image in shown] == [(10, 4), (10, 16), (10, 16)]
+    table = images("demo-vae").set_index(["kind", "point", "sample"]).pixels
+    for row, point in enumerate((2, 7)):
+        for sample in range(SAMPLES):
+            inner = shown[2][5 * row + 1 : 5 * row + 4, 4 * sample + 1 : 4 * sample + 3]
+            np.testing.assert_allclose(inner.ravel(), table["q_iw", point, sample])
+    assert len(drawing.data) == 2 * 2 * (1 + 2 * SAMPLES)
+    assert drawing.data.pixels.map(lambda text: len(text.split())).eq(HEIGHT * WIDTH).all()
+    assert "demo_iwae" in drawing.caption
+
+
+def test_scatter_of_two_dimensional_layers_only(runs, drawn):
+    deep = pd.concat([means("demo-vae", True, dimensions=5), means("demo-vae", True, layer=2)], ignore_index=True)
+    write_frame(RunDir(runs / "demo-vae").latents, deep)
+    write_frame(RunDir(runs / "demo_iwae").latents, means("demo_iwae", labels=False))
+    drawing = drawn(latents, runs)
+    labelled, plain = drawing.figure.axes
+    assert [line.get_label() for line in labelled.lines] == ["0", "1", "2"]
+    assert "layer 2" in labelled.get_title()
+    assert len(plain.lines) == 1
+    assert [text.get_text() for text in drawing.figure.legends[0].get_texts()] == ["0", "1", "2"]
+    np.testing.assert_array_equal(plain.lines[0].get_xdata(), means("", False).z1)
+    assert len(drawing.data) == 60
+
+
+@pytest.mark.parametrize("figure", [reconstructions, latents])
+def test_without_data_the_command_is_named(figure, runs, drawn):
+    missing = drawn(figure, runs)
+    assert isinstance(missing, Missing)
+    assert "snrkit" in missing.reason
+
+
+@pytest.mark.parametrize(("figure", "name"), [(reconstructions, "reconstructions"), (latents, "latents")])
+def test_damaged_tables_are_named(figure, name, runs, drawn):
+    path = getattr(RunDir(runs / "demo-vae"), name)
+    path.write_bytes(b"no parquet")
+    with pytest.raises(ResultsError, match="not a readable Parquet"):
+        drawn(figure, runs)
+    write_frame(path, pd.DataFrame({"run": ["a"]}))
+    with pytest.raises(ResultsError, match="columns missing: step"):
+        drawn(figure, runs)

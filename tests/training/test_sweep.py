@@ -1,0 +1,358 @@
+"""A sweep killed at any moment and started again ends with the bits of one that was not; a run that fails, fails alone."""
+
+import json
+
+import pytest
+import torch
+
+from snrkit.config import ModelSpec
+from snrkit.errors import CheckpointError, NonFiniteError, SpecError
+from snrkit.models.base import DataSummary, build_model
+from snrkit.results import RunDir
+from snrkit.training import commit, sweep
+from snrkit.training.checkpoint import load_checkpoint
+from snrkit.training.grid import run_name
+from snrkit.training.loop import Trainer, train
+from snrkit.training.sweep import Sweep, alone_in
+
+CPU = torch.device("cpu")
+DIGITS = {
+    "data": {"name": "digits", "train_limit": 23},
+    "model": {"name": "mlp", "options": {"hidden": [7], "latent": 3}},
+}
+ESTIMATORS = [("vae", 8, 1), ("iwae", 1, 8), ("piwae", 2, 4)]
+TIMING = {"seconds", "images_per_second"}
+
+
+class Killed(BaseException):
+    """Passes through whatever handles errors, as SIGKILL does."""
+
+
+@pytest.fixture
+def specs(small):
+    return [small(**DIGITS, estimator={"name": n, "M": M, "K": K}, seed=i) for i, (n, M, K) in enumerate(ESTIMATORS)]
+
+
+def go(specs, out, *, size=3, stopped=lambda: False, watch=lambda: None, retry=False):
+    """One visit: the sweep as a new process would find it."""
+    made = Sweep(specs, out, data_dir=None, device=CPU, side_by_side=size, retry=retry)
+    made.run(stopped, watch)
+    return made.entries
+
+
+def states(entries):
+    return [entry.state for entry in entries]
+
+
+def after(calls, action=lambda: True):
+    """False before the so-manieth call, from then on what the action gives."""
+    count = 0
+
+    def call(*_args):
+        nonlocal count
+        count += 1
+        return action() if count >= calls else False
+
+    return call
+
+
+def kill():
+    raise Killed
+
+
+def everything(out):
+    """All that a sweep leaves behind, without timings: per run its tensors, its place and its metrics."""
+    found = {}
+    for folder in sorted(path for path in out.iterdir() if path.is_dir()):
+        saved = load_checkpoint(folder)
+        tensors = list(saved.model.values())
+        tensors += [state[name] for state in saved.optimiser["state"].values() for name in sorted(state)]
+        rows = [{k: v for k, v in row.items() if k not in TIMING} for row in RunDir(folder).read_metrics()]
+        place = (saved.epoch, saved.step, saved.position, {k: v for k, v in saved.running.items() if k not in TIMING})
+        status = json.loads(RunDir(folder).status.read_text())
+        found[folder.name] = ([tensor.numpy().tobytes() for tensor in tensors], place, rows, status)
+    return found
+
+
+def only_runs(out, specs):
+    return {path.name for path in out.iterdir()} == {run_name(spec) for spec in specs}
+
+
+@pytest.fixture
+def undisturbed(specs, tmp_path):
+    assert states(go(specs, tmp_path / "whole")) == ["done"] * 3
+    return everything(tmp_path / "whole")
+
+
+# 5 steps an epoch, saved after epochs 0, 3 and 4: twice within an epoch, once before anything was saved.
+@pytest.mark.parametrize("steps", [(1, 1), (7, 3), (17, 2), (19, 4)])
+def test_killed_twice_between_steps(specs, tmp_path, undisturbed, steps):
+    for count in steps:
+        with pytest.raises(Killed):
+            go(specs, tmp_path / "parts", watch=after(count, kill))
+    go(specs, tmp_path / "parts")
+    assert everything(tmp_path / "parts") == undisturbed
+    assert only_runs(tmp_path / "parts", specs)
+
+
+# Three saves of three members each.
+@pytest.mark.parametrize("call", range(1, 10))
+@pytest.mark.parametrize("when", ["staging", "replacing"])
+def test_killed_while_saving(specs, tmp_path, undisturbed, monkeypatch, call, when):
+    name = {"staging": "save_checkpoint", "replacing": "guard"}[when]
+    original, act = getattr(commit, name), after(call, kill)
+    with monkeypatch.context() as patch:
+        patch.setattr(commit, name, lambda *args: (act(), original(*args)))
+        with pytest.raises(Killed):
+            go(specs, tmp_path / "parts")
+    places = {load_checkpoint(run).step for run in (tmp_path / "parts").iterdir() if (run / "run.pt").exists()}
+    go(specs, tmp_path / "parts")
+    assert everything(tmp_path / "parts") == undisturbed
+    assert only_runs(tmp_path / "parts", specs)
+    # The test meets what it is about: members that were saved at different steps.
+    if when == "replacing" and call in (5, 6):
+        assert len(places) == 2
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_stopped_again_and_again(specs, tmp_path, size):
+    go(specs, tmp_path / "whole", size=size)
+    for count in (3, 9, 1):
+        entries = go(specs, tmp_path / "parts", size=size, stopped=after(count))
+        assert "interrupted" in states(entries)
+        assert "failed" not in states(entries)
+    go(specs, tmp_path / "parts", size=size)
+    assert everything(tmp_path / "parts") == everything(tmp_path / "whole")
+
+
+def test_what_a_stop_comes_before_is_not_touched(specs, tmp_path):
+    entries = go(specs, tmp_path / "out", size=1, stopped=after(3))
+    assert states(entries)[1:] == ["waiting", "waiting"]
+    assert not entries[1].run.path.exists()
+
+
+def test_side_by_side_or_not_is_the_same_to_rounding(specs, tmp_path, undisturbed):
+    go(specs, tmp_path / "single", size=1)
+    for spec in specs:
+        one, other = (load_checkpoint(tmp_path / how / run_name(spec)).model for how in ("single", "whole"))
+        for name in one:
+            assert (one[name] - other[name]).norm() < 1e-4 * one[name].norm()
+
+
+def test_a_member_is_an_ordinary_run(specs, tmp_path):
+    go(specs, tmp_path / "parts", stopped=after(8))
+    run = RunDir(tmp_path / "parts" / run_name(specs[2]))
+    assert {path.name for path in run.path.iterdir()} == {
+        "run.pt", "config.toml", "env.json", "metrics.jsonl", "status.json",
+    }  # fmt: skip
+    assert run.checkpoint.stat().st_size < 30_000
+    train(specs[2], run, data_dir=None, device=CPU, resume=True, progress=lambda *_: None)
+    whole = train(
+        specs[2], RunDir(tmp_path / "whole"), data_dir=None, device=CPU, resume=False, progress=lambda *_: None
+    )
+    for name, value in load_checkpoint(run.path).model.items():
+        assert (value - whole.model[name]).norm() < 1e-4 * value.norm()
+    # The others stand elsewhere now, and still go on.
+    assert states(go(specs, tmp_path / "parts")) == ["done"] * 3
+
+
+def test_what_is_finished_is_left_alone(specs, tmp_path, undisturbed):
+    def stamps():
+        return {path: path.stat().st_mtime_ns for path in (tmp_path / "whole").rglob("*.*")}
+
+    before = stamps()
+    assert states(go(specs, tmp_path / "whole")) == ["done"] * 3
+    assert stamps() == before
+
+
+def test_more_epochs_later_are_the_same_as_at_once(specs, tmp_path, undisturbed):
+    go([spec.model_copy(update={"epochs": 2}) for spec in specs], tmp_path / "parts")
+    go(specs, tmp_path / "parts")
+    assert everything(tmp_path / "parts") == undisturbed
+
+
+@pytest.fixture
+def poisoned(monkeypatch):
+    """The bound of the second run becomes NaN at step 7."""
+    account = Trainer.account
+
+    def nan_at_seven(self, bound, points, seconds):
+        account(self, float("nan") if (self.spec.seed, self.step) == (1, 7) else bound, points, seconds)
+
+    monkeypatch.setattr(Trainer, "account", nan_at_seven)
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_a_run_that_blows_up_fails_alone(specs, tmp_path, poisoned, size):
+    entries = go(specs, tmp_path / "out", size=size)
+    assert states(entries) == ["done", "failed", "done"]
+    assert "bound: became nan at step 7 (epoch 2)" in entries[1].why
+    assert [entry.run.state() for entry in entries] == ["done", "failed", "done"]
+    assert load_checkpoint(entries[1].run.path).step == 0
+    # It is told again, and left alone unless that is asked for.
+    again = go(specs, tmp_path / "out", size=size)
+    assert (states(again), again[1].why) == (states(entries), entries[1].why)
+    assert load_checkpoint(entries[1].run.path).step == 0
+
+
+def test_a_failed_run_can_be_tried_again(specs, tmp_path, poisoned, monkeypatch):
+    go(specs, tmp_path / "out")
+    monkeypatch.undo()
+    assert states(go(specs, tmp_path / "out", retry=True)) == ["done"] * 3
+
+
+@pytest.mark.parametrize("count", [6, 8, 12])
+def test_killed_around_a_failure(specs, tmp_path, poisoned, count):
+    """The survivors are saved with the failure, so that their number never differs between one history and another."""
+    go(specs, tmp_path / "whole")
+    with pytest.raises(Killed):
+        go(specs, tmp_path / "parts", watch=after(count, kill))
+    go(specs, tmp_path / "parts")
+    assert everything(tmp_path / "parts") == everything(tmp_path / "whole")
+
+
+def test_when_all_members_fail(specs, tmp_path, monkeypatch):
+    def fail(self, *args):
+        raise NonFiniteError("bound", "became nan", "try another")
+
+    monkeypatch.setattr(Trainer, "account", fail)
+    entries = go(specs, tmp_path / "out")
+    assert states(entries) == ["failed"] * 3
+    assert {entry.run.state() for entry in entries} == {"failed"}
+
+
+def test_an_error_of_the_program_is_reported_and_the_rest_goes_on(specs, tmp_path, monkeypatch):
+    step = Trainer._step
+
+    def faulty(self, x):
+        if self.spec.seed == 1:
+            raise RuntimeError("out of memory")
+        return step(self, x)
+
+    monkeypatch.setattr(Trainer, "_step", faulty)
+    entries = go(specs, tmp_path / "out", size=1)
+    assert states(entries) == ["done", "failed", "done"]
+    assert entries[1].why == "RuntimeError: out of memory (traceback in error.txt)"
+    assert [entry.run.error.exists() for entry in entries] == [False, True, False]
+    assert "in faulty" in entries[1].run.error.read_text()
+    # What is mended leaves no trace of it.
+    monkeypatch.undo()
+    assert states(go(specs, tmp_path / "out", size=1, retry=True)) == ["done"] * 3
+    assert not entries[1].run.error.exists()
+
+
+def test_an_error_of_the_program_before_training_fails_its_run_only(specs, tmp_path, monkeypatch):
+    made = Trainer.__init__
+
+    def faulty(self, spec, *args):
+        if spec.seed == 1:
+            raise RuntimeError("out of memory")
+        made(self, spec, *args)
+
+    monkeypatch.setattr(Trainer, "__init__", faulty)
+    entries = go(specs, tmp_path / "out")
+    assert states(entries) == ["done", "failed", "done"]
+    assert entries[1].why == "RuntimeError: out of memory (traceback in error.txt)"
+    assert "in faulty" in entries[1].run.error.read_text()
+
+
+@pytest.mark.parametrize("damage", ["junk", "binary", "missing", "metrics"])
+@pytest.mark.parametrize("size", [1, 3])
+def test_a_damaged_directory_fails_its_run_only(specs, tmp_path, damage, size):
+    (entry,) = go(specs[1:2], tmp_path / "out", size=1)
+    run, config = entry.run, entry.run.config
+    act, word = {
+        "junk": (lambda: config.write_text("not = = toml"), "config.toml: not valid TOML"),
+        "binary": (lambda: config.write_bytes(b"\xff\x00"), "config.toml: cannot be read"),
+        "missing": (config.unlink, "config.toml: cannot be read"),
+        "metrics": (lambda: run.metrics.write_text("junk\n"), "metrics.jsonl: line 1"),
+    }[damage]
+    act()
+    entries = go(specs, tmp_path / "out", size=size)
+    assert states(entries) == ["done", "failed", "done"]
+    assert word in entries[1].why
+
+
+@pytest.fixture
+def branching(monkeypatch):
+    """A value decides on the control flow of the model, which vmap refuses."""
+    model = build_model(ModelSpec(**DIGITS["model"]), DataSummary(torch.zeros(64), False), 0)
+    forward = type(model).forward
+
+    def by_value(self, x, noise, path=False):
+        return forward(self, x, noise if x.sum() > 0 else -noise, path)
+
+    monkeypatch.setattr(type(model), "forward", by_value)
+
+
+def test_what_cannot_stand_side_by_side_is_trained_one_by_one(specs, tmp_path, branching):
+    entries = go(specs, tmp_path / "parts")
+    assert states(entries) == ["done"] * 3
+    assert not any(entry.why or entry.run.error.exists() for entry in entries)
+    go(specs, tmp_path / "single", size=1)
+    assert everything(tmp_path / "parts") == everything(tmp_path / "single")
+
+
+def test_what_cannot_stand_side_by_side_goes_on_after_stops(specs, tmp_path, branching):
+    for count in (3, 9):
+        assert "interrupted" in states(go(specs, tmp_path / "parts", stopped=after(count)))
+    assert states(go(specs, tmp_path / "parts")) == ["done"] * 3
+    go(specs, tmp_path / "single", size=1)
+    assert everything(tmp_path / "parts") == everything(tmp_path / "single")
+
+
+def test_leftovers_of_a_killed_commit_are_deleted(specs, tmp_path):
+    """SIGKILL leaves the temporary files of the marker and of staged checkpoints, wherever it strikes."""
+    (entry,) = go(specs[:1], tmp_path)
+    left = [tmp_path / ".sweep.commit.x1.tmp", tmp_path / ".sweep.commit.x2.tmp", entry.run.path / ".run.next.x3.tmp"]
+    kept = entry.run.path / ".snr.parquet.x4.tmp.parquet"
+    for path in [*left, kept]:
+        path.touch()
+    assert states(go(specs[:1], tmp_path)) == ["done"]
+    assert not any(path.exists() for path in left)
+    # Another program may be writing that one.
+    assert kept.exists()
+
+
+def test_bad_data_fail_their_run_only(small, specs, tmp_path):
+    bad = small(data={"name": "npz", "path": "none.npz"})
+    entries = go([bad, *specs], tmp_path / "out")
+    assert states(entries) == ["failed", "done", "done", "done"]
+    assert "no such file" in entries[0].why
+    assert not entries[0].run.path.exists()
+
+
+def test_a_damaged_checkpoint_fails_its_run_only(specs, tmp_path):
+    go(specs, tmp_path / "out", stopped=after(8))
+    RunDir(tmp_path / "out" / run_name(specs[0])).checkpoint.write_bytes(b"junk")
+    entries = go(specs, tmp_path / "out")
+    assert states(entries) == ["failed", "done", "done"]
+    with pytest.raises(CheckpointError):
+        load_checkpoint(entries[0].run.path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "near"), [("estimator", "iwea", "iwae"), ("data", "digit", "digits"), ("model", "mpl", "mlp")]
+)
+def test_names_that_do_not_exist_are_told_before_anything_runs(small, specs, tmp_path, kind, name, near):
+    with pytest.raises(SpecError, match=f"did you mean '{near}'"):
+        go([*specs, small(**{kind: {"name": name}})], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_runs_that_differ_in_shape_are_not_put_side_by_side(small, specs, tmp_path, monkeypatch):
+    sizes = []
+    made = sweep.Ensemble
+    monkeypatch.setattr(
+        sweep, "Ensemble", lambda trainers, marker: (sizes.append(len(trainers)), made(trainers, marker))[1]
+    )
+    others = [small(**DIGITS, estimator={"name": "vae", "M": 1, "K": 7}), small(**DIGITS | {"batch_size": 7})]
+    assert states(go([others[0], *specs, others[1]], tmp_path / "out", size=20)) == ["done"] * 5
+    assert sizes == [3]
+
+
+def test_two_sweeps_do_not_work_in_one_folder(tmp_path):
+    with alone_in(tmp_path), pytest.raises(SpecError, match="another sweep"), alone_in(tmp_path):
+        pass
+    with alone_in(tmp_path):
+        pass

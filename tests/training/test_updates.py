@@ -1,0 +1,129 @@
+"""Order of the networks' steps and separate samples, against the formulas written out."""
+
+import pytest
+import torch
+
+from snrkit.config import UpdateSpec
+from snrkit.data import load
+from snrkit.estimators.base import build_estimator, gradients
+from snrkit.results import RunDir
+from snrkit.streams import Streams
+from snrkit.training import opening
+from snrkit.training.loop import Trainer
+from snrkit.training.updates import fresh_noise, step_in_turn, turns
+
+CPU = torch.device("cpu")
+PIWAE = {"name": "piwae", "M": 2, "K": 4}
+
+
+def trainer(spec, tmp_path):
+    dataset = load(spec.data, None)
+    return Trainer(opening.resolve_spec(spec, dataset), dataset, RunDir(tmp_path / "run"), CPU, None)
+
+
+def points(spec):
+    return torch.from_numpy(load(spec.data, None).train[:5])
+
+
+def state(owner):
+    return [parameter.detach().clone() for parameter in (*owner.generative, *owner.inference)]
+
+
+def twin_step(twin, x, order, noises):
+    """The same with two Adams, one per network, and plain autograd."""
+    adam = twin.spec.optimiser
+    networks = {"generative": twin.generative, "inference": twin.inference}
+    optimisers = {
+        name: torch.optim.Adam(own, lr=adam.lr, betas=adam.betas, eps=adam.eps, maximize=True)
+        for name, own in networks.items()
+    }
+    for name in order:
+        weights = twin.model(x, noises[name])
+        found = gradients(twin.estimator, weights, list(twin.generative), list(twin.inference))
+        for parameter, gradient in zip(networks[name], found[name == "inference"], strict=True):
+            parameter.grad = gradient
+        optimisers[name].step()
+
+
+@pytest.mark.parametrize("order", ["encoder-first", "decoder-first"])
+@pytest.mark.parametrize("samples", ["shared", "separate"])
+def test_the_second_network_sees_the_first_one_moved(small, tmp_path, order, samples):
+    spec = small(estimator=PIWAE, dtype="float64", update={"order": order, "samples": samples})
+    own, twin = trainer(spec, tmp_path), trainer(spec, tmp_path)
+    x = points(spec)
+    noises = {"generative": fresh_noise(own, "train", x)}
+    noises["inference"] = fresh_noise(own, "train-inference", x) if samples == "separate" else noises["generative"]
+    step_in_turn(own, x)
+    names = ("inference", "generative") if order == "encoder-first" else ("generative", "inference")
+    twin_step(twin, x, names, noises)
+    assert all(torch.equal(a, b) for a, b in zip(state(own), state(twin), strict=True))
+
+
+def test_separate_samples_at_the_same_parameters(small, tmp_path):
+    spec = small(estimator=PIWAE, dtype="float64", update={"samples": "separate"})
+    own, twin = trainer(spec, tmp_path), trainer(spec, tmp_path)
+    x = points(spec)
+    before = twin.model(x, fresh_noise(twin, "train", x)), twin.model(x, fresh_noise(twin, "train-inference", x))
+    (mu,), _ = gradients(twin.estimator, before[0], list(twin.generative), [])
+    _, (A, b) = gradients(twin.estimator, before[1], [], list(twin.inference))
+    bound = step_in_turn(own, x)
+    for parameter, gradient in zip((*own.generative, *own.inference), (mu, A, b), strict=True):
+        assert torch.equal(parameter.grad, gradient)
+    assert bound == pytest.approx(float(twin.estimator.bound(before[0].log_w.detach()).mean()), rel=1e-12)
+
+
+def test_one_adam_over_both_networks_is_two_adams():
+    """Disjoint parameters, steps taken together: the same to the last bit, so a second optimiser is not offered."""
+
+    def parameters():
+        return [torch.linspace(-1, 1, n, dtype=torch.float32).requires_grad_() for n in (7, 5)]
+
+    one, two = parameters(), parameters()
+    joint = torch.optim.Adam(one, lr=0.01, maximize=True)
+    split = [torch.optim.Adam([p], lr=0.01, maximize=True) for p in two]
+    for step in range(50):
+        for p, q in zip(one, two, strict=True):
+            p.grad = torch.sin(p.detach() * (step + 1))
+            q.grad = torch.sin(q.detach() * (step + 1))
+        joint.step()
+        for optimiser in split:
+            optimiser.step()
+    assert all(torch.equal(p, q) for p, q in zip(one, two, strict=True))
+    assert not torch.equal(one[0], parameters()[0])
+
+
+def test_a_random_order_is_fair_and_a_function_of_the_step():
+    spec = UpdateSpec(order="random")
+    first = [turns(spec, Streams(3), step)[0] == "inference" for step in range(400)]
+    assert first == [turns(spec, Streams(3), step)[0] == "inference" for step in range(400)]
+    assert abs(sum(first) - 200) < 4 * 10  # standard deviation 10
+
+
+@pytest.mark.parametrize(
+    "update",
+    [{"order": "encoder-first"}, {"order": "random", "samples": "separate"}, {"samples": "separate"}],
+    ids=str,
+)
+@pytest.mark.parametrize("name", ["piwae", "dreg"])
+def test_a_resumed_run_is_the_same_run(small, go, update, name):
+    changes = {"update": update, "estimator": {"name": name, "M": 2, "K": 4}}
+    whole = go(small(**changes), "whole")
+    go(small(**changes, epochs=2), "parts")
+    parts = go(small(**changes), "parts", resume=True)
+    assert all(torch.equal(whole.model[key], parts.model[key]) for key in whole.model)
+
+
+def test_the_options_change_training(small, go):
+    variants = [{}, {"order": "encoder-first"}, {"order": "decoder-first"}, {"samples": "separate"}]
+    ends = [go(small(update=update, epochs=1), f"run{i}").model["b"] for i, update in enumerate(variants)]
+    assert len({tuple(end.tolist()) for end in ends}) == len(variants)
+
+
+def test_every_estimator_takes_them(small, tmp_path):
+    for name in ("vae", "iwae", "miwae", "ciwae", "piwae", "dreg", "stl"):
+        spec = small(estimator={"name": name, "M": 2, "K": 4}, update={"order": "encoder-first"})
+        own = trainer(spec, tmp_path)
+        before = state(own)
+        step_in_turn(own, points(spec).float())
+        assert all(not torch.equal(a, b) for a, b in zip(before, state(own), strict=True)), name
+    assert build_estimator("piwae", {}).name == "piwae"
