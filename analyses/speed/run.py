@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from sections import agreement, engines, ensembles, grid, growth, memory, training
-from sections.reference import device
+from sections.reference import device_name
 
 from snrkit.memory import keep_freed_memory
 
@@ -36,8 +36,8 @@ def main() -> None:
     """Run the sections named on the command line and rewrite RESULTS.md."""
     keep_freed_memory()
     torch.backends.cuda.matmul.allow_tf32 = False
-    name = torch.cuda.get_device_name() if device().type == "cuda" else "cpu"
-    folder = HERE / "results" / name.replace(" ", "-").lower()
+    name = device_name()
+    folder = HERE / "results" / name
     folder.mkdir(parents=True, exist_ok=True)
     for section in sys.argv[1:] or SECTIONS:
         print(f"{section} ...", flush=True)

@@ -10,7 +10,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
 from sections.engines import engine
-from sections.reference import device, reference
+from sections.reference import device_name, reference
 from sections.timing import interleaved
 
 BY_DRAWS = (1_000, 3_000, 10_000, 30_000, 100_000)
@@ -18,7 +18,7 @@ BY_K = (100, 300, 1_000, 3_000, 10_000, 30_000, 100_000)
 
 
 def run() -> tuple[str, list[dict[str, Any]]]:
-    """One row per point, and growth-DEVICE.png."""
+    """One row per point, and growth.png."""
     model, x = reference()
     draws = interleaved({str(R): (engine("factors", model, x, 1, R), 1) for R in BY_DRAWS})
     samples = interleaved({str(K): (engine("factors", model, x, K, 2), 2) for K in BY_K})
@@ -37,7 +37,7 @@ def run() -> tuple[str, list[dict[str, Any]]]:
         axes.set(xlabel=label, ylabel="milliseconds")
         axes.legend(frameon=False)
         rows += [{"against": label, "size": size, "ms": value} for size, value in zip(sizes, ms, strict=True)]
-    figure.savefig(Path(__file__).parent.parent / "results" / f"growth-{device().type}.png", dpi=150)
+    figure.savefig(Path(__file__).parent.parent / "results" / device_name() / "growth.png", dpi=150)
     fitted = ", ".join(f"{slope:.3f} against {label}" for label, slope in exponents.items())
-    text = f"Exponents over the top two decades: {fitted}.\n\n![growth](results/growth-{device().type}.png)"
+    text = f"Exponents over the top two decades: {fitted}.\n\n![growth](results/{device_name()}/growth.png)"
     return text, rows

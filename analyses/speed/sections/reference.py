@@ -17,6 +17,14 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def device_name() -> str:
+    """The GPU's name, or the processor's vector instructions, on which much depends: ``cpu-avx512``."""
+    name = (
+        torch.cuda.get_device_name() if torch.cuda.is_available() else f"cpu-{torch.backends.cpu.get_cpu_capability()}"
+    )
+    return name.replace(" ", "-").lower()
+
+
 def reference() -> tuple[Mlp, Tensor]:
     """The one-layer model of 425,284 parameters, freshly initialised, and one image ``[1, 784]``."""
     torch.manual_seed(0)
