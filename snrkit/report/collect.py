@@ -29,6 +29,20 @@ def _parquet(path: Path) -> pd.DataFrame:
         raise ResultsError(str(path), f"not a readable Parquet file ({name})", "delete it and make it again") from None
 
 
+def _readings(path: Path) -> pd.DataFrame:
+    return read_table(path).assign(setting=_setting(path))
+
+
+def _slopes(path: Path) -> pd.DataFrame:
+    return read_csv(path).assign(setting=_setting(path))
+
+
+def _setting(path: Path) -> str:
+    """What a run was trained with apart from its seed; of a file in no run directory, the file."""
+    folder = run_folder(path)
+    return str(trained(path)["setting"]) if RunDir(folder).config.exists() else str(path)
+
+
 def _draws(path: Path) -> pd.DataFrame:
     return _require(_parquet(path), path, ["run", "estimator", "options", "M", "K", "coordinate", "value"])
 
@@ -133,8 +147,8 @@ KINDS = {
     "points": Kind("*.points.parquet", _points, beside=("config.toml",)),
     "reconstructions": Kind("*reconstructions.parquet", _reconstructions),
     "latents": Kind("*latents.parquet", _latents),
-    "snr": Kind("*.parquet", read_table, tuple(COLUMNS)),
-    "slopes": Kind("*.slopes.csv", read_csv, ("axis",)),
+    "snr": Kind("*.parquet", _readings, (*COLUMNS, "setting"), beside=("config.toml",)),
+    "slopes": Kind("*.slopes.csv", _slopes, ("axis", "setting"), beside=("config.toml",)),
     "metrics": Kind("metrics.jsonl", _metrics, (*TRAINED, "epoch", "step"), ("config.toml", "status.json")),
     "evaluations": Kind(
         "*evaluation*.json",
@@ -158,9 +172,7 @@ class Tables:
 
     def __init__(self, files: Mapping[str, Sequence[Path]], frames: Mapping[str, pd.DataFrame] | None = None) -> None:
         self._files = {kind: tuple(found) for kind, found in files.items()}
-        self._frames = {
-            kind: frame if "source" in frame else frame.assign(source="") for kind, frame in (frames or {}).items()
-        }
+        self._frames = {kind: _located(frame) for kind, frame in (frames or {}).items()}
 
     def __getitem__(self, kind: str) -> pd.DataFrame:
         """All files of a kind, one under the other; empty, with the columns it always has, where there are none.
@@ -190,6 +202,12 @@ class Tables:
                 beside = [run_folder(path) / name for name in KINDS[kind].beside]
                 found |= dict.fromkeys([path, *(extra for extra in beside if extra.exists())])
         return list(found)
+
+
+def _located(frame: pd.DataFrame) -> pd.DataFrame:
+    """With the columns that say where rows are from, which files give."""
+    found = frame if "source" in frame else frame.assign(source="")
+    return found if "setting" in found else found.assign(setting=found["source"])
 
 
 def collect(paths: Sequence[Path]) -> Tables:

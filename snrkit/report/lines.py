@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.lines import Line2D
 
 from snrkit.report import style
+from snrkit.report.repetitions import number_of_seeds
 
 # What makes readings belong to one line of SNR against something.
 KEY = ["source", "run", "step", "data", "scope", "estimator", "options", "seed", "method", "dtype"]
@@ -49,7 +50,16 @@ def lines(groups: Sequence[pd.DataFrame], fields: Sequence[str], always: Sequenc
 
 
 def labels(keys: Sequence["pd.Series[Any]"], fields: Sequence[str], always: Sequence[str] = ()) -> list[str]:
-    """Estimators' names, with the run where there are several, and the further fields that are needed."""
+    """Estimators' names, with the run where there are several, and the further fields that are needed.
+
+    Of runs taken together over seeds their number is enough, unless it leaves two lines alike.
+    """
+    short = [key | {"run": number_of_seeds(str(key["run"]))} for key in map(dict, keys)]
+    found = _labels(short, fields, always)
+    return found if len(set(found)) == len(found) else _labels(list(map(dict, keys)), fields, always)
+
+
+def _labels(keys: Sequence[dict[Any, Any]], fields: Sequence[str], always: Sequence[str]) -> list[str]:
     found = [style.estimator_label(str(key["estimator"]), str(key["options"])) for key in keys]
     for field in ("run", *always):
         if field in (*fields, *always) and len({key[field] for key in keys}) > 1:

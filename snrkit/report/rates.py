@@ -28,6 +28,7 @@ from snrkit.report.lines import (
     trend,
     usable,
 )
+from snrkit.report.repetitions import readings_over_seeds, seeds_caption, slopes_over_seeds
 from snrkit.report.style import Look
 from snrkit.report.tables import rounded
 
@@ -79,6 +80,7 @@ def draw_rate(tables: Tables, look: Look, rate: Rate) -> Drawing | Missing:
     readings = tables["snr"]
     wanted = latest(readings[(readings["metric"] == rate.metric) & readings["block"].isin(NETWORKS)])
     rows, notes = usable(wanted)
+    rows = readings_over_seeds(rows)
     groups = [_at_fixed(group, rate) for _, group in rows.groupby(KEY, sort=False, dropna=False)]
     groups = several(groups, rate.axis)
     if rate.axis == "M":
@@ -90,7 +92,7 @@ def draw_rate(tables: Tables, look: Look, rate: Rate) -> Drawing | Missing:
     data = pd.concat([line.rows for line in found], ignore_index=True)
     slopes = _slopes(tables["slopes"], data, rate)
     figure = _figure(found, data, slopes, look, rate)
-    twin = data[[*TWIN, "on_floor"]].merge(slopes, how="left", on=["line", "block"])
+    twin = data[[*TWIN, "runs", "on_floor"]].merge(slopes, how="left", on=["line", "block"])
     return Drawing(figure, twin, _caption(data, slopes, rate), _alt(found, rate), (*notes, *over))
 
 
@@ -111,7 +113,8 @@ def _slopes(slopes: pd.DataFrame, data: pd.DataFrame, rate: Rate) -> pd.DataFram
     if not rate.fitted or slopes.empty:
         return pd.DataFrame(columns=columns)
     keys = ["run", "step", "data", "estimator", "options", "seed", "method", "block"]
-    found = slopes[(slopes["axis"] == rate.axis) & np.isfinite(slopes["slope"])].rename(columns={"fixed": rate.fixed})
+    fitted = slopes[(slopes["axis"] == rate.axis) & np.isfinite(slopes["slope"])]
+    found = slopes_over_seeds(fitted).rename(columns={"fixed": rate.fixed})
     # A run's slopes lie beside its readings.
     home = data["source"].str.removesuffix(".parquet") + ".slopes.csv"
     marked = data.assign(source=home).drop_duplicates(["line", "block"])
@@ -232,8 +235,9 @@ def _caption(data: pd.DataFrame, slopes: pd.DataFrame, rate: Rate) -> str:
     return (
         f"{' '.join(rate.label.split())} against the number {rate.axis} of {_SAMPLES[rate.axis]} at {rate.fixed} = "
         f"{joined(sorted(data[rate.fixed].unique()))}, over {joined(sorted(data['draws'].unique()))} draws of the noise at "
-        f"fixed parameters and data points ({points}). Bands or bars: 95 % intervals. Dashed grey: {rate.floor}. Hollow "
-        "markers: the interval reaches down to the floor, so the reading cannot be told from noise. Thin lines: slopes "
+        f"fixed parameters and data points ({points}). Bands or bars: 95 % "
+        f"intervals{seeds_caption(data)}. Dashed grey: {rate.floor}. Hollow markers: the interval reaches down to the "
+        "floor, so the reading cannot be told from noise. Thin lines: slopes "
         f"{guide}.{fit}"
     )
 

@@ -2,9 +2,11 @@
 
 import itertools
 import math
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 from scipy.stats import t as student_t
 
@@ -52,6 +54,68 @@ def common_name(runs: Iterable[str]) -> str:
     alike = itertools.takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))
     common = "".join(letters[0] for letters in alike).rstrip("-_0123456789").removesuffix("seed").rstrip("-_")
     return f"{common or names[0]} ({len(names)} seeds)"
+
+
+def number_of_seeds(name: str) -> str:
+    """``4 seeds`` of ``common_name``'s ``digits-iwae (4 seeds)``; the name of a single run as it is."""
+    found = re.search(r"\((\d+ seeds)\)$", name)
+    return found[1] if found else name
+
+
+def owners(table: pd.DataFrame, by: Sequence[str]) -> "pd.Series[str]":
+    """Whose each row is: its run's setting; where a run has several readings of one thing, its own alone.
+
+    Args:
+        table: rows with ``setting``, ``run``, ``source`` and ``seed``.
+        by: columns that say what was read.
+    """
+    what = [table[name] for name in by]
+    several = table.groupby(["setting", "run", *by], dropna=False)["source"].transform("size") > 1
+    alone = several.groupby([table["setting"], *what], dropna=False).transform("any")
+    own = table["source"] + " " + table["run"].astype(str) + " " + table["seed"].astype(str)
+    return table["setting"].where(~alone, own).rename("owner")
+
+
+# What a reading is of, apart from whose.
+_READ = [
+    "step", "data", "scope", "estimator", "options", "method", "dtype", "M", "K", "block", "metric", "draws",
+]  # fmt: skip
+_FITTED = ["step", "data", "estimator", "options", "method", "block", "axis", "fixed", "over"]
+
+
+def readings_over_seeds(readings: pd.DataFrame) -> pd.DataFrame:
+    """Readings of runs that differ in their seed alone as one, their mean over runs with its 95 % interval (Student's t).
+
+    A reading that only one run has keeps its own interval. Columns as before, and ``runs``.
+
+    Args:
+        readings: rows of the tidy table, with ``setting`` and ``source``.
+    """
+    return _over_seeds(readings, _READ, "value")
+
+
+def slopes_over_seeds(slopes: pd.DataFrame) -> pd.DataFrame:
+    """The same of fitted slopes."""
+    return _over_seeds(slopes, _FITTED, "slope")
+
+
+def _over_seeds(table: pd.DataFrame, by: Sequence[str], value: str) -> pd.DataFrame:
+    if table.empty:
+        return table.assign(runs=1)
+    groups = table.groupby([owners(table, by), *(table[name] for name in by)], sort=False, dropna=False)
+    runs, place = groups["run"].transform("nunique"), groups.ngroup()
+    mean, error = groups[value].transform("mean"), groups[value].transform("std") / np.sqrt(runs)
+    reach = error * student_t.ppf(0.975, np.maximum(runs - 1, 1))
+    merged = {value: mean, "stderr": error, "ci_low": mean - reach, "ci_high": mean + reach}
+    kept = {name: column.where(runs > 1, table[name].astype(float)) for name, column in merged.items()}
+    found = table.assign(**kept, run=groups["run"].transform(common_name), runs=runs)
+    return found[~place.duplicated(keep="last")].reset_index(drop=True)
+
+
+def seeds_caption(rows: pd.DataFrame) -> str:
+    """What an interval is where runs were taken together, to go on with in a caption; empty where none were."""
+    most = int(rows["runs"].max())
+    return f"; where a setting was trained with several seeds (up to {most}), of the mean over them" if most > 1 else ""
 
 
 def own_data(evaluations: pd.DataFrame) -> pd.DataFrame:

@@ -14,6 +14,7 @@ from snrkit.report.drawing import Drawing, FigureKind, Missing
 from snrkit.report.layout import panels
 from snrkit.report.lines import KEY, Line, comparable, fewest, joined, latest, lines, several, trend
 from snrkit.report.rates import NETWORKS
+from snrkit.report.repetitions import readings_over_seeds, seeds_caption
 from snrkit.report.style import Look
 
 COMMAND = "snrkit snr --ckpt CHECKPOINT --K 1,10,100 --estimator iwae,dreg,stl --bias bound"
@@ -49,6 +50,7 @@ def draw(tables: Tables, look: Look) -> Drawing | Missing:
         return Missing(f"no bias was measured: run '{COMMAND}'")
     biased = rows[rows["metric"] == "bias_squared"]
     rows = rows[rows["source"].isin(biased["source"]) & np.isfinite(rows["value"].astype(float))]
+    rows = readings_over_seeds(rows)
     groups = [_parts(g[g["M"] == g["M"].min()]) for _, g in rows.groupby(KEY, sort=False, dropna=False)]
     groups, over = fewest(several([group for group in groups if len(group)], "K"))
     if not groups:
@@ -123,7 +125,7 @@ def _caption(data: pd.DataFrame, target: str) -> str:
         f"against K at M = {joined(sorted(data['M'].unique()))}, for the gradient of the mean over "
         f"{joined(data['data'].unique())}. "
         "Estimators without a bias curve have none by definition. Bars: 95 % intervals of the squared bias, "
-        "debiased; hollow "
+        f"debiased{seeds_caption(data)}; hollow "
         "triangles: it cannot be told from zero, shown is the upper end of its interval."
     )
 

@@ -11,6 +11,7 @@ from snrkit.report.collect import Tables
 from snrkit.report.drawing import Drawing, FigureKind, Missing
 from snrkit.report.layout import named_rows, panels
 from snrkit.report.lines import Line, fewest, joined, lines
+from snrkit.report.repetitions import common_name, owners
 from snrkit.report.style import Look
 
 COMMAND = "snrkit evaluate --ckpt CHECKPOINT --keep-points"
@@ -29,7 +30,8 @@ def draw(tables: Tables, look: Look) -> Drawing | Missing:
         return Missing(f"no finite effective sample size was kept: run '{COMMAND}'")
     lost = int((~np.isfinite(value)).sum())
     notes = (f"{lost} of {len(points)} points have no finite ESS and are not drawn",) if lost else ()
-    groups, over = fewest([group for _, group in rows.groupby(["source", "folder", "data"], sort=False)])
+    rows = rows.assign(owner=owners(rows, ["data", "point"]))
+    groups, over = fewest([_pooled(group) for _, group in rows.groupby(["owner", "data"], sort=False)])
     found = lines(groups, ["run", "M", "K", "data", "seed", "source"])
     # Horizontal violins leave room for names.
     names, height = named_rows(look, [line.label for line in found])
@@ -39,6 +41,11 @@ def draw(tables: Tables, look: Look) -> Drawing | Missing:
     data = pd.concat([line.rows for line in found], ignore_index=True)
     columns = [c for c in ("line", "run", "data", "step", "point", "value") if c in data]
     return Drawing(figure, data[columns], _caption(found), _alt(found), (*notes, *over))
+
+
+def _pooled(group: pd.DataFrame) -> pd.DataFrame:
+    """The points of all runs of a setting."""
+    return group.assign(run=common_name(group["run"]))
 
 
 def _violins(axes: Axes, found: Sequence[Line]) -> None:

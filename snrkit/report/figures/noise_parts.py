@@ -13,6 +13,7 @@ from snrkit.report.drawing import Drawing, FigureKind, Missing
 from snrkit.report.layout import panels
 from snrkit.report.lines import KEY, Line, comparable, fewest, joined, latest, lines, several, trend, usable
 from snrkit.report.rates import NETWORKS
+from snrkit.report.repetitions import readings_over_seeds, seeds_caption
 from snrkit.report.style import Look
 
 COMMAND = "snrkit snr --ckpt CHECKPOINT --K 1,10,100 --data-points 50"
@@ -46,6 +47,7 @@ def draw(tables: Tables, look: Look) -> Drawing | Missing:
     rows, notes = usable(latest(readings[chosen]))
     if rows.empty:
         return Missing(f"the parts of the noise were not measured: run '{COMMAND}'")
+    rows = readings_over_seeds(rows)
     groups = [g[g["M"] == g["M"].min()] for _, g in rows.groupby(KEY, sort=False, dropna=False)]
     groups = [comparable(g.drop_duplicates(["block", "metric", "K"], keep="last")).sort_values("K") for g in groups]
     groups, over = fewest(several(groups, "K"))
@@ -88,7 +90,7 @@ def _caption(data: pd.DataFrame) -> str:
         "points it holds and the part from which samples were drawn, against K at M = "
         f"{joined(sorted(data['M'].unique()))} ({joined(data['data'].unique())}). The second part falls as 1/M: the "
         "ratio of the two is the M at "
-        "which they are equal. Bands: 95 % intervals over data points."
+        f"which they are equal. Bands: 95 % intervals over data points{seeds_caption(data)}."
     )
 
 

@@ -11,6 +11,7 @@ from snrkit.report.drawing import Drawing, FigureKind, Missing
 from snrkit.report.layout import panels
 from snrkit.report.lines import TWIN, Line, fewest, joined, lines, trend, usable
 from snrkit.report.rates import NETWORKS, draw_line, y_limits
+from snrkit.report.repetitions import readings_over_seeds, seeds_caption
 from snrkit.report.style import Look
 
 COMMAND = "snrkit train --snr-every 5"
@@ -19,9 +20,10 @@ _GROUP = ["source", "run", "data", "estimator", "options", "seed", "method", "K"
 
 
 def draw(tables: Tables, look: Look) -> Drawing | Missing:
-    """A line for each run and estimator at its largest K; where there is but one, a line for each K."""
+    """A line for each setting and estimator at its largest K; where there is but one, a line for each K."""
     readings = tables["snr"]
     rows, notes = usable(readings[(readings["metric"] == "snr_mean") & readings["block"].isin(NETWORKS)])
+    rows = readings_over_seeds(rows)
     groups = [_followed(group) for _, group in rows.groupby(_GROUP, sort=False, dropna=False)]
     groups = [group for group in groups if group["step"].nunique() > 1]
     if not groups:
@@ -46,7 +48,7 @@ def draw(tables: Tables, look: Look) -> Drawing | Missing:
     for place, block in zip(axes, blocks, strict=True):
         _panel(place, block, found, data)
     axes[0].set_ylabel("SNR")
-    return Drawing(figure, data[["at", *TWIN]], _caption(data), _alt(found), (*notes, *over))
+    return Drawing(figure, data[["at", *TWIN, "runs"]], _caption(data), _alt(found), (*notes, *over))
 
 
 def _followed(group: pd.DataFrame) -> pd.DataFrame:
@@ -57,7 +59,7 @@ def _followed(group: pd.DataFrame) -> pd.DataFrame:
 
 def _with_epochs(group: pd.DataFrame, metrics: pd.DataFrame) -> pd.DataFrame:
     """The column ``at``: epochs where the run's metrics name them for all steps, else steps."""
-    own = metrics[metrics["run"] == group["run"].iloc[0]]
+    own = metrics[metrics["setting"] == group["setting"].iloc[0]]
     epochs = dict(zip(own["step"], own["epoch"], strict=True))
     if group["step"].isin(epochs).all():
         return group.assign(at=[epochs[step] for step in group["step"]], unit="epoch")
@@ -82,7 +84,7 @@ def _caption(data: pd.DataFrame) -> str:
         f"SNR (mean over coordinates) of the gradient of {joined(data['data'].unique())} along training, with each "
         "run's own "
         f"estimator, M = {joined(sorted(data['M'].unique()))}, {joined(sorted(data['draws'].unique()))} draws. "
-        "Bands: 95 % intervals. "
+        f"Bands: 95 % intervals{seeds_caption(data)}. "
         "Dashed grey: what pure noise would read."
     )
 

@@ -1,0 +1,88 @@
+"""Runs that differ in their seed alone are one; whatever else differs is kept apart."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import t as student_t
+
+from snrkit.report import style
+from snrkit.report.collect import Tables
+from snrkit.report.figures import snr_vs_k
+from snrkit.report.repetitions import number_of_seeds, readings_over_seeds, slopes_over_seeds
+from snrkit.report.style import COLUMNS
+
+from .conftest import slopes, table
+
+SCALES = {"demo-a": 1.0, "demo-b": 1.1, "demo-c": 1.5}
+
+
+def readings():
+    """Three seeds of one setting; the third was measured at K = 1000 alone."""
+    parts = []
+    for seed, (run, scale) in enumerate(SCALES.items()):
+        frame = table("demo", ["iwae"], (1000,) if run == "demo-c" else (10, 1000))
+        numbers = {name: scale * frame[name] for name in ("value", "stderr", "ci_low", "ci_high")}
+        parts.append(frame.assign(run=run, seed=seed, source=f"{run}/snr.parquet", setting="iwae", **numbers))
+    return pd.concat(parts, ignore_index=True)
+
+
+def test_mean_and_students_interval():
+    frame = readings()
+    found = readings_over_seeds(frame)
+    chosen = "metric == 'snr_mean' and block == 'inference' and K == {}"
+    for K, runs in ((10, 2), (1000, 3)):
+        values, row = frame.query(chosen.format(K))["value"], found.query(chosen.format(K))
+        error = values.std(ddof=1) / np.sqrt(runs)
+        assert row["runs"].item() == len(values) == runs
+        assert row["value"].item() == pytest.approx(values.mean())
+        assert row["stderr"].item() == pytest.approx(error)
+        assert row["ci_high"].item() == pytest.approx(values.mean() + student_t.ppf(0.975, runs - 1) * error)
+        assert row["ci_low"].item() == pytest.approx(values.mean() - student_t.ppf(0.975, runs - 1) * error)
+        assert row["run"].item() == f"demo ({runs} seeds)"
+    assert len(found) == frame.groupby(["K", "block", "metric"]).ngroups
+
+
+def test_a_run_alone_keeps_its_own_interval():
+    frame = readings().query("run == 'demo-a'").reset_index(drop=True)
+    pd.testing.assert_frame_equal(readings_over_seeds(frame)[frame.columns], frame)
+
+
+@pytest.mark.parametrize(
+    "change", [{"setting": "other"}, {"data": "other"}, {"draws": 7}, {"options": "beta=0.3"}, {"method": "direct"}]
+)
+def test_what_differs_in_more_than_the_seed_is_kept_apart(change):
+    frame = readings().query("run != 'demo-c'")
+    second = frame["run"] == "demo-b"
+    frame = pd.concat([frame[~second], frame[second].assign(**change)], ignore_index=True)
+    assert set(readings_over_seeds(frame)["runs"]) == {1}
+    assert len(readings_over_seeds(frame)) == len(frame)
+
+
+def test_two_readings_of_one_run_are_no_repetitions():
+    frame = readings().query("run == 'demo-a'")
+    twice = pd.concat([frame, frame.assign(seed=9, value=3.0)], ignore_index=True)
+    assert sorted(readings_over_seeds(twice)["value"]) == sorted(twice["value"])
+    other_file = pd.concat([frame, frame.assign(source="demo-a/again.parquet", value=3.0)], ignore_index=True)
+    assert sorted(readings_over_seeds(other_file)["value"]) == sorted(other_file["value"])
+
+
+def test_slopes_are_averaged_alike():
+    both = [slopes().assign(run=run, setting="one", source=run, seed=i, slope=[0.1 * i + s for s in slopes()["slope"]])
+            for i, run in enumerate(("demo-a", "demo-b"))]  # fmt: skip
+    found = slopes_over_seeds(pd.concat(both, ignore_index=True))
+    np.testing.assert_allclose(found["slope"], slopes()["slope"] + 0.05)
+    np.testing.assert_allclose(found["stderr"], 0.05)
+
+
+def test_a_figure_has_one_line_for_all_seeds():
+    frame = readings().query("run != 'demo-c'")
+    with style.context(COLUMNS["icml"]):
+        drawing = snr_vs_k.draw(Tables({}, {"snr": frame}), COLUMNS["icml"])
+    assert [line.get_label() for line in drawing.figure.axes[0].get_lines() if line.get_gid() == "line"] == ["IWAE"]
+    assert "of the mean over them" in drawing.caption
+
+
+def test_number_of_seeds():
+    assert number_of_seeds("demo (3 seeds)") == "3 seeds"
+    assert number_of_seeds("demo") == "demo"
+    assert number_of_seeds("(3 seeds) of demo") == "(3 seeds) of demo"
