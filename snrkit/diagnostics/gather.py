@@ -217,13 +217,19 @@ class Gatherer:
             block = self.layout.blocks[name]
             own = block_means(moments, block)
             strength = moments.draws * across(own @ own.T) / float(moments.merged()[2][block].sum())
-            remark = (
-                "" if strength >= RELIABLE else f"pulled towards its noise value: R snr_pooled^2 = {strength:.1f} < 50"
-            )
             for metric, interval in dsnr(replayed, moments, networks, members).items():
                 size = block.stop - block.start
-                found.append(Reading(metric, name, interval, noise_dsnr(size), size, remark=remark))
+                found.append(Reading(metric, name, interval, noise_dsnr(size), size, remark=pulled(strength)))
         return found
+
+
+def pulled(strength: float) -> str:
+    """The remark at a DSNR whose direction rests on too few draws, R snr_pooled^2; empty where it is reliable."""
+    return (
+        ""
+        if strength >= RELIABLE
+        else f"pulled towards its noise value: R snr_pooled^2 = {strength:.1f} < {RELIABLE:g}"
+    )
 
 
 def _same_blocks(other: Moments, own: Moments) -> Moments:

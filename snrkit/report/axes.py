@@ -51,8 +51,8 @@ def log_x(axes: Axes, values: Sequence[int], limits: tuple[float, float]) -> Non
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-def slope_guide(axes: Axes, slope: float, label: str, drawn: Sequence[tuple[Array, Array]]) -> None:
-    """A short thin line of a given slope with its label, where it is farthest from what is drawn.
+def slope_guide(axes: Axes, slope: float, label: str, drawn: Sequence[tuple[Array, Array]]) -> tuple[Array, Array]:
+    """A short thin line of a given slope with its label, where it is farthest from what is drawn; returns its (x, y).
 
     Args:
         axes: log-log axes with their final limits.
@@ -75,6 +75,10 @@ def slope_guide(axes: Axes, slope: float, label: str, drawn: Sequence[tuple[Arra
         middle[0] + shift, middle[1] + 0.015, label, transform=axes.transAxes, ha=side, va="bottom", color=DARK_GREY,
         fontsize=mpl.rcParams["xtick.labelsize"],
     )  # fmt: skip
+    taken = corner + shape
+    low, span = np.log10(axes.get_xlim()[0]), decades[0]
+    bottom, rows = np.log10(axes.get_ylim()[0]), decades[1]
+    return 10 ** (low + span * taken[:, 0]), 10 ** (bottom + rows * taken[:, 1])
 
 
 def _guide_shape(rise: float) -> Array:

@@ -49,6 +49,17 @@ def lines(groups: Sequence[pd.DataFrame], fields: Sequence[str], always: Sequenc
     return [Line(label, look, group.assign(line=label)) for label, look, group in found]
 
 
+def solid(found: Sequence[Line]) -> list[Line]:
+    """The lines with dashes free to mean something else; where a colour comes twice, shades tell all of them apart."""
+    colours = [line.style.colour for line in found]
+    if len(set(colours)) < len(colours):
+        colours = style.shades(len(found))
+    return [
+        Line(line.label, style.LineStyle(colour, line.style.marker, style.SOLID), line.rows)
+        for line, colour in zip(found, colours, strict=True)
+    ]
+
+
 def labels(keys: Sequence["pd.Series[Any]"], fields: Sequence[str], always: Sequence[str] = ()) -> list[str]:
     """Estimators' names, with the run where there are several, and the further fields that are needed.
 
@@ -95,10 +106,15 @@ def usable(rows: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]]:
     return rows[good], (f"{lost} of {len(rows)} readings are NaN or not positive and not drawn",) if lost else ()
 
 
-def comparable(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows with the number of draws that most rows have: readings of as many draws have one floor and one error."""
-    most = int(rows["draws"].mode().max())
-    return rows[rows["draws"] == most]
+def comparable(groups: Sequence[pd.DataFrame]) -> tuple[list[pd.DataFrame], tuple[str, ...]]:
+    """Of each group the rows with the number of draws that most have, and a line about the others.
+
+    Readings of as many draws have one floor and one error.
+    """
+    found = [group[group["draws"] == int(group["draws"].mode().max())] for group in groups if len(group)]
+    lost = sum(map(len, groups)) - sum(map(len, found))
+    note = f"{lost} readings rest on another number of draws than most of their line and are not drawn"
+    return found, (note,) if lost else ()
 
 
 def several(groups: Sequence[pd.DataFrame], axis: str) -> list[pd.DataFrame]:
@@ -107,10 +123,13 @@ def several(groups: Sequence[pd.DataFrame], axis: str) -> list[pd.DataFrame]:
 
 
 def fewest(groups: Sequence[pd.DataFrame]) -> tuple[list[pd.DataFrame], tuple[str, ...]]:
-    """As many groups as a figure can show, and a line about the others."""
+    """As many groups as a figure can show, of each estimator before more of any, and a line about the others."""
     over = len(groups) - style.MOST_LINES
     note = f"{over} more lines than the {style.MOST_LINES} that can be told apart are left out; name fewer runs"
-    return list(groups[: style.MOST_LINES]), (note,) if over > 0 else ()
+    names = [str(group["estimator"].iloc[0]) for group in groups]
+    turns = [names[:place].count(name) for place, name in enumerate(names)]
+    first = sorted(range(len(groups)), key=lambda place: turns[place])[: style.MOST_LINES]
+    return [groups[place] for place in sorted(first)], (note,) if over > 0 else ()
 
 
 def trend(line: Line, axis: str, value: str = "value") -> str:

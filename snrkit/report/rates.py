@@ -1,7 +1,8 @@
 """How a measure of signal to noise goes with K or M in both networks: the figures of SNR and DSNR share this."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Literal
 
 import numpy as np
@@ -36,12 +37,10 @@ Axis = Literal["K", "M"]
 NETWORKS = {"inference": "inference network (φ)", "generative": "generative network (θ)"}
 
 _SAMPLES = {"K": "importance samples", "M": "outer samples"}
-_GUIDES = {
-    ("K", "inference"): (-0.5, "∝ K$^{-1/2}$"),
-    ("K", "generative"): (0.5, "∝ K$^{1/2}$"),
-    ("M", "inference"): (0.5, "∝ M$^{1/2}$"),
-    ("M", "generative"): (0.5, "∝ M$^{1/2}$"),
-}
+# Exponents near the optimum, of IWAE, where no slopes beside the readings say what theory expects.
+_USUAL = {("K", "inference"): -0.5, ("K", "generative"): 0.5, ("M", "inference"): 0.5, ("M", "generative"): 0.5}
+# What a measurement writes into the definition of a DSNR that rests on too few draws.
+PULLED = "pulled towards its noise value"
 _TELLING = ("step", "data", "scope", "seed", "method", "dtype", "source")
 
 
@@ -81,8 +80,8 @@ def draw_rate(tables: Tables, look: Look, rate: Rate) -> Drawing | Missing:
     wanted = latest(readings[(readings["metric"] == rate.metric) & readings["block"].isin(NETWORKS)])
     rows, notes = usable(wanted)
     rows = readings_over_seeds(rows)
-    groups = [_at_fixed(group, rate) for _, group in rows.groupby(KEY, sort=False, dropna=False)]
-    groups = several(groups, rate.axis)
+    groups, few = comparable([_at_fixed(group, rate) for _, group in rows.groupby(KEY, sort=False, dropna=False)])
+    groups = several([marked(group) for group in groups], rate.axis)
     if rate.axis == "M":
         groups = [group for group in groups if group["M"].nunique() > 1]
     if not groups:
@@ -90,26 +89,44 @@ def draw_rate(tables: Tables, look: Look, rate: Rate) -> Drawing | Missing:
     groups, over = fewest(groups)
     found = lines(groups, ["run", *_TELLING], always=[rate.fixed])
     data = pd.concat([line.rows for line in found], ignore_index=True)
-    slopes = _slopes(tables["slopes"], data, rate)
-    figure = _figure(found, data, slopes, look, rate)
-    twin = data[[*TWIN, "runs", "on_floor"]].merge(slopes, how="left", on=["line", "block"])
-    return Drawing(figure, twin, _caption(data, slopes, rate), _alt(found, rate), (*notes, *over))
+    slopes, guides = _slopes(tables["slopes"], data, rate), _guides(tables["slopes"], data, rate)
+    figure = _figure(found, data, slopes, guides, look, rate)
+    twin = data[[*TWIN, "runs", "on_floor", "pulled"]].merge(slopes, how="left", on=["line", "block"])
+    return Drawing(figure, twin, _caption(data, slopes, guides, rate), _alt(found, rate), (*notes, *few, *over))
 
 
 def _at_fixed(group: pd.DataFrame, rate: Rate) -> pd.DataFrame:
     counts = group.groupby(rate.fixed)[rate.axis].nunique()
     chosen = counts.index.min() if rate.axis == "K" else counts[counts == counts.max()].index.min()
     rows = group[group[rate.fixed] == chosen].drop_duplicates(["block", rate.axis], keep="last")
-    rows = comparable(rows)
+    ordered: pd.DataFrame = rows.sort_values(["block", rate.axis], ascending=[False, True])
+    return ordered
+
+
+def marked(rows: pd.DataFrame) -> pd.DataFrame:
+    """With ``on_floor``, readings that cannot be told from noise, and ``pulled``, those that noise moves (see DSNR)."""
     # Without an interval the reading itself has to clear the floor.
-    low = rows["ci_low"].where(np.isfinite(rows["ci_low"]), rows["value"])
-    rows = rows.assign(on_floor=low <= rows["floor"])
-    return rows.sort_values(["block", rate.axis], ascending=[False, True])
+    low = rows["ci_low"].astype(float)
+    low = low.where(np.isfinite(low), rows["value"])
+    return rows.assign(on_floor=low <= rows["floor"], pulled=rows["definition"].astype(str).str.contains(PULLED))
+
+
+def _guides(slopes: pd.DataFrame, data: pd.DataFrame, rate: Rate) -> dict[str, list[float]]:
+    """Network to the exponents that theory has for the estimators drawn; none where no line could show one."""
+    lengths = data.groupby(["block", "line"])[rate.axis].nunique().groupby("block").max()
+    found = {}
+    for block in (name for name, length in lengths.items() if length > 1):
+        expected: set[float] = set()
+        if len(slopes):
+            known = slopes[slopes["estimator"].isin(data["estimator"]) & (slopes["axis"] == rate.axis)]
+            expected = {float(exponent) for exponent in known["expected"][known["block"] == block]}
+        found[str(block)] = sorted(expected - {0.0}) or [_USUAL[rate.axis, str(block)]]
+    return found
 
 
 def _slopes(slopes: pd.DataFrame, data: pd.DataFrame, rate: Rate) -> pd.DataFrame:
     """Fitted slopes of the drawn lines: columns line, block, slope, slope_ci_low, slope_ci_high."""
-    columns = ["line", "block", "slope", "slope_ci_low", "slope_ci_high"]
+    columns = ["line", "block", "slope", "slope_ci_low", "slope_ci_high", "over"]
     if not rate.fitted or slopes.empty:
         return pd.DataFrame(columns=columns)
     keys = ["run", "step", "data", "estimator", "options", "seed", "method", "block"]
@@ -119,19 +136,28 @@ def _slopes(slopes: pd.DataFrame, data: pd.DataFrame, rate: Rate) -> pd.DataFram
     home = data["source"].str.removesuffix(".parquet") + ".slopes.csv"
     marked = data.assign(source=home).drop_duplicates(["line", "block"])
     merged = marked[["line", "source", *keys, rate.fixed]].merge(
-        found[["source", *keys, rate.fixed, "slope", "ci_low", "ci_high"]], on=["source", *keys, rate.fixed]
+        found[["source", *keys, rate.fixed, "slope", "ci_low", "ci_high", "over"]], on=["source", *keys, rate.fixed]
     )
     merged = merged.rename(columns={"ci_low": "slope_ci_low", "ci_high": "slope_ci_high"})
     return merged[columns].drop_duplicates(["line", "block"], keep="last")
 
 
-def _figure(found: Sequence[Line], data: pd.DataFrame, slopes: pd.DataFrame, look: Look, rate: Rate) -> Figure:
+def _figure(
+    found: Sequence[Line],
+    data: pd.DataFrame,
+    slopes: pd.DataFrame,
+    guides: Mapping[str, Sequence[float]],
+    look: Look,
+    rate: Rate,
+) -> Figure:
     blocks = [block for block in NETWORKS if (data["block"] == block).any()]
-    handles = [*(line.handle(_entry(line, slopes, blocks)) for line in found), *_key(data, rate)]
+    handles = [*(line.handle(_entry(line, slopes, blocks)) for line in found), *key(data, rate.floor)]
     figure, axes = panels(look, len(blocks), handles=handles, share_y=True)
     limits = y_limits(data)
     for place, block in zip(axes, blocks, strict=True):
-        _panel(place, block, found, data[data["block"] == block], limits, rate)
+        drawn = _panel(place, block, found, data[data["block"] == block], limits, rate)
+        for exponent in guides.get(block, ()):
+            drawn.append(slope_guide(place, exponent, f"∝ {rate.axis}$^{{{_half(exponent)}}}$", drawn))
     axes[0].set_ylabel(rate.label)
     return figure
 
@@ -158,7 +184,8 @@ def y_limits(data: pd.DataFrame) -> tuple[float, float]:
 
 def _panel(
     axes: Axes, block: str, found: Sequence[Line], data: pd.DataFrame, limits: tuple[float, float], rate: Rate
-) -> None:
+) -> list[tuple[Array, Array]]:
+    """Draw one network; returns the (x, y) that guides should keep away from."""
     samples = sorted(int(k) for k in data[rate.axis].unique())
     log_x(axes, samples, log_limits(samples[0], samples[-1], pad=0.05))
     log_y(axes, limits)
@@ -174,9 +201,13 @@ def _panel(
         # With a single number of samples all readings would lie on one vertical line: set them side by side.
         aside = 1.0 if len(samples) > 1 else 1.12 ** (place - (len(shown) - 1) / 2)
         drawn += draw_line(axes, line, rows[rate.axis].to_numpy(float) * aside, rows)
-    if len(samples) > 1:
-        floors = [(np.array(axes.get_xlim()), np.full(2, floor)) for floor in data["floor"][data["floor"] > 0].unique()]
-        slope_guide(axes, *_GUIDES[rate.axis, block], [*drawn, *floors])
+    ends = np.array(axes.get_xlim())
+    return drawn + [(ends, np.full(2, floor)) for floor in data["floor"][data["floor"] > 0].unique()]
+
+
+def _half(exponent: float) -> str:
+    """0.5 as ``1/2``."""
+    return str(Fraction(exponent).limit_denominator(100))
 
 
 def _draw_floor(axes: Axes, data: pd.DataFrame, axis: str) -> None:
@@ -202,7 +233,7 @@ def draw_line(axes: Axes, line: Line, x: Array, rows: pd.DataFrame) -> list[tupl
     else:
         axes.vlines(x, low, high, color=look.colour)
     axes.plot(x, y, color=look.colour, linestyle=look.dashes, marker=look.marker, label=line.label, gid="line")
-    weak = rows["on_floor"].to_numpy(bool) if "on_floor" in rows else np.zeros(len(x), bool)
+    weak = (rows["on_floor"] | rows["pulled"]).to_numpy(bool)
     axes.plot(
         x[weak], y[weak], linestyle="none", marker=look.marker, color=look.colour, markerfacecolor="white", gid="on floor"
     )  # fmt: skip
@@ -211,34 +242,35 @@ def draw_line(axes: Axes, line: Line, x: Array, rows: pd.DataFrame) -> list[tupl
     return [(x, y), *ends]
 
 
-def _key(data: pd.DataFrame, rate: Rate) -> list[Line2D]:
-    """Legend entries of the floor and of readings on it, where there are such."""
+def key(data: pd.DataFrame, floor: str) -> list[Line2D]:
+    """Legend entries of the floor and of hollow readings, where there are such."""
     entries = []
     if (data["floor"] > 0).any():
-        entries.append(Line2D([], [], color=style.GREY, linestyle=style.FLOOR_DASHES, label=rate.floor))
-    if data["on_floor"].any():
+        entries.append(Line2D([], [], color=style.GREY, linestyle=style.FLOOR_DASHES, label=floor))
+    if data["on_floor"].any() or data["pulled"].any():
         hollow = Line2D([], [], color=style.DARK_GREY, markerfacecolor="white", linestyle="none", marker="o")
-        hollow.set_label("on the floor")
+        hollow.set_label("on the floor" if not data["pulled"].any() else "on the floor or pulled towards it")
         entries.append(hollow)
     return entries
 
 
-def _caption(data: pd.DataFrame, slopes: pd.DataFrame, rate: Rate) -> str:
+def _caption(data: pd.DataFrame, slopes: pd.DataFrame, guides: Mapping[str, Sequence[float]], rate: Rate) -> str:
     points = joined([f"{row.run}, step {row.step}: {row.data} ({row.scope})" for row in data.itertuples()])
     fit = (
         " Slopes in the legend (inference | generative) are fits of log pooled SNR against log "
-        f"{rate.axis} ± half their 95 % interval."
+        f"{rate.axis} ± half their 95 % interval, over {rate.axis} = {joined(slopes['over'].unique())}."
         if len(slopes)
         else ""
     )
-    guide = "−1/2 (inference) and +1/2 (generative)" if rate.axis == "K" else "+1/2"
+    guide = ", ".join(f"{joined(map(_half, exponents))} ({block})" for block, exponents in guides.items())
+    thin = f" Thin lines: slopes that theory expects near the optimum, {guide}." if guide else ""
+    pulled = ", or it rests on too few draws, so that noise pulls it towards the floor" if data["pulled"].any() else ""
     return (
         f"{' '.join(rate.label.split())} against the number {rate.axis} of {_SAMPLES[rate.axis]} at {rate.fixed} = "
         f"{joined(sorted(data[rate.fixed].unique()))}, over {joined(sorted(data['draws'].unique()))} draws of the noise at "
         f"fixed parameters and data points ({points}). Bands or bars: 95 % "
         f"intervals{seeds_caption(data)}. Dashed grey: {rate.floor}. Hollow markers: the interval reaches down to the "
-        "floor, so the reading cannot be told from noise. Thin lines: slopes "
-        f"{guide}.{fit}"
+        f"floor, so the reading cannot be told from noise{pulled}.{thin}{fit}"
     )
 
 

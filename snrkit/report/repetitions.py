@@ -84,9 +84,10 @@ _FITTED = ["step", "data", "estimator", "options", "method", "block", "axis", "f
 
 
 def readings_over_seeds(readings: pd.DataFrame) -> pd.DataFrame:
-    """Readings of runs that differ in their seed alone as one, their mean over runs with its 95 % interval (Student's t).
+    """Readings of runs that differ in their seed alone as one: the mean, and the reach of all their intervals.
 
-    A reading that only one run has keeps its own interval. Columns as before, and ``runs``.
+    So an interval holds both the draws' noise and the spread between runs; Student's t of two or three seeds would be wider
+    than a figure. ``stderr`` is that of the mean over runs. Columns as before, and ``runs``.
 
     Args:
         readings: rows of the tidy table, with ``setting`` and ``source``.
@@ -104,18 +105,24 @@ def _over_seeds(table: pd.DataFrame, by: Sequence[str], value: str) -> pd.DataFr
         return table.assign(runs=1)
     groups = table.groupby([owners(table, by), *(table[name] for name in by)], sort=False, dropna=False)
     runs, place = groups["run"].transform("nunique"), groups.ngroup()
-    mean, error = groups[value].transform("mean"), groups[value].transform("std") / np.sqrt(runs)
-    reach = error * student_t.ppf(0.975, np.maximum(runs - 1, 1))
-    merged = {value: mean, "stderr": error, "ci_low": mean - reach, "ci_high": mean + reach}
-    kept = {name: column.where(runs > 1, table[name].astype(float)) for name, column in merged.items()}
-    found = table.assign(**kept, run=groups["run"].transform(common_name), runs=runs)
+    error = (groups[value].transform("std") / np.sqrt(runs)).where(runs > 1, table["stderr"].astype(float))
+    low, high = groups["ci_low"].transform("min"), groups["ci_high"].transform("max")
+    found = table.assign(
+        **{value: groups[value].transform("mean"), "stderr": error, "ci_low": low, "ci_high": high, "runs": runs},
+        run=groups["run"].transform(common_name),
+    )
     return found[~place.duplicated(keep="last")].reset_index(drop=True)
 
 
 def seeds_caption(rows: pd.DataFrame) -> str:
     """What an interval is where runs were taken together, to go on with in a caption; empty where none were."""
     most = int(rows["runs"].max())
-    return f"; where a setting was trained with several seeds (up to {most}), of the mean over them" if most > 1 else ""
+    if most == 1:
+        return ""
+    return (
+        f"; where a setting was trained with several seeds (up to {most}), the mean over them is drawn, with a band from "
+        "the lowest to the highest end of their intervals"
+    )
 
 
 def own_data(evaluations: pd.DataFrame) -> pd.DataFrame:

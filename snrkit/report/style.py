@@ -86,6 +86,7 @@ ESTIMATORS: dict[str, tuple[str, str, str]] = {
 UNKNOWN = ("#4D4D4D", "o")
 
 Dashes = tuple[float, tuple[float, ...]]
+SOLID: Dashes = (0, ())
 RUN_DASHES: tuple[Dashes, ...] = (
     (0, ()),
     (0, (3.5, 1.8)),

@@ -262,3 +262,22 @@ def test_more_lines_than_can_be_told_apart_are_left_out_and_said():
     assert drawing.data["line"].nunique() == style.MOST_LINES
     assert "left out" in drawing.notes[-1]
     assert_readable(drawing.figure)
+
+
+def test_parts_of_the_noise_are_told_apart_at_a_single_k():
+    frame = all_frames()["snr"].query("K == 10")
+    drawing = draw("noise_parts", {"snr": frame})
+    fills = {line.get_gid(): line.get_markerfacecolor() for line in drawing.figure.axes[0].get_lines()}
+    assert fills["monte_carlo_variance"] == "white" != fills["data_variance"]
+    assert drawing.figure.axes[0].collections  # intervals
+
+
+def test_snr_along_training_marks_readings_on_the_floor():
+    frame = all_frames()["snr"]
+    means = frame["metric"] == "snr_mean"
+    frame.loc[means, "ci_low"] = np.where(frame[means]["step"] == 300, 0.0, frame[means]["floor"] + 1)
+    drawing = draw("snr_training", {"snr": frame})
+    hollow = [line for line in drawing.figure.axes[0].get_lines() if line.get_gid() == "on floor"]
+    assert {x for line in hollow for x in line.get_xdata()} == {300.0}
+    legend = [text.get_text() for text in drawing.figure.legends[0].get_texts()]
+    assert {"floor: pure noise", "on the floor"} <= set(legend)

@@ -5,13 +5,14 @@ import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+from snrkit.diagnostics.gather import pulled
 from snrkit.report import style
 from snrkit.report.collect import Tables
 from snrkit.report.drawing import Missing
-from snrkit.report.figures import snr_vs_k
+from snrkit.report.figures import dsnr_vs_k, snr_vs_k
 from snrkit.report.style import COLUMNS
 
-from .conftest import table
+from .conftest import slopes, table
 from .reading import assert_readable, lines
 
 LOOK = COLUMNS["icml"]
@@ -161,3 +162,50 @@ def test_styles_are_unique():
     assert len({entry[:2] for entry in style.ESTIMATORS.values()}) == len(style.ESTIMATORS)
     many = style.assign([("iwae", f"run {i}") for i in range(14)])
     assert len(set(many)) == 14
+
+
+def test_a_dsnr_pulled_towards_noise_is_hollow():
+    frame = table("demo", ["vae", "iwae"]).assign(metric="dsnr")
+    weak = (frame["estimator"] == "iwae") & (frame["K"] == 10) & (frame["block"] == "generative")
+    frame.loc[weak, "definition"] += f"; {pulled(34.0)}"
+    with style.context(LOOK):
+        drawing = dsnr_vs_k.draw(Tables({}, {"snr": frame}), LOOK)
+    hollow = [line for line in drawing.figure.axes[1].get_lines() if line.get_gid() == "on floor"]
+    assert [list(line.get_xdata()) for line in hollow] == [[], [10.0]]
+    assert "on the floor or pulled towards it" in [t.get_text() for t in drawing.figure.legends[0].get_texts()]
+    assert "too few draws" in drawing.caption
+    assert pulled(50.0) == ""
+
+
+def test_readings_left_out_are_told():
+    frame = table("demo", ["iwae"])
+    drawing = drawn(frame.assign(draws=frame["draws"].where(frame["K"] != 1000, 7)))
+    assert sorted(set(drawing.data["K"])) == [1, 10, 100]
+    assert any(note.startswith("2 readings rest on another number of draws") for note in drawing.notes)
+
+
+def test_guides_are_what_theory_expects_of_the_estimators_drawn():
+    frame = table("demo", ["vae", "iwae"])
+    expected = slopes().query("estimator in ['vae', 'iwae']").assign(source="some.slopes.csv")
+    expected["expected"] = [0.5 if (e, b) != ("iwae", "inference") else -0.5
+                            for e, b in zip(expected["estimator"], expected["block"], strict=True)]  # fmt: skip
+    tables = {"snr": frame.assign(source="some.parquet"), "slopes": expected}
+    with style.context(LOOK):
+        figure = snr_vs_k.draw(Tables({}, tables), LOOK).figure
+    assert [text.get_text() for text in figure.axes[0].texts] == ["∝ K$^{-1/2}$", "∝ K$^{1/2}$"]
+    assert [text.get_text() for text in figure.axes[1].texts] == ["∝ K$^{1/2}$"]
+
+
+def test_single_readings_at_different_k_get_no_guide():
+    both = pd.concat([table("demo", ["vae"], (1,)), table("demo", ["iwae"], (100,))], ignore_index=True)
+    drawing = drawn(both)
+    assert not any(axes.texts for axes in drawing.figure.axes)
+    assert "Thin lines" not in drawing.caption
+
+
+def test_every_estimator_is_drawn_before_more_runs_of_one():
+    names = [(f"demo-{i}", "iwae") for i in range(12)] + [("demo-vae", "vae")]
+    frames = [table(run, [name]).assign(source=run) for run, name in names]
+    drawing = drawn(pd.concat(frames, ignore_index=True))
+    assert set(drawing.data["estimator"]) == {"vae", "iwae"}
+    assert drawing.data["line"].nunique() == style.MOST_LINES

@@ -21,6 +21,7 @@ import pandas as pd
 import torch
 
 from sections.toy import toy
+from snrkit.diagnostics.gather import pulled
 from snrkit.diagnostics.metrics import Reading
 from snrkit.diagnostics.moments import BlockMoments, Moments
 from snrkit.diagnostics.readings import read
@@ -152,8 +153,22 @@ def _table(
                 }
                 for r in found
             ]  # fmt: skip
+    rows = _remarked(rows, own["draws"])
     constant = {"draws": own["draws"], "engine": "closed form", "device": "cpu", "dtype": "float32", "complete": True}
     return pd.DataFrame(rows).assign(**constant, seconds=seconds)[list(COLUMNS)]
+
+
+def _remarked(rows: list[dict[str, Any]], draws: int) -> list[dict[str, Any]]:
+    """With the remark at every DSNR that rests on too few draws, as ``snrkit snr`` makes it."""
+    strength = {
+        (row["block"], row["M"], row["K"]): draws / row["M"] * row["value"]
+        for row in rows if row["metric"] == "snr_pooled_squared"
+    }  # fmt: skip
+    found = []
+    for row in rows:
+        remark = pulled(strength[row["block"], row["M"], row["K"]]) if row["metric"] == "dsnr" else ""
+        found.append(row | {"definition": f"{row['definition']}; {remark}"} if remark else row)
+    return found
 
 
 def _dsnr(blocks: list[Array], layout: dict[str, slice], M: int) -> list[Reading]:

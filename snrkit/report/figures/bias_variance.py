@@ -12,7 +12,7 @@ from snrkit.report.axes import log_limits, log_x, log_y
 from snrkit.report.collect import Tables
 from snrkit.report.drawing import Drawing, FigureKind, Missing
 from snrkit.report.layout import panels
-from snrkit.report.lines import KEY, Line, comparable, fewest, joined, latest, lines, several, trend
+from snrkit.report.lines import KEY, Line, comparable, fewest, joined, latest, lines, several, solid, trend
 from snrkit.report.rates import NETWORKS
 from snrkit.report.repetitions import readings_over_seeds, seeds_caption
 from snrkit.report.style import Look
@@ -51,11 +51,13 @@ def draw(tables: Tables, look: Look) -> Drawing | Missing:
     biased = rows[rows["metric"] == "bias_squared"]
     rows = rows[rows["source"].isin(biased["source"]) & np.isfinite(rows["value"].astype(float))]
     rows = readings_over_seeds(rows)
-    groups = [_parts(g[g["M"] == g["M"].min()]) for _, g in rows.groupby(KEY, sort=False, dropna=False)]
-    groups, over = fewest(several([group for group in groups if len(group)], "K"))
+    at_fewest = [g[g["M"] == g["M"].min()] for _, g in rows.groupby(KEY, sort=False, dropna=False)]
+    kept, few = comparable([g.drop_duplicates(["block", "K", "metric"], keep="last") for g in at_fewest])
+    parts_of = [_parts(group) for group in kept]
+    groups, over = fewest(several([group for group in parts_of if len(group)], "K"))
     if not groups:
         return Missing(f"no finite bias was measured: run '{COMMAND}'")
-    found = lines(groups, ["run", "M", "data", "seed", "method", "step", "source"])
+    found = solid(lines(groups, ["run", "M", "data", "seed", "method", "step", "source"]))
     data = pd.concat([line.rows for line in found], ignore_index=True)
     blocks = [block for block in NETWORKS if (data["block"] == block).any()]
     parts = [part for part in PARTS if (data["part"] == part).any()]
@@ -66,12 +68,11 @@ def draw(tables: Tables, look: Look) -> Drawing | Missing:
         _panel(place, block, found, log_limits(float(shown.min()), float(shown.max())))
     axes[0].set_ylabel("squared norm")
     target = joined(biased["definition"].str.partition("; ")[2].unique()) or "the gradient of its own bound"
-    return Drawing(figure, data[_TWIN], _caption(data, target), _alt(found), over)
+    return Drawing(figure, data[_TWIN], _caption(data, target), _alt(found), (*few, *over))
 
 
 def _parts(rows: pd.DataFrame) -> pd.DataFrame:
     """Long table of the parts; where the squared bias cannot be told from 0, the upper end of its interval, ``bounded``."""
-    rows = comparable(rows.drop_duplicates(["block", "K", "metric"], keep="last"))
     keys = ["block", "K"]
     own = rows.assign(part=rows["metric"], bounded=(rows["metric"] == "bias_squared") & ~(rows["ci_low"] > 0))
     own["value"] = own["value"].where(~own["bounded"], own["ci_high"])

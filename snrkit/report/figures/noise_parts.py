@@ -11,7 +11,7 @@ from snrkit.report.axes import log_limits, log_x, log_y
 from snrkit.report.collect import Tables
 from snrkit.report.drawing import Drawing, FigureKind, Missing
 from snrkit.report.layout import panels
-from snrkit.report.lines import KEY, Line, comparable, fewest, joined, latest, lines, several, trend, usable
+from snrkit.report.lines import KEY, Line, comparable, fewest, joined, latest, lines, several, solid, trend, usable
 from snrkit.report.rates import NETWORKS
 from snrkit.report.repetitions import readings_over_seeds, seeds_caption
 from snrkit.report.style import Look
@@ -49,12 +49,17 @@ def draw(tables: Tables, look: Look) -> Drawing | Missing:
         return Missing(f"the parts of the noise were not measured: run '{COMMAND}'")
     rows = readings_over_seeds(rows)
     groups = [g[g["M"] == g["M"].min()] for _, g in rows.groupby(KEY, sort=False, dropna=False)]
-    groups = [comparable(g.drop_duplicates(["block", "metric", "K"], keep="last")).sort_values("K") for g in groups]
+    groups, few = comparable(
+        [g.drop_duplicates(["block", "metric", "K"], keep="last").sort_values("K") for g in groups]
+    )
     groups, over = fewest(several(groups, "K"))
-    found = lines(groups, ["run", "M", "data", "seed", "method", "step", "source"])
+    found = solid(lines(groups, ["run", "M", "data", "seed", "method", "step", "source"]))
     data = pd.concat([line.rows for line in found], ignore_index=True)
     blocks = [block for block in NETWORKS if (data["block"] == block).any()]
-    key = [Line2D([], [], color=style.DARK_GREY, linestyle=dashes, label=label) for dashes, label in PARTS.values()]
+    key = [
+        Line2D([], [], color=style.DARK_GREY, linestyle=dashes, label=label, marker="o", markerfacecolor=_fill(metric))
+        for metric, (dashes, label) in PARTS.items()
+    ]
     figure, axes = panels(look, len(blocks), handles=[*(line.handle() for line in found), *key], share_y=True)
     samples = sorted(int(k) for k in data["K"].unique())
     for place, block in zip(axes, blocks, strict=True):
@@ -64,7 +69,7 @@ def draw(tables: Tables, look: Look) -> Drawing | Missing:
         place.set_title(NETWORKS[block])
         place.set_xlabel("samples K")
     axes[0].set_ylabel("variance × batch size")
-    return Drawing(figure, data[_TWIN], _caption(data), _alt(found), (*notes, *over))
+    return Drawing(figure, data[_TWIN], _caption(data), _alt(found), (*notes, *few, *over))
 
 
 def _draw_lines(axes: Axes, block: str, found: Sequence[Line]) -> None:
@@ -76,11 +81,19 @@ def _draw_lines(axes: Axes, block: str, found: Sequence[Line]) -> None:
                 continue
             look = line.style
             low, high = rows["ci_low"].clip(lower=bottom), rows["ci_high"]
-            axes.fill_between(rows["K"].astype(float), low, high, color=look.colour, alpha=0.15, linewidth=0)
+            if len(rows) > 1:
+                axes.fill_between(rows["K"].astype(float), low, high, color=look.colour, alpha=0.15, linewidth=0)
+            else:
+                axes.vlines(rows["K"], low, high, color=look.colour)
             axes.plot(
                 rows["K"], rows["value"], color=look.colour, linestyle=dashes, marker=look.marker, label=line.label,
-                gid=metric,
+                gid=metric, markerfacecolor=_fill(metric) or look.colour,
             )  # fmt: skip
+
+
+def _fill(metric: str) -> str | None:
+    """Hollow markers for the Monte Carlo part: where a line is one point, dashes cannot tell the parts apart."""
+    return "white" if metric == "monte_carlo_variance" else None
 
 
 def _caption(data: pd.DataFrame) -> str:

@@ -10,12 +10,13 @@ from snrkit.report.collect import Tables
 from snrkit.report.drawing import Drawing, FigureKind, Missing
 from snrkit.report.layout import panels
 from snrkit.report.lines import TWIN, Line, fewest, joined, lines, trend, usable
-from snrkit.report.rates import NETWORKS, draw_line, y_limits
+from snrkit.report.rates import NETWORKS, draw_line, key, marked, y_limits
 from snrkit.report.repetitions import readings_over_seeds, seeds_caption
 from snrkit.report.style import Look
 
 COMMAND = "snrkit train --snr-every 5"
 
+FLOOR = "floor: pure noise"
 _GROUP = ["source", "run", "data", "estimator", "options", "seed", "method", "K"]
 
 
@@ -23,7 +24,7 @@ def draw(tables: Tables, look: Look) -> Drawing | Missing:
     """A line for each setting and estimator at its largest K; where there is but one, a line for each K."""
     readings = tables["snr"]
     rows, notes = usable(readings[(readings["metric"] == "snr_mean") & readings["block"].isin(NETWORKS)])
-    rows = readings_over_seeds(rows)
+    rows = marked(readings_over_seeds(rows))
     groups = [_followed(group) for _, group in rows.groupby(_GROUP, sort=False, dropna=False)]
     groups = [group for group in groups if group["step"].nunique() > 1]
     if not groups:
@@ -44,11 +45,13 @@ def draw(tables: Tables, look: Look) -> Drawing | Missing:
         ]
     data = pd.concat([line.rows for line in found], ignore_index=True)
     blocks = [block for block in NETWORKS if (data["block"] == block).any()]
-    figure, axes = panels(look, len(blocks), handles=[line.handle() for line in found], share_y=True)
+    figure, axes = panels(
+        look, len(blocks), handles=[*(line.handle() for line in found), *key(data, FLOOR)], share_y=True
+    )
     for place, block in zip(axes, blocks, strict=True):
         _panel(place, block, found, data)
     axes[0].set_ylabel("SNR")
-    return Drawing(figure, data[["at", *TWIN, "runs"]], _caption(data), _alt(found), (*notes, *over))
+    return Drawing(figure, data[["at", *TWIN, "runs", "on_floor"]], _caption(data), _alt(found), (*notes, *over))
 
 
 def _followed(group: pd.DataFrame) -> pd.DataFrame:
@@ -83,9 +86,10 @@ def _caption(data: pd.DataFrame) -> str:
     return (
         f"SNR (mean over coordinates) of the gradient of {joined(data['data'].unique())} along training, with each "
         "run's own "
-        f"estimator, M = {joined(sorted(data['M'].unique()))}, {joined(sorted(data['draws'].unique()))} draws. "
+        f"estimator at M = {joined(sorted(data['M'].unique()))}; number of draws of the unit M = 1: "
+        f"{joined(sorted(data['draws'].unique()))}. "
         f"Bands: 95 % intervals{seeds_caption(data)}. "
-        "Dashed grey: what pure noise would read."
+        "Dashed grey: what pure noise would read; hollow markers: the interval reaches down to it."
     )
 
 
