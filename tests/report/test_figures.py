@@ -188,6 +188,63 @@ def test_matrix_cells_are_the_evaluations():
     assert "−19.460 ± 0.020" in texts
 
 
+def crossed(**changes):
+    """Evaluations of three settings on two data sets; changes are of the third setting's rows."""
+    frame = all_frames()["evaluations"].query("estimator in ('iwae', 'vae', 'miwae') and seed == 0")
+    third = frame["estimator"] == "miwae"
+    return pd.concat([frame[~third], frame[third].assign(**changes)], ignore_index=True)
+
+
+def cells(axes):
+    """Texts of a matrix by (label of the row, label of the column)."""
+    down, across = ([tick.get_text() for tick in ticks] for ticks in (axes.get_yticklabels(), axes.get_xticklabels()))
+    return {
+        (down[round(text.get_position()[1])].replace("\n", " "), across[round(text.get_position()[0])]): text.get_text()
+        for text in axes.texts
+    }
+
+
+def twin(drawing, metric):
+    """The same from the twin."""
+    rows = drawing.data[drawing.data["metric"] == metric].to_dict("records")
+    return {
+        (r["setting_label"], r["tested_on"]): f"{r['value']:.3f} ± {r['stderr']:.3f}".replace("-", "−") for r in rows
+    }
+
+
+def test_matrix_with_a_metric_missing_keeps_values_in_their_rows():
+    frame = crossed()
+    frame = frame[(frame["estimator"] != "iwae") | (frame["metric"] != "ssim")]
+    drawing = draw("generalisation", only("evaluations", frame))
+    for axes, metric in zip(drawing.figure.axes, ("log_p", "ssim"), strict=True):
+        assert cells(axes) == twin(drawing, metric)
+    assert len(cells(drawing.figure.axes[1])) == 4
+
+
+def test_matrix_has_a_row_for_each_setting():
+    twins = {"estimator": "vae", "M": 1, "K": 64}
+    for changes, label in (
+        ({"K": 9, "M": 1, "estimator": "vae"}, "VAE, K = 9, digits"),
+        (twins | {"rest": "update.order=random"}, "VAE, update.order = random, digits"),
+        (twins, "VAE, miwae, digits"),
+    ):
+        drawing = draw("generalisation", only("evaluations", crossed(**changes)))
+        assert label in drawing.data["setting_label"].tolist()
+        assert len(cells(drawing.figure.axes[0])) == 6
+        assert cells(drawing.figure.axes[0]) == twin(drawing, "log_p")
+
+
+def test_matrix_shows_the_test_set_that_most_share():
+    frame = crossed()
+    more = frame[(frame["estimator"] == "vae") & frame["data"].str.startswith("digits")]
+    both = pd.concat([more.assign(data="digits:test[0:900] seed 0", value=more["value"] - 50), frame])
+    drawing = draw("generalisation", only("evaluations", both))
+    alone = draw("generalisation", only("evaluations", frame))
+    pd.testing.assert_frame_equal(drawing.data.reset_index(drop=True), alone.data)
+    assert "test[0:900]" in drawing.notes[0]
+    assert "test[0:900]" not in drawing.caption
+
+
 def test_seeds_are_one_line_with_a_band():
     drawing = draw("training")
     iwae = drawing.data.query("estimator == 'iwae' and metric == 'iwae_64'")
