@@ -3,6 +3,7 @@
 import functools
 import itertools
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
@@ -259,6 +260,44 @@ def test_budget_lines_end_in_iwae_and_vae():
     assert data["x"].tolist() == [1, 8, 64]
     beta = draw("metrics_vs_beta").data.query("metric == 'log_p'").sort_values("x")
     assert beta["x"].tolist() == [0, 0.05, 0.5, 1]
+
+
+def test_settings_that_differ_in_more_than_m_are_lines_of_their_own():
+    frame = all_frames()["evaluations"]
+    other = frame[frame["estimator"].isin(["miwae", "iwae"])]
+    other = other.assign(setting=other["setting"] + "'", run=other["run"] + "-r", folder=other["folder"] + "'",
+                         rest="update.order=random", value=other["value"] + 1)  # fmt: skip
+    alone = frame[frame["estimator"] == "piwae"].assign(
+        setting="p'", folder="p'", run="p", rest="update.samples=separate"
+    )
+    drawing = draw("metrics_vs_m", only("evaluations", pd.concat([frame, other, alone], ignore_index=True)))
+    assert set(drawing.data["line"]) == {"MIWAE", "MIWAE, update.order = random", "PIWAE"}
+    assert not drawing.data.duplicated(["line", "metric", "x"]).any()
+    assert drawing.notes == ("1 settings are left out: no other run is like them in all but what is varied",)
+
+
+@pytest.mark.parametrize(("name", "at", "change"), [
+    ("metrics_vs_m", 1, {"estimator": "miwae", "M": 1, "K": 64}),
+    ("metrics_vs_beta", 0, {"estimator": "ciwae", "options": "beta=0"}),
+])  # fmt: skip
+def test_a_run_of_the_lines_own_goes_before_one_that_is_the_same_bound(name, at, change):
+    frame = all_frames()["evaluations"]
+    vae = frame[frame["estimator"] == "vae"]
+    extra = vae.assign(setting="new", folder="new", run="new", **change)
+    drawing = draw(name, only("evaluations", pd.concat([frame, extra], ignore_index=True)))
+    line = "MIWAE" if name == "metrics_vs_m" else "CIWAE"
+    rows = drawing.data[(drawing.data["line"] == line) & (drawing.data["metric"] == "log_p")].set_index("x")
+    assert rows.index.is_unique
+    assert rows["value"][at] == vae.query("metric == 'log_p' and data.str.startswith('digits')")["value"].iloc[-1]
+    assert "left out where" in drawing.notes[0]
+
+
+def test_intervals_stand_side_by_side():
+    axes = draw("metrics_vs_m").figure.axes[0]
+    at_one = [line.get_transform().transform((1, line.get_ydata()[0]))[0] for line in lines(axes).values()]
+    bars = [bar.get_transform().transform((1, 0))[0] for bar in axes.collections]
+    assert np.diff(at_one) > 0.5 * mpl.rcParams["lines.markersize"]
+    np.testing.assert_allclose(at_one, bars)
 
 
 def test_frontier_is_what_nothing_cheaper_beats():
