@@ -17,7 +17,7 @@ from snrkit.report.page import SECTIONS
 from snrkit.report.save import render
 from snrkit.report.style import COLUMNS
 
-from .conftest import all_frames
+from .conftest import all_frames, trained_as
 from .reading import assert_readable, lines
 
 EMPTY = Tables({})
@@ -298,6 +298,60 @@ def test_intervals_stand_side_by_side():
     bars = [bar.get_transform().transform((1, 0))[0] for bar in axes.collections]
     assert np.diff(at_one) > 0.5 * mpl.rcParams["lines.markersize"]
     np.testing.assert_allclose(at_one, bars)
+
+
+def counted(frame):
+    """The evaluations with every definition saying how many latent dimensions there are."""
+    return only("evaluations", frame.assign(definition="latent dimensions of 12 with some variance"))
+
+
+def test_active_units_of_seeds_are_marks_without_an_interval():
+    drawing = draw("active_units", counted(all_frames()["evaluations"]))
+    axes = drawing.figure.axes[0]
+    iwae, vae, *_ = drawing.data.to_dict("records")
+    marks = [line for line in axes.get_lines() if line.get_gid() == "seed"]
+    assert [list(line.get_xdata()) for line in marks] == [[10.0, 11.0]]
+    assert (iwae["line"], iwae["value"], iwae["seeds"]) == ("IWAE", 10.5, "10, 11")
+    assert np.isnan(iwae["ci_low"])
+    assert vae["ci_low"] == pytest.approx(12 - 1.959964 * 0.02)
+    assert len(axes.collections) == len(drawing.data) - 1
+
+
+def test_active_units_stay_between_none_and_all():
+    frame = all_frames()["evaluations"].assign(stderr=30.0)
+    drawing = draw("active_units", counted(frame))
+    low, high = drawing.figure.axes[0].get_xlim()
+    assert low == 0
+    assert 12 < high < 20
+    alone = drawing.data[drawing.data["runs"] == 1]
+    assert set(alone["ci_low"]) == {0}
+    ends = [bar.get_segments()[0][1, 0] for bar in drawing.figure.axes[0].collections]
+    np.testing.assert_allclose(ends, alone["ci_high"])
+    assert ends[0] == 12
+
+
+def test_learned_beta_has_a_shade_for_its_start_and_dashes_for_its_way():
+    frame = all_frames()["metrics"].query("run == 'ciwae-5'")
+    runs = [(1.0, "bounded"), (0.05, "free"), (1e-05, "free"), (0.05, "bounded")]
+    parts = [
+        frame.assign(**trained_as(f"run-{i}", "ciwae", 1, 64, options=f"beta={start:g}, learnt {way}"))
+        for i, (start, way) in enumerate(runs)
+    ]
+    drawing = draw("learned_beta", only("metrics", pd.concat(parts, ignore_index=True)))
+    assert [text.get_text() for text in drawing.figure.legends[0].get_texts()] == [
+        "CIWAE (β = 1e-05)", "CIWAE (β = 0.05)", "CIWAE (β = 1)", "learnt within (0, 1)", "learnt freely",
+    ]  # fmt: skip
+    drawn = lines(drawing.figure.axes[0], "beta")
+    looks = {name: (line.get_color(), line._dash_pattern) for name, line in drawn.items()}
+    assert list(looks) == [
+        "CIWAE (β = 1e-05, learnt free)", "CIWAE (β = 0.05, learnt bounded)", "CIWAE (β = 0.05, learnt free)",
+        "CIWAE (β = 1, learnt bounded)",
+    ]  # fmt: skip
+    free, bounded = looks["CIWAE (β = 0.05, learnt free)"], looks["CIWAE (β = 0.05, learnt bounded)"]
+    assert free[0] == bounded[0]
+    assert free[1] != bounded[1]
+    assert len({colour for colour, _ in looks.values()}) == 3
+    assert all(line.get_marker() == "None" for line in drawn.values())
 
 
 def test_frontier_is_what_nothing_cheaper_beats():
