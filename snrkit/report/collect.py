@@ -1,6 +1,7 @@
 """Find result files and load them: one tidy frame per kind of file, read when first asked for."""
 
 import fnmatch
+import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from snrkit.results import COLUMNS, RunDir, read_csv, read_frame, read_json, rea
 EVALUATION_SCHEMA = 1
 
 # What a run's config.toml says, in the columns of every frame made of files that lie in a run directory.
-TRAINED = ["run", "folder", "trained_on", "model", "estimator", "options", "M", "K", "seed", "setting"]
+TRAINED = ["run", "folder", "trained_on", "model", "estimator", "options", "M", "K", "seed", "setting", "rest"]
 
 
 def _parquet(path: Path) -> pd.DataFrame:
@@ -292,8 +293,30 @@ def trained(path: Path) -> dict[str, Any]:
             "M": chosen.M, "K": chosen.K, "seed": spec.seed,
             # Runs that differ in nothing but the seed are repetitions of one setting; the identity leaves epochs out.
             "setting": f"{spec.model_copy(update={'seed': 0}).identity()}-{spec.epochs}",
+            "rest": _rest(spec),
         }  # fmt: skip
     return known
+
+
+# What has a column of its own, or does not change the run.
+_TOLD: Any = {
+    "estimator": True, "seed": True, "epochs": True, "checkpoint_every": True, "keep_every": True, "data": {"name"},
+    "model": {"name"}, "beta": {"learn"},
+}  # fmt: skip
+
+
+def _rest(spec: RunSpec) -> str:
+    """What else a run was trained with, where it is not the default: ``update.order=random; update.samples=separate``."""
+    given, usual = (dict(_flat(one.model_dump(mode="json", exclude=_TOLD))) for one in (spec, RunSpec()))
+    return "; ".join(f"{name}={value}" for name, value in given.items() if value != usual.get(name))
+
+
+def _flat(nested: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in nested.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{path}{name}.")
+        else:
+            yield f"{path}{name}", value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
 
 
 def _read_spec(path: Path) -> RunSpec | None:

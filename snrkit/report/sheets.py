@@ -11,6 +11,7 @@ import pandas as pd
 from snrkit.report.collect import Tables
 from snrkit.report.drawing import Missing, Sheet
 from snrkit.report.lines import joined, latest
+from snrkit.report.naming import differing, told_apart
 from snrkit.report.rates import NETWORKS
 from snrkit.report.repetitions import last_evaluations, settings
 from snrkit.report.style import estimator_label
@@ -63,9 +64,10 @@ def evaluation(tables: Tables) -> Sheet | Missing:
         if any(metric in known for known in published):
             columns.append(Column(f"{metric}_published", "published", numbers=True))
     bold = _best(groups, metrics)
+    keys = [group.iloc[0] for group in groups]
     cells = []
-    for index, group in enumerate(groups):
-        row = [Cell(str(group["run"].iloc[0])), Cell(_trained(group.iloc[0])), Cell(_short(group["data"].iloc[0]))]
+    for index, (group, trained, data) in enumerate(zip(groups, _trained(keys), _tested(keys), strict=True)):
+        row = [Cell(str(group["run"].iloc[0])), Cell(trained), Cell(data)]
         for metric in metrics:
             row.append(_score(group, metric, (index, metric) in bold))
             if any(metric in known for known in published):
@@ -80,10 +82,25 @@ def _score(group: pd.DataFrame, metric: str, bold: bool) -> Cell:
     return Cell(*rounded(float(group["value"][metric]), float(group["stderr"][metric])), bold=bold)
 
 
-def _trained(row: "pd.Series[Any]") -> str:
-    if not row["estimator"]:
-        return ""
-    return f"{estimator_label(row['estimator'], row['options'])}, M = {row['M']}, K = {row['K']}"
+def _trained(keys: Sequence["pd.Series[Any]"]) -> list[str]:
+    """What each was trained with: estimator, M and K, and whatever else tells the settings apart."""
+    found = [
+        f"{estimator_label(key['estimator'], key['options'])}, M = {key['M']}, K = {key['K']}"
+        if key["estimator"]
+        else ""
+        for key in keys
+    ]
+    found = told_apart(found, [f"on {key['trained_on']}" for key in keys])
+    found = told_apart(found, [f"model {key['model']}" for key in keys])
+    return told_apart(found, differing(found, keys))
+
+
+def _tested(keys: Sequence["pd.Series[Any]"]) -> list[str]:
+    """What each was tested on; which part of the data, and how they were made binary, where that differs."""
+    found = [_short(key["data"]) for key in keys]
+    parts = [key["data"].partition(":")[2].partition(" ") for key in keys]
+    found = told_apart(found, [points for points, _, _ in parts])
+    return told_apart(found, [binarised for _, _, binarised in parts])
 
 
 def _short(data: str) -> str:

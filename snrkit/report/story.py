@@ -8,9 +8,14 @@ import pandas as pd
 from snrkit.report.collect import TRAINED, Tables
 from snrkit.report.drawing import Sheet
 from snrkit.report.lines import joined, latest
+from snrkit.report.naming import names
 from snrkit.report.rates import NETWORKS
+from snrkit.report.repetitions import last_evaluations, own_data, settings
 from snrkit.report.style import estimator_label
 from snrkit.report.tables import Cell, Column, rounded, sheet
+
+# Things that a sentence may list.
+_MOST = 8
 
 
 def trained(tables: Tables) -> Sheet | None:
@@ -40,19 +45,27 @@ def story(tables: Tables) -> dict[str, list[str]]:
 
 
 def _bound(evaluations: pd.DataFrame) -> list[str]:
-    rows = evaluations[evaluations["metric"] == "kl_q_p"] if len(evaluations) else evaluations
+    """A sentence for each test set of data like those trained on."""
+    rows = evaluations[evaluations["metric"] == "kl_q_p"]
+    rows = rows[np.isfinite(rows["value"].astype(float))]
     if rows.empty:
         return []
-    rows = rows[rows["step"] == rows.groupby("folder")["step"].transform("max")]
-    found = [
-        f"{row['run']}: {' ± '.join(rounded(float(row['value']), float(row['stderr'])))}"
-        for row in rows.drop_duplicates(["folder", "data"]).to_dict("records")
-    ]
+    found = settings(own_data(last_evaluations(rows)), ["data", "metric"])
     return [
-        "How loose the 64-sample bound still is, KL(Q‖P) in nats (0 would be a perfect proposal): "
-        + "; ".join(found)
-        + "."
+        f"How loose the 64-sample bound still is on {data}, KL(Q‖P) in nats (0 would be a perfect proposal), smallest "
+        f"first: {_looseness(own.sort_values('value', kind='stable'))}."
+        for data, own in found.groupby("data", sort=False)
     ]
+
+
+def _looseness(rows: pd.DataFrame) -> str:
+    keys = [row for _, row in rows.iterrows()]
+    texts = [
+        f"{name or key['run']} {' ± '.join(part for part in rounded(float(key['value']), float(key['stderr'])) if part)}"
+        for name, key in zip(names(keys, ["M", "K", "model"]), keys, strict=True)
+    ]
+    over = len(texts) - _MOST
+    return "; ".join(texts if over <= 0 else [*texts[: _MOST - 1], f"… ({over} more in the table below)", texts[-1]])
 
 
 def _gradients(readings: pd.DataFrame, slopes: pd.DataFrame) -> list[str]:
@@ -63,10 +76,10 @@ def _gradients(readings: pd.DataFrame, slopes: pd.DataFrame) -> list[str]:
         weak = known[known["ci_low"] <= known["floor"]]
         places = joined(
             f"{estimator_label(row['estimator'], row['options'])} at M = {row['M']}, K = {row['K']} ({row['block']})"
-            for row in weak.drop_duplicates(["estimator", "options", "M", "K", "block"]).to_dict("records")[:8]
+            for row in weak.drop_duplicates(["estimator", "options", "M", "K", "block"]).to_dict("records")[:_MOST]
         )
         count = f"{len(weak)} of {len(known)}" if len(weak) else f"None of the {len(known)}"
-        where = f": {places}{', …' if len(weak) > 8 else ''}" if len(weak) else ""
+        where = f": {places}{', …' if len(weak) > _MOST else ''}" if len(weak) else ""
         sentences.append(f"{count} readings of SNR cannot be told from pure noise{where}.")
     if len(slopes):
         verdicts = latest(slopes[slopes["block"].isin(NETWORKS)])["verdict"].value_counts()

@@ -145,7 +145,7 @@ def draws() -> pd.DataFrame:
 def trained_as(run: str, estimator: str, M: int, K: int, seed: int = 0, options: str = "") -> dict[str, object]:
     return {
         "run": run, "folder": f"runs/{run}", "trained_on": "digits", "model": "mlp", "estimator": estimator,
-        "options": options, "M": M, "K": K, "seed": seed, "setting": f"{estimator} {options} {M} {K}",
+        "options": options, "M": M, "K": K, "seed": seed, "setting": f"{estimator} {options} {M} {K}", "rest": "",
     }  # fmt: skip
 
 

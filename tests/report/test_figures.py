@@ -3,6 +3,7 @@
 import functools
 import itertools
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,7 +17,7 @@ from snrkit.report.page import SECTIONS
 from snrkit.report.save import render
 from snrkit.report.style import COLUMNS
 
-from .conftest import all_frames
+from .conftest import all_frames, trained_as
 from .reading import assert_readable, lines
 
 EMPTY = Tables({})
@@ -188,6 +189,63 @@ def test_matrix_cells_are_the_evaluations():
     assert "−19.460 ± 0.020" in texts
 
 
+def crossed(**changes):
+    """Evaluations of three settings on two data sets; changes are of the third setting's rows."""
+    frame = all_frames()["evaluations"].query("estimator in ('iwae', 'vae', 'miwae') and seed == 0")
+    third = frame["estimator"] == "miwae"
+    return pd.concat([frame[~third], frame[third].assign(**changes)], ignore_index=True)
+
+
+def cells(axes):
+    """Texts of a matrix by (label of the row, label of the column)."""
+    down, across = ([tick.get_text() for tick in ticks] for ticks in (axes.get_yticklabels(), axes.get_xticklabels()))
+    return {
+        (down[round(text.get_position()[1])].replace("\n", " "), across[round(text.get_position()[0])]): text.get_text()
+        for text in axes.texts
+    }
+
+
+def twin(drawing, metric):
+    """The same from the twin."""
+    rows = drawing.data[drawing.data["metric"] == metric].to_dict("records")
+    return {
+        (r["setting_label"], r["tested_on"]): f"{r['value']:.3f} ± {r['stderr']:.3f}".replace("-", "−") for r in rows
+    }
+
+
+def test_matrix_with_a_metric_missing_keeps_values_in_their_rows():
+    frame = crossed()
+    frame = frame[(frame["estimator"] != "iwae") | (frame["metric"] != "ssim")]
+    drawing = draw("generalisation", only("evaluations", frame))
+    for axes, metric in zip(drawing.figure.axes, ("log_p", "ssim"), strict=True):
+        assert cells(axes) == twin(drawing, metric)
+    assert len(cells(drawing.figure.axes[1])) == 4
+
+
+def test_matrix_has_a_row_for_each_setting():
+    twins = {"estimator": "vae", "M": 1, "K": 64}
+    for changes, label in (
+        ({"K": 9, "M": 1, "estimator": "vae"}, "VAE, K = 9, digits"),
+        (twins | {"rest": "update.order=random"}, "VAE, update.order = random, digits"),
+        (twins, "VAE, miwae, digits"),
+    ):
+        drawing = draw("generalisation", only("evaluations", crossed(**changes)))
+        assert label in drawing.data["setting_label"].tolist()
+        assert len(cells(drawing.figure.axes[0])) == 6
+        assert cells(drawing.figure.axes[0]) == twin(drawing, "log_p")
+
+
+def test_matrix_shows_the_test_set_that_most_share():
+    frame = crossed()
+    more = frame[(frame["estimator"] == "vae") & frame["data"].str.startswith("digits")]
+    both = pd.concat([more.assign(data="digits:test[0:900] seed 0", value=more["value"] - 50), frame])
+    drawing = draw("generalisation", only("evaluations", both))
+    alone = draw("generalisation", only("evaluations", frame))
+    pd.testing.assert_frame_equal(drawing.data.reset_index(drop=True), alone.data)
+    assert "test[0:900]" in drawing.notes[0]
+    assert "test[0:900]" not in drawing.caption
+
+
 def test_seeds_are_one_line_with_a_band():
     drawing = draw("training")
     iwae = drawing.data.query("estimator == 'iwae' and metric == 'iwae_64'")
@@ -202,6 +260,98 @@ def test_budget_lines_end_in_iwae_and_vae():
     assert data["x"].tolist() == [1, 8, 64]
     beta = draw("metrics_vs_beta").data.query("metric == 'log_p'").sort_values("x")
     assert beta["x"].tolist() == [0, 0.05, 0.5, 1]
+
+
+def test_settings_that_differ_in_more_than_m_are_lines_of_their_own():
+    frame = all_frames()["evaluations"]
+    other = frame[frame["estimator"].isin(["miwae", "iwae"])]
+    other = other.assign(setting=other["setting"] + "'", run=other["run"] + "-r", folder=other["folder"] + "'",
+                         rest="update.order=random", value=other["value"] + 1)  # fmt: skip
+    alone = frame[frame["estimator"] == "piwae"].assign(
+        setting="p'", folder="p'", run="p", rest="update.samples=separate"
+    )
+    drawing = draw("metrics_vs_m", only("evaluations", pd.concat([frame, other, alone], ignore_index=True)))
+    assert set(drawing.data["line"]) == {"MIWAE", "MIWAE, update.order = random", "PIWAE"}
+    assert not drawing.data.duplicated(["line", "metric", "x"]).any()
+    assert drawing.notes == ("1 settings are left out: no other run is like them in all but what is varied",)
+
+
+@pytest.mark.parametrize(("name", "at", "change"), [
+    ("metrics_vs_m", 1, {"estimator": "miwae", "M": 1, "K": 64}),
+    ("metrics_vs_beta", 0, {"estimator": "ciwae", "options": "beta=0"}),
+])  # fmt: skip
+def test_a_run_of_the_lines_own_goes_before_one_that_is_the_same_bound(name, at, change):
+    frame = all_frames()["evaluations"]
+    vae = frame[frame["estimator"] == "vae"]
+    extra = vae.assign(setting="new", folder="new", run="new", **change)
+    drawing = draw(name, only("evaluations", pd.concat([frame, extra], ignore_index=True)))
+    line = "MIWAE" if name == "metrics_vs_m" else "CIWAE"
+    rows = drawing.data[(drawing.data["line"] == line) & (drawing.data["metric"] == "log_p")].set_index("x")
+    assert rows.index.is_unique
+    assert rows["value"][at] == vae.query("metric == 'log_p' and data.str.startswith('digits')")["value"].iloc[-1]
+    assert "left out where" in drawing.notes[0]
+
+
+def test_intervals_stand_side_by_side():
+    axes = draw("metrics_vs_m").figure.axes[0]
+    at_one = [line.get_transform().transform((1, line.get_ydata()[0]))[0] for line in lines(axes).values()]
+    bars = [bar.get_transform().transform((1, 0))[0] for bar in axes.collections]
+    assert np.diff(at_one) > 0.5 * mpl.rcParams["lines.markersize"]
+    np.testing.assert_allclose(at_one, bars)
+
+
+def counted(frame):
+    """The evaluations with every definition saying how many latent dimensions there are."""
+    return only("evaluations", frame.assign(definition="latent dimensions of 12 with some variance"))
+
+
+def test_active_units_of_seeds_are_marks_without_an_interval():
+    drawing = draw("active_units", counted(all_frames()["evaluations"]))
+    axes = drawing.figure.axes[0]
+    iwae, vae, *_ = drawing.data.to_dict("records")
+    marks = [line for line in axes.get_lines() if line.get_gid() == "seed"]
+    assert [list(line.get_xdata()) for line in marks] == [[10.0, 11.0]]
+    assert (iwae["line"], iwae["value"], iwae["seeds"]) == ("IWAE", 10.5, "10, 11")
+    assert np.isnan(iwae["ci_low"])
+    assert vae["ci_low"] == pytest.approx(12 - 1.959964 * 0.02)
+    assert len(axes.collections) == len(drawing.data) - 1
+
+
+def test_active_units_stay_between_none_and_all():
+    frame = all_frames()["evaluations"].assign(stderr=30.0)
+    drawing = draw("active_units", counted(frame))
+    low, high = drawing.figure.axes[0].get_xlim()
+    assert low == 0
+    assert 12 < high < 20
+    alone = drawing.data[drawing.data["runs"] == 1]
+    assert set(alone["ci_low"]) == {0}
+    ends = [bar.get_segments()[0][1, 0] for bar in drawing.figure.axes[0].collections]
+    np.testing.assert_allclose(ends, alone["ci_high"])
+    assert ends[0] == 12
+
+
+def test_learned_beta_has_a_shade_for_its_start_and_dashes_for_its_way():
+    frame = all_frames()["metrics"].query("run == 'ciwae-5'")
+    runs = [(1.0, "bounded"), (0.05, "free"), (1e-05, "free"), (0.05, "bounded")]
+    parts = [
+        frame.assign(**trained_as(f"run-{i}", "ciwae", 1, 64, options=f"beta={start:g}, learnt {way}"))
+        for i, (start, way) in enumerate(runs)
+    ]
+    drawing = draw("learned_beta", only("metrics", pd.concat(parts, ignore_index=True)))
+    assert [text.get_text() for text in drawing.figure.legends[0].get_texts()] == [
+        "CIWAE (β = 1e-05)", "CIWAE (β = 0.05)", "CIWAE (β = 1)", "learnt within (0, 1)", "learnt freely",
+    ]  # fmt: skip
+    drawn = lines(drawing.figure.axes[0], "beta")
+    looks = {name: (line.get_color(), line._dash_pattern) for name, line in drawn.items()}
+    assert list(looks) == [
+        "CIWAE (β = 1e-05, learnt free)", "CIWAE (β = 0.05, learnt bounded)", "CIWAE (β = 0.05, learnt free)",
+        "CIWAE (β = 1, learnt bounded)",
+    ]  # fmt: skip
+    free, bounded = looks["CIWAE (β = 0.05, learnt free)"], looks["CIWAE (β = 0.05, learnt bounded)"]
+    assert free[0] == bounded[0]
+    assert free[1] != bounded[1]
+    assert len({colour for colour, _ in looks.values()}) == 3
+    assert all(line.get_marker() == "None" for line in drawn.values())
 
 
 def test_frontier_is_what_nothing_cheaper_beats():

@@ -14,6 +14,7 @@ from snrkit.report.sheets import evaluation, slopes
 from snrkit.report.tables import rounded
 
 from .conftest import all_frames
+from .conftest import evaluation as evaluation_of
 
 
 @pytest.mark.parametrize(
@@ -84,6 +85,23 @@ def test_published_values_stand_beside_ours(runs):
     place = sheet.head.index("log p̂(x)") + 1
     assert sheet.head[place] == "published"
     assert [row[place] for row in sheet.rows] == ["–", "−18.5 ± 0.02"]
+
+
+def test_settings_of_one_estimator_are_told_apart(runs):
+    for name, order in (("demo-vae", "joint"), ("demo-vae-random", "random")):
+        if name != "demo-vae":
+            shutil.copytree(runs / "demo-vae", runs / name)
+        config = runs / name / "config.toml"
+        config.write_text(config.read_text().replace('order = "joint"', f'order = "{order}"'))
+    other = evaluation_of("demo-vae") | {"data": "digits:test[0:200] seed 0"}
+    (runs / "demo-vae" / "again.evaluation.json").write_text(json.dumps(other))
+    rows = [row[:3] for row in evaluation(collect([runs])).rows]
+    assert rows == [
+        ("demo-vae", "VAE, M = 1, K = 64", "digits, test[0:200]"),
+        ("demo-vae", "VAE, M = 1, K = 64", "digits, test[0:300]"),
+        ("demo-vae-random", "VAE, M = 1, K = 64, update.order = random", "digits, test[0:300]"),
+        ("demo_iwae", "IWAE, M = 1, K = 64", "digits, test[0:300]"),
+    ]
 
 
 def test_gaps_and_unknown_metrics(runs):

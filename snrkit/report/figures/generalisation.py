@@ -1,23 +1,25 @@
 """Models evaluated on other data than they were trained on, as a matrix."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from snrkit.report import style
 from snrkit.report.collect import Tables
 from snrkit.report.drawing import Drawing, FigureKind, Missing
 from snrkit.report.layout import named_rows, panels
 from snrkit.report.lines import joined
+from snrkit.report.naming import names
 from snrkit.report.repetitions import last_evaluations, settings
 from snrkit.report.style import Look
 from snrkit.report.tables import rounded
 
 COMMAND = "snrkit evaluate --ckpt CHECKPOINT --data omniglot"
 
-# Metric -> heading, the first that was evaluated on two sets of data is shown.
+# Metric -> heading of its panel.
 METRICS = {"log_p": "log $\\hat{p}$(x), nats", "ssim": "SSIM"}
-_TWIN = ["setting_label", "trained_on", "tested_on", "metric", "value", "stderr", "runs", "data"]
+_TWIN = ["setting_label", "run", "trained_on", "tested_on", "metric", "value", "stderr", "runs", "data"]
 
 
 def draw(tables: Tables, look: Look) -> Drawing | Missing:
@@ -30,34 +32,48 @@ def draw(tables: Tables, look: Look) -> Drawing | Missing:
     if crossed.empty:
         return Missing(f"no run was evaluated on other data than its own: run '{COMMAND}'")
     rows = rows[rows["folder"].isin(crossed["folder"])]
-    data = settings(last_evaluations(rows), ["data", "tested_on", "metric"])
-    data = data.assign(setting_label=[_label(*row) for row in data[["estimator", "options", "trained_on"]].to_numpy()])
+    data, notes = _most_shared(settings(last_evaluations(rows), ["data", "tested_on", "metric"]))
+    down = _down(data)
+    data = data.assign(setting_label=data["setting"].map(down))
     metrics = [metric for metric in METRICS if (data["metric"] == metric).any()]
-    names, height = named_rows(look, list(dict.fromkeys(data["setting_label"])))
+    labels, height = named_rows(look, list(down.values()))
     figure, axes = panels(look, len(metrics), side=False, height=height + 2)
     for place, metric in zip(axes, metrics, strict=True):
-        _matrix(place, data[data["metric"] == metric], METRICS[metric])
-        place.set_yticks(range(len(names)), names)
-    return Drawing(figure, data[_TWIN], _caption(data), _alt(data))
+        _matrix(place, data[data["metric"] == metric], list(down), METRICS[metric])
+        place.set_yticks(range(len(labels)), labels)
+    return Drawing(figure, data[_TWIN], _caption(data), _alt(data), notes)
 
 
-def _label(estimator: str, options: str, trained_on: str) -> str:
-    return f"{style.estimator_label(estimator, options)}, {trained_on}"
+def _most_shared(data: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Of each kind of data the test set that most settings share, and a line about the others.
+
+    Values on different test points do not compare, so a column holds those on one test set alone.
+    """
+    settings_on = data.groupby(["tested_on", "data"], sort=False)["setting"].nunique()
+    kept = data["data"].isin([test_set for _, test_set in settings_on.groupby("tested_on").idxmax()])
+    note = f"left out, as fewer settings were tested there: {joined(data[~kept]['data'].unique())}"
+    return data[kept], () if kept.all() else (note,)
 
 
-def _matrix(axes: Axes, data: pd.DataFrame, title: str) -> None:
+def _down(data: pd.DataFrame) -> dict[str, str]:
+    """The rows of all panels: setting to label."""
+    found: dict[str, str] = {}
+    for trained_on, own in data.drop_duplicates("setting").groupby("trained_on", sort=False):
+        keys = [row for _, row in own.iterrows()]
+        labels = names(keys, ["M", "K", "model"])
+        found |= {key["setting"]: f"{label}, {trained_on}" for key, label in zip(keys, labels, strict=True)}
+    return found
+
+
+def _matrix(axes: Axes, data: pd.DataFrame, down: Sequence[str], title: str) -> None:
     across = list(dict.fromkeys(data["tested_on"]))
-    down = list(dict.fromkeys(data["setting_label"]))
     values = np.full((len(down), len(across)), np.nan)
-    # Within a column data sets are the same, so shades compare models on equal terms.
-    for (label, tested), own in data.groupby(["setting_label", "tested_on"], sort=False):
-        row = own.iloc[0]
-        values[down.index(label), across.index(tested)] = row["value"]
+    for row in data.to_dict("records"):
+        place = down.index(row["setting"]), across.index(row["tested_on"])
+        values[place] = row["value"]
         text = " ± ".join(part for part in rounded(row["value"], row["stderr"]) if part)
-        axes.text(
-            across.index(tested), down.index(label), text.replace("-", "−"), ha="center", va="center",
-            fontsize="small", gid="value",
-        )  # fmt: skip
+        axes.text(place[1], place[0], text.replace("-", "−"), ha="center", va="center", fontsize="small", gid="value")
+    # Within a column data sets are the same, so shades compare models on equal terms.
     low, high = np.nanmin(values, axis=0), np.nanmax(values, axis=0)
     shade = (values - low) / np.where(high > low, high - low, 1.0)
     axes.imshow(shade, cmap="Blues", vmin=-0.2, vmax=2.2, aspect="auto")

@@ -1,20 +1,36 @@
 """The weight β of CIWAE along training, where it is learned or scheduled."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import pandas as pd
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from snrkit.report import style
 from snrkit.report.collect import Tables
 from snrkit.report.drawing import Drawing, FigureKind, Missing
 from snrkit.report.layout import panels
 from snrkit.report.lines import fewest, joined, lines, trend
+from snrkit.report.naming import names
 from snrkit.report.style import Look
 
 COMMAND = "snrkit train --estimator ciwae --K 64 --set beta.learn=bounded"
 
 
+# How beta changes, as in the options of a run -> (what the legend says, dashes).
+_WAYS: dict[str, tuple[str, style.Dashes]] = {
+    "learnt bounded": ("learnt within (0, 1)", style.RUN_DASHES[0]),
+    "learnt free": ("learnt freely", style.RUN_DASHES[1]),
+    "": ("scheduled", style.RUN_DASHES[2]),
+}
+# What a colour stands for, which the name of a shade tells apart.
+_SHADE = ["first", "trained_on", "model", "M", "K", "rest"]
+
+
 def draw(tables: Tables, look: Look) -> Drawing | Missing:
-    """One line per run."""
+    """One line per run; its shade says where β begins, its dashes how it changes."""
     metrics = tables["metrics"]
     rows = metrics.head(0)
     if "beta" in metrics:
@@ -23,27 +39,54 @@ def draw(tables: Tables, look: Look) -> Drawing | Missing:
         rows = rows[rows.groupby("folder")["beta"].transform("nunique") > 1]
     if rows.empty:
         return Missing(f"no run has a learned or scheduled beta: run '{COMMAND}'")
-    groups, over = fewest([group.sort_values("epoch") for _, group in rows.groupby("folder", sort=False)])
-    found = lines(groups, ["M", "K", "trained_on", "seed", "folder"])
+    rows = _parted(rows).sort_values(["start", *_SHADE, "way", "seed", "folder", "epoch"], kind="stable")
+    groups, over = fewest([group for _, group in rows.groupby("folder", sort=False)])
+    found = lines(groups, ["trained_on", "M", "K", "seed", "folder"])
     data = pd.concat([line.rows for line in found], ignore_index=True)
-    figure, (axes,) = panels(look, 1, handles=[line.handle() for line in found])
+    shades = dict(zip(_shades(data), style.shades(len(_shades(data))), strict=True))
+    figure, (axes,) = panels(look, 1, handles=_handles(data, shades))
     for line in found:
-        marker = line.style.marker if len(line.rows) < 12 else ""
-        axes.plot(
-            line.rows["epoch"], line.rows["beta"], color=line.style.colour, linestyle=line.style.dashes, marker=marker,
-            label=line.label, gid="beta",
-        )  # fmt: skip
+        colour, (_, dashes) = shades[_shade(line.rows.iloc[0])], _WAYS[line.rows["way"].iloc[0]]
+        axes.plot(line.rows["epoch"], line.rows["beta"], color=colour, linestyle=dashes, label=line.label, gid="beta")
     axes.set_ylim(min(0.0, float(data["beta"].min())) - 0.1, max(1.0, float(data["beta"].max())) + 0.1)
     axes.xaxis.set_major_locator(MaxNLocator(7, integer=True, steps=[1, 2, 5, 10]))
     axes.set_xlabel("epoch")
     axes.set_ylabel("β")
     caption = (
-        "Weight β of the ELBO in CIWAE's objective after each epoch (0: IWAE, 1: VAE), trained on "
-        f"{joined(data['trained_on'].unique())}."
+        "Weight β of the ELBO in CIWAE's objective after each epoch (0: IWAE, 1: VAE), a line per run. Shades: where β "
+        f"begins. Trained on {joined(data['trained_on'].unique())}."
     )
     alt = f"Line chart of β along training. {'; '.join(trend(line, 'epoch', 'beta') for line in found)}."
     twin = data[["line", "run", "epoch", "beta", "estimator", "options", "M", "K", "seed", "trained_on"]]
     return Drawing(figure, twin, caption, alt, over)
+
+
+def _parted(rows: pd.DataFrame) -> pd.DataFrame:
+    """With the options apart: the first beta, as text and as a number, and the way it changes."""
+    options = rows["options"].fillna("")
+    way = options.str.extract(r"(learnt \w+)", expand=False).fillna("")
+    first = options.str.replace(r",? ?learnt \w+", "", regex=True)
+    start = first.str.extract(r"beta=([0-9.e+-]+)", expand=False).astype(float)
+    return rows.assign(way=way, first=first, start=start)
+
+
+def _shade(row: "pd.Series[Any]") -> tuple[str, ...]:
+    return tuple(str(row[name]) for name in _SHADE)
+
+
+def _shades(data: pd.DataFrame) -> list[tuple[str, ...]]:
+    """What shades stand for, in order."""
+    return list(dict.fromkeys(_shade(row) for _, row in data.iterrows()))
+
+
+def _handles(data: pd.DataFrame, shades: Mapping[tuple[str, ...], str]) -> list[Line2D]:
+    """An entry for each shade and, where there are several, for each way to change."""
+    keys = [row for _, row in data.drop_duplicates(_SHADE).assign(options=lambda t: t["first"]).iterrows()]
+    called = names(keys, ["trained_on", "M", "K", "model"])
+    found = [Line2D([], [], color=shades[_shade(key)], label=name) for key, name in zip(keys, called, strict=True)]
+    ways = [way for way in _WAYS if (data["way"] == way).any()]
+    dashed = [Line2D([], [], color=style.DARK_GREY, linestyle=_WAYS[way][1], label=_WAYS[way][0]) for way in ways]
+    return [*found, *(dashed if len(ways) > 1 else [])]
 
 
 figure = FigureKind(

@@ -5,7 +5,7 @@ import pandas as pd
 from snrkit.report.collect import Tables
 from snrkit.report.drawing import Drawing, FigureKind, Missing
 from snrkit.report.style import Look
-from snrkit.report.tradeoff import DEFINITION, SAME, UNCERTAINTY, draw_tradeoff, finished
+from snrkit.report.tradeoff import DEFINITION, SAME, UNCERTAINTY, draw_tradeoff, finished, several
 
 COMMAND = "snrkit train --estimator ciwae --option beta=0.5, then snrkit evaluate, at several beta"
 
@@ -19,15 +19,16 @@ def draw(tables: Tables, look: Look) -> Drawing | Missing:
         own = rows.assign(x=beta)[
             (rows["estimator"] == "ciwae") & beta.notna() & ~rows["options"].str.contains("learnt")
         ]
-        for keys, group in own.groupby(SAME, sort=False):
-            same = rows[(rows[SAME] == list(keys)).all(axis=1)]
-            ends = [same[same["estimator"] == name].assign(x=at) for name, at in (("iwae", 0.0), ("vae", 1.0))]
+        for (*keys, outer), group in own.groupby([*SAME, "M"], sort=False):
+            same = rows[(rows[SAME] == keys).all(axis=1)]
+            first = same[(same["estimator"] == "iwae") & (same["M"] == outer)]
+            ends = [first.assign(x=0.0), same[same["estimator"] == "vae"].assign(x=1.0)]
             groups.append(pd.concat([group, *ends], ignore_index=True).assign(estimator="ciwae", options=""))
-    groups = [group for group in groups if group["x"].nunique() > 1]
+    groups, notes = several(groups)
     if not groups:
         return Missing(f"no evaluated runs of ciwae with different beta: run '{COMMAND}'")
     caption = "Test metrics against the weight β of the ELBO in CIWAE; β = 0 is IWAE, β = 1 the VAE."
-    return draw_tradeoff(groups, look, label="β", log=False, caption=caption)
+    return draw_tradeoff(groups, look, label="β", log=False, caption=caption, notes=notes)
 
 
 figure = FigureKind(

@@ -1,11 +1,13 @@
 """Test metrics against M at a fixed budget T = M·K (Rainforth et al. 2018, figure 6)."""
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 from snrkit.report.collect import Tables
 from snrkit.report.drawing import Drawing, FigureKind, Missing
 from snrkit.report.style import Look
-from snrkit.report.tradeoff import DEFINITION, SAME, UNCERTAINTY, draw_tradeoff, finished
+from snrkit.report.tradeoff import DEFINITION, SAME, UNCERTAINTY, draw_tradeoff, finished, several
 
 COMMAND = "snrkit train --estimator miwae --M 8 --K 8, then snrkit evaluate, at several M with the same M·K"
 
@@ -19,10 +21,10 @@ def draw(tables: Tables, look: Look) -> Drawing | Missing:
     if len(rows):
         for estimator in _OVER_M:
             own = rows[rows["estimator"] == estimator]
-            for keys, group in own.groupby(SAME, sort=False):
+            for (*keys, options), group in own.groupby([*SAME, "options"], sort=False):
                 line = pd.concat([group.assign(x=group["M"]), _ends(rows, estimator, keys)], ignore_index=True)
-                groups.append(line.assign(estimator=estimator))
-    groups = [group for group in groups if group["x"].nunique() > 1]
+                groups.append(line.assign(estimator=estimator, options=str(options)))
+    groups, notes = several(groups)
     if not groups:
         return Missing(f"no evaluated runs with different M at the same M·K: run '{COMMAND}'")
     budgets = sorted({f"{t:g}" for group in groups for t in group["T"]})
@@ -31,10 +33,10 @@ def draw(tables: Tables, look: Look) -> Drawing | Missing:
         "samples. M = 1 is "
         "IWAE; M = T of MIWAE is the VAE."
     )
-    return draw_tradeoff(groups, look, label="outer samples M", log=True, caption=caption)
+    return draw_tradeoff(groups, look, label="outer samples M", log=True, caption=caption, notes=notes)
 
 
-def _ends(rows: pd.DataFrame, estimator: str, keys: tuple[object, ...]) -> pd.DataFrame:
+def _ends(rows: pd.DataFrame, estimator: str, keys: Sequence[object]) -> pd.DataFrame:
     """Runs of other estimators that are this one at an end of its range."""
     same = rows[(rows[SAME] == list(keys)).all(axis=1)]
     first = same[(same["estimator"] == "iwae") & (same["M"] == 1)]

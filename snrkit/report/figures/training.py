@@ -1,6 +1,6 @@
 """Bounds and the KL divergence along training."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -12,16 +12,34 @@ from snrkit.report import style
 from snrkit.report.collect import Tables
 from snrkit.report.drawing import Drawing, FigureKind, Missing
 from snrkit.report.layout import panels
-from snrkit.report.lines import Line, fewest, joined, lines, trend
+from snrkit.report.lines import Line, fewest, joined, trend
+from snrkit.report.naming import named_lines
 from snrkit.report.repetitions import SETTING, common_name, own_data
 from snrkit.report.style import Look
 
 COMMAND = "snrkit train"
 
-# Metric -> y label.
+# Metric -> y label. The first also holds the estimators' own bounds.
 PANELS = {"iwae_64": "IWAE-64 (nats)", "log_p": "log $\\hat{p}$(x) (nats)", "kl_q_p": "KL(Q‖P) (nats)"}
 _OWN = "bound"
-_TWIN = ["line", "metric", "epoch", "value", "spread", "runs", "estimator", "options", "M", "K", "trained_on"]
+_EVALUATED = ("log_p", "kl_q_p")
+# Heights of a panel along epochs, and of one whose lines have a single epoch, in units of the text size.
+_TALL, _COMPACT = 15, 10
+_TWIN = [
+    "line",
+    "run",
+    "metric",
+    "epoch",
+    "value",
+    "spread",
+    "stderr",
+    "runs",
+    "estimator",
+    "options",
+    "M",
+    "K",
+    "trained_on",
+]
 
 
 def draw(tables: Tables, look: Look) -> Drawing | Missing:
@@ -41,22 +59,37 @@ def draw(tables: Tables, look: Look) -> Drawing | Missing:
     rows = rows.assign(options=rows["options"].fillna(""))
     together = [_together(group) for _, group in rows.groupby(SETTING, sort=False, dropna=False)]
     groups, over = fewest(together)
-    curves = lines(groups, ["trained_on", "M", "K", "model", "run"])
+    curves = named_lines(groups, ["trained_on", "M", "K", "model"])
     data = pd.concat([curve.rows for curve in curves], ignore_index=True)
-    shown = [metric for metric in PANELS if (data["metric"] == metric).any()] or ["iwae_64"]
+    shown = [metric for metric in PANELS if data["metric"].isin(_drawn_in(metric)).any()]
     handles = [*(_handle(curve) for curve in curves), *_key(data)]
-    figure, axes = panels(look, len(shown), handles=handles, side=False, height=15)
-    for place, metric in zip(axes, shown, strict=True):
-        _panel(place, metric, curves, data)
-    for place in axes[:-1]:
-        place.tick_params(labelbottom=False)
-    axes[-1].set_xlabel("epoch")
+    figure, axes = panels(look, len(shown), handles=handles, side=False, height=_TALL)
+    compact = [_one_epoch_each(data, metric) for metric in shown]
+    figure.set_figheight(figure.get_figheight() - sum(compact) * (_TALL - _COMPACT) * look.em)
+    axes[0].get_gridspec().set_height_ratios([_COMPACT if each else _TALL for each in compact])  # type: ignore[union-attr]
+    for place, metric, each in zip(axes, shown, compact, strict=True):
+        (_side_by_side if each else _panel)(place, metric, curves, data)
+    for place, each, below in zip(axes, compact, compact[1:], strict=False):
+        if each == below:
+            place.set_xlabel("")
+            place.tick_params(labelbottom=False)
     return Drawing(figure, data[_TWIN], _caption(data), _alt(curves, shown), (*notes, *over))
+
+
+def _drawn_in(metric: str) -> list[str]:
+    """What the panel of a metric shows."""
+    return [metric, _OWN] if metric == "iwae_64" else [metric]
+
+
+def _one_epoch_each(data: pd.DataFrame, metric: str) -> bool:
+    """Whether a panel along epochs would be empty but for a point of each line."""
+    own = data[data["metric"] == metric]
+    return metric in _EVALUATED and int(own.groupby("line").size().max()) == 1
 
 
 def _followed(metrics: pd.DataFrame) -> pd.DataFrame:
     """What was noted after each epoch, long."""
-    keys = [*SETTING, "run", "folder", "source", "epoch", "step", "state"]
+    keys = [*SETTING, "rest", "run", "folder", "source", "epoch", "step", "state"]
     known = {column: name for column, name in ((_OWN, _OWN), ("test_iwae64", "iwae_64")) if column in metrics}
     parts = [
         metrics.assign(metric=name, value=metrics[column])[[*keys, "metric", "value"]] for column, name in known.items()
@@ -77,10 +110,13 @@ def _evaluated(metrics: pd.DataFrame, evaluations: pd.DataFrame) -> pd.DataFrame
 
 def _together(group: pd.DataFrame) -> pd.DataFrame:
     """Mean and standard deviation over the runs of a setting, at epochs that all of them reached."""
-    by = group.groupby(["metric", "epoch"], sort=False)["value"].agg(["mean", "std", "count"]).reset_index()
+    groups = group.groupby(["metric", "epoch"], sort=False)
+    by = groups["value"].agg(["mean", "std", "count"]).assign(stderr=groups["stderr"].first()).reset_index()
+    # Over several runs the spread between them is the error.
+    by["stderr"] = by["stderr"].astype(float).where(by["count"] == 1)
     by = by[by["count"] == by.groupby("metric")["count"].transform("max")]
     first = group.iloc[0]
-    kept = {name: first[name] for name in (*SETTING, "source", "step")} | {"run": common_name(group["run"])}
+    kept = {name: first[name] for name in (*SETTING, "rest", "source", "step")} | {"run": common_name(group["run"])}
     renamed = by.rename(columns={"mean": "value", "std": "spread", "count": "runs"})
     states = joined([state for state in group["state"].dropna().unique() if state not in ("", "done")])
     return renamed.assign(**kept, state=states).sort_values(["metric", "epoch"])
@@ -89,8 +125,14 @@ def _together(group: pd.DataFrame) -> pd.DataFrame:
 def _handle(curve: Line) -> Line2D:
     state = curve.rows["state"].iloc[0]
     handle = curve.handle(f"{curve.label} ({state})" if state else "")
-    handle.set_marker("")
+    if not any(_marked(metric, rows) for metric, rows in curve.rows.groupby("metric")):
+        handle.set_marker("")
     return handle
+
+
+def _marked(metric: Hashable, rows: pd.DataFrame) -> bool:
+    """Whether points are marked: those of an evaluation are few and say where it took place; a line shows itself."""
+    return len(rows) == 1 or (metric in _EVALUATED and len(rows) < 12)
 
 
 def _key(data: pd.DataFrame) -> list[Line2D]:
@@ -102,17 +144,18 @@ def _key(data: pd.DataFrame) -> list[Line2D]:
 
 
 def _panel(axes: Axes, metric: str, curves: Sequence[Line], data: pd.DataFrame) -> None:
-    own = [metric, *([_OWN] if metric == "iwae_64" else [])]
+    own = data[data["metric"].isin(_drawn_in(metric))]
     for curve in curves:
-        for name in own:
+        for name in _drawn_in(metric):
             _curve(axes, name, curve)
     epochs = data["epoch"].astype(float)
     axes.set_xlim(min(1, epochs.min()), max(2, epochs.max()) + 0.02 * epochs.max())
     if metric != "kl_q_p":
-        axes.set_ylim(*_limits(data[data["metric"].isin(own)]))
+        axes.set_ylim(*_limits(own))
     axes.xaxis.set_major_locator(MaxNLocator(7, integer=True, steps=[1, 2, 5, 10]))
     axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-    axes.set_ylabel(PANELS[metric])
+    axes.set_xlabel("epoch")
+    axes.set_ylabel(PANELS[metric] if (own["metric"] == metric).any() else "own bound (nats)")
 
 
 def _curve(axes: Axes, name: str, curve: Line) -> None:
@@ -120,22 +163,50 @@ def _curve(axes: Axes, name: str, curve: Line) -> None:
     if rows.empty:
         return
     look = curve.style
-    few = len(rows) < 12
     (line,) = axes.plot(
         rows["epoch"], rows["value"], color=look.colour, linestyle=look.dashes, label=curve.label, gid=name,
-        marker=look.marker if few else "", alpha=0.75 if name == _OWN else 1.0,
+        marker=look.marker if _marked(name, rows) else "", alpha=0.75 if name == _OWN else 1.0,
     )  # fmt: skip
     if name == _OWN:
         line.set_linewidth(0.45 * line.get_linewidth())
-    elif rows["spread"].notna().any():
+    elif len(rows) > 1 and rows["spread"].notna().any():
         low, high = rows["value"] - rows["spread"], rows["value"] + rows["spread"]
         axes.fill_between(rows["epoch"].astype(float), low, high, color=look.colour, alpha=0.2, linewidth=0)
+    else:
+        _bars(axes, rows["epoch"].astype(float), rows, look.colour)
+
+
+def _side_by_side(axes: Axes, metric: str, curves: Sequence[Line], data: pd.DataFrame) -> None:
+    """A point with its error for each line, in the order of the legend."""
+    for place, curve in enumerate(curves):
+        rows = curve.rows[curve.rows["metric"] == metric]
+        if len(rows):
+            _bars(axes, [place], rows, curve.style.colour)
+            axes.plot(
+                [place], rows["value"], color=curve.style.colour, linestyle="none", marker=curve.style.marker,
+                label=curve.label, gid=metric,
+            )  # fmt: skip
+    axes.set_xlim(-0.7, len(curves) - 0.3)
+    axes.set_xticks([])
+    axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+    axes.set_xlabel(f"after epoch {joined(data[data['metric'] == metric]['epoch'].unique())}, in the legend's order")
+    axes.set_ylabel(PANELS[metric])
+
+
+def _bars(axes: Axes, places: "Sequence[float] | pd.Series[float]", rows: pd.DataFrame, colour: str) -> None:
+    reach = _reach(rows)
+    axes.vlines(places, rows["value"] - reach, rows["value"] + reach, color=colour, gid="error")
+
+
+def _reach(rows: pd.DataFrame) -> "pd.Series[float]":
+    """How far errors reach: over the runs of a setting, else of the evaluation; 0 where neither is known."""
+    return rows["spread"].fillna(rows["stderr"]).fillna(0.0)
 
 
 def _limits(data: pd.DataFrame) -> tuple[float, float]:
     """Ends of the y axis; first epochs that would flatten all the rest lie outside."""
     last = data.groupby("line")["epoch"].transform("max")
-    reach = data["spread"].fillna(0.0)
+    reach = _reach(data)
     late = (data["value"] - reach)[data["epoch"] > 0.25 * last]
     top, low = (data["value"] + reach).max(), (data["value"] - reach).min()
     low = late.min() if late.min() < top and top - low > 3 * (top - late.min()) else low
@@ -146,12 +217,17 @@ def _limits(data: pd.DataFrame) -> tuple[float, float]:
 def _caption(data: pd.DataFrame) -> str:
     runs = int(data["runs"].max())
     band = f" Lines are means over up to {runs} seeds, bands ± one standard deviation between them." if runs > 1 else ""
+    errors = {
+        "spread": "one standard deviation between seeds",
+        "stderr": "the standard error over test points where there is one run",
+    }
+    found = data[data["metric"].isin(_EVALUATED)]
+    known = [text for column, text in errors.items() if found[column].notna().any()]
+    bars = f" log p̂(x) and KL(Q‖P): where checkpoints were evaluated; bars ± {', or '.join(known)}." if known else ""
     return (
         "Thick: the 64-sample bound on held-out test points after each epoch; thin: the estimator's own bound with "
-        "its own M "
-        "and K, averaged over the training set while the parameters change. log p̂(x) and KL(Q‖P) where checkpoints were "
-        f"evaluated. Trained on {joined(data['trained_on'].unique()) or 'unknown data'}.{band} First epochs may lie below "
-        "the axis."
+        "its own M and K, averaged over the training set while the parameters change. Trained on "
+        f"{joined(data['trained_on'].unique()) or 'unknown data'}.{band}{bars} First epochs may lie below the axis."
     )
 
 
@@ -173,6 +249,9 @@ figure = FigureKind(
         "samples. KL(Q‖P) "
         "= log p̂ − IWAE-64, which is at least 0."
     ),
-    uncertainty="Bands: ± one standard deviation between seeds, where a setting was trained with several.",
+    uncertainty=(
+        "Bands and bars: ± one standard deviation between seeds, where a setting was trained with several; else bars: ± "
+        "standard error over test points."
+    ),
     draw=draw,
 )
