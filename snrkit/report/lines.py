@@ -91,7 +91,7 @@ def _shown(field: str, value: object) -> str:
         return str(value)
     if field == "step":
         return f"{value} steps"
-    return f"{field} = {value}" if field in ("M", "K") else f"{field} {value}"
+    return f"{field} = {value}" if field in ("M", "K") else f"{field.replace("_", " ")} {value}"
 
 
 def latest(rows: pd.DataFrame) -> pd.DataFrame:
