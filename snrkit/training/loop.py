@@ -217,6 +217,8 @@ class Trainer:
         self.running = dict(previous.running)
         if self.beta is not None:
             self.beta.restore(previous.beta)
+            # An epoch whose steps are all done is finished without another step to say what beta is.
+            self.estimator = self.beta.present(self.epoch)
 
     def checkpoint(self) -> Checkpoint:
         """The present state."""
