@@ -34,6 +34,7 @@ FOLLOWED_SAMPLES = 64
 # Normal numbers: 16 MiB in float32.
 _DRAWN_AT_ONCE = 2**22
 Progress = Callable[[float, float, str], None]
+Stopped = Callable[[], bool]
 
 
 def train(
@@ -44,7 +45,7 @@ def train(
     device: torch.device,
     resume: bool,
     progress: Progress,
-    observe: Callable[["Trainer"], None] = lambda _: None,
+    observe: Callable[["Trainer", Stopped], None] = lambda *_: None,
 ) -> Checkpoint:
     """Train a run to the end, from the beginning or from its checkpoint. A finished run is left as it is.
 
@@ -55,7 +56,7 @@ def train(
         device: where to compute.
         resume: go on from the run's checkpoint if there is one.
         progress: called with (done, total, note).
-        observe: called after every epoch; it must leave the trainer as it is.
+        observe: see ``run_epochs``; it must leave the trainer as it is.
 
     Returns:
         The final checkpoint.
@@ -78,7 +79,7 @@ def train(
     try:
         with stop_requests() as stopped:
             run_epochs(trainer, stopped, progress, observe)
-    except Interrupted:
+    except (Interrupted, KeyboardInterrupt):
         run.set_status("interrupted", "signal")
         raise
     except BaseException as error:
@@ -130,14 +131,15 @@ class Crew(Protocol):
 C = TypeVar("C", bound=Crew)
 
 
-def run_epochs(crew: C, stopped: Callable[[], bool], progress: Progress, observe: Callable[[C], None]) -> None:
+def run_epochs(crew: C, stopped: Stopped, progress: Progress, observe: Callable[[C, Stopped], None]) -> None:
     """Train until ``spec.epochs`` are done, saving at the beginning, every ``checkpoint_every`` epochs and at the end.
 
     Args:
         crew: what to train.
         stopped: asked after every step whether to stop.
         progress: called after every step with (done, total, note).
-        observe: called after every epoch.
+        observe: called with the crew and ``stopped`` after the last step of every epoch, before the epoch is counted. Where
+            it raises, the state is saved as it stands, and a resumed run calls it again.
 
     Raises:
         NonFiniteError: a bound or a parameter became NaN or infinite; the last checkpoint is kept.
@@ -153,10 +155,15 @@ def run_epochs(crew: C, stopped: Callable[[], bool], progress: Progress, observe
             if stopped():
                 crew.save()
                 raise Interrupted
+        try:
+            observe(crew, stopped)
+        except BaseException:
+            # What was trained is not given up for a measurement.
+            crew.save()
+            raise
         crew.finish_epoch()
         if crew.spec.keep_every and crew.epoch % crew.spec.keep_every == 0:
             crew.keep()
-        observe(crew)
         if crew.epoch % crew.spec.checkpoint_every == 0 and crew.epoch < crew.spec.epochs:
             crew.save()
     crew.save()

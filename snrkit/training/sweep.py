@@ -261,5 +261,5 @@ def _reason(error: Exception, runs: Sequence[RunDir]) -> str:
     return f"{told} (traceback in error.txt)"
 
 
-def _nothing(_: object) -> None:
+def _nothing(*_: object) -> None:
     """Observe nothing."""

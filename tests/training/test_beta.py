@@ -107,7 +107,7 @@ def test_stopped_on_the_last_step_of_an_epoch_it_is_noted_and_measured_as_it_was
                 signal.raise_signal(signal.SIGINT)
 
         seen = []
-        observe = lambda own: seen.append(own.estimator.beta)  # noqa: E731
+        observe = lambda own, _: seen.append(own.estimator.beta)  # noqa: E731
         with suppress(Interrupted):
             run = RunDir(tmp_path / name)
             train(spec, run, data_dir=None, device=CPU, resume=resume, progress=stop, observe=observe)

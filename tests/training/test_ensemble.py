@@ -47,13 +47,13 @@ def trainers(specs, folder):
 
 def together(specs, folder):
     ensemble = Ensemble(trainers(specs, folder), folder / "marker")
-    run_epochs(ensemble, lambda: False, silent, lambda _: None)
+    run_epochs(ensemble, lambda: False, silent, lambda *_: None)
     return ensemble
 
 
 def alone(specs, folder):
     for trainer in trainers(specs, folder):
-        run_epochs(trainer, lambda: False, silent, lambda _: None)
+        run_epochs(trainer, lambda: False, silent, lambda *_: None)
 
 
 def distance(one, other):
@@ -163,4 +163,4 @@ def test_a_model_that_cannot_be_batched_says_so(small, tmp_path, monkeypatch):
 
     monkeypatch.setattr(type(ensemble.members[0].model), "forward", branching)
     with pytest.raises(CapabilityError, match="--ensemble 1"):
-        run_epochs(ensemble, lambda: False, silent, lambda _: None)
+        run_epochs(ensemble, lambda: False, silent, lambda *_: None)
