@@ -262,7 +262,12 @@ class Trainer:
         save_checkpoint(self.run_dir.checkpoint, self.checkpoint())
 
     def keep(self) -> None:
-        """Write a checkpoint of its own, under ``steps/``."""
+        """Write a checkpoint of its own, under ``steps/``.
+
+        Raises:
+            NonFiniteError: a parameter is NaN or infinite; nothing is written.
+        """
+        self.require_finite()
         save_checkpoint(self.run_dir.steps / f"step-{self.step:08d}.pt", self.checkpoint())
 
     def begin_epoch(self) -> None:
