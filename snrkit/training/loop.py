@@ -26,6 +26,7 @@ from snrkit.results import RunDir
 from snrkit.streams import Streams
 from snrkit.training.beta import build_beta
 from snrkit.training.checkpoint import Checkpoint, save_checkpoint
+from snrkit.training.lock import alone_in
 from snrkit.training.opening import begin, find_previous, is_finished, resolve_spec, settle, summarise
 from snrkit.training.schedule import learning_rate
 from snrkit.training.updates import step_in_turn
@@ -63,19 +64,27 @@ def train(
 
     Raises:
         OutputError: the run directory holds a run and ``resume`` is off, or cannot be written.
-        SpecError, DataError, CheckpointError: bad input; nothing has been changed.
+        SpecError, DataError, CheckpointError: bad input, or another process is at work there; nothing has been changed.
         NonFiniteError: the bound became NaN or infinite; the last checkpoint is kept.
         Interrupted: SIGINT or SIGTERM; the state is saved.
     """
     keep_freed_memory()
     dataset = load(spec.data, data_dir)
     spec = resolve_spec(spec, dataset)
-    previous = find_previous(run, spec, dataset, resume)
-    if previous is not None and is_finished(previous, spec):
-        settle(run, spec)
-        return previous
-    trainer = Trainer(spec, dataset, run, device, previous)
-    begin(run, spec, device, trainer.epoch)
+    with alone_in(run.path):
+        previous = find_previous(run, spec, dataset, resume)
+        if previous is not None and is_finished(previous, spec):
+            settle(run, spec)
+            return previous
+        trainer = Trainer(spec, dataset, run, device, previous)
+        _train(trainer, progress, observe)
+    return trainer.checkpoint()
+
+
+def _train(trainer: "Trainer", progress: Progress, observe: Callable[["Trainer", Stopped], None]) -> None:
+    """Train to the end, and record in the run's directory how it goes."""
+    run = trainer.run_dir
+    begin(run, trainer.spec, trainer.device, trainer.epoch)
     try:
         with stop_requests() as stopped:
             run_epochs(trainer, stopped, progress, observe)
@@ -88,7 +97,6 @@ def train(
             run.set_status("failed", str(error) or error.__class__.__name__)
         raise
     run.set_status("done")
-    return trainer.checkpoint()
 
 
 class Crew(Protocol):
