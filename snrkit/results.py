@@ -57,6 +57,10 @@ COLUMNS: dict[str, tuple[pa.DataType, str]] = {
         "False where a measurement was interrupted and the row rests on the draws finished by then",
     ),
     "seconds": (pa.float64(), "wall time of the draws behind the row"),
+    "parameters": (
+        pa.string(),
+        "SHA-256 of the parameters measured on, shortened; empty in tables from before this column",
+    ),
 }
 
 
@@ -198,11 +202,34 @@ def read_table(path: Path) -> pd.DataFrame:
         raise ResultsError(str(path), "not a table of snrkit", remedy)
     if int(version) > SCHEMA_VERSION:
         raise ResultsError(str(path), f"schema {int(version)} is newer than {SCHEMA_VERSION}", "update snrkit")
+    if "parameters" not in arrow.column_names:
+        arrow = arrow.append_column("parameters", pa.array([""] * len(arrow)))
     missing = [name for name in COLUMNS if name not in arrow.column_names]
     if missing:
         raise ResultsError(str(path), f"columns missing: {', '.join(missing)}", remedy)
     table: pd.DataFrame = arrow.select(list(COLUMNS)).to_pandas()
     return table
+
+
+def require_same_parameters(path: Path, run: str, step: int, parameters: str) -> None:
+    """Find out before the draws whether a table holds rows of another run of the same name, which must not be replaced.
+
+    Args:
+        path: the table; there may be none yet.
+        run: name of the run that is to be measured.
+        step: optimiser steps that it has done.
+        parameters: digest of its parameters, as in the table.
+
+    Raises:
+        ResultsError: it does, or it is damaged or of a newer schema.
+    """
+    if not path.exists():
+        return
+    table = read_table(path)
+    known = table[(table["run"] == run) & (table["step"] == step)]["parameters"]
+    if not known.isin(["", parameters]).all():
+        problem = f"holds rows of a run '{run}' that were measured on other parameters at step {step}"
+        raise ResultsError(str(path), problem, "give another --out, or delete the file if that run is gone")
 
 
 KEY = ["run", "step", "data", "scope", "estimator", "options", "M", "K", "block", "metric", "seed", "method"]

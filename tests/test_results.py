@@ -13,7 +13,17 @@ import pytest
 
 from snrkit import results
 from snrkit.errors import OutputError, ResultsError
-from snrkit.results import COLUMNS, KEY, RunDir, merge_table, read_table, require_writable, write_bytes, write_table
+from snrkit.results import (
+    COLUMNS,
+    KEY,
+    RunDir,
+    merge_table,
+    read_table,
+    require_same_parameters,
+    require_writable,
+    write_bytes,
+    write_table,
+)
 
 
 def table(**columns):
@@ -221,3 +231,22 @@ def test_status(tmp_path):
 def test_name_of_a_run_directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert RunDir(results.Path()).name == tmp_path.name
+
+
+def test_tables_from_before_the_parameters_were_noted(tmp_path):
+    path = tmp_path / "a.parquet"
+    pq.write_table(stamped("1").drop_columns(["parameters"]), path)
+    assert read_table(path).parameters.tolist() == ["", "", ""]
+    require_same_parameters(path, "text", 0, "abc")
+    merge_table(path, table(parameters="abc"))
+    assert read_table(path).parameters.tolist() == ["abc"] * 3
+
+
+def test_rows_of_other_parameters_are_told_by_run_and_step(tmp_path):
+    path = tmp_path / "a.parquet"
+    require_same_parameters(path, "text", 0, "abc")
+    write_table(path, table(parameters="abc"))
+    for run, step, digest in (("text", 0, "abc"), ("other", 0, "x"), ("text", 7, "x")):
+        require_same_parameters(path, run, step, digest)
+    with pytest.raises(ResultsError, match="other parameters at step 0"):
+        require_same_parameters(path, "text", 0, "x")

@@ -25,7 +25,7 @@ from snrkit.models.base import LatentModel
 from snrkit.results import COLUMNS, RunDir, merge_table, read_table
 from snrkit.training.beta import present_spec
 from snrkit.training.checkpoint import load_checkpoint
-from snrkit.training.loop import Trainer, train
+from snrkit.training.loop import Stopped, Trainer, train
 from snrkit.training.opening import resolve_spec
 from snrkit.training.points import named_points
 from snrkit.training.schedule import stage_of
@@ -47,7 +47,7 @@ def label(spec: RunSpec) -> str:
     return " ".join([spec.estimator.name, *(f"{name}={value:g}" for name, value in spec.estimator.options.items())])
 
 
-def trained(spec: RunSpec, place: Place, observe: Callable[[Trainer], None] = lambda _: None) -> RunDir:
+def trained(spec: RunSpec, place: Place, observe: Callable[[Trainer, Stopped], None] = lambda *_: None) -> RunDir:
     """The finished run of a spec in the place's folder: any directory there with such a run, or one trained now."""
     spec = resolve_spec(spec, load(spec.data, DATA))
     for run, own in finished(place.runs):
@@ -128,11 +128,11 @@ def _units(own: EstimatorSpec) -> int:
     return _of_inference(own).units(own.M, own.K)[0].count
 
 
-def at_stage_ends(draws: int, points: int) -> Callable[[Trainer], None]:
+def at_stage_ends(draws: int, points: int) -> Callable[[Trainer, Stopped], None]:
     """An observer that measures whenever a stage of Burda's schedule ends."""
 
-    def observe(trainer: Trainer) -> None:
-        if stage_of(trainer.epoch) > stage_of(trainer.epoch - 1):
+    def observe(trainer: Trainer, _: Stopped) -> None:
+        if stage_of(trainer.epoch + 1) > stage_of(trainer.epoch):
             spec = trainer.spec
             measure_inference(trainer.run_dir, trainer.model, spec, trainer.step, trainer.dataset, draws, points)
 

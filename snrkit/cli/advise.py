@@ -72,17 +72,17 @@ def command(  # noqa: PLR0913 (one per option)
     x, label = saved.test_points(data_points)
     batch = cost_batch(x, saved.spec.batch_size)
     total = budget if budget is not None else affordable(saved.model, batch, float(seconds or 0))
-    with progress(f"advise {saved.run.name}", quiet) as update:
+    with progress(f"advise {saved.name}", quiet) as update:
         advice = advise(saved.model, x, batch, total, chosen, draws=draws, seed=seed, seconds=seconds, progress=update)
     result = {
-        "run": saved.run.name, "step": saved.step, "data": label, "budget": total, "draws": draws, "seed": seed,
+        "run": saved.name, "step": saved.step, "data": label, "budget": total, "draws": draws, "seed": seed,
         "table": _plain(advice.table), "recommendations": _plain(advice.recommendations),
     }  # fmt: skip
     write_json(path, result)
     if as_json:
         print_json(result)
     else:
-        _show(advice, f"{saved.run.name}, step {saved.step}, {label}, T = {total}, {draws} draws")
+        _show(advice, f"{saved.name}, step {saved.step}, {label}, T = {total}, {draws} draws")
 
 
 def _plain(table: Any) -> list[dict[str, Any]]:

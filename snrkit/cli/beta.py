@@ -52,11 +52,11 @@ def command(  # noqa: PLR0913 (one per option)
     x, label = saved.test_points(data_points)
     path = out or saved.beside("beta.csv")
     require_writable(path)
-    with progress(f"beta {saved.run.name}", quiet) as update:
+    with progress(f"beta {saved.name}", quiet) as update:
         curve = beta_curve(
             saved.model, x, importance, M=outer, draws=draws, seed=seed, block=block, progress=update
         )  # fmt: skip
-    about: dict[str, int | str] = {"run": saved.run.name, "step": saved.step, "data": label, "seed": seed}
+    about: dict[str, int | str] = {"run": saved.name, "step": saved.step, "data": label, "seed": seed}
     table = curve.table.assign(**about)
     write_text(path, table.to_csv(index=False))
     if as_json:
@@ -66,7 +66,7 @@ def command(  # noqa: PLR0913 (one per option)
             {"path": str(path), "best": best, "told_apart": curve.told_apart, "remarks": curve.remarks, "rows": rows}
         )
         return
-    _show(table, f"{saved.run.name}, step {saved.step}, {label}, {block}, M={outer}, K={importance}, {draws} draws")
+    _show(table, f"{saved.name}, step {saved.step}, {label}, {block}, M={outer}, K={importance}, {draws} draws")
     click.echo(f"highest snr_pooled: beta = {curve.best:g}")
     for remark in curve.remarks:
         click.echo(f"note: {remark}")

@@ -67,13 +67,13 @@ def command(  # noqa: PLR0913 (one per option)
     require_writable(path)
     streams, shape = Streams(seed), saved.dataset.image_shape
     start = time.perf_counter()
-    with progress(f"evaluate {saved.run.name}", quiet) as update:
+    with progress(f"evaluate {saved.name}", quiet) as update:
         each = checked_scores(saved.model, x, samples, streams, update)
     ssim = None
     if shape is not None and has_ssim(saved.model, shape):
         ssim = point_ssim(saved.model, x, shape, streams)
     scores = summarise(each, samples) + ([] if ssim is None else [ssim_score(ssim)])
-    about = {"run": saved.run.name, "step": saved.step, "data": label, "samples": samples, "seed": seed}
+    about = {"run": saved.name, "step": saved.step, "data": label, "samples": samples, "seed": seed}
     result = {
         "schema": 1,
         **about,
@@ -86,12 +86,12 @@ def command(  # noqa: PLR0913 (one per option)
         _keep(kept, about, each, ssim)
     if keep_means:
         table = means_table(each.layers, saved.dataset.test_labels)
-        write_frame(means, table.assign(run=saved.run.name, step=saved.step, data=label))
+        write_frame(means, table.assign(run=saved.name, step=saved.step, data=label))
     write_json(path, result)
     if as_json:
         print_json(result)
     else:
-        _show(scores, f"{saved.run.name}, step {saved.step}, {label}")
+        _show(scores, f"{saved.name}, step {saved.step}, {label}")
 
 
 def _keep(path: Path, about: dict[str, Any], scores: "PointScores", ssim: Any) -> None:

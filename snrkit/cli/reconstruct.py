@@ -79,12 +79,12 @@ def command(  # noqa: PLR0913 (one per option)
         require_writable(file)
     images = reconstruct(saved.model, x, points, k, samples, Streams(seed))
     height, width = saved.dataset.image_shape or (1, x.shape[1])
-    table = images.assign(run=saved.run.name, step=saved.step, data=label, k=k, seed=seed, height=height, width=width)
+    table = images.assign(run=saved.name, step=saved.step, data=label, k=k, seed=seed, height=height, width=width)
     write_frame(files[".parquet"], table)
     _draw(table, files)
     fits = _fits(table)
     if as_json:
-        print_json({"run": saved.run.name, "files": [str(file) for file in files.values()], "log_likelihood": fits})
+        print_json({"run": saved.name, "files": [str(file) for file in files.values()], "log_likelihood": fits})
         return
     for name, (value, stderr) in fits.items():
         spread = "" if stderr is None else f" ± {stderr:.2f}"

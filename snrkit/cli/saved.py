@@ -43,10 +43,24 @@ class Saved:
     dataset: Dataset
     device: torch.device
 
+    @property
+    def is_loose(self) -> bool:
+        """Whether the checkpoint is neither a run's latest nor one kept along the way: a file under a name of its own."""
+        return self.file.name != self.run.checkpoint.name and self.file.parent != self.run.steps
+
+    @property
+    def name(self) -> str:
+        """What results are to call the run."""
+        return self.file.stem if self.is_loose else self.run.name
+
+    @property
+    def table(self) -> Path:
+        """Where gradient measurements go: to the run's table, which holds all its steps."""
+        return self.beside("snr.parquet") if self.is_loose else self.run.snr
+
     def beside(self, name: str) -> Path:
-        """Where a result on this checkpoint goes: in the run directory, or beside a checkpoint kept along the way."""
-        kept = self.file.parent == self.run.steps
-        return self.file.with_suffix(f".{name}") if kept else self.run.path / name
+        """Where a result on this checkpoint goes: in the run directory, or beside a checkpoint with a name of its own."""
+        return self.run.path / name if self.file == self.run.checkpoint else self.file.with_suffix(f".{name}")
 
     def test_points(self, count: int | None) -> tuple[Tensor, str]:
         """See ``named_points``."""

@@ -18,7 +18,15 @@ from snrkit.cli.output import print_json, print_table, progress
 from snrkit.cli.summary import comparison_table, extra_table, slope_table, snr_table
 from snrkit.errors import SpecError
 from snrkit.interrupt import Interrupted
-from snrkit.results import COMPARISON_KEY, SLOPE_KEY, merge_csv, merge_kept, merge_table, read_table, require_writable
+from snrkit.results import (
+    COMPARISON_KEY,
+    SLOPE_KEY,
+    merge_csv,
+    merge_kept,
+    merge_table,
+    require_same_parameters,
+    require_writable,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -120,13 +128,13 @@ def command(  # noqa: PLR0913 (one per option)
             bias=bias, K_ref=reference, mean_from=mean_from, dsnr=dsnr, keep=tuple(keep_draws or ()),  # type: ignore[arg-type]
         )  # fmt: skip
         x, label = saved.test_points(data_points)
-        path = out or saved.run.snr
+        path = out or saved.table
         measurement = _measure(saved, x, plan, label, path, quiet)
         _write(measurement, path)
         if as_json:
             shown.append(_json(measurement, path))
         else:
-            _show(measurement, f"{saved.run.name}, step {saved.step}, {label}, {plan.method}", path)
+            _show(measurement, f"{saved.name}, step {saved.step}, {label}, {plan.method}", path)
         if not measurement.complete:
             break
     if as_json:
@@ -143,16 +151,16 @@ def _estimators(saved: "Saved", names: list[str] | None, options: tuple[str, ...
 
 def _measure(saved: "Saved", x: Any, plan: Any, label: str, path: Path, quiet: bool) -> "Measurement":
     from snrkit.diagnostics.measure import diagnose
+    from snrkit.diagnostics.store import parameters_digest
     from snrkit.diagnostics.tables import Provenance
     from snrkit.interrupt import stop_requests
 
     require_writable(path)
-    if path.exists():
-        read_table(path)  # A damaged table is to be known before the draws, not after.
-    with progress(f"snr {saved.run.name}", quiet) as update, stop_requests() as stopped:
+    require_same_parameters(path, saved.name, saved.step, parameters_digest(saved.model))
+    with progress(f"snr {saved.name}", quiet) as update, stop_requests() as stopped:
         return diagnose(
             saved.model, x, plan,
-            provenance=Provenance(saved.run.name, saved.step, label),
+            provenance=Provenance(saved.name, saved.step, label),
             folder=path.with_suffix(".partial"), progress=update, stop=stopped,
         )  # fmt: skip
 

@@ -78,7 +78,8 @@ def command(  # noqa: PLR0913 (one per option)
     from snrkit.interrupt import Interrupted, stop_requests
     from snrkit.training.device import select_device
     from snrkit.training.export import export
-    from snrkit.training.sweep import SIDE_BY_SIDE, Sweep, alone_in
+    from snrkit.training.lock import alone_in
+    from snrkit.training.sweep import SIDE_BY_SIDE, Sweep
 
     where = select_device(device)
     deadline = float("inf") if time_limit is None else time.monotonic() + time_limit

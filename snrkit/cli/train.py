@@ -13,7 +13,11 @@ from snrkit.results import RunDir, merge_table
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from snrkit.training.loop import Trainer
+    import torch
+
+    from snrkit.training.loop import Stopped, Trainer
+
+    Observe = Callable[[Trainer, Stopped], None]
 
 RUNS = Path("checkpoints")
 
@@ -101,20 +105,21 @@ def command(  # noqa: PLR0913 (one per option)
     from snrkit.training.device import select_device
     from snrkit.training.loop import train
 
-    run = RunDir(path)
-    observe = _observer(snr_every, snr_importance, snr_outer, snr_draws, snr_points)
+    run, where = RunDir(path), select_device(device)
+    points = None if snr_every is None else _test_points(spec, data_dir, where, snr_points)
+    observe = _observer(snr_every, snr_importance, snr_outer, snr_draws, points)
     try:
         with progress(f"train {run.name}", quiet) as update:
             final = train(
                 spec,
                 run,
                 data_dir=data_dir,
-                device=select_device(device),
+                device=where,
                 resume=resume,
                 progress=update,
                 observe=observe,
             )
-    except Interrupted:
+    except (Interrupted, KeyboardInterrupt):
         click.echo(f"snrkit: interrupted; go on with: snrkit train --resume --out {path}", err=True)
         raise click.exceptions.Exit(130) from None
     metrics = run.read_metrics()
@@ -126,22 +131,40 @@ def command(  # noqa: PLR0913 (one per option)
         click.echo(f"{run.checkpoint}: {final.epoch} epochs, {final.step} steps{bound}")
 
 
-def _observer(every: int | None, K: list[int], M: list[int], draws: int, points: int) -> "Callable[[Trainer], None]":
-    """What to do after an epoch: nothing, or measure on streams of its own and add the rows to the run's table."""
-    if every is None:
-        return lambda _: None
+def _test_points(
+    spec: RunSpec, data_dir: Path | None, device: "torch.device", count: int
+) -> "tuple[torch.Tensor, str]":
+    """What is measured along the way: the first test points and their label, so that too few are known before training."""
+    from snrkit.data import load
+    from snrkit.training.opening import resolve_spec
+    from snrkit.training.points import named_points
+
+    dataset = load(spec.data, data_dir)
+    return named_points(dataset, resolve_spec(spec, dataset), device, count)
+
+
+def _observer(
+    every: int | None, K: list[int], M: list[int], draws: int, points: "tuple[torch.Tensor, str] | None"
+) -> "Observe":
+    """What to do at an epoch's end: nothing, or measure on streams of its own and add the rows to the run's table."""
+    if every is None or points is None:
+        return lambda *_: None
     from snrkit.diagnostics.measure import diagnose
     from snrkit.diagnostics.plan import Plan
     from snrkit.diagnostics.tables import Provenance
-    from snrkit.training.points import named_points
+    from snrkit.interrupt import Interrupted
 
-    def observe(trainer: "Trainer") -> None:
-        if trainer.epoch % every:
+    x, label = points
+
+    def observe(trainer: "Trainer", stopped: "Stopped") -> None:
+        if (trainer.epoch + 1) % every:
             return
-        x, label = named_points(trainer.dataset, trainer.spec, trainer.device, points)
         plan = Plan((trainer.estimator,), tuple(K), tuple(M), draws, seed=trainer.spec.seed)
         provenance = Provenance(trainer.run_dir.name, trainer.step, label)
-        merge_table(trainer.run_dir.snr, diagnose(trainer.model, x, plan, provenance=provenance).table)
+        measurement = diagnose(trainer.model, x, plan, provenance=provenance, stop=stopped)
+        if not measurement.complete:
+            raise Interrupted
+        merge_table(trainer.run_dir.snr, measurement.table)
 
     return observe
 

@@ -14,7 +14,7 @@ from snrkit.diagnostics.gather import Drawn, Gatherer
 from snrkit.diagnostics.metrics import Reading
 from snrkit.diagnostics.plan import Job, Plan
 from snrkit.diagnostics.problem import Layout
-from snrkit.diagnostics.store import Store, fingerprint
+from snrkit.diagnostics.store import Store, fingerprint, parameters_digest
 from snrkit.errors import CapabilityError, SpecError
 from snrkit.estimators.base import Estimator, build_estimator
 from snrkit.interrupt import Interrupted
@@ -164,7 +164,8 @@ def diagnose(
         store.clear()
     device = torch.cuda.get_device_name(x.device) if x.is_cuda else "cpu"
     dtype = str(x.dtype).removeprefix("torch.")
-    source = tables.Source(plan, layout, drawn, provenance or tables.Provenance(), device, dtype)
+    about = provenance or tables.Provenance()
+    source = tables.Source(plan, layout, drawn, about, parameters_digest(model), device, dtype)
     return Measurement(
         plan=plan,
         table=tables.readings(source),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from snrkit.diagnostics.moments import BlockMoments
 from snrkit.diagnostics.plan import Job
@@ -69,10 +69,21 @@ class Store:
         return self._folder / f"block-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]}.npz"
 
 
+def parameters_digest(model: nn.Module) -> str:
+    """First 12 hex digits of the SHA-256 of the model's parameters and buffers: which model a table's rows are about."""
+    digest = hashlib.sha256()
+    _update(digest, [*model.named_parameters(), *model.named_buffers()])
+    return digest.hexdigest()[:12]
+
+
 def fingerprint(tensors: Iterable[tuple[str, Tensor]], x: Tensor, *labels: object) -> str:
     """SHA-256 over the model's named tensors, data and labels: what draws depend on beside their job."""
     digest = hashlib.sha256(json.dumps([str(label) for label in labels]).encode())
-    for name, tensor in [*tensors, ("x", x)]:
+    _update(digest, [*tensors, ("x", x)])
+    return digest.hexdigest()
+
+
+def _update(digest: "hashlib._Hash", tensors: Iterable[tuple[str, Tensor]]) -> None:
+    for name, tensor in tensors:
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
         digest.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())  # numpy lacks bfloat16
-    return digest.hexdigest()

@@ -70,6 +70,7 @@ class Source:
     layout: Layout
     drawn: dict[Job, Drawn]
     provenance: Provenance
+    parameters: str
     device: str
     dtype: str
 
@@ -104,7 +105,7 @@ def readings(source: Source) -> pd.DataFrame:
     """The tidy table of ``snrkit.results``."""
     plan = source.plan
     constant = source.labels | {
-        "device": source.device, "dtype": source.dtype,
+        "parameters": source.parameters, "device": source.device, "dtype": source.dtype,
     }  # fmt: skip
     rows = []
     for estimator, M, K in plan.grid:

@@ -91,7 +91,8 @@ def _shown(field: str, value: object) -> str:
         return str(value)
     if field == "step":
         return f"{value} steps"
-    return f"{field} = {value}" if field in ("M", "K") else f"{field.replace("_", " ")} {value}"
+    name = field.replace("_", " ")
+    return f"{name} = {value}" if field in ("M", "K") else f"{name} {value}"
 
 
 def latest(rows: pd.DataFrame) -> pd.DataFrame:

@@ -33,6 +33,9 @@ class BetaRule(Protocol):
     def step(self, trainer: Trainer, x: Tensor) -> Estimator:
         """The estimator for the coming step on a minibatch ``[B, *event]``."""
 
+    def present(self, epoch: int) -> Estimator:
+        """The estimator of the steps made last, in a begun epoch counted from 0."""
+
     def state(self) -> dict[str, Tensor]:
         """What a resumed run needs."""
 
@@ -96,7 +99,11 @@ class StagedBeta:
 
     def step(self, trainer: Trainer, x: Tensor) -> Estimator:  # noqa: ARG002 (learnt ones look at the data)
         """That of the present stage."""
-        return Ciwae(beta_at(self._stages, trainer.epoch))
+        return self.present(trainer.epoch)
+
+    def present(self, epoch: int) -> Estimator:
+        """That of the epoch's stage."""
+        return Ciwae(beta_at(self._stages, epoch))
 
     def state(self) -> dict[str, Tensor]:
         """None: the epoch says it all."""
@@ -139,6 +146,10 @@ class LearntBeta:
         scale = learning_rate(trainer.spec.optimiser, trainer.epoch) / trainer.spec.optimiser.lr
         self._adam.param_groups[0]["lr"] = self._spec.lr * scale
         self._adam.step()
+        return self.present(trainer.epoch)
+
+    def present(self, epoch: int) -> Estimator:  # noqa: ARG002 (staged ones look at the epoch)
+        """The one with beta as it is."""
         return Mixture(self.value)
 
     def state(self) -> dict[str, Tensor]:

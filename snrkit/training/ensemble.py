@@ -196,7 +196,12 @@ class Ensemble:
         self.members[0].report(progress)
 
     def keep(self) -> None:
-        """Write a checkpoint of its own for every member."""
+        """Write a checkpoint of its own for every member.
+
+        Raises:
+            NonFiniteError: the last member failed.
+        """
+        self._each(lambda member, _: member.require_finite(), self.members)
         for member in self.members:
             _count_steps(member)
             member.keep()

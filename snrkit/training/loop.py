@@ -26,6 +26,7 @@ from snrkit.results import RunDir
 from snrkit.streams import Streams
 from snrkit.training.beta import build_beta
 from snrkit.training.checkpoint import Checkpoint, save_checkpoint
+from snrkit.training.lock import alone_in
 from snrkit.training.opening import begin, find_previous, is_finished, resolve_spec, settle, summarise
 from snrkit.training.schedule import learning_rate
 from snrkit.training.updates import step_in_turn
@@ -34,6 +35,7 @@ FOLLOWED_SAMPLES = 64
 # Normal numbers: 16 MiB in float32.
 _DRAWN_AT_ONCE = 2**22
 Progress = Callable[[float, float, str], None]
+Stopped = Callable[[], bool]
 
 
 def train(
@@ -44,7 +46,7 @@ def train(
     device: torch.device,
     resume: bool,
     progress: Progress,
-    observe: Callable[["Trainer"], None] = lambda _: None,
+    observe: Callable[["Trainer", Stopped], None] = lambda *_: None,
 ) -> Checkpoint:
     """Train a run to the end, from the beginning or from its checkpoint. A finished run is left as it is.
 
@@ -55,30 +57,38 @@ def train(
         device: where to compute.
         resume: go on from the run's checkpoint if there is one.
         progress: called with (done, total, note).
-        observe: called after every epoch; it must leave the trainer as it is.
+        observe: see ``run_epochs``; it must leave the trainer as it is.
 
     Returns:
         The final checkpoint.
 
     Raises:
         OutputError: the run directory holds a run and ``resume`` is off, or cannot be written.
-        SpecError, DataError, CheckpointError: bad input; nothing has been changed.
+        SpecError, DataError, CheckpointError: bad input, or another process is at work there; nothing has been changed.
         NonFiniteError: the bound became NaN or infinite; the last checkpoint is kept.
         Interrupted: SIGINT or SIGTERM; the state is saved.
     """
     keep_freed_memory()
     dataset = load(spec.data, data_dir)
     spec = resolve_spec(spec, dataset)
-    previous = find_previous(run, spec, dataset, resume)
-    if previous is not None and is_finished(previous, spec):
-        settle(run, spec)
-        return previous
-    trainer = Trainer(spec, dataset, run, device, previous)
-    begin(run, spec, device, trainer.epoch)
+    with alone_in(run.path):
+        previous = find_previous(run, spec, dataset, resume)
+        if previous is not None and is_finished(previous, spec):
+            settle(run, spec)
+            return previous
+        trainer = Trainer(spec, dataset, run, device, previous)
+        _train(trainer, progress, observe)
+    return trainer.checkpoint()
+
+
+def _train(trainer: "Trainer", progress: Progress, observe: Callable[["Trainer", Stopped], None]) -> None:
+    """Train to the end, and record in the run's directory how it goes."""
+    run = trainer.run_dir
+    begin(run, trainer.spec, trainer.device, trainer.epoch)
     try:
         with stop_requests() as stopped:
             run_epochs(trainer, stopped, progress, observe)
-    except Interrupted:
+    except (Interrupted, KeyboardInterrupt):
         run.set_status("interrupted", "signal")
         raise
     except BaseException as error:
@@ -87,7 +97,6 @@ def train(
             run.set_status("failed", str(error) or error.__class__.__name__)
         raise
     run.set_status("done")
-    return trainer.checkpoint()
 
 
 class Crew(Protocol):
@@ -130,14 +139,15 @@ class Crew(Protocol):
 C = TypeVar("C", bound=Crew)
 
 
-def run_epochs(crew: C, stopped: Callable[[], bool], progress: Progress, observe: Callable[[C], None]) -> None:
+def run_epochs(crew: C, stopped: Stopped, progress: Progress, observe: Callable[[C, Stopped], None]) -> None:
     """Train until ``spec.epochs`` are done, saving at the beginning, every ``checkpoint_every`` epochs and at the end.
 
     Args:
         crew: what to train.
         stopped: asked after every step whether to stop.
         progress: called after every step with (done, total, note).
-        observe: called after every epoch.
+        observe: called with the crew and ``stopped`` after the last step of every epoch, before the epoch is counted. Where
+            it raises, the state is saved as it stands, and a resumed run calls it again.
 
     Raises:
         NonFiniteError: a bound or a parameter became NaN or infinite; the last checkpoint is kept.
@@ -153,10 +163,15 @@ def run_epochs(crew: C, stopped: Callable[[], bool], progress: Progress, observe
             if stopped():
                 crew.save()
                 raise Interrupted
+        try:
+            observe(crew, stopped)
+        except BaseException:
+            # What was trained is not given up for a measurement.
+            crew.save()
+            raise
         crew.finish_epoch()
         if crew.spec.keep_every and crew.epoch % crew.spec.keep_every == 0:
             crew.keep()
-        observe(crew)
         if crew.epoch % crew.spec.checkpoint_every == 0 and crew.epoch < crew.spec.epochs:
             crew.save()
     crew.save()
@@ -217,6 +232,8 @@ class Trainer:
         self.running = dict(previous.running)
         if self.beta is not None:
             self.beta.restore(previous.beta)
+            # An epoch whose steps are all done is finished without another step to say what beta is.
+            self.estimator = self.beta.present(self.epoch)
 
     def checkpoint(self) -> Checkpoint:
         """The present state."""
@@ -253,7 +270,12 @@ class Trainer:
         save_checkpoint(self.run_dir.checkpoint, self.checkpoint())
 
     def keep(self) -> None:
-        """Write a checkpoint of its own, under ``steps/``."""
+        """Write a checkpoint of its own, under ``steps/``.
+
+        Raises:
+            NonFiniteError: a parameter is NaN or infinite; nothing is written.
+        """
+        self.require_finite()
         save_checkpoint(self.run_dir.steps / f"step-{self.step:08d}.pt", self.checkpoint())
 
     def begin_epoch(self) -> None:

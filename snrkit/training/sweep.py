@@ -4,10 +4,9 @@ Which runs stand side by side is a function of the list of runs, not of how far 
 together or not at all. So a sweep that was killed goes on to the same bits as one that was not.
 """
 
-import fcntl
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,14 +15,15 @@ import torch
 from snrkit.config import RunSpec, read_toml
 from snrkit.data import SOURCES, load
 from snrkit.data.base import Dataset
-from snrkit.errors import CapabilityError, OutputError, ResultsError, SnrkitError, SpecError
+from snrkit.errors import CapabilityError, OutputError, ResultsError, SnrkitError
 from snrkit.estimators.base import build_estimator
 from snrkit.interrupt import Interrupted
 from snrkit.models import MODELS
-from snrkit.results import RunDir, discard_partial, output_error, read_json, write_text
+from snrkit.results import RunDir, discard_partial, read_json, write_text
 from snrkit.training.commit import STAGED, recover
 from snrkit.training.ensemble import Ensemble, ensemble_key
 from snrkit.training.grid import run_name
+from snrkit.training.lock import alone_in
 from snrkit.training.loop import Trainer, run_epochs
 from snrkit.training.opening import begin, find_previous, is_finished, resolve_spec, settle
 
@@ -58,27 +58,6 @@ class Entry:
         self.epoch = trainer.epoch + trainer.position / trainer.steps
         if trainer.running["points"]:
             self.bound = trainer.running["bound"] / trainer.running["points"]
-
-
-@contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """Keep other sweeps out of a folder, which is made, while the block runs.
-
-    Raises:
-        SpecError: a sweep is at work there.
-        OutputError: the folder cannot be written.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        stream = (folder / ".lock").open("w")
-    except OSError as error:
-        raise output_error(folder, error) from None
-    with stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise SpecError("--out", f"another sweep is at work in '{folder}'", "wait for it, or stop it") from None
-        yield
 
 
 class Sweep:
@@ -134,14 +113,20 @@ class Sweep:
         for crew in self._crews():
             if stopped():
                 return
-            opened = self._opened(crew)
-            for step in dict.fromkeys(trainer.step for _, trainer in opened):
-                group = [pair for pair in opened if pair[1].step == step]
-                if not self._train(group, stopped, watch):
-                    for entry, _ in group:
-                        # From what is saved, as if it had never stood beside others.
-                        for pair in self._opened([entry]):
-                            self._train([pair], stopped, watch)
+            with ExitStack() as locks:
+                for entry in crew:
+                    _lock(entry, locks)
+                self._train_crew(crew, stopped, watch)
+
+    def _train_crew(self, crew: Sequence[Entry], stopped: Callable[[], bool], watch: Callable[[], None]) -> None:
+        opened = self._opened(crew)
+        for step in dict.fromkeys(trainer.step for _, trainer in opened):
+            group = [pair for pair in opened if pair[1].step == step]
+            if not self._train(group, stopped, watch):
+                for entry, _ in group:
+                    # From what is saved, as if it had never stood beside others.
+                    for pair in self._opened([entry]):
+                        self._train([pair], stopped, watch)
 
     def _crews(self) -> list[list[Entry]]:
         """Runs that stand side by side: a function of the whole list, so that it is the same after every stop."""
@@ -223,6 +208,15 @@ class Sweep:
         return True
 
 
+def _lock(entry: Entry, locks: ExitStack) -> None:
+    """Keep other processes out of the directory of a run that is to be trained, until ``locks`` is closed."""
+    if entry.state not in ("done", "failed"):
+        try:
+            locks.enter_context(alone_in(entry.run.path))
+        except SnrkitError as error:
+            entry.state, entry.why = "failed", str(error)
+
+
 def _look(entry: Entry, retry: bool) -> None:
     """See how a run stands by its small files."""
     run = entry.run
@@ -261,5 +255,5 @@ def _reason(error: Exception, runs: Sequence[RunDir]) -> str:
     return f"{told} (traceback in error.txt)"
 
 
-def _nothing(_: object) -> None:
+def _nothing(*_: object) -> None:
     """Observe nothing."""

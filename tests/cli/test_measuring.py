@@ -261,3 +261,31 @@ def test_measuring_leaves_the_run_and_the_global_generators_alone(snrkit, toy_ru
     assert {name: after[name] for name in before[0]} == before[0]
     assert torch.equal(before[1], torch.get_rng_state())
     assert np.array_equal(before[2], np.random.get_state()[1])
+
+
+def test_loose_checkpoints_of_one_folder_have_results_of_their_own(snrkit, toy_run, measuring, tmp_path):
+    """Neither overwrites what the other has, though both lie in one folder and stand at the same step."""
+    folder = tmp_path / "loose"
+    folder.mkdir()
+    few = [*FEW] if measuring == "snr" else ["--samples", 128, "--points", 3]
+    for name in ("a", "b"):
+        (folder / f"{name}.pt").write_bytes((toy_run / "run.pt").read_bytes())
+        assert snrkit(measuring, "--ckpt", folder / f"{name}.pt", *few).code == 0
+    kind = "snr.parquet" if measuring == "snr" else "evaluation.json"
+    assert sorted(path.name for path in folder.glob(f"*{kind}")) == [f"a.{kind}", f"b.{kind}"]
+    if measuring == "snr":
+        assert set(read_table(folder / f"a.{kind}").run) == {"a"}
+    else:
+        assert json.loads((folder / f"b.{kind}").read_text())["run"] == "b"
+
+
+def test_rows_of_another_run_of_the_same_name_are_not_replaced(snrkit, tmp_path):
+    table = tmp_path / "all.parquet"
+    for seed in (0, 1):
+        assert snrkit("train", *TOY, "--epochs", 1, "--seed", seed, "--out", tmp_path / f"s{seed}" / "vae").code == 0
+    assert snrkit("snr", "--ckpt", tmp_path / "s0" / "vae", *FEW, "--out", table).code == 0
+    before = table.read_bytes()
+    refused = snrkit("snr", "--ckpt", tmp_path / "s1" / "vae", *FEW, "--out", table)
+    assert refused.refused(str(table), "a run 'vae' that were measured on other parameters at step 5")
+    assert table.read_bytes() == before
+    assert snrkit("snr", "--ckpt", tmp_path / "s0" / "vae", *FEW, "--K", 7, "--out", table).code == 0

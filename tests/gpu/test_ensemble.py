@@ -40,7 +40,7 @@ def trainers(folder):
 
 
 def go(crew):
-    run_epochs(crew, lambda: False, lambda *_: None, lambda _: None)
+    run_epochs(crew, lambda: False, lambda *_: None, lambda *_: None)
 
 
 def states(members):

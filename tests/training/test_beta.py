@@ -2,6 +2,8 @@
 
 import itertools
 import math
+import signal
+from contextlib import suppress
 
 import pytest
 import torch
@@ -16,7 +18,7 @@ from snrkit.results import RunDir
 from snrkit.training import opening
 from snrkit.training.beta import LearntBeta, present_spec
 from snrkit.training.checkpoint import load_checkpoint
-from snrkit.training.loop import Trainer
+from snrkit.training.loop import Interrupted, Trainer, train
 from snrkit.training.updates import fresh_noise
 
 CPU = torch.device("cpu")
@@ -92,6 +94,28 @@ def test_a_resumed_run_has_the_same_beta(small, go, tmp_path, learn):
     assert set(whole.beta) == {"raw", "step", "exp_avg", "exp_avg_sq"}
     assert all(torch.equal(whole.beta[name], parts.beta[name]) for name in whole.beta)
     assert betas(tmp_path / "whole") == betas(tmp_path / "parts")
+
+
+@pytest.mark.parametrize("rule", ["free", "bounded", "stages"])
+def test_stopped_on_the_last_step_of_an_epoch_it_is_noted_and_measured_as_it_was(small, tmp_path, rule):
+    staged = {"estimator": ciwae(), "beta": {"stages": [0.9, 0.2]}, "optimiser": {"schedule": "burda"}}
+    spec = small(**staged) if rule == "stages" else learnt(small, rule)
+
+    def go(name, last=None, resume=False):
+        def stop(done, total, note):
+            if done == last:
+                signal.raise_signal(signal.SIGINT)
+
+        seen = []
+        observe = lambda own, _: seen.append(own.estimator.beta)  # noqa: E731
+        with suppress(Interrupted):
+            run = RunDir(tmp_path / name)
+            train(spec, run, data_dir=None, device=CPU, resume=resume, progress=stop, observe=observe)
+        return seen
+
+    whole = go("whole")
+    assert go("parts", last=10) + go("parts", resume=True) == whole == betas(tmp_path / "whole")
+    assert betas(tmp_path / "parts") == whole
 
 
 def test_measuring_commands_see_the_beta_of_the_checkpoint(small, go, tmp_path):

@@ -1,11 +1,13 @@
 """A member of an ensemble is the run that it would be alone, up to float rounding."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 
 from snrkit.config import RunSpec
 from snrkit.data import load
-from snrkit.errors import CapabilityError
+from snrkit.errors import CapabilityError, NonFiniteError
 from snrkit.results import RunDir
 from snrkit.training.checkpoint import load_checkpoint
 from snrkit.training.ensemble import Ensemble, ensemble_key
@@ -47,13 +49,13 @@ def trainers(specs, folder):
 
 def together(specs, folder):
     ensemble = Ensemble(trainers(specs, folder), folder / "marker")
-    run_epochs(ensemble, lambda: False, silent, lambda _: None)
+    run_epochs(ensemble, lambda: False, silent, lambda *_: None)
     return ensemble
 
 
 def alone(specs, folder):
     for trainer in trainers(specs, folder):
-        run_epochs(trainer, lambda: False, silent, lambda _: None)
+        run_epochs(trainer, lambda: False, silent, lambda *_: None)
 
 
 def distance(one, other):
@@ -163,4 +165,15 @@ def test_a_model_that_cannot_be_batched_says_so(small, tmp_path, monkeypatch):
 
     monkeypatch.setattr(type(ensemble.members[0].model), "forward", branching)
     with pytest.raises(CapabilityError, match="--ensemble 1"):
-        run_epochs(ensemble, lambda: False, silent, lambda _: None)
+        run_epochs(ensemble, lambda: False, silent, lambda *_: None)
+
+
+@pytest.mark.parametrize("others", [1, 0], ids=["one of two", "alone"])
+def test_a_kept_checkpoint_is_finite(small, tmp_path, others):
+    members = trainers([small(seed=seed) for seed in range(1 + others)], tmp_path)
+    next(iter(members[0].model.parameters())).data.fill_(float("nan"))
+    crew = Ensemble(members, tmp_path / "marker") if others else members[0]
+    with nullcontext() if others else pytest.raises(NonFiniteError):
+        crew.keep()
+    assert [path.parent.parent.name for path in tmp_path.rglob("steps/*.pt")] == ["run1"][:others]
+    assert not others or set(crew.failed) == {"run0"}

@@ -1,10 +1,15 @@
 """``snrkit train --snr-every``: measuring along the way changes nothing of the run."""
 
+import itertools
+import signal
+
 import pytest
 import torch
 
 from snrkit.cli.main import main
-from snrkit.results import read_table
+from snrkit.diagnostics import measure
+from snrkit.errors import NonFiniteError
+from snrkit.results import RunDir, read_table
 from snrkit.training.checkpoint import load_checkpoint
 from tests.cli.conftest import TOY
 
@@ -56,3 +61,56 @@ def test_the_last_rows_are_those_measured_afterwards(tmp_path):
     keys = ["step", "scope", "estimator", "M", "K", "block", "metric"]
     one, two = (read_table(p).set_index(keys) for p in (tmp_path / "run" / "snr.parquet", tmp_path / "after.parquet"))
     assert one.value.sort_index().equals(two.value.sort_index())
+
+
+def diagnosed(monkeypatch, act):
+    """Let every measurement along the way begin with this."""
+    whole = measure.diagnose
+    monkeypatch.setattr(measure, "diagnose", lambda *args, **kwargs: (act(), whole(*args, **kwargs))[1])
+
+
+def stop(number):
+    seen = itertools.count(1)
+    return lambda: signal.raise_signal(signal.SIGINT) if next(seen) == number else None
+
+
+def fail():
+    raise NonFiniteError("gradient", "NaN", "none")
+
+
+@pytest.mark.parametrize(("act", "state", "code"), [(fail, "failed", 2), (stop(1), "interrupted", 130)])
+def test_a_measurement_that_fails_or_is_stopped_costs_no_epoch(tmp_path, monkeypatch, act, state, code):
+    more = ["--snr-every", 4, *MEASURE]
+    plain = train(tmp_path / "plain", *more)
+    with monkeypatch.context() as patch:
+        diagnosed(patch, act)
+        with pytest.raises(SystemExit) as exit_:
+            train(tmp_path / "run", *more)
+    run = RunDir(tmp_path / "run")
+    assert (exit_.value.code, run.state()) == (code, state)
+    saved = load_checkpoint(run.checkpoint)
+    assert (saved.epoch, saved.position, saved.step) == (3, 5, 20)
+    assert not run.snr.exists()
+    call("train", "--resume", "--quiet", "--device", "cpu", "--out", run.path, *more)
+    assert same(plain, load_checkpoint(run.checkpoint))
+    values = [read_table(tmp_path / name / "snr.parquet").value for name in ("plain", "run")]
+    assert values[0].equals(values[1])
+
+
+def test_a_second_signal_in_a_measurement_leaves_an_interrupted_run(tmp_path, monkeypatch):
+    def twice():
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    diagnosed(monkeypatch, twice)
+    with pytest.raises(SystemExit) as exit_:
+        train(tmp_path / "run", "--snr-every", 2, *MEASURE)
+    assert (exit_.value.code, RunDir(tmp_path / "run").state()) == (130, "interrupted")
+    assert load_checkpoint(tmp_path / "run").step == 10
+
+
+def test_too_many_points_are_known_before_training(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        train(tmp_path / "run", "--snr-every", 4, "--snr-points", 99999)
+    assert "99999 asked for" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

@@ -10,6 +10,7 @@ import torch
 
 from snrkit.errors import CheckpointError, DataError, OutputError, SpecError
 from snrkit.results import RunDir
+from snrkit.training.lock import alone_in
 from snrkit.training.loop import Interrupted, Trainer
 
 DIGITS = {
@@ -217,3 +218,12 @@ def test_the_order_of_points_and_the_noise_change_from_epoch_to_epoch(small, go,
     assert [len(x) for x in seen] == [5, 5, 5, 5, 3] * 2
     assert torch.equal(first.sort(0).values, second.sort(0).values)
     assert not torch.equal(first, second)
+
+
+def test_one_process_at_a_time(small, go, tmp_path):
+    go(small(epochs=1))
+    before = contents(tmp_path / "run")
+    with alone_in(tmp_path / "run"), pytest.raises(SpecError, match="another process is at work"):
+        go(small(), resume=True)
+    assert contents(tmp_path / "run") == before
+    assert go(small(), resume=True).epoch == 4

@@ -12,8 +12,9 @@ from snrkit.results import RunDir
 from snrkit.training import commit, sweep
 from snrkit.training.checkpoint import load_checkpoint
 from snrkit.training.grid import run_name
+from snrkit.training.lock import alone_in
 from snrkit.training.loop import Trainer, train
-from snrkit.training.sweep import Sweep, alone_in
+from snrkit.training.sweep import Sweep
 
 CPU = torch.device("cpu")
 DIGITS = {
@@ -142,7 +143,7 @@ def test_side_by_side_or_not_is_the_same_to_rounding(specs, tmp_path, undisturbe
 def test_a_member_is_an_ordinary_run(specs, tmp_path):
     go(specs, tmp_path / "parts", stopped=after(8))
     run = RunDir(tmp_path / "parts" / run_name(specs[2]))
-    assert {path.name for path in run.path.iterdir()} == {
+    assert {path.name for path in run.path.iterdir() if path.name != ".lock"} == {
         "run.pt", "config.toml", "env.json", "metrics.jsonl", "status.json",
     }  # fmt: skip
     assert run.checkpoint.stat().st_size < 30_000
@@ -352,7 +353,17 @@ def test_runs_that_differ_in_shape_are_not_put_side_by_side(small, specs, tmp_pa
 
 
 def test_two_sweeps_do_not_work_in_one_folder(tmp_path):
-    with alone_in(tmp_path), pytest.raises(SpecError, match="another sweep"), alone_in(tmp_path):
+    with alone_in(tmp_path), pytest.raises(SpecError, match="another process"), alone_in(tmp_path):
         pass
     with alone_in(tmp_path):
         pass
+
+
+def test_a_run_that_is_being_trained_is_left_to_that(specs, tmp_path):
+    own = tmp_path / run_name(specs[0])
+    with alone_in(own):
+        entries = go(specs, tmp_path)
+        assert states(entries) == ["failed", "done", "done"]
+        assert "another process is at work" in entries[0].why
+        assert [path.name for path in own.iterdir()] == [".lock"]
+    assert states(go(specs, tmp_path)) == ["done"] * 3

@@ -89,7 +89,7 @@ def test_what_a_run_leaves_behind(small, go, tmp_path):
     spec = small(epochs=2)
     final = go(spec)
     run = RunDir(tmp_path / "run")
-    assert {path.name for path in run.path.iterdir()} == {
+    assert {path.name for path in run.path.iterdir() if path.name != ".lock"} == {
         "run.pt", "config.toml", "env.json", "metrics.jsonl", "status.json",
     }  # fmt: skip
     resolved = RunSpec.from_toml(run.config.read_text(), "config.toml")

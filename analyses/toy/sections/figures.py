@@ -154,7 +154,10 @@ def _table(
                 for r in found
             ]  # fmt: skip
     rows = _remarked(rows, own["draws"])
-    constant = {"draws": own["draws"], "engine": "closed form", "device": "cpu", "dtype": "float32", "complete": True}
+    constant = {
+        "draws": own["draws"], "engine": "closed form", "device": "cpu", "dtype": "float32", "complete": True,
+        "parameters": "",
+    }  # fmt: skip
     return pd.DataFrame(rows).assign(**constant, seconds=seconds)[list(COLUMNS)]
 
 
