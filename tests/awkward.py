@@ -140,8 +140,47 @@ class TwiceInEncoder(Awkward):
         return self.out(z)
 
 
+class Aliased(Awkward):
+    """An ordinary net whose last layer also has a name of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.out = nn.Linear(6, PIXELS)
+        self.decoder = nn.Sequential(nn.Linear(D, 6), nn.LayerNorm(6), nn.Tanh(), self.out)
+
+    def logits(self, z: Tensor) -> Tensor:
+        return self.decoder(z)
+
+
+class Repeated(Awkward):
+    """One block three times, as weight-sharing networks write it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList([nn.Sequential(nn.Linear(D, D), nn.LayerNorm(D), nn.Tanh())] * 3)
+        self.out = nn.Linear(D, PIXELS)
+
+    def logits(self, z: Tensor) -> Tensor:
+        for block in self.blocks:
+            z = block(z)
+        return self.out(z)
+
+
+class SharedBias(Awkward):
+    """Two layers with one bias."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix, self.again, self.out = nn.Linear(D, D), nn.Linear(D, D), nn.Linear(D, PIXELS)
+        self.again.bias = self.mix.bias
+
+    def logits(self, z: Tensor) -> Tensor:
+        return self.out(torch.tanh(self.again(torch.tanh(self.mix(z)))))
+
+
 AWKWARD = [
     FlattenedRows, InPlace, Twice, Tied, Norms, WeightNorm, TimeMajor, Matmul, Conv, Recurrent, TwiceInEncoder,
+    Aliased, Repeated, SharedBias,
 ]  # fmt: skip
 
 
