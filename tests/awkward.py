@@ -178,9 +178,34 @@ class SharedBias(Awkward):
         return self.out(torch.tanh(self.again(torch.tanh(self.mix(z)))))
 
 
+class Branching(Awkward):
+    """Data points whose first pixel is on use a layer a second time, transposed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix, self.out = nn.Linear(D, D), nn.Linear(D, PIXELS)
+
+    def log_joint(self, x: Tensor, z: Tensor) -> Tensor:
+        hidden = torch.tanh(self.mix(z))
+        hidden = hidden + x[..., :1] * linear(hidden, self.mix.weight.T)
+        return standard_normal_log_prob(z) + bernoulli_log_prob(x, self.out(hidden))
+
+
+class Gated(Awkward):
+    """A layer that only data points whose first pixel is on use."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.extra, self.out = nn.Linear(D, PIXELS), nn.Linear(D, PIXELS)
+
+    def log_joint(self, x: Tensor, z: Tensor) -> Tensor:
+        logits = self.out(z) + x[..., :1] * self.extra(z)
+        return standard_normal_log_prob(z) + bernoulli_log_prob(x, logits)
+
+
 AWKWARD = [
     FlattenedRows, InPlace, Twice, Tied, Norms, WeightNorm, TimeMajor, Matmul, Conv, Recurrent, TwiceInEncoder,
-    Aliased, Repeated, SharedBias,
+    Aliased, Repeated, SharedBias, Branching, Gated,
 ]  # fmt: skip
 
 
