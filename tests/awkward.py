@@ -140,8 +140,72 @@ class TwiceInEncoder(Awkward):
         return self.out(z)
 
 
+class Aliased(Awkward):
+    """An ordinary net whose last layer also has a name of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.out = nn.Linear(6, PIXELS)
+        self.decoder = nn.Sequential(nn.Linear(D, 6), nn.LayerNorm(6), nn.Tanh(), self.out)
+
+    def logits(self, z: Tensor) -> Tensor:
+        return self.decoder(z)
+
+
+class Repeated(Awkward):
+    """One block three times, as weight-sharing networks write it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList([nn.Sequential(nn.Linear(D, D), nn.LayerNorm(D), nn.Tanh())] * 3)
+        self.out = nn.Linear(D, PIXELS)
+
+    def logits(self, z: Tensor) -> Tensor:
+        for block in self.blocks:
+            z = block(z)
+        return self.out(z)
+
+
+class SharedBias(Awkward):
+    """Two layers with one bias."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix, self.again, self.out = nn.Linear(D, D), nn.Linear(D, D), nn.Linear(D, PIXELS)
+        self.again.bias = self.mix.bias
+
+    def logits(self, z: Tensor) -> Tensor:
+        return self.out(torch.tanh(self.again(torch.tanh(self.mix(z)))))
+
+
+class Branching(Awkward):
+    """Data points whose first pixel is on use a layer a second time, transposed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix, self.out = nn.Linear(D, D), nn.Linear(D, PIXELS)
+
+    def log_joint(self, x: Tensor, z: Tensor) -> Tensor:
+        hidden = torch.tanh(self.mix(z))
+        hidden = hidden + x[..., :1] * linear(hidden, self.mix.weight.T)
+        return standard_normal_log_prob(z) + bernoulli_log_prob(x, self.out(hidden))
+
+
+class Gated(Awkward):
+    """A layer that only data points whose first pixel is on use."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.extra, self.out = nn.Linear(D, PIXELS), nn.Linear(D, PIXELS)
+
+    def log_joint(self, x: Tensor, z: Tensor) -> Tensor:
+        logits = self.out(z) + x[..., :1] * self.extra(z)
+        return standard_normal_log_prob(z) + bernoulli_log_prob(x, logits)
+
+
 AWKWARD = [
     FlattenedRows, InPlace, Twice, Tied, Norms, WeightNorm, TimeMajor, Matmul, Conv, Recurrent, TwiceInEncoder,
+    Aliased, Repeated, SharedBias, Branching, Gated,
 ]  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """What a latent-variable model is to the rest of the package."""
 
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -126,6 +127,28 @@ def _reached(value: Tensor, parameters: tuple[nn.Parameter, ...]) -> list[bool]:
     if not value.requires_grad:
         return [False] * len(parameters)
     return [gradient is not None for gradient in torch.autograd.grad(value, parameters, allow_unused=True)]
+
+
+def call_with(model: nn.Module, tensors: Mapping[str, Tensor], *arguments: Any) -> Any:
+    """``model(*arguments)`` with other parameters and buffers.
+
+    Each place where a module holds a tensor is swapped once, however many names it has in the model. torch's own tying goes
+    by names; it would swap a module that is reached in two ways twice, and leave the exchanged tensor there for good.
+
+    Args:
+        model: the model; it is as before afterwards.
+        tensors: by their names in ``named_parameters`` or ``named_buffers``; what is left out stays the model's own.
+        arguments: of the call.
+    """
+    first: dict[int, str] = {}
+    places: dict[str, Tensor] = {}
+    for prefix, module in model.named_modules():
+        held = (module.named_parameters, module.named_buffers)
+        for place, own in itertools.chain(*(f(prefix, recurse=False, remove_duplicate=False) for f in held)):
+            name = first.setdefault(id(own), place)
+            if name in tensors:
+                places[place] = tensors[name]
+    return torch.func.functional_call(model, places, arguments, tie_weights=False)
 
 
 @dataclass(frozen=True)

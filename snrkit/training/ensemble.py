@@ -12,12 +12,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
+from torch.func import vmap
 
 from snrkit.config import RunSpec
 from snrkit.errors import CapabilityError, NonFiniteError
 from snrkit.estimators.base import surrogate_gradients
 from snrkit.logweights import LogWeights
+from snrkit.models.base import call_with
 from snrkit.training.commit import Commit
 from snrkit.training.graph import captured
 from snrkit.training.loop import Progress, Trainer
@@ -162,7 +163,7 @@ class Ensemble:
         state = dict(zip(self._names, leaves, strict=True)) | self._constant
 
         def parts(state: dict[str, Tensor], x: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
-            weights: LogWeights = functional_call(model, state, (x, noise, path))
+            weights: LogWeights = call_with(model, state, x, noise, path)
             found = (weights.log_p, weights.log_q, weights.log_q_path)
             return tuple(part for part in found if part is not None)
 

@@ -12,7 +12,9 @@ from snrkit.estimators.base import build_estimator
 from snrkit.streams import Streams
 from tests.awkward import (
     AWKWARD,
+    Branching,
     FlattenedRows,
+    Gated,
     InPlace,
     Matmul,
     Norms,
@@ -137,6 +139,25 @@ def test_a_gradient_that_vanishes_is_no_evidence():
     torch.nn.init.zeros_(model.out.weight)
     engine = ENGINES.load("factors")()
     assert engine.serving(Problem.units(model, images(), 5, Streams(4)), estimator)["mix.weight"] == "vmap"
+
+
+@pytest.mark.parametrize("on", range(3))
+def test_every_data_point_has_its_say(on):
+    """One weight used twice, but only where the first pixel is on; wherever that point stands, factors are seen to fail."""
+    x, estimator = images(), build_estimator("iwae", {})
+    x[:, 0] = torch.eye(3)[on]
+    problem = Problem.units(awkward(Branching), x, 5, Streams(4))
+    served = ENGINES.load("factors")().serving(problem, estimator)
+    assert served["mix.weight"] == "vmap"
+    assert served["out.weight"] == "factors"
+
+
+def test_one_point_with_a_gradient_is_evidence_enough():
+    """Where the gate is shut the gradient is exactly zero, and says nothing against a layer."""
+    x = images()
+    x[:, 0] = torch.tensor([0.0, 0.0, 1.0])
+    problem = Problem.units(awkward(Gated), x, 5, Streams(4))
+    assert ENGINES.load("factors")().serving(problem, build_estimator("iwae", {}))["extra.weight"] == "factors"
 
 
 def test_factors_serve_all_of_a_hierarchical_model_but_the_noise_dependent_encoder():

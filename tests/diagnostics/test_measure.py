@@ -12,6 +12,7 @@ from snrkit.errors import CapabilityError, NonFiniteError, SpecError
 from snrkit.estimators.base import build_estimator
 from snrkit.results import COLUMNS
 from snrkit.streams import Streams
+from tests.awkward import Aliased, Repeated, awkward
 from tests.zoo import Users, images, mlp, numbers, toy, users
 
 GRID = {"K": [3, 5], "M": [1, 2, 7]}
@@ -149,12 +150,24 @@ def test_one_configuration_is_bit_identical():
     assert one.drop(columns="seconds").equals(two.drop(columns="seconds"))
 
 
+@pytest.mark.parametrize("kind", [Aliased, Repeated])
+def test_parameters_stay_the_models_own(kind):
+    """A layer with several names: it still is what an optimiser trains, and what other K are measured with."""
+    model, x = awkward(kind), images()
+    before = [(name, id(p)) for name, p in model.named_parameters(remove_duplicate=False)]
+    found = snrkit.measure(model, x, ["iwae"], K=[3, 5], draws=20, blocks=["all"])
+    assert [(name, id(p)) for name, p in model.named_parameters(remove_duplicate=False)] == before
+    expected = snrkit.measure(model, x, ["iwae"], K=[3, 5], draws=20, blocks=["all"], engine="loop")
+    np.testing.assert_allclose(found.value, expected.value, rtol=1e-8)
+
+
 def test_measuring_leaves_no_trace():
     model, x = users(), images()
     model.train()
     model.body[0].eval()
     model.shift.grad = torch.ones_like(model.shift)
     before = {name: value.clone() for name, value in model.state_dict().items()}
+    parameters = [id(parameter) for parameter in model.parameters()]
     states = torch.random.get_rng_state(), np.random.get_state()[1].copy()
     snrkit.measure(model, x, ["iwae"], K=[3], draws=20)
     assert model.training
@@ -162,6 +175,7 @@ def test_measuring_leaves_no_trace():
     assert not model.body[0].training
     assert torch.equal(model.shift.grad, torch.ones_like(model.shift))
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert [id(parameter) for parameter in model.parameters()] == parameters
     assert torch.equal(states[0], torch.random.get_rng_state())
     assert (states[1] == np.random.get_state()[1]).all()
 

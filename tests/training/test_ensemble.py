@@ -8,6 +8,7 @@ import torch
 from snrkit.config import RunSpec
 from snrkit.data import load
 from snrkit.errors import CapabilityError, NonFiniteError
+from snrkit.models.mlp import Mlp
 from snrkit.results import RunDir
 from snrkit.training.checkpoint import load_checkpoint
 from snrkit.training.ensemble import Ensemble, ensemble_key
@@ -91,6 +92,23 @@ def test_members_equal_the_runs_alone(small, tmp_path, changes, dtype, tolerance
         assert found.optimiser["param_groups"] == expected.optimiser["param_groups"]
         # What they agree on is the result of training.
         assert distance(first, expected.model) > 10 * tolerance
+
+
+def test_a_layer_with_two_names_is_trained_as_one(small, tmp_path, monkeypatch):
+    build = Mlp.__init__
+
+    def named_twice(self, *arguments):
+        build(self, *arguments)
+        self.last = self.decoder[-1]
+
+    monkeypatch.setattr(Mlp, "__init__", named_twice)
+    specs = [small(**DIGITS, seed=seed, dtype="float64") for seed in (0, 1)]
+    together(specs, tmp_path / "together")
+    alone(specs, tmp_path / "alone")
+    for number in range(len(specs)):
+        found, expected = (load_checkpoint(tmp_path / how / f"run{number}") for how in ("together", "alone"))
+        assert "last.weight" in found.model
+        assert distance(found.model, expected.model) < 1e-12
 
 
 def test_the_metrics_are_those_of_the_runs_alone(small, tmp_path):

@@ -6,7 +6,7 @@ draws never exist at once. The encoder runs once per data point, since its input
 dW_r = (J_l^T c_r) a_l^T, with c_r the cotangent of the proposal's parameters and J_l their Jacobian with respect to the
 layer's output, so that mean and variance follow from the mean and covariance of c_r.
 
-Which parameters this serves is found out, not assumed: a tiny problem is drawn both ways, and a parameter whose moments
+Which parameters this serves is found out, not assumed: tiny problems are drawn both ways, and a parameter whose moments
 differ (tied, used elsewhere, rows in another order, ...) is left to the vmap engine, or to the loop where vmap fails too.
 """
 
@@ -31,8 +31,8 @@ from snrkit.logweights import LogWeights
 from snrkit.models.base import LatentModel, Posterior
 from snrkit.streams import Streams
 
-# The probe: draws, and samples per draw (one and several take different paths).
-_PROBE_DRAWS, _PROBE_SAMPLES = 3, (1, 2)
+# The probe: data points at most, draws, and samples per draw (one and several take different paths).
+_PROBE_POINTS, _PROBE_DRAWS, _PROBE_SAMPLES = 8, 3, (1, 2)
 # Largest relative distance in norm at which the probe takes two moments for the same.
 _AGREEMENT = {torch.float32: 1e-3, torch.float64: 1e-8}
 
@@ -93,15 +93,15 @@ def _restricted(layout: Layout, names: tuple[str, ...]) -> Layout:
     return Layout(names, tuple(layout.shapes[i] for i in kept), tuple(layout.networks[i] for i in kept))
 
 
-def _probe(problem: Problem, K: int) -> Problem:
-    return Problem.units(problem.model, problem.x[0, :1], K, Streams(0))
+def _probe(problem: Problem, group: int, K: int) -> Problem:
+    return Problem.units(problem.model, problem.x[group, :1], K, Streams(0))
 
 
 _PROBE_SIZE = PassSize(_PROBE_DRAWS, 10**6)
 
 
 def _vmap_works(problem: Problem, estimator: Estimator) -> bool:
-    probe = _probe(problem, _PROBE_SAMPLES[-1])
+    probe = _probe(problem, 0, _PROBE_SAMPLES[-1])
     try:
         accumulate(VmapEngine().gradients(probe, estimator, range(1), range(_PROBE_DRAWS), _PROBE_SIZE))
     except (RuntimeError, NotImplementedError):
@@ -110,27 +110,35 @@ def _vmap_works(problem: Problem, estimator: Estimator) -> bool:
 
 
 def _agreeing(problem: Problem, estimator: Estimator) -> set[str]:
-    """Parameters whose factor moments equal the loop's on tiny problems."""
+    """Parameters whose factor moments equal the loop's on tiny problems, each at one of a few data points.
+
+    What happens at none of these points is not seen: a layer that only some other point's branch or gate uses again would
+    be taken for an ordinary one.
+    """
     if type(problem.model).forward is not LatentModel.forward or not problem.model.independent_points:
         return set()
     names = set(problem.layout.names)
+    groups = torch.linspace(0, problem.groups - 1, min(problem.groups, _PROBE_POINTS)).round().int().tolist()
     for K in _PROBE_SAMPLES:
-        probe, draws = _probe(problem, K), range(_PROBE_DRAWS)
-        truth = accumulate(LoopEngine().gradients(probe, estimator, range(1), draws, _PROBE_SIZE))
-        expected = dict(zip(probe.layout.names, zip(truth.mean, truth.m2, strict=True), strict=True))
-        try:
-            found = _factor_moments(probe, estimator, range(1), draws, _PROBE_SIZE)
-        except (RuntimeError, TypeError, AttributeError):
-            return set()
-        tolerance = _AGREEMENT[problem.x.dtype]
-        names = {n for n in names if n in found and _shown(found[n], expected[n], tolerance)}
+        shown: set[str] = set()
+        for group in groups:
+            probe, draws = _probe(problem, group, K), range(_PROBE_DRAWS)
+            truth = accumulate(LoopEngine().gradients(probe, estimator, range(1), draws, _PROBE_SIZE))
+            expected = dict(zip(probe.layout.names, zip(truth.mean, truth.m2, strict=True), strict=True))
+            try:
+                found = _factor_moments(probe, estimator, range(1), draws, _PROBE_SIZE)
+            except (RuntimeError, TypeError, AttributeError):
+                return set()
+            tolerance = _AGREEMENT[problem.x.dtype]
+            names = {n for n in names if n in found and _near(found[n], expected[n], tolerance)}
+            shown |= {n for n in names if expected[n][1].any()}
+        # A gradient that vanishes at every point (a layer begun at zero) shows nothing.
+        names &= shown
     return names
 
 
-def _shown(found: Pair, expected: Pair, tolerance: float) -> bool:
-    """Both moments agree, and are not zero: a gradient that vanishes here (a layer begun at zero) shows nothing."""
-    near = ((a - b).norm() <= tolerance * b.norm() for a, b in zip(found, expected, strict=True))
-    return bool(expected[1].any()) and all(map(bool, near))
+def _near(found: Pair, expected: Pair, tolerance: float) -> bool:
+    return all(bool((a - b).norm() <= tolerance * b.norm()) for a, b in zip(found, expected, strict=True))
 
 
 def _factor_moments(

@@ -10,6 +10,7 @@ from snrkit.diagnostics.engines.loop import LoopEngine
 from snrkit.diagnostics.moments import PointMoments
 from snrkit.diagnostics.problem import Problem
 from snrkit.estimators.base import Estimator
+from snrkit.models.base import call_with
 
 Parameters = dict[str, Tensor]
 
@@ -57,7 +58,7 @@ def _batched(problem: Problem, estimator: Estimator) -> Callable[[Parameters, Te
 
         def values(candidate: Parameters) -> tuple[Tensor, Tensor]:
             nonlocal shared
-            weights = torch.func.functional_call(problem.model, others | candidate, (x, noise, estimator.path))
+            weights = call_with(problem.model, others | candidate, x, noise, estimator.path)
             surrogate = estimator.surrogate(weights)
             shared = surrogate.shared
             return surrogate.mean_over_points()
