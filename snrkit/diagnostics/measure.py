@@ -14,7 +14,7 @@ from snrkit.diagnostics.gather import Drawn, Gatherer
 from snrkit.diagnostics.metrics import Reading
 from snrkit.diagnostics.plan import Job, Plan
 from snrkit.diagnostics.problem import Layout
-from snrkit.diagnostics.store import Store, fingerprint
+from snrkit.diagnostics.store import Store, fingerprint, statement
 from snrkit.errors import CapabilityError, SpecError
 from snrkit.estimators.base import Estimator, build_estimator
 from snrkit.interrupt import Interrupted
@@ -151,7 +151,8 @@ def diagnose(
         layout = Layout.of(model, x)
         # Frozen parameters and buffers too: gradients depend on them.
         tensors = [*model.named_parameters(), *model.named_buffers()]
-        context = fingerprint(tensors, x, layout.names, plan.seed, plan.engine, plan.chunk, x.device.type)
+        labels = layout.names, plan.seed, plan.engine, plan.chunk, x.device.type, statement(model, x)
+        context = fingerprint(tensors, x, *labels)
         store = Store(folder, context)
         drawer = Drawer(
             model, x, Streams(plan.seed),

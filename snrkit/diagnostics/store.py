@@ -12,9 +12,13 @@ from torch import Tensor
 
 from snrkit.diagnostics.moments import BlockMoments
 from snrkit.diagnostics.plan import Job
+from snrkit.models.base import LatentModel
 from snrkit.results import atomic_path
+from snrkit.streams import Streams
 
 _FIELDS = ("mean", "variance", "points")
+# Data points, outer and importance samples at which a model is asked what it says.
+_ASKED = 3, 2, 3
 
 
 class Store:
@@ -76,3 +80,24 @@ def fingerprint(tensors: Iterable[tuple[str, Tensor]], x: Tensor, *labels: objec
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
         digest.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())  # numpy lacks bfloat16
     return digest.hexdigest()
+
+
+def statement(model: LatentModel, x: Tensor) -> str:
+    """The model's class and what it says of its first data points at fixed noise.
+
+    Its tensors do not tell all: a temperature or an activation may be a plain attribute. Log densities are rounded, so that
+    another order of sums (another number of threads) says the same.
+
+    Args:
+        model: the model.
+        x: data ``[B, *event]``.
+    """
+    points, M, K = _ASKED
+    said = []
+    with torch.no_grad():
+        for i, point in enumerate(torch.split(x[:points], 1)):
+            shape = (1, M, K, *model.noise_shape(point))
+            weights = model(point, Streams(0).normal("statement", (i,), shape, dtype=x.dtype, device=x.device))
+            said += [float(part.double().sum()) for part in (weights.log_p, weights.log_q)]
+    kind = type(model)
+    return f"{kind.__module__}.{kind.__qualname__} " + " ".join(f"{value:.5g}" for value in said)
