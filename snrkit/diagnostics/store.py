@@ -12,8 +12,9 @@ from torch import Tensor
 
 from snrkit.diagnostics.moments import BlockMoments
 from snrkit.diagnostics.plan import Job
+from snrkit.errors import OutputError
 from snrkit.models.base import LatentModel
-from snrkit.results import atomic_path
+from snrkit.results import atomic_path, discard_partial
 from snrkit.streams import Streams
 
 _FIELDS = ("mean", "variance", "points")
@@ -31,6 +32,7 @@ class Store:
 
     def __init__(self, folder: Path | None, context: str) -> None:
         self._folder, self._context = folder, context
+        self._own: set[Path] = set()
 
     def load(self, job: Job, draws: range) -> BlockMoments | None:
         """A finished block, or None where there is none that can be read."""
@@ -39,9 +41,11 @@ class Store:
             return None
         try:
             with path.open("rb") as stream, np.load(stream, allow_pickle=False) as content:
-                return BlockMoments(len(draws), *(content[name] for name in _FIELDS))
+                block = BlockMoments(len(draws), *(content[name] for name in _FIELDS))
         except Exception:  # numpy and zipfile raise nearly anything on a damaged file; it is drawn again
             return None
+        self._own.add(path)
+        return block
 
     def save(self, job: Job, draws: range, block: BlockMoments) -> None:
         """Keep a block, whole or not at all.
@@ -53,15 +57,19 @@ class Store:
         if path is not None:
             with atomic_path(path) as temporary, temporary.open("wb") as stream:
                 np.savez(stream, **{name: getattr(block, name) for name in _FIELDS})
+            self._own.add(path)
 
     def clear(self) -> None:
-        """Remove all blocks, and the folder if nothing else is in it: the measurement is complete."""
+        """Remove the blocks loaded or saved, and the folder if nothing else is in it: the measurement is complete.
+
+        Blocks that another measurement left there are still needed for it to go on.
+        """
         if self._folder is None:
             return
-        with suppress(OSError):
-            for pattern in ("block-*.npz", ".block-*.npz"):  # whole ones, and those that a killed process left
-                for path in self._folder.glob(pattern):
-                    path.unlink(missing_ok=True)
+        with suppress(OSError, OutputError):
+            for path in self._own:
+                path.unlink(missing_ok=True)
+                discard_partial(path)
             self._folder.rmdir()
 
     def _path(self, job: Job, draws: range) -> Path | None:

@@ -213,11 +213,21 @@ def test_another_number_of_draws_of_the_same_blocks_shares_them(tmp_path, folded
     assert same(diagnose(model, x, again, folder=tmp_path), diagnose(model, x, again))
 
 
-def test_the_end_takes_away_nothing_but_blocks(tmp_path):
-    (tmp_path / "mine.npz").write_bytes(b"mine")
-    (tmp_path / ".block-0.npz.tmp.npz").write_bytes(b"left by a killed process")
+def test_the_end_takes_away_nothing_but_its_own_blocks(tmp_path, folded):
     model, x = toy(dim=3)
-    diagnose(model, x, Plan((build_estimator("iwae", {}),), (2,), draws=12), folder=tmp_path)
+    plan = Plan((build_estimator("iwae", {}),), (2,), draws=12)
+    (tmp_path / "mine.npz").write_bytes(b"mine")
+    diagnose(model, x, plan, folder=tmp_path, stop=After(3))
+    theirs = set(tmp_path.iterdir())
+    other = dataclasses.replace(plan, seed=5)
+    diagnose(model, x, other, folder=tmp_path, stop=After(3))
+    for block in set(tmp_path.iterdir()) - theirs:
+        (tmp_path / f".{block.name}.x.tmp.npz").write_bytes(b"left by a killed process")
+    diagnose(model, x, other, folder=tmp_path)
+    assert set(tmp_path.iterdir()) == theirs
+    folded.clear()
+    diagnose(model, x, plan, folder=tmp_path)
+    assert len(folded) == 3  # of six
     assert [file.name for file in tmp_path.iterdir()] == ["mine.npz"]
 
 
