@@ -1,6 +1,7 @@
 """Measure the gradients of a model: the Python face of the diagnostics."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -139,23 +140,15 @@ def diagnose(
         OutputError: the folder cannot be written.
         Interrupted: stopped before anything could be read.
     """
-    keep_freed_memory()
-    parameter = next(iter(model.parameters()))
-    x = torch.as_tensor(x).to(parameter)
-    if x.ndim == 0 or x.shape[0] == 0 or not bool(torch.isfinite(x).all()):
-        raise SpecError("x", "must hold at least one data point, all of it finite", "give data [B, ...] without NaN")
-    if not (plan.direct or model.independent_points):
-        raise CapabilityError("model", "its data points are not independent", "measure it with direct=True (--direct)")
-    with evaluation_mode(model), full_precision():
-        check_log_weights(model, x)
-        layout = Layout.of(model, x)
+    with opened(model, x, plan.direct) as points:
+        layout = Layout.of(model, points)
         # Frozen parameters and buffers too: gradients depend on them.
         tensors = [*model.named_parameters(), *model.named_buffers()]
-        labels = layout.names, plan.seed, plan.engine, plan.chunk, x.device.type, statement(model, x)
-        context = fingerprint(tensors, x, *labels)
+        labels = layout.names, plan.seed, plan.engine, plan.chunk, points.device.type, statement(model, points)
+        context = fingerprint(tensors, points, *labels)
         store = Store(folder, context)
         drawer = Drawer(
-            model, x, Streams(plan.seed),
+            model, points, Streams(plan.seed),
             engine=plan.engine, chunk=plan.chunk, store=store, progress=progress, stop=stop,
         )  # fmt: skip
         gatherer = Gatherer(plan, drawer, layout, select_blocks(layout, plan.blocks))
@@ -163,8 +156,8 @@ def diagnose(
     complete = len(drawn) == len(gatherer.jobs()) and all(found.complete for found in drawn.values())
     if complete:
         store.clear()
-    device = torch.cuda.get_device_name(x.device) if x.is_cuda else "cpu"
-    dtype = str(x.dtype).removeprefix("torch.")
+    device = torch.cuda.get_device_name(points.device) if points.is_cuda else "cpu"
+    dtype = str(points.dtype).removeprefix("torch.")
     source = tables.Source(plan, layout, drawn, provenance or tables.Provenance(), device, dtype)
     return Measurement(
         plan=plan,
@@ -175,6 +168,34 @@ def diagnose(
         complete=complete,
         source=source,
     )
+
+
+@contextmanager
+def opened(model: LatentModel, x: Tensor, direct: bool) -> Iterator[Tensor]:
+    """The model ready to be measured within the block: checked, in evaluation mode and full precision.
+
+    Args:
+        model: the model; its mode is put back.
+        x: data ``[B, *event]``.
+        direct: whether the whole minibatch is drawn at once.
+
+    Yields:
+        The data on the model's device and in its dtype.
+
+    Raises:
+        SpecError: the data cannot be measured, or the model does not accept them.
+        CapabilityError: the model's points are not independent, and the draws are not direct.
+    """
+    keep_freed_memory()
+    parameter = next(iter(model.parameters()))
+    x = torch.as_tensor(x).to(parameter)
+    if x.ndim == 0 or x.shape[0] == 0 or not bool(torch.isfinite(x).all()):
+        raise SpecError("x", "must hold at least one data point, all of it finite", "give data [B, ...] without NaN")
+    if not (direct or model.independent_points):
+        raise CapabilityError("model", "its data points are not independent", "measure it with direct=True (--direct)")
+    with evaluation_mode(model), full_precision():
+        check_log_weights(model, x)
+        yield x
 
 
 def _gather(gatherer: Gatherer) -> dict[Job, Drawn]:
