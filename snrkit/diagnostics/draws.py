@@ -95,7 +95,8 @@ class Drawer:
     def serving(self, job: Job) -> dict[str, str]:
         """Name of each parameter to the engine that computes its moments."""
         problem = problem_of(self.model, self.x, job, self.streams)
-        if problem.samples_per_draw > pass_size(problem, job.estimator, self.chunk).samples:
+        size = pass_size(problem, job.estimator, self.chunk).bounded(self._largest)
+        if problem.samples_per_draw > size.samples:
             return dict.fromkeys(problem.layout.names, "loop")  # every engine takes such a draw in parts
         return self.engine.serving(problem, job.estimator)
 

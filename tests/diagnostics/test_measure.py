@@ -6,6 +6,7 @@ import torch
 
 import snrkit
 from snrkit.diagnostics.engines.base import PassSize, accumulate
+from snrkit.diagnostics.engines.factors import FactorEngine
 from snrkit.diagnostics.engines.loop import LoopEngine
 from snrkit.diagnostics.engines.vmap import VmapEngine
 from snrkit.diagnostics.measure import diagnose
@@ -265,6 +266,18 @@ def test_passes_are_halved_until_they_fit_and_stay_so(monkeypatch):
     fitting = [n for n in small.passes if n <= 20]
     assert set(fitting) == {fitting[0]}
     assert len(small.passes) - len(fitting) < 25
+
+
+def test_after_halving_the_engine_is_the_one_that_drew(monkeypatch):
+    class SmallFactors(FactorEngine):
+        def moments(self, problem, estimator, groups, draws, size):
+            if size.samples > 20:
+                raise torch.OutOfMemoryError
+            return super().moments(problem, estimator, groups, draws, size)
+
+    monkeypatch.setattr("snrkit.diagnostics.draws.ENGINES.load", lambda _: SmallFactors)
+    table = snrkit.measure(mlp(), images(), ["iwae"], K=[50], draws=8)
+    assert set(table.engine) == {"loop"}  # 50 samples only go through it, in parts
 
 
 SECOND = Plan((build_estimator("iwae", {}),), (3, 50), draws=40, dsnr=True, keep=("largest",), engine="loop")
