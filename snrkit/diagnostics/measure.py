@@ -37,6 +37,7 @@ class Measurement:
         comparisons: differences between estimators on the same noise (see ``tables.COMPARISONS``).
         kept: draws of chosen coordinates (see ``tables.KEPT``); empty if none were asked for.
         complete: whether all draws were made; if not, the tables rest on the finished blocks.
+        remarks: what was asked for and cannot be had, in sentences.
         source: what the tables were made from.
     """
 
@@ -46,6 +47,7 @@ class Measurement:
     comparisons: pd.DataFrame
     kept: pd.DataFrame
     complete: bool
+    remarks: list[str]
     source: tables.Source = field(repr=False)
 
     def strength(self, estimator: Estimator, M: int, K: int) -> dict[str, Reading]:
@@ -166,6 +168,7 @@ def diagnose(
         comparisons=tables.comparisons(source),
         kept=tables.kept(source),
         complete=complete,
+        remarks=gatherer.remarks(),
         source=source,
     )
 
