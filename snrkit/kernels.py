@@ -78,15 +78,26 @@ def _seconds(call: Callable[[], Tensor]) -> float:
 @contextmanager
 def full_precision() -> Iterator[None]:
     """CUDA products of float32 in float32 within the block, whatever the process allows elsewhere (TF32)."""
-    backends: tuple[Any, ...] = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = [backend.allow_tf32 for backend in backends]
-    for backend in backends:
-        backend.allow_tf32 = False
+    switches, exact = _precision_switches()
+    before = [getattr(backend, name) for backend, name in switches]
+    for backend, name in switches:
+        setattr(backend, name, exact)
     try:
         yield
     finally:
-        for backend, allowed in zip(backends, before, strict=True):
-            backend.allow_tf32 = allowed
+        for (backend, name), setting in zip(switches, before, strict=True):
+            setattr(backend, name, setting)
+
+
+def _precision_switches() -> tuple[list[tuple[Any, str]], str | bool]:
+    """The attributes that allow less than float32, and their value that does not.
+
+    Releases of torch that have ``fp32_precision`` may refuse to read ``allow_tf32`` once a user has set the former.
+    """
+    backends: Any = torch.backends
+    if hasattr(backends.cudnn, "conv"):
+        return [(b, "fp32_precision") for b in (backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn)], "ieee"
+    return [(b, "allow_tf32") for b in (backends.cuda.matmul, backends.cudnn)], False
 
 
 class _Linear(torch.autograd.Function):

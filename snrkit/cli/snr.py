@@ -175,7 +175,8 @@ def _write(measurement: "Measurement", path: Path) -> None:
 
 def _json(measurement: "Measurement", path: Path) -> dict[str, Any]:
     tables = {"rows": measurement.table, "slopes": measurement.slopes, "comparisons": measurement.comparisons}
-    return {"path": str(path), "complete": measurement.complete} | {k: _records(t) for k, t in tables.items()}
+    about = {"path": str(path), "complete": measurement.complete, "remarks": measurement.remarks}
+    return about | {k: _records(t) for k, t in tables.items()}
 
 
 def _show(measurement: "Measurement", title: str, path: Path) -> None:
@@ -187,6 +188,8 @@ def _show(measurement: "Measurement", title: str, path: Path) -> None:
     ):
         if table is not None:
             print_table(table)
+    for remark in measurement.remarks:
+        click.echo(f"note: {remark}")
     click.echo(f"all metrics and blocks: {path}")
 
 

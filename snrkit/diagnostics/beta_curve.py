@@ -19,7 +19,7 @@ from torch import Tensor
 
 from snrkit.diagnostics.draws import Drawer, Progress
 from snrkit.diagnostics.intervals import Interval, delete_one, jackknife_stderr, student
-from snrkit.diagnostics.measure import select_blocks
+from snrkit.diagnostics.measure import opened, select_blocks
 from snrkit.diagnostics.metrics import METRICS, Reading
 from snrkit.diagnostics.moments import Array, BlockMoments, Moments
 from snrkit.diagnostics.plan import Plan
@@ -29,9 +29,8 @@ from snrkit.diagnostics.relations import Indices, across, bias, block_means
 from snrkit.diagnostics.store import Store
 from snrkit.errors import SpecError
 from snrkit.estimators.ciwae import Ciwae
-from snrkit.models.base import LatentModel, check_log_weights
+from snrkit.models.base import LatentModel
 from snrkit.streams import Streams
-from snrkit.training.evaluate import evaluation_mode
 
 GRID = tuple(float(beta) for beta in np.linspace(0, 1, 21).round(2))
 COSINE = "cosine between E[g] at this beta and at beta = 0; undefined where a debiased squared norm is <= 0"
@@ -98,7 +97,7 @@ def beta_curve(
 
     Args:
         model: the model; left as it is.
-        x: data ``[B, *event]``, on the model's device.
+        x: data ``[B, *event]``, finite; moved to the model's device and dtype.
         K: importance samples, at least 2 (with one, both parts are the same).
         betas: at least one, each in [0, 1].
         M: outer samples, by algebra.
@@ -109,6 +108,7 @@ def beta_curve(
 
     Raises:
         SpecError: an argument is out of range, or the model does not accept the data.
+        CapabilityError: the model's data points are not independent.
         NonFiniteError: a gradient is NaN or infinite.
     """
     if K < 2:
@@ -117,12 +117,11 @@ def beta_curve(
         raise SpecError("betas", f"must lie in [0, 1], got {list(betas)}", "give for example betas=[0, 0.5, 1]")
     estimators = tuple(Ciwae(beta) for beta in (0.0, 0.5, 1.0))
     plan = Plan(estimators, (K,), (M,), draws, seed)
-    with evaluation_mode(model):
-        check_log_weights(model, x)
-        layout = Layout.of(model, x)
+    with opened(model, x, plan.direct) as points:
+        layout = Layout.of(model, points)
         part = select_blocks(layout, [block])[block]
         drawer = Drawer(
-            model, x, Streams(seed),
+            model, points, Streams(seed),
             engine=plan.engine, chunk=None, store=Store(None, ""), progress=progress, stop=lambda: False,
         )  # fmt: skip
         jobs = [plan.job(estimator, 1, K) for estimator in estimators]

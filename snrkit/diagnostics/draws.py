@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from snrkit.logweights import effective_sample_size, normalised
 from snrkit.models.base import LatentModel
 from snrkit.streams import Streams
 
+Part = TypeVar("Part")
 Progress = Callable[[float, float, str], None]
 MINIMUM_BLOCKS = 2
 
@@ -93,17 +95,19 @@ class Drawer:
     def serving(self, job: Job) -> dict[str, str]:
         """Name of each parameter to the engine that computes its moments."""
         problem = problem_of(self.model, self.x, job, self.streams)
-        if problem.samples_per_draw > pass_size(problem, job.estimator, self.chunk).samples:
+        size = pass_size(problem, job.estimator, self.chunk).bounded(self._largest)
+        if problem.samples_per_draw > size.samples:
             return dict.fromkeys(problem.layout.names, "loop")  # every engine takes such a draw in parts
         return self.engine.serving(problem, job.estimator)
 
     def minibatch_gradients(self, job: Job, draws: range) -> Iterator[list[Tensor]]:
-        """Draws of the minibatch gradient: portions of tensors ``[r, *shape]``, the mean over groups."""
+        """Draws of the minibatch gradient, float64: portions of tensors ``[r, *shape]``, the mean over groups."""
         problem = problem_of(self.model, self.x, job, self.streams)
         size = pass_size(problem, job.estimator, self.chunk)
-        # All groups go through together, so that their mean needs no storage.
-        for gradients in self.engine.gradients(problem, job.estimator, range(problem.groups), draws, size):
-            yield [gradient.mean(dim=1) for gradient in gradients]
+        step = min(len(draws), size.bounded(self._largest).units)
+        for start in range(draws.start, draws.stop, step):
+            portion = range(start, min(start + step, draws.stop))
+            yield [total.div_(problem.groups) for total in self._sum(problem, job, portion, size)]
 
     def weight_statistics(self, job: Job, draws: int) -> Array:
         """(ESS, largest normalised weight) of each of the first draws, mean over data points and M: ``[draws, 2]``."""
@@ -137,22 +141,48 @@ class Drawer:
         return self._stop()
 
     def _points(self, problem: Problem, job: Job, draws: range, size: PassSize) -> Iterator[PointMoments]:
-        # As many draws as fit, then as many points: a portion of noise then belongs to few streams.
-        width = max(1, size.units // len(draws))
-        for start in range(0, problem.groups, width):
-            groups = range(start, min(start + width, problem.groups))
-            yield self._within_memory(problem, job, groups, draws, size)
+        """Moments of all groups, some at a time."""
+        return self._in_slices(
+            lambda groups, fitting: self.engine.moments(problem, job.estimator, groups, draws, fitting),
+            problem.groups, len(draws), size,
+        )  # fmt: skip
 
-    def _within_memory(self, problem: Problem, job: Job, groups: range, draws: range, size: PassSize) -> PointMoments:
-        """Smaller passes until they fit; what did not fit once is not tried again."""
-        while True:
+    def _sum(self, problem: Problem, job: Job, draws: range, size: PassSize) -> list[Tensor]:
+        """The sum over groups of each draw, tensors ``[len(draws), *shape]``, float64."""
+
+        def part(groups: range, fitting: PassSize) -> list[Tensor]:
+            portions = self.engine.gradients(problem, job.estimator, groups, draws, fitting)
+            sums = [[tensor.sum(dim=1, dtype=torch.float64) for tensor in portion] for portion in portions]
+            return [torch.cat(tensors) for tensors in zip(*sums, strict=True)]
+
+        parts = self._in_slices(part, problem.groups, len(draws), size)
+        total = next(parts)
+        for more in parts:
+            for tensor, other in zip(total, more, strict=True):
+                tensor.add_(other)
+        return total
+
+    def _in_slices(
+        self, compute: Callable[[range, PassSize], Part], groups: int, draws: int, size: PassSize
+    ) -> Iterator[Part]:
+        """What is computed of so many draws of all groups, as many groups at a time as fit.
+
+        Where memory runs out the passes are halved; what did not fit once is not tried again.
+        """
+        start = 0
+        while start < groups:
+            fitting = size.bounded(self._largest)
+            # As many draws as fit, then as many points: a portion of noise then belongs to few streams.
+            stop = min(start + max(1, fitting.units // draws), groups)
             try:
-                return self.engine.moments(problem, job.estimator, groups, draws, size.bounded(self._largest))
+                part = compute(range(start, stop), fitting)
             except torch.OutOfMemoryError:
-                tried = size.bounded(self._largest)
-                if tried.samples == 1:
+                if fitting.samples == 1:
                     raise
-                self._largest = tried.samples // 2
+                self._largest = fitting.samples // 2
+            else:
+                yield part
+                start = stop
 
 
 def _require_finite(block: BlockMoments, job: Job, draws: range) -> None:

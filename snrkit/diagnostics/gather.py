@@ -12,7 +12,7 @@ from snrkit.diagnostics.draws import Drawer
 from snrkit.diagnostics.intervals import student
 from snrkit.diagnostics.metrics import Reading
 from snrkit.diagnostics.moments import Array, BlockMoments, Moments
-from snrkit.diagnostics.plan import Job, Plan
+from snrkit.diagnostics.plan import BLOCKS_OF_DRAWS, Job, Plan
 from snrkit.diagnostics.problem import Layout
 from snrkit.diagnostics.readings import read
 from snrkit.diagnostics.relations import across, bias, block_means, noise_scale
@@ -129,8 +129,23 @@ class Gatherer:
             for unit, other in zip(self.plan.units(*point), self.plan.jobs(*point), strict=True)
             if other == job
         }
-        smallest = min(len(draws) for draws in job.blocks())
-        return sorted(count for count in counts if count <= smallest)
+        return sorted(count for count in counts if count <= _smallest_block(job))
+
+    def remarks(self) -> list[str]:
+        """What was asked for and cannot be had, in sentences."""
+        wanted = [name for name, asked in (("DSNR", self.plan.dsnr), ("kept draws", self.plan.keep)) if asked]
+        lost = {
+            unit.count
+            for point in self.plan.grid
+            for unit, job in zip(self.plan.units(*point), self.plan.jobs(*point), strict=True)
+            if unit.count > _smallest_block(job)
+        }
+        if not wanted or not lost:
+            return []
+        return [
+            f"no {' and no '.join(wanted)} at M={','.join(map(str, sorted(lost)))} where M unit draws make one: a block of "
+            f"draws has fewer; give draws={BLOCKS_OF_DRAWS * max(lost)} or more, or draw directly"
+        ]
 
     def _strengths(self, job: Job, moments: Moments) -> list[Reading]:
         """SNRs, variance, norm of the mean and noise scale; with the lender's mean, and saying so, if there is one."""
@@ -230,6 +245,10 @@ def pulled(strength: float) -> str:
         if strength >= RELIABLE
         else f"pulled towards its noise value: R snr_pooled^2 = {strength:.1f} < {RELIABLE:g}"
     )
+
+
+def _smallest_block(job: Job) -> int:
+    return min(len(draws) for draws in job.blocks())
 
 
 def _same_blocks(other: Moments, own: Moments) -> Moments:

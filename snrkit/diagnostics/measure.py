@@ -1,6 +1,7 @@
 """Measure the gradients of a model: the Python face of the diagnostics."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from snrkit.diagnostics.gather import Drawn, Gatherer
 from snrkit.diagnostics.metrics import Reading
 from snrkit.diagnostics.plan import Job, Plan
 from snrkit.diagnostics.problem import Layout
-from snrkit.diagnostics.store import Store, fingerprint, parameters_digest
+from snrkit.diagnostics.store import Store, fingerprint, parameters_digest, statement
 from snrkit.errors import CapabilityError, SpecError
 from snrkit.estimators.base import Estimator, build_estimator
 from snrkit.interrupt import Interrupted
@@ -36,6 +37,7 @@ class Measurement:
         comparisons: differences between estimators on the same noise (see ``tables.COMPARISONS``).
         kept: draws of chosen coordinates (see ``tables.KEPT``); empty if none were asked for.
         complete: whether all draws were made; if not, the tables rest on the finished blocks.
+        remarks: what was asked for and cannot be had, in sentences.
         source: what the tables were made from.
     """
 
@@ -45,6 +47,7 @@ class Measurement:
     comparisons: pd.DataFrame
     kept: pd.DataFrame
     complete: bool
+    remarks: list[str]
     source: tables.Source = field(repr=False)
 
     def strength(self, estimator: Estimator, M: int, K: int) -> dict[str, Reading]:
@@ -139,22 +142,15 @@ def diagnose(
         OutputError: the folder cannot be written.
         Interrupted: stopped before anything could be read.
     """
-    keep_freed_memory()
-    parameter = next(iter(model.parameters()))
-    x = torch.as_tensor(x).to(parameter)
-    if x.ndim == 0 or x.shape[0] == 0 or not bool(torch.isfinite(x).all()):
-        raise SpecError("x", "must hold at least one data point, all of it finite", "give data [B, ...] without NaN")
-    if not (plan.direct or model.independent_points):
-        raise CapabilityError("model", "its data points are not independent", "measure it with direct=True (--direct)")
-    with evaluation_mode(model), full_precision():
-        check_log_weights(model, x)
-        layout = Layout.of(model, x)
+    with opened(model, x, plan.direct) as points:
+        layout = Layout.of(model, points)
         # Frozen parameters and buffers too: gradients depend on them.
         tensors = [*model.named_parameters(), *model.named_buffers()]
-        context = fingerprint(tensors, x, layout.names, plan.seed, plan.engine, plan.chunk, x.device.type)
+        labels = layout.names, plan.seed, plan.engine, plan.chunk, points.device.type, statement(model, points)
+        context = fingerprint(tensors, points, *labels)
         store = Store(folder, context)
         drawer = Drawer(
-            model, x, Streams(plan.seed),
+            model, points, Streams(plan.seed),
             engine=plan.engine, chunk=plan.chunk, store=store, progress=progress, stop=stop,
         )  # fmt: skip
         gatherer = Gatherer(plan, drawer, layout, select_blocks(layout, plan.blocks))
@@ -162,8 +158,8 @@ def diagnose(
     complete = len(drawn) == len(gatherer.jobs()) and all(found.complete for found in drawn.values())
     if complete:
         store.clear()
-    device = torch.cuda.get_device_name(x.device) if x.is_cuda else "cpu"
-    dtype = str(x.dtype).removeprefix("torch.")
+    device = torch.cuda.get_device_name(points.device) if points.is_cuda else "cpu"
+    dtype = str(points.dtype).removeprefix("torch.")
     about = provenance or tables.Provenance()
     source = tables.Source(plan, layout, drawn, about, parameters_digest(model), device, dtype)
     return Measurement(
@@ -173,8 +169,37 @@ def diagnose(
         comparisons=tables.comparisons(source),
         kept=tables.kept(source),
         complete=complete,
+        remarks=gatherer.remarks(),
         source=source,
     )
+
+
+@contextmanager
+def opened(model: LatentModel, x: Tensor, direct: bool) -> Iterator[Tensor]:
+    """The model ready to be measured within the block: checked, in evaluation mode and full precision.
+
+    Args:
+        model: the model; its mode is put back.
+        x: data ``[B, *event]``.
+        direct: whether the whole minibatch is drawn at once.
+
+    Yields:
+        The data on the model's device and in its dtype.
+
+    Raises:
+        SpecError: the data cannot be measured, or the model does not accept them.
+        CapabilityError: the model's points are not independent, and the draws are not direct.
+    """
+    keep_freed_memory()
+    parameter = next(iter(model.parameters()))
+    x = torch.as_tensor(x).to(parameter)
+    if x.ndim == 0 or x.shape[0] == 0 or not bool(torch.isfinite(x).all()):
+        raise SpecError("x", "must hold at least one data point, all of it finite", "give data [B, ...] without NaN")
+    if not (direct or model.independent_points):
+        raise CapabilityError("model", "its data points are not independent", "measure it with direct=True (--direct)")
+    with evaluation_mode(model), full_precision():
+        check_log_weights(model, x)
+        yield x
 
 
 def _gather(gatherer: Gatherer) -> dict[Job, Drawn]:

@@ -110,10 +110,12 @@ class Plan:
 
     def _check_combinations(self) -> None:
         """What is right by itself and wrong together."""
-        borrowers = {unit.estimator for e in self.estimators for unit in e.units(1, 1)}
+        borrowers = {unit.estimator for e in self.estimators for unit in self.units(e, 1, 1)}
         if self.mean_from and not any(_same_mean(build_estimator(self.mean_from, {}), e) for e in borrowers):
-            problem = f"{self.mean_from} has not the same mean as {', '.join(e.name for e in self.estimators)}"
-            raise SpecError("mean_from", problem, "lend dreg's to iwae, miwae or piwae")
+            drawn = " drawn directly" if self.direct else ""
+            problem = f"{self.mean_from} has not the same mean as {', '.join(e.name for e in self.estimators)}{drawn}"
+            to = "iwae; to miwae or piwae without direct" if self.direct else "iwae, miwae or piwae"
+            raise SpecError("mean_from", problem, f"lend dreg's to {to}")
         if self.bias == "bound" and all(e.reference is None for e in self.estimators):
             problem = (
                 f"{', '.join(e.name for e in self.estimators)} has by definition no bias to its own bound's gradient"

@@ -12,9 +12,14 @@ from torch import Tensor, nn
 
 from snrkit.diagnostics.moments import BlockMoments
 from snrkit.diagnostics.plan import Job
-from snrkit.results import atomic_path
+from snrkit.errors import OutputError
+from snrkit.models.base import LatentModel
+from snrkit.results import atomic_path, discard_partial
+from snrkit.streams import Streams
 
 _FIELDS = ("mean", "variance", "points")
+# Data points, outer and importance samples at which a model is asked what it says.
+_ASKED = 3, 2, 3
 
 
 class Store:
@@ -27,6 +32,7 @@ class Store:
 
     def __init__(self, folder: Path | None, context: str) -> None:
         self._folder, self._context = folder, context
+        self._own: set[Path] = set()
 
     def load(self, job: Job, draws: range) -> BlockMoments | None:
         """A finished block, or None where there is none that can be read."""
@@ -35,9 +41,11 @@ class Store:
             return None
         try:
             with path.open("rb") as stream, np.load(stream, allow_pickle=False) as content:
-                return BlockMoments(len(draws), *(content[name] for name in _FIELDS))
+                block = BlockMoments(len(draws), *(content[name] for name in _FIELDS))
         except Exception:  # numpy and zipfile raise nearly anything on a damaged file; it is drawn again
             return None
+        self._own.add(path)
+        return block
 
     def save(self, job: Job, draws: range, block: BlockMoments) -> None:
         """Keep a block, whole or not at all.
@@ -49,15 +57,19 @@ class Store:
         if path is not None:
             with atomic_path(path) as temporary, temporary.open("wb") as stream:
                 np.savez(stream, **{name: getattr(block, name) for name in _FIELDS})
+            self._own.add(path)
 
     def clear(self) -> None:
-        """Remove all blocks, and the folder if nothing else is in it: the measurement is complete."""
+        """Remove the blocks loaded or saved, and the folder if nothing else is in it: the measurement is complete.
+
+        Blocks that another measurement left there are still needed for it to go on.
+        """
         if self._folder is None:
             return
-        with suppress(OSError):
-            for pattern in ("block-*.npz", ".block-*.npz"):  # whole ones, and those that a killed process left
-                for path in self._folder.glob(pattern):
-                    path.unlink(missing_ok=True)
+        with suppress(OSError, OutputError):
+            for path in self._own:
+                path.unlink(missing_ok=True)
+                discard_partial(path)
             self._folder.rmdir()
 
     def _path(self, job: Job, draws: range) -> Path | None:
@@ -87,3 +99,24 @@ def _update(digest: "hashlib._Hash", tensors: Iterable[tuple[str, Tensor]]) -> N
     for name, tensor in tensors:
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
         digest.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())  # numpy lacks bfloat16
+
+
+def statement(model: LatentModel, x: Tensor) -> str:
+    """The model's class and what it says of its first data points at fixed noise.
+
+    Its tensors do not tell all: a temperature or an activation may be a plain attribute. Log densities are rounded, so that
+    another order of sums (another number of threads) says the same.
+
+    Args:
+        model: the model.
+        x: data ``[B, *event]``.
+    """
+    points, M, K = _ASKED
+    said = []
+    with torch.no_grad():
+        for i, point in enumerate(torch.split(x[:points], 1)):
+            shape = (1, M, K, *model.noise_shape(point))
+            weights = model(point, Streams(0).normal("statement", (i,), shape, dtype=x.dtype, device=x.device))
+            said += [float(part.double().sum()) for part in (weights.log_p, weights.log_q)]
+    kind = type(model)
+    return f"{kind.__module__}.{kind.__qualname__} " + " ".join(f"{value:.5g}" for value in said)

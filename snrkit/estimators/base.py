@@ -106,8 +106,13 @@ class Estimator(ABC):
         """Rates and source."""
 
     def describe(self) -> str:
-        """The hyperparameters as text, e.g. ``beta=0.5``; empty if there are none."""
-        return ", ".join(f"{field.name}={getattr(self, field.name):g}" for field in dataclasses.fields(self))  # type: ignore[arg-type]
+        """The hyperparameters as text, e.g. ``beta=0.5``, to the last digit; empty if there are none."""
+        return ", ".join(f"{field.name}={_exact(getattr(self, field.name))}" for field in dataclasses.fields(self))  # type: ignore[arg-type]
+
+
+def _exact(value: float) -> str:
+    """The shortest text that only this number has; ``1`` rather than ``1.0``."""
+    return repr(float(value)).removesuffix(".0")
 
 
 def outer_units(estimator: Estimator, M: int, K: int) -> tuple[Units, Units]:

@@ -119,6 +119,6 @@ def test_snr_while_beta_is_learnt(snrkit, tmp_path):
     assert result.code == 0
     table = read_table(RunDir(out).snr)
     betas = [row["beta"] for row in RunDir(out).read_metrics()]
-    assert sorted(table.options.unique()) == sorted(f"beta={beta:g}" for beta in betas)
+    assert sorted(table.options.unique()) == sorted(f"beta={beta}" for beta in betas)
     assert set(table.M) == {1, 2}
     assert len(betas) == table.step.nunique() == 2

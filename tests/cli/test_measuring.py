@@ -67,6 +67,12 @@ def test_snr_json_is_one_object(snrkit, toy_run):
     assert result.err == ""
 
 
+def test_what_cannot_be_had_is_said(snrkit, toy_run):
+    argv = ["snr", "--ckpt", toy_run, *FEW, "--M", "1,5", "--dsnr"]
+    assert "note: no DSNR at M=5" in snrkit(*argv).out
+    assert len(json.loads(snrkit(*argv, "--json").out)["remarks"]) == 1
+
+
 def test_snr_twice_merges(snrkit, toy_run):
     snrkit("snr", "--ckpt", toy_run, *FEW)
     first = read_table(toy_run / "snr.parquet")

@@ -210,3 +210,8 @@ def test_bad_estimators(name, options, message):
 def test_hyperparameters_are_described(estimator):
     for field in dataclasses.fields(estimator):
         assert f"{field.name}=" in estimator.describe()
+
+
+@pytest.mark.parametrize(("value", "text"), [(0.5, "0.5"), (1, "1"), (0.25 + 1e-9, "0.250000001"), (1e-8, "1e-08")])
+def test_other_hyperparameters_have_another_description(value, text):
+    assert build_estimator("ciwae", {"beta": value}).describe() == f"beta={text}"

@@ -4,14 +4,15 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
 from snrkit.diagnostics import beta_curve as module
 from snrkit.diagnostics.beta_curve import Parts, _curve, beta_curve
 from snrkit.diagnostics.measure import measure
 from snrkit.diagnostics.moments import BlockMoments, Moments
-from snrkit.errors import SpecError
+from snrkit.errors import CapabilityError, SpecError
 from snrkit.estimators.ciwae import Ciwae
-from tests.zoo import images, mlp
+from tests.zoo import Users, images, mlp
 
 G = 20
 
@@ -148,6 +149,18 @@ def test_noise_has_no_best_beta():
 def test_refused(K, betas, words):
     with pytest.raises(SpecError, match=words):
         beta_curve(mlp(), images(), K, betas, draws=8)
+
+
+def test_model_and_data_are_checked_as_for_any_measurement():
+    class Coupled(Users):
+        independent_points = False
+
+    with pytest.raises(CapabilityError, match="independent"):
+        beta_curve(Coupled().double(), images(), 3, draws=8)
+    with pytest.raises(SpecError, match="finite"):
+        beta_curve(mlp(), torch.full((3, 9), torch.nan), 3, draws=8)
+    found, expected = (beta_curve(mlp(), x, 3, (0.5,), draws=8).table for x in (images(dtype=torch.float32), images()))
+    assert found.equals(expected)
 
 
 def test_a_block_that_is_not_there():

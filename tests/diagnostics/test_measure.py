@@ -1,12 +1,17 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 import snrkit
-from snrkit.diagnostics.engines.base import PassSize
+from snrkit.diagnostics.engines.base import PassSize, accumulate
+from snrkit.diagnostics.engines.factors import FactorEngine
 from snrkit.diagnostics.engines.loop import LoopEngine
 from snrkit.diagnostics.engines.vmap import VmapEngine
+from snrkit.diagnostics.measure import diagnose
 from snrkit.diagnostics.moments import PointMoments
+from snrkit.diagnostics.plan import Plan
 from snrkit.diagnostics.problem import Problem
 from snrkit.errors import CapabilityError, NonFiniteError, SpecError
 from snrkit.estimators.base import build_estimator
@@ -255,6 +260,13 @@ class _Small:
             raise torch.OutOfMemoryError
         return self.engine.moments(problem, estimator, groups, draws, size)
 
+    def gradients(self, problem, estimator, groups, draws, size):
+        self.passes.append(size.samples)
+        if size.samples > 20:
+            raise torch.OutOfMemoryError
+        assert len(groups) * len(draws) <= max(1, size.units)
+        return self.engine.gradients(problem, estimator, groups, draws, size)
+
     def serving(self, problem, estimator):
         return self.engine.serving(problem, estimator)
 
@@ -268,6 +280,50 @@ def test_passes_are_halved_until_they_fit_and_stay_so(monkeypatch):
     fitting = [n for n in small.passes if n <= 20]
     assert set(fitting) == {fitting[0]}
     assert len(small.passes) - len(fitting) < 25
+
+
+def test_after_halving_the_engine_is_the_one_that_drew(monkeypatch):
+    class SmallFactors(FactorEngine):
+        def moments(self, problem, estimator, groups, draws, size):
+            if size.samples > 20:
+                raise torch.OutOfMemoryError
+            return super().moments(problem, estimator, groups, draws, size)
+
+    monkeypatch.setattr("snrkit.diagnostics.draws.ENGINES.load", lambda _: SmallFactors)
+    table = snrkit.measure(mlp(), images(), ["iwae"], K=[50], draws=8)
+    assert set(table.engine) == {"loop"}  # 50 samples only go through it, in parts
+
+
+SECOND = Plan((build_estimator("iwae", {}),), (3, 50), draws=40, dsnr=True, keep=("largest",), engine="loop")
+
+
+def readings_and_draws(plan):
+    found = diagnose(mlp(), images(), plan)
+    return [*found.table.value, *found.table.stderr, *found.kept.value]
+
+
+def test_the_second_pass_too_fits_in_memory(monkeypatch):
+    small = _Small()
+    expected = readings_and_draws(SECOND)
+    monkeypatch.setattr("snrkit.diagnostics.draws.ENGINES.load", lambda _: lambda: small)
+    small.moments = LoopEngine().moments  # nothing is learnt in the first pass
+    np.testing.assert_allclose(readings_and_draws(SECOND), expected, rtol=1e-6)
+    assert min(small.passes) <= 20 < max(small.passes)
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 5])
+def test_the_second_pass_keeps_to_its_size(chunk, monkeypatch):
+    seen, gradients = [], LoopEngine.gradients
+
+    def spy(self, problem, estimator, groups, draws, size):
+        seen.append(len(groups) * len(draws))
+        return gradients(self, problem, estimator, groups, draws, size)
+
+    expected = readings_and_draws(SECOND)
+    monkeypatch.setattr(LoopEngine, "gradients", spy)
+    monkeypatch.setattr(LoopEngine, "moments", lambda self, *a: accumulate(gradients(self, *a)))
+    np.testing.assert_allclose(readings_and_draws(replace(SECOND, chunk=chunk)), expected, rtol=1e-6)
+    assert max(seen) <= chunk
 
 
 def test_the_process_keeps_its_own_choice_of_tf32():

@@ -123,6 +123,15 @@ def test_a_borrowed_mean_is_nearer_to_the_truth():
     assert max(r.stderr for r in lent) < min(r.stderr for r in own)
 
 
+@pytest.mark.parametrize("name", ["miwae", "piwae"])
+def test_direct_draws_of_other_units_cannot_borrow(name):
+    estimator = build_estimator(name, {})
+    assert Plan((estimator,), (4,), (2,), mean_from="dreg").jobs(estimator, 2, 4)
+    with pytest.raises(SpecError, match="without direct"):
+        Plan((estimator,), (4,), (2,), mean_from="dreg", direct=True)
+    assert Plan((IWAE, estimator), (4,), (2,), mean_from="dreg", direct=True)
+
+
 def test_what_is_borrowed_is_the_mean_alone():
     model, x = toy(dim=3)
     own, lent, other = (

@@ -1,6 +1,7 @@
 """DSNR and kept draws."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -140,6 +141,24 @@ def test_dsnr_rows_are_those_of_the_draws():
             got = row(found.table, metric, block)
             assert (got.value, got.stderr) == pytest.approx((expected[metric].value, expected[metric].stderr))
         assert row(found.table, "dsnr", block).floor == pytest.approx(noise_dsnr(columns.stop - columns.start))
+
+
+def test_what_is_lost_where_blocks_are_small_is_said():
+    model, x = toy(dim=3)
+    plan = Plan(IWAE, (2,), (1, 3, 10), 40, dsnr=True, keep=("b[0]",))
+    found = diagnose(model, x, plan)
+    assert set(found.table[found.table.metric == "dsnr"].M) == set(found.kept.M) == {1}
+    (remark,) = found.remarks
+    assert "no DSNR and no kept draws at M=3,10" in remark
+    assert "draws=200" in remark
+    enough = diagnose(model, x, replace(plan, draws=200))
+    assert set(enough.table[enough.table.metric == "dsnr"].M) == {1, 3, 10}
+    for silent in (
+        enough,
+        diagnose(model, x, replace(plan, direct=True)),
+        diagnose(model, x, Plan(IWAE, (2,), (10,), 40)),
+    ):
+        assert silent.remarks == []
 
 
 def test_weak_signal_is_flagged():

@@ -1,5 +1,6 @@
 """Interrupted measurements go on where they stopped, bit for bit."""
 
+import copy
 import dataclasses
 
 import numpy as np
@@ -10,11 +11,11 @@ import torch
 from snrkit.diagnostics.draws import Drawer
 from snrkit.diagnostics.measure import diagnose
 from snrkit.diagnostics.plan import Job, Plan
-from snrkit.diagnostics.store import Store, fingerprint
+from snrkit.diagnostics.store import Store, fingerprint, statement
 from snrkit.estimators.base import build_estimator
 from snrkit.estimators.ciwae import Ciwae
 from snrkit.interrupt import Interrupted
-from tests.zoo import images, toy, users
+from tests.zoo import Users, images, mlp, toy, users
 
 PLAN = Plan(tuple(build_estimator(n, {}) for n in ("iwae", "dreg")), (2, 3), (1, 4), 12, 1, bias="bound", dsnr=True)
 
@@ -166,6 +167,42 @@ def test_blocks_belong_to_their_parameters_data_seed_and_settings(tmp_path, fold
         assert len(folded) == 2, name
 
 
+class Tempered(Users):
+    """A model with a setting that is no tensor."""
+
+    temperature = 1.0
+
+    def log_joint(self, x, z):
+        return super().log_joint(x, z) / self.temperature
+
+
+class Renamed(Tempered):
+    """The same by another name."""
+
+
+def test_blocks_belong_to_what_the_model_says_and_to_its_class(tmp_path, folded):
+    def made(kind, temperature=1.0):
+        model = kind().double()
+        model.load_state_dict(users().state_dict())
+        model.temperature = temperature
+        return model
+
+    plan = Plan((build_estimator("iwae", {}),), (2,), draws=12)
+    diagnose(made(Tempered), images(), plan, folder=tmp_path, stop=After(5))
+    for model, drawn in ((made(Tempered), 1), (made(Tempered, 1.001), 2), (made(Renamed), 2)):
+        folded.clear()
+        diagnose(model, images(), plan, folder=tmp_path, stop=After(drawn))
+        assert len(folded) == drawn
+    hot = made(Tempered, 4.0)
+    assert same(diagnose(hot, images(), plan, folder=tmp_path), diagnose(hot, images(), plan))
+
+
+def test_rounding_does_not_change_what_a_model_says():
+    model, x = mlp(dtype=torch.float32), images(dtype=torch.float32)
+    same_sums = copy.deepcopy(model).double()
+    assert statement(model, x) == statement(same_sums, x.double())
+
+
 def test_another_number_of_draws_of_the_same_blocks_shares_them(tmp_path, folded):
     """A block's content does not depend on how many others there are."""
     model, x = toy(dim=3)
@@ -176,11 +213,21 @@ def test_another_number_of_draws_of_the_same_blocks_shares_them(tmp_path, folded
     assert same(diagnose(model, x, again, folder=tmp_path), diagnose(model, x, again))
 
 
-def test_the_end_takes_away_nothing_but_blocks(tmp_path):
-    (tmp_path / "mine.npz").write_bytes(b"mine")
-    (tmp_path / ".block-0.npz.tmp.npz").write_bytes(b"left by a killed process")
+def test_the_end_takes_away_nothing_but_its_own_blocks(tmp_path, folded):
     model, x = toy(dim=3)
-    diagnose(model, x, Plan((build_estimator("iwae", {}),), (2,), draws=12), folder=tmp_path)
+    plan = Plan((build_estimator("iwae", {}),), (2,), draws=12)
+    (tmp_path / "mine.npz").write_bytes(b"mine")
+    diagnose(model, x, plan, folder=tmp_path, stop=After(3))
+    theirs = set(tmp_path.iterdir())
+    other = dataclasses.replace(plan, seed=5)
+    diagnose(model, x, other, folder=tmp_path, stop=After(3))
+    for block in set(tmp_path.iterdir()) - theirs:
+        (tmp_path / f".{block.name}.x.tmp.npz").write_bytes(b"left by a killed process")
+    diagnose(model, x, other, folder=tmp_path)
+    assert set(tmp_path.iterdir()) == theirs
+    folded.clear()
+    diagnose(model, x, plan, folder=tmp_path)
+    assert len(folded) == 3  # of six
     assert [file.name for file in tmp_path.iterdir()] == ["mine.npz"]
 
 
