@@ -1,8 +1,6 @@
 """Find result files and load them: one tidy frame per kind of file, read when first asked for."""
 
-import fnmatch
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ import pyarrow.parquet as pq
 
 from snrkit.config import RunSpec
 from snrkit.errors import ResultsError, SpecError
+from snrkit.report.find import find, inputs, run_folder
 from snrkit.results import COLUMNS, RunDir, read_csv, read_frame, read_json, read_table
 
 EVALUATION_SCHEMA = 1
@@ -112,23 +111,6 @@ def _published(path: Path) -> pd.DataFrame:
     return _require(read_csv(path), path, PUBLISHED)
 
 
-@dataclass(frozen=True)
-class Kind:
-    """One kind of result file.
-
-    Attributes:
-        pattern: of the file's name.
-        read: file to frame.
-        columns: that the frame has even where there is no file.
-        beside: files of the run directory that the frame draws on too.
-    """
-
-    pattern: str
-    read: Callable[[Path], pd.DataFrame]
-    columns: tuple[str, ...] = ()
-    beside: tuple[str, ...] = ()
-
-
 _IMAGES = ["run", "step", "data", "k", "seed", "height", "width", "point", "kind", "sample", "pixels"]
 _MEANS = ["run", "step", "data", "layer", "point", "label", "z1"]
 
@@ -141,25 +123,32 @@ def _latents(path: Path) -> pd.DataFrame:
     return read_frame(path, _MEANS, "run 'snrkit evaluate --keep-means --ckpt CHECKPOINT' again")
 
 
-# The first pattern that a file's name matches decides.
+@dataclass(frozen=True)
+class Kind:
+    """How files of one kind are read.
+
+    Attributes:
+        read: file to frame.
+        columns: that the frame has even where there is no file.
+    """
+
+    read: Callable[[Path], pd.DataFrame]
+    columns: tuple[str, ...] = ()
+
+
+# By the kinds of ``find.FILE_KINDS``.
 KINDS = {
-    "draws": Kind("*.draws.parquet", _draws),
-    "points": Kind("*.points.parquet", _points, beside=("config.toml",)),
-    "reconstructions": Kind("*reconstructions.parquet", _reconstructions),
-    "latents": Kind("*latents.parquet", _latents),
-    "snr": Kind("*.parquet", _readings, (*COLUMNS, "setting"), beside=("config.toml",)),
-    "slopes": Kind("*.slopes.csv", _slopes, ("axis", "setting"), beside=("config.toml",)),
-    "metrics": Kind("metrics.jsonl", _metrics, (*TRAINED, "epoch", "step"), ("config.toml", "status.json")),
-    "evaluations": Kind(
-        "*evaluation*.json",
-        _evaluations,
-        (*TRAINED, "metric", "step", "data", "value", "stderr", "definition"),
-        ("config.toml",),
-    ),
-    "advice": Kind("*advice*.json", _advice, ("estimator",)),
-    "published": Kind("*.published.csv", _published, tuple(PUBLISHED)),
+    "draws": Kind(_draws),
+    "points": Kind(_points),
+    "reconstructions": Kind(_reconstructions),
+    "latents": Kind(_latents),
+    "snr": Kind(_readings, (*COLUMNS, "setting")),
+    "slopes": Kind(_slopes, ("axis", "setting")),
+    "metrics": Kind(_metrics, (*TRAINED, "epoch", "step")),
+    "evaluations": Kind(_evaluations, (*TRAINED, "metric", "step", "data", "value", "stderr", "definition")),
+    "advice": Kind(_advice, ("estimator",)),
+    "published": Kind(_published, tuple(PUBLISHED)),
 }
-_NOT_RESULTS = "*.meta.json"
 
 
 class Tables:
@@ -196,12 +185,8 @@ class Tables:
 
     def inputs(self, kinds: Sequence[str]) -> list[Path]:
         """All files that frames of these kinds are made of, in order, each once."""
-        found: dict[Path, None] = {}
-        for kind in kinds:
-            for path in self._files.get(kind, ()):
-                beside = [run_folder(path) / name for name in KINDS[kind].beside]
-                found |= dict.fromkeys([path, *(extra for extra in beside if extra.exists())])
-        return list(found)
+        found = (extra for kind in kinds for path in self._files.get(kind, ()) for extra in inputs(kind, path))
+        return list(dict.fromkeys(found))
 
 
 def _located(frame: pd.DataFrame) -> pd.DataFrame:
@@ -219,10 +204,9 @@ def collect(paths: Sequence[Path]) -> Tables:
     Raises:
         ResultsError: a path leads nowhere, or there is nothing at any of them.
     """
-    places = {place.resolve(): place for path in paths for place in _places(path)}
-    files: dict[str, list[Path]] = {kind: [] for kind in KINDS}
-    for place in places.values():
-        files[str(_kind(place.name))].append(place)
+    files = find(paths)
+    # A foreign table met on the way is passed over; of one that was named itself, reading says what is wrong.
+    files["snr"] = [path for path in files["snr"] if path in paths or not _is_foreign(path)]
     if not any(files.values()) and not any(_is_run(path) for path in paths):
         where = ", ".join(str(path) for path in paths)
         raise ResultsError(where, "no results there", "train a run with 'snrkit train' first")
@@ -234,41 +218,12 @@ def _is_run(path: Path) -> bool:
     return files.config.exists() or files.status.exists()
 
 
-def _places(path: Path) -> Iterator[Path]:
-    """Result files at or below a path, in sorted order."""
-    if not path.exists():
-        raise ResultsError(str(path), "does not exist", "give a run directory, a folder of them or a results file")
-    if not path.is_dir():
-        if _kind(path.name) is None:
-            known = ", ".join(kind.pattern for kind in KINDS.values())
-            raise ResultsError(str(path), f"is no results file ({known})", "give the run directory it lies in")
-        yield path
-        return
-    for folder, below, files in os.walk(path):
-        below[:] = sorted(name for name in below if not name.startswith(".") and not name.endswith(".partial"))
-        found = (Path(folder, name) for name in sorted(files) if not name.startswith("."))
-        yield from (place for place in found if _kind(place.name) and not _is_foreign(place))
-
-
-def _kind(name: str) -> str | None:
-    if fnmatch.fnmatch(name, _NOT_RESULTS):
-        return None
-    return next((kind for kind, known in KINDS.items() if fnmatch.fnmatch(name, known.pattern)), None)
-
-
 def _is_foreign(path: Path) -> bool:
-    """Whether a table met on the way is a sound Parquet file of another program."""
-    if _kind(path.name) != "snr":
-        return False
+    """Whether a file is a sound Parquet file of another program."""
     try:
         return b"snrkit_schema" not in (pq.read_schema(path).metadata or {})
     except (OSError, pa.ArrowException):
         return False  # Damaged: reading it says so.
-
-
-def run_folder(path: Path) -> Path:
-    """The run directory of a file in it or among its kept checkpoints."""
-    return path.parent.parent if path.parent.name == RunDir(path).steps.name else path.parent
 
 
 def trained(path: Path) -> dict[str, Any]:
