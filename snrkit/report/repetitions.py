@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t as student_t
+from scipy.special import stdtrit
 
 # What a setting is, apart from the seed.
 SETTING = ["setting", "trained_on", "model", "estimator", "options", "M", "K"]
@@ -42,7 +42,7 @@ def estimate(values: "pd.Series[float]", errors: "pd.Series[float]") -> Estimate
     """
     runs, mean = len(values), float(values.mean())
     error = float(values.std(ddof=1)) / math.sqrt(runs) if runs > 1 else float(errors.iloc[0])
-    reach = error * (float(student_t.ppf(0.975, runs - 1)) if runs > 1 else 1.959964)
+    reach = error * (float(stdtrit(runs - 1, 0.975)) if runs > 1 else 1.959964)
     return Estimate(mean, error, mean - reach, mean + reach, runs)
 
 
@@ -105,7 +105,7 @@ def _over_seeds(table: pd.DataFrame, by: Sequence[str], value: str) -> pd.DataFr
     groups = table.groupby([owners(table, by), *(table[name] for name in by)], sort=False, dropna=False)
     runs, place = groups["run"].transform("nunique"), groups.ngroup()
     mean, error = groups[value].transform("mean"), groups[value].transform("std") / np.sqrt(runs)
-    reach = error * student_t.ppf(0.975, np.maximum(runs - 1, 1))
+    reach = error * stdtrit(np.maximum(runs - 1, 1), 0.975)
     merged = {value: mean, "stderr": error, "ci_low": mean - reach, "ci_high": mean + reach}
     kept = {name: column.where(runs > 1, table[name].astype(float)) for name, column in merged.items()}
     found = table.assign(**kept, run=groups["run"].transform(common_name), runs=runs)
