@@ -5,12 +5,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from snrkit.config import RunSpec
 from snrkit.errors import ResultsError, SpecError
+from snrkit.report.columns import (
+    ADVICE,
+    DRAWS,
+    IMAGES,
+    MEANS,
+    METRICS,
+    POINTS,
+    PUBLISHED,
+    READINGS,
+    SLOPES,
+    typed,
+    whole_grid,
+    whole_pixels,
+)
 from snrkit.report.find import find, inputs, run_folder
 from snrkit.results import COLUMNS, RunDir, read_csv, read_frame, read_json, read_table
 
@@ -29,11 +44,11 @@ def _parquet(path: Path) -> pd.DataFrame:
 
 
 def _readings(path: Path) -> pd.DataFrame:
-    return read_table(path).assign(setting=_setting(path))
+    return typed(read_table(path), path, READINGS).assign(setting=_setting(path))
 
 
 def _slopes(path: Path) -> pd.DataFrame:
-    return read_csv(path).assign(setting=_setting(path))
+    return typed(read_csv(path), path, SLOPES).assign(setting=_setting(path))
 
 
 def _setting(path: Path) -> str:
@@ -43,12 +58,14 @@ def _setting(path: Path) -> str:
 
 
 def _draws(path: Path) -> pd.DataFrame:
-    return _require(_parquet(path), path, ["run", "estimator", "options", "M", "K", "coordinate", "value"])
+    return typed(_parquet(path), path, DRAWS)
 
 
 def _metrics(path: Path) -> pd.DataFrame:
     files = RunDir(path.parent)
-    return pd.DataFrame(files.read_metrics()).assign(**trained(path), state=files.state())
+    rows = pd.DataFrame(files.read_metrics())
+    known = {name: dtype for name, dtype in METRICS.items() if name in rows}
+    return typed(rows, path, known, "delete the lines at fault").assign(**trained(path), state=files.state())
 
 
 def _evaluations(path: Path) -> pd.DataFrame:
@@ -69,12 +86,12 @@ def _evaluations(path: Path) -> pd.DataFrame:
     except (KeyError, TypeError, ValueError) as error:
         problem = f"not an evaluation ({error.__class__.__name__}: {error})"
         raise ResultsError(str(path), problem, "evaluate again with 'snrkit evaluate'") from None
-    return pd.DataFrame(rows).assign(**shared, **trained(path))
+    return pd.DataFrame(rows).replace([np.inf, -np.inf], np.nan).assign(**shared, **trained(path))
 
 
 def _points(path: Path) -> pd.DataFrame:
     own = trained(path)
-    table = _require(_parquet(path), path, ["ess_64"])
+    table = typed(_parquet(path), path, POINTS)
     return table.assign(**{name: value for name, value in own.items() if name not in table})
 
 
@@ -89,38 +106,36 @@ def _advice(path: Path) -> pd.DataFrame:
             for row in content["table"]
         ]
         shared = {key: content[key] for key in ("run", "step", "data", "budget", "draws")}
-        reasons = [{key: answer[key] for key in ("goal", "setting", "reason")} for answer in content["recommendations"]]
+        reasons = [
+            {key: str(answer[key]) for key in ("goal", "setting", "reason")} for answer in content["recommendations"]
+        ]
     except (KeyError, TypeError) as error:
         problem = f"not an advice ({error.__class__.__name__}: {error})"
         raise ResultsError(str(path), problem, "ask again with 'snrkit advise'") from None
     repeated: Any = [reasons] * len(rows)
-    return pd.DataFrame(rows).assign(**shared, reasons=repeated)
-
-
-def _require(table: pd.DataFrame, path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    missing = [name for name in columns if name not in table]
-    if missing:
-        raise ResultsError(str(path), f"columns missing: {', '.join(missing)}", "delete it and make it again")
-    return table
-
-
-PUBLISHED = ["data", "estimator", "options", "M", "K", "metric", "value", "error", "reference"]
+    table = typed(pd.DataFrame(rows), path, ADVICE, "ask again with 'snrkit advise'") if rows else pd.DataFrame()
+    return table.assign(**shared, reasons=repeated)
 
 
 def _published(path: Path) -> pd.DataFrame:
-    return _require(read_csv(path), path, PUBLISHED)
-
-
-_IMAGES = ["run", "step", "data", "k", "seed", "height", "width", "point", "kind", "sample", "pixels"]
-_MEANS = ["run", "step", "data", "layer", "point", "label", "z1"]
+    return typed(read_csv(path), path, PUBLISHED, "correct it")
 
 
 def _reconstructions(path: Path) -> pd.DataFrame:
-    return read_frame(path, _IMAGES, "run 'snrkit reconstruct --ckpt CHECKPOINT' again")
+    remedy = "run 'snrkit reconstruct --ckpt CHECKPOINT' again"
+    table = typed(read_frame(path, [*IMAGES, "pixels"], remedy), path, IMAGES, remedy)
+    if not whole_pixels(table):
+        raise ResultsError(str(path), "'pixels' are not height x width finite numbers each", remedy)
+    if not whole_grid(table):
+        raise ResultsError(str(path), "rows are missing: every point needs as many images of each kind", remedy)
+    return table
 
 
 def _latents(path: Path) -> pd.DataFrame:
-    return read_frame(path, _MEANS, "run 'snrkit evaluate --keep-means --ckpt CHECKPOINT' again")
+    remedy = "run 'snrkit evaluate --keep-means --ckpt CHECKPOINT' again"
+    table = read_frame(path, list(MEANS), remedy)
+    means = {name: "float64" for name in map(str, table.columns) if name.startswith("z")}
+    return typed(table, path, MEANS | means, remedy)
 
 
 @dataclass(frozen=True)
