@@ -43,7 +43,7 @@ class Report:
         return [
             path
             for name, sidecar in sidecars.items()
-            for path in (*(self.to.out / file for file in sidecar["outputs"]), self.to.sidecar(name))
+            for path in (*(self.to.out / file for file in sorted(sidecar["outputs"])), self.to.sidecar(name))
         ]
 
 

@@ -1,19 +1,33 @@
 """Find result files and load them: one tidy frame per kind of file, read when first asked for."""
 
-import fnmatch
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from snrkit.config import RunSpec
 from snrkit.errors import ResultsError, SpecError
+from snrkit.report.columns import (
+    ADVICE,
+    DRAWS,
+    IMAGES,
+    MEANS,
+    METRICS,
+    POINTS,
+    PUBLISHED,
+    READINGS,
+    SLOPES,
+    typed,
+    whole_grid,
+    whole_pixels,
+)
+from snrkit.report.find import find, inputs, run_folder
 from snrkit.results import COLUMNS, RunDir, read_csv, read_frame, read_json, read_table
 
 EVALUATION_SCHEMA = 1
@@ -31,11 +45,11 @@ def _parquet(path: Path) -> pd.DataFrame:
 
 
 def _readings(path: Path) -> pd.DataFrame:
-    return read_table(path).assign(setting=_setting(path))
+    return typed(read_table(path), path, READINGS).assign(setting=_setting(path))
 
 
 def _slopes(path: Path) -> pd.DataFrame:
-    return read_csv(path).assign(setting=_setting(path))
+    return typed(read_csv(path), path, SLOPES).assign(setting=_setting(path))
 
 
 def _setting(path: Path) -> str:
@@ -45,12 +59,14 @@ def _setting(path: Path) -> str:
 
 
 def _draws(path: Path) -> pd.DataFrame:
-    return _require(_parquet(path), path, ["run", "estimator", "options", "M", "K", "coordinate", "value"])
+    return typed(_parquet(path), path, DRAWS)
 
 
 def _metrics(path: Path) -> pd.DataFrame:
     files = RunDir(path.parent)
-    return pd.DataFrame(files.read_metrics()).assign(**trained(path), state=files.state())
+    rows = pd.DataFrame(files.read_metrics())
+    known = {name: dtype for name, dtype in METRICS.items() if name in rows}
+    return typed(rows, path, known, "delete the lines at fault").assign(**trained(path), state=files.state())
 
 
 def _evaluations(path: Path) -> pd.DataFrame:
@@ -71,12 +87,12 @@ def _evaluations(path: Path) -> pd.DataFrame:
     except (KeyError, TypeError, ValueError) as error:
         problem = f"not an evaluation ({error.__class__.__name__}: {error})"
         raise ResultsError(str(path), problem, "evaluate again with 'snrkit evaluate'") from None
-    return pd.DataFrame(rows).assign(**shared, **trained(path))
+    return pd.DataFrame(rows).replace([np.inf, -np.inf], np.nan).assign(**shared, **trained(path))
 
 
 def _points(path: Path) -> pd.DataFrame:
     own = trained(path)
-    table = _require(_parquet(path), path, ["ess_64"])
+    table = typed(_parquet(path), path, POINTS)
     return table.assign(**{name: value for name, value in own.items() if name not in table})
 
 
@@ -91,76 +107,64 @@ def _advice(path: Path) -> pd.DataFrame:
             for row in content["table"]
         ]
         shared = {key: content[key] for key in ("run", "step", "data", "budget", "draws")}
-        reasons = [{key: answer[key] for key in ("goal", "setting", "reason")} for answer in content["recommendations"]]
+        reasons = [
+            {key: str(answer[key]) for key in ("goal", "setting", "reason")} for answer in content["recommendations"]
+        ]
     except (KeyError, TypeError) as error:
         problem = f"not an advice ({error.__class__.__name__}: {error})"
         raise ResultsError(str(path), problem, "ask again with 'snrkit advise'") from None
     repeated: Any = [reasons] * len(rows)
-    return pd.DataFrame(rows).assign(**shared, reasons=repeated)
-
-
-def _require(table: pd.DataFrame, path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    missing = [name for name in columns if name not in table]
-    if missing:
-        raise ResultsError(str(path), f"columns missing: {', '.join(missing)}", "delete it and make it again")
-    return table
-
-
-PUBLISHED = ["data", "estimator", "options", "M", "K", "metric", "value", "error", "reference"]
+    table = typed(pd.DataFrame(rows), path, ADVICE, "ask again with 'snrkit advise'") if rows else pd.DataFrame()
+    return table.assign(**shared, reasons=repeated)
 
 
 def _published(path: Path) -> pd.DataFrame:
-    return _require(read_csv(path), path, PUBLISHED)
+    return typed(read_csv(path), path, PUBLISHED, "correct it")
+
+
+def _reconstructions(path: Path) -> pd.DataFrame:
+    remedy = "run 'snrkit reconstruct --ckpt CHECKPOINT' again"
+    table = typed(read_frame(path, [*IMAGES, "pixels"], remedy), path, IMAGES, remedy)
+    if not whole_pixels(table):
+        raise ResultsError(str(path), "'pixels' are not height x width finite numbers each", remedy)
+    if not whole_grid(table):
+        raise ResultsError(str(path), "rows are missing: every point needs as many images of each kind", remedy)
+    return table
+
+
+def _latents(path: Path) -> pd.DataFrame:
+    remedy = "run 'snrkit evaluate --keep-means --ckpt CHECKPOINT' again"
+    table = read_frame(path, list(MEANS), remedy)
+    means = {name: "float64" for name in map(str, table.columns) if name.startswith("z")}
+    return typed(table, path, MEANS | means, remedy)
 
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of result file.
+    """How files of one kind are read.
 
     Attributes:
-        pattern: of the file's name.
         read: file to frame.
         columns: that the frame has even where there is no file.
-        beside: files of the run directory that the frame draws on too.
     """
 
-    pattern: str
     read: Callable[[Path], pd.DataFrame]
     columns: tuple[str, ...] = ()
-    beside: tuple[str, ...] = ()
 
 
-_IMAGES = ["run", "step", "data", "k", "seed", "height", "width", "point", "kind", "sample", "pixels"]
-_MEANS = ["run", "step", "data", "layer", "point", "label", "z1"]
-
-
-def _reconstructions(path: Path) -> pd.DataFrame:
-    return read_frame(path, _IMAGES, "run 'snrkit reconstruct --ckpt CHECKPOINT' again")
-
-
-def _latents(path: Path) -> pd.DataFrame:
-    return read_frame(path, _MEANS, "run 'snrkit evaluate --keep-means --ckpt CHECKPOINT' again")
-
-
-# The first pattern that a file's name matches decides.
+# By the kinds of ``find.FILE_KINDS``.
 KINDS = {
-    "draws": Kind("*.draws.parquet", _draws),
-    "points": Kind("*.points.parquet", _points, beside=("config.toml",)),
-    "reconstructions": Kind("*reconstructions.parquet", _reconstructions),
-    "latents": Kind("*latents.parquet", _latents),
-    "snr": Kind("*.parquet", _readings, (*COLUMNS, "setting"), beside=("config.toml",)),
-    "slopes": Kind("*.slopes.csv", _slopes, ("axis", "setting"), beside=("config.toml",)),
-    "metrics": Kind("metrics.jsonl", _metrics, (*TRAINED, "epoch", "step"), ("config.toml", "status.json")),
-    "evaluations": Kind(
-        "*evaluation*.json",
-        _evaluations,
-        (*TRAINED, "metric", "step", "data", "value", "stderr", "definition"),
-        ("config.toml",),
-    ),
-    "advice": Kind("*advice*.json", _advice, ("estimator",)),
-    "published": Kind("*.published.csv", _published, tuple(PUBLISHED)),
+    "draws": Kind(_draws),
+    "points": Kind(_points),
+    "reconstructions": Kind(_reconstructions),
+    "latents": Kind(_latents),
+    "snr": Kind(_readings, (*COLUMNS, "setting")),
+    "slopes": Kind(_slopes, ("axis", "setting")),
+    "metrics": Kind(_metrics, (*TRAINED, "epoch", "step")),
+    "evaluations": Kind(_evaluations, (*TRAINED, "metric", "step", "data", "value", "stderr", "definition")),
+    "advice": Kind(_advice, ("estimator",)),
+    "published": Kind(_published, tuple(PUBLISHED)),
 }
-_NOT_RESULTS = "*.meta.json"
 
 
 class Tables:
@@ -197,12 +201,8 @@ class Tables:
 
     def inputs(self, kinds: Sequence[str]) -> list[Path]:
         """All files that frames of these kinds are made of, in order, each once."""
-        found: dict[Path, None] = {}
-        for kind in kinds:
-            for path in self._files.get(kind, ()):
-                beside = [run_folder(path) / name for name in KINDS[kind].beside]
-                found |= dict.fromkeys([path, *(extra for extra in beside if extra.exists())])
-        return list(found)
+        found = (extra for kind in kinds for path in self._files.get(kind, ()) for extra in inputs(kind, path))
+        return list(dict.fromkeys(found))
 
 
 def _located(frame: pd.DataFrame) -> pd.DataFrame:
@@ -220,10 +220,9 @@ def collect(paths: Sequence[Path]) -> Tables:
     Raises:
         ResultsError: a path leads nowhere, or there is nothing at any of them.
     """
-    places = {place.resolve(): place for path in paths for place in _places(path)}
-    files: dict[str, list[Path]] = {kind: [] for kind in KINDS}
-    for place in places.values():
-        files[str(_kind(place.name))].append(place)
+    files = find(paths)
+    # A foreign table met on the way is passed over; of one that was named itself, reading says what is wrong.
+    files["snr"] = [path for path in files["snr"] if path in paths or not _is_foreign(path)]
     if not any(files.values()) and not any(_is_run(path) for path in paths):
         where = ", ".join(str(path) for path in paths)
         raise ResultsError(where, "no results there", "train a run with 'snrkit train' first")
@@ -235,41 +234,12 @@ def _is_run(path: Path) -> bool:
     return files.config.exists() or files.status.exists()
 
 
-def _places(path: Path) -> Iterator[Path]:
-    """Result files at or below a path, in sorted order."""
-    if not path.exists():
-        raise ResultsError(str(path), "does not exist", "give a run directory, a folder of them or a results file")
-    if not path.is_dir():
-        if _kind(path.name) is None:
-            known = ", ".join(kind.pattern for kind in KINDS.values())
-            raise ResultsError(str(path), f"is no results file ({known})", "give the run directory it lies in")
-        yield path
-        return
-    for folder, below, files in os.walk(path):
-        below[:] = sorted(name for name in below if not name.startswith(".") and not name.endswith(".partial"))
-        found = (Path(folder, name) for name in sorted(files) if not name.startswith("."))
-        yield from (place for place in found if _kind(place.name) and not _is_foreign(place))
-
-
-def _kind(name: str) -> str | None:
-    if fnmatch.fnmatch(name, _NOT_RESULTS):
-        return None
-    return next((kind for kind, known in KINDS.items() if fnmatch.fnmatch(name, known.pattern)), None)
-
-
 def _is_foreign(path: Path) -> bool:
-    """Whether a table met on the way is a sound Parquet file of another program."""
-    if _kind(path.name) != "snr":
-        return False
+    """Whether a file is a sound Parquet file of another program."""
     try:
         return b"snrkit_schema" not in (pq.read_schema(path).metadata or {})
     except (OSError, pa.ArrowException):
         return False  # Damaged: reading it says so.
-
-
-def run_folder(path: Path) -> Path:
-    """The run directory of a file in it or among its kept checkpoints."""
-    return path.parent.parent if path.parent.name == RunDir(path).steps.name else path.parent
 
 
 def trained(path: Path) -> dict[str, Any]:

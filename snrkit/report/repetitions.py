@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t as student_t
+from scipy.special import stdtrit
 
 # What a setting is, apart from the seed.
 SETTING = ["setting", "trained_on", "model", "estimator", "options", "M", "K"]
@@ -42,7 +42,7 @@ def estimate(values: "pd.Series[float]", errors: "pd.Series[float]") -> Estimate
     """
     runs, mean = len(values), float(values.mean())
     error = float(values.std(ddof=1)) / math.sqrt(runs) if runs > 1 else float(errors.iloc[0])
-    reach = error * (float(student_t.ppf(0.975, runs - 1)) if runs > 1 else 1.959964)
+    reach = error * (float(stdtrit(runs - 1, 0.975)) if runs > 1 else 1.959964)
     return Estimate(mean, error, mean - reach, mean + reach, runs)
 
 

@@ -1,13 +1,10 @@
 """Write figures and tables in their formats, each with a sidecar that says where it comes from; skip what is up to date."""
 
-import functools
 import hashlib
 import io
-import platform
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +15,11 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from snrkit.errors import ResultsError
 from snrkit.report.drawing import Drawing, FigureKind, Sheet
 from snrkit.report.style import Look
+from snrkit.report.unchanged import digest, digest_of, made_by, versions
 from snrkit.results import read_json, write_bytes, write_json, write_text
 
 # No dates: the same input must give the same bytes.
 _METADATA: dict[str, dict[str, str | None]] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
-_PACKAGES = ("snrkit", "matplotlib", "numpy", "pandas", "pyarrow")
 
 
 @dataclass(frozen=True)
@@ -61,27 +58,7 @@ def current(name: str, inputs: Sequence[Path], to: Destination) -> dict[str, Any
 
 def _key(inputs: Sequence[Path], to: Destination) -> str:
     """Digest of everything that decides the bytes of an output."""
-    parts = [to.look.name, _code(), *to.command, *(f"{path} {digest(path)}" for path in inputs)]
-    parts += [f"{package} {number}" for package, number in _versions().items()]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-
-@functools.cache
-def _code() -> str:
-    """Digest of the report's own source."""
-    files = sorted(Path(__file__).parent.rglob("*.py"))
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
-
-
-@functools.cache
-def _versions() -> dict[str, str]:
-    return {package: version(package) for package in _PACKAGES} | {"python": platform.python_version()}
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return digest_of([to.look.name, *made_by(), *to.command, *(f"{path} {digest(path)}" for path in inputs)])
 
 
 def save_drawing(
@@ -122,7 +99,7 @@ def _save(
         "inputs": [{"path": str(path), "sha256": digest(path)} for path in inputs],
         "key": _key(inputs, to),
         "outputs": {file: hashlib.sha256(content).hexdigest() for file, content in contents.items()},
-        "versions": _versions(),
+        "versions": versions(),
     }
     write_json(to.sidecar(name), sidecar)
     return sidecar

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from snrkit.cli.main import main
 from snrkit.config import EstimatorSpec, RunSpec
 from snrkit.results import RunDir, write_json, write_table
 
@@ -86,6 +87,22 @@ def runs(tmp_path: Path) -> Path:
     make_run(tmp_path / "runs", "demo-vae", "vae", measured=["vae", "iwae"])
     make_run(tmp_path / "runs", "demo_iwae", "iwae")
     return tmp_path / "runs"
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Call ``snrkit report``; gives the exit code, what it printed and what it said on stderr."""
+
+    def call(*argv: object) -> tuple[int, str, str]:
+        code = 0
+        try:
+            main(["report", *map(str, argv)])
+        except SystemExit as exit_:
+            code = int(str(exit_.code))
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call
 
 
 @pytest.fixture

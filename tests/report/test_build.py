@@ -11,7 +11,6 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from snrkit.cli.main import main
 from snrkit.config import RunSpec
 from snrkit.errors import OutputError, ResultsError
 from snrkit.report.build import build
@@ -25,7 +24,7 @@ from .conftest import table
 
 SHOWN = ("training", "active_units", "snr_vs_k")
 FILES = [
-    *(f"{figure}.{ending}" for figure in SHOWN for ending in ("pdf", "svg", "png", "csv", "meta.json")),
+    *(f"{figure}.{ending}" for figure in SHOWN for ending in ("csv", "pdf", "png", "svg", "meta.json")),
     *(f"evaluation.{ending}" for ending in ("csv", "md", "tex", "meta.json")),
 ]
 
@@ -34,23 +33,10 @@ def to(folder, column="icml", command=("x",)):
     return Destination(folder, command, COLUMNS[column])
 
 
-@pytest.fixture
-def run(capsys):
-    def call(*argv):
-        code = 0
-        try:
-            main(["report", *map(str, argv)])
-        except SystemExit as exit_:
-            code = exit_.code
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return call
-
-
 def test_files_and_sidecar(runs, tmp_path):
     out = tmp_path / "figures"
     report = build([runs], to(out, command=("snrkit", "report")))
+    assert build([runs], to(out, command=("snrkit", "report"))).files == report.files
     assert [path.name for path in report.files] == FILES
     assert sorted(path.name for path in out.iterdir()) == sorted(FILES)
     sidecar = json.loads((out / "snr_vs_k.meta.json").read_text())
@@ -109,7 +95,7 @@ def test_command_prints_files(runs, tmp_path, run, monkeypatch):
     assert out.splitlines() == [f"figures/{name}" for name in FILES]
     code, out, _ = run("checkpoints/demo-vae", "--json", "--out", "other", "--html")
     found = json.loads(out)
-    assert (found["written"][0], found["written"][-1]) == ("other/training.pdf", "other/report.html")
+    assert (found["written"][0], found["written"][-1]) == ("other/training.csv", "other/report.html")
     assert run("checkpoints/demo-vae", "--column", "poster")[0] == 2
 
 

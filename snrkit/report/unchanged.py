@@ -1,0 +1,89 @@
+"""Whether a report is still as the same command left it. Standard library only, so that the answer takes no time."""
+
+import functools
+import hashlib
+import json
+import platform
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from snrkit.errors import ResultsError
+from snrkit.report.find import find, inputs
+
+# Beside the outputs, like their sidecars.
+FILE = "report.meta.json"
+
+_PACKAGES = ("snrkit", "matplotlib", "numpy", "pandas", "pyarrow")
+_PACKAGE = Path(__file__).parent.parent
+# What decides an output beside the report's own modules.
+_SOURCES = ("report/page.html", "cli/report.py", "results.py", "config.py")
+
+
+def key(paths: Sequence[Path], command: Sequence[str]) -> str:
+    """Digest of all that decides a report: command, versions, source, and the contents of all results at some paths.
+
+    Raises:
+        ResultsError: a path leads nowhere, or a file cannot be read.
+    """
+    found = {path: None for kind, files in find(paths).items() for file in files for path in inputs(kind, file)}
+    return digest_of([*command, *made_by(), *(f"{path} {_input_digest(path)}" for path in found)])
+
+
+def recall(out: Path, wanted: str) -> tuple[list[Path], list[str]] | None:
+    """Files and notes of the report in a folder, if it has this key and its files are as they were written, else None."""
+    try:
+        kept = json.loads((out / FILE).read_text(encoding="utf-8"))
+        files = {out / name: expected for name, expected in kept["files"]}
+        same = kept["key"] == wanted and all(digest(path) == expected for path, expected in files.items())
+        return (list(files), list(kept["notes"])) if same else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def record(made: str, files: Sequence[Path], notes: Sequence[str]) -> dict[str, Any]:
+    """What to keep of a report for ``recall``.
+
+    Args:
+        made: its key.
+        files: what was written, all in one folder.
+        notes: what was said of it.
+    """
+    return {"key": made, "files": [[path.name, digest(path)] for path in files], "notes": list(notes)}
+
+
+def made_by() -> list[str]:
+    """What makes the outputs: the digest of the report's source, and the versions of the packages."""
+    return [_code(), *(f"{package} {number}" for package, number in versions().items())]
+
+
+@functools.cache
+def _code() -> str:
+    files = [*sorted((_PACKAGE / "report").rglob("*.py")), *(_PACKAGE / name for name in _SOURCES)]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    """Versions of what the bytes of an output depend on."""
+    return {package: version(package) for package in _PACKAGES} | {"python": platform.python_version()}
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def digest_of(parts: Sequence[str]) -> str:
+    """SHA-256 of several texts."""
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _input_digest(path: Path) -> str:
+    try:
+        return digest(path)
+    except OSError as error:
+        problem = f"cannot be read ({error.__class__.__name__})"
+        raise ResultsError(str(path), problem, "make it readable, or delete it") from None
