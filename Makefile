@@ -25,6 +25,7 @@ figures: .venv/installed
 	$(REPORT) figures/rainforth2018 $(PAPER)/results/cpu/runs/*-13 $(PAPER)/rainforth2018.published.csv
 	$(REPORT) figures/rainforth2018-curves $(PAPER)/results/cpu/runs/*-4 --figure metrics_vs_m --figure metrics_vs_beta
 	$(REPORT) figures/mcharrak2021 analyses/mcharrak2021/results --figure generalisation --figure learned_beta
+	$(REPORT) figures/burda2016 analyses/burda2016/results
 
 test: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2

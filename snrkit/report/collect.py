@@ -124,7 +124,9 @@ def _published(path: Path) -> pd.DataFrame:
 
 def _reconstructions(path: Path) -> pd.DataFrame:
     remedy = "run 'snrkit reconstruct --ckpt CHECKPOINT' again"
-    table = typed(read_frame(path, [*IMAGES, "pixels"], remedy), path, IMAGES, remedy)
+    table = read_frame(path, [*IMAGES, "pixels"], remedy)
+    known = {"ssim": "float64"} if "ssim" in table else {}
+    table = typed(table, path, IMAGES | known, remedy)
     if not whole_pixels(table):
         raise ResultsError(str(path), "'pixels' are not height x width finite numbers each", remedy)
     if not whole_grid(table):

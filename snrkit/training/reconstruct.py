@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from snrkit.logweights import normalised
 from snrkit.models.base import LatentModel, check_log_weights
 from snrkit.streams import Streams
 from snrkit.training.evaluate import evaluation_mode
+from snrkit.training.ssim import image_ssim
 
 # Importance samples whose log-weights are computed at once.
 _ROWS = 2048
@@ -103,3 +105,16 @@ def _log_likelihood(x: Tensor, means: Tensor) -> Tensor:
     eps = torch.finfo(means.dtype).eps
     inner = means.clamp(eps, 1 - eps)
     return (x * inner.log() + (1 - x) * (1 - inner).log()).sum(dim=-1)
+
+
+def with_ssim(images: pd.DataFrame, image_shape: tuple[int, int]) -> pd.DataFrame:
+    """A table of ``reconstruct`` with the SSIM of each reconstruction with its input in column ``ssim``, NaN for inputs.
+
+    Args:
+        images: one row per image, pixels row-major.
+        image_shape: (height, width), each at least as large as the window.
+    """
+    inputs = images[images["kind"] == "input"].set_index("point")["pixels"]
+    drawn = images[images["kind"] != "input"]
+    means, originals = (torch.as_tensor(np.stack(list(pixels))) for pixels in (drawn["pixels"], inputs[drawn["point"]]))
+    return images.assign(ssim=pd.Series(image_ssim(means, originals, image_shape), index=drawn.index))

@@ -12,10 +12,8 @@ from snrkit.training.evaluate import Array, evaluation_mode
 from snrkit.training.score import Score
 
 KERNEL, SIGMA = 11, 1.5
-DEFINITION = (
-    f"structural similarity of the image given and the Bernoulli means of one sample from q, {KERNEL}x{KERNEL} Gaussian "
-    f"window, sigma {SIGMA}, range 1, one window per pixel, borders reflected"
-)
+WINDOW = f"{KERNEL}x{KERNEL} Gaussian window, sigma {SIGMA}, range 1, one window per pixel, borders reflected"
+DEFINITION = f"structural similarity of the image given and the Bernoulli means of one sample from q, {WINDOW}"
 _PORTION = 500
 
 
@@ -36,21 +34,34 @@ def point_ssim(model: LatentModel, x: Tensor, image_shape: tuple[int, int], stre
     Returns:
         ``[N]``, each in [-1, 1].
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of optional parts that are not installed
-        from torchmetrics.functional.image import structural_similarity_index_measure
-
     found = []
     with evaluation_mode(model), torch.no_grad():
         for start in range(0, len(x), _PORTION):
             own = x[start : start + _PORTION]
-            means = reconstructions(model, own, streams, start)
-            pair = (image.reshape(-1, 1, *image_shape).float() for image in (means, own))
-            value = structural_similarity_index_measure(
-                *pair, kernel_size=KERNEL, sigma=SIGMA, data_range=1.0, reduction="none"
-            )
-            found.append(torch.as_tensor(value).double().cpu().numpy())
+            found.append(image_ssim(reconstructions(model, own, streams, start), own, image_shape))
     return np.concatenate(found)
+
+
+def image_ssim(images: Tensor, originals: Tensor, image_shape: tuple[int, int]) -> Array:
+    """SSIM of each image with its original.
+
+    Args:
+        images: ``[N, P]`` in [0, 1], row-major.
+        originals: as many of the same size.
+        image_shape: (height, width), each at least 11.
+
+    Returns:
+        ``[N]``, each in [-1, 1].
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of optional parts that are not installed
+        from torchmetrics.functional.image import structural_similarity_index_measure
+
+    pair = (image.reshape(-1, 1, *image_shape).float() for image in (images, originals))
+    value = structural_similarity_index_measure(
+        *pair, kernel_size=KERNEL, sigma=SIGMA, data_range=1.0, reduction="none"
+    )
+    return np.asarray(torch.as_tensor(value).double().cpu())
 
 
 def reconstructions(model: LatentModel, x: Tensor, streams: Streams, first: int = 0) -> Tensor:

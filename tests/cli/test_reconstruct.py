@@ -55,6 +55,27 @@ def test_json_is_one_object(snrkit, digits_run):
     assert len(found["files"]) == 3
 
 
+def test_ssim_of_larger_images(snrkit, tmp_path):
+    grey = np.random.default_rng(0).integers(0, 256, (9, 12, 12), dtype=np.uint8)
+    np.savez(tmp_path / "a.npz", x_train=grey, x_test=grey[:4])
+    data = ["--data", "npz", "--set", f"data.path={tmp_path / 'a.npz'}", "--epochs", 0]
+    assert snrkit("train", *data, "--set", "model.options.hidden=[6]", "--out", tmp_path / "run").code == 0
+    argv = ["reconstruct", "--ckpt", tmp_path / "run", "--points", "0-3", "--resample", 6, "--samples", 2]
+    found = json.loads(snrkit(*argv, "--json").out)["ssim"]
+    table = pd.read_parquet(tmp_path / "run" / "reconstructions.parquet")
+    assert table.ssim[table.kind == "input"].isna().all()
+    points = table[table.kind == "q_iw"].groupby("point").ssim.mean()
+    assert found["q_iw"] == [pytest.approx(points.mean()), pytest.approx(points.sem())]
+    value, stderr = found["q"]
+    assert f"SSIM of q: {value:.3f} ± {stderr:.3f}, mean over points: 4" in snrkit(*argv).out
+
+
+def test_images_smaller_than_the_window_have_no_ssim(snrkit, digits_run):
+    result = snrkit("reconstruct", "--ckpt", digits_run, *FEW, "--json")
+    assert "ssim" not in json.loads(result.out)
+    assert "ssim" not in pd.read_parquet(digits_run / "reconstructions.parquet")
+
+
 def test_one_point_has_no_standard_error(snrkit, digits_run):
     argv = ["reconstruct", "--ckpt", digits_run, "--points", 4, "--resample", 1]
     assert json.loads(snrkit(*argv, "--json").out)["log_likelihood"]["q_iw - q"] == [0, None]

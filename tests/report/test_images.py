@@ -1,5 +1,7 @@
 """Reconstructions and latent means as figures."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,6 +12,7 @@ from snrkit.report.collect import collect
 from snrkit.report.drawing import Drawing, Missing
 from snrkit.report.figures import latents, reconstructions
 from snrkit.results import RunDir, write_frame
+from snrkit.training.ssim import WINDOW
 
 from .reading import assert_readable
 
@@ -62,6 +65,51 @@ def test_images_are_side_by_side_in_order(runs, drawn):
     assert len(drawing.data) == 2 * 2 * (1 + 2 * SAMPLES)
     assert drawing.data.pixels.map(lambda text: len(text.split())).eq(HEIGHT * WIDTH).all()
     assert "demo_iwae" in drawing.caption
+
+
+def test_mean_ssim_of_each_kind_is_in_its_title(runs, drawn):
+    table = images("demo-vae")
+    write_frame(RunDir(runs / "demo_iwae").reconstructions, images("demo_iwae"))  # of an older snrkit
+    values = {"input": np.nan, "q": 0.5, "q_iw": 0.7514}
+    write_frame(RunDir(runs / "demo-vae").reconstructions, table.assign(ssim=table["kind"].map(values)))
+    drawing = drawn(reconstructions, runs)
+    titles = [axes.get_title() for axes in drawing.figure.axes]
+    assert titles == [
+        "input\n", "z ~ q(z|x)\nSSIM 0.500", "z ~ q$_{IW}$, k = 50\nSSIM 0.751",
+        "input", "z ~ q(z|x)", "z ~ q$_{IW}$, k = 50",
+    ]  # fmt: skip
+    assert f"structural similarity with the input ({reconstructions.WINDOW})" in drawing.caption
+    assert "mean SSIM of q 0.500" in drawing.alt
+    assert WINDOW.startswith(reconstructions.WINDOW)
+    assert drawing.data["ssim"].notna().sum() == 2 * 2 * SAMPLES
+
+
+@pytest.mark.parametrize("column", style.COLUMNS)
+@pytest.mark.parametrize("samples", [1, 5])
+def test_images_fill_the_column_and_lie_apart(column, samples):
+    look = style.COLUMNS[column]
+    table = images("demo")
+    table = table[table["sample"] < samples].assign(ssim=0.5)
+    with style.context(look):
+        drawing = reconstructions.draw_tables([table, table.assign(run="other")], look)
+        assert_readable(drawing.figure)
+        boxes = [axes.get_window_extent() for axes in drawing.figure.axes]
+    assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+    # A pixel is as large in every panel.
+    sizes = [
+        box.width / axes.images[0].get_array().shape[1] for box, axes in zip(boxes, drawing.figure.axes, strict=True)
+    ]
+    np.testing.assert_allclose(sizes, sizes[0])
+
+
+def test_more_points_than_fit_a_page_are_left_out_with_a_note(runs, drawn):
+    write_frame(RunDir(runs / "demo-vae").reconstructions, images("demo-vae", points=range(100)))
+    drawing = drawn(reconstructions, runs)
+    shown = sorted(drawing.data["point"].unique())
+    assert shown == list(range(len(shown)))
+    assert drawing.notes == (f"{100 - len(shown)} of 100 test points of a run do not fit and are not drawn",)
+    assert drawing.figure.get_figheight() < 9
+    assert len(reconstructions.draw_tables([images("demo", points=range(100))], style.COLUMNS["icml"]).data) == 900
 
 
 def test_scatter_of_two_dimensional_layers_only(runs, drawn):

@@ -8,7 +8,8 @@ from snrkit.errors import CapabilityError, NonFiniteError, SpecError
 from snrkit.logweights import log_mean_exp, normalised
 from snrkit.streams import Streams
 from snrkit.training import reconstruct as module
-from snrkit.training.reconstruct import reconstruct, resample
+from snrkit.training.reconstruct import reconstruct, resample, with_ssim
+from snrkit.training.ssim import image_ssim
 from tests.zoo import hierarchical, images, mlp, numbers, toy
 
 SAMPLES = 3000
@@ -118,3 +119,15 @@ def test_weights_that_are_nan():
         model.decoder[0].weight.fill_(float("nan"))
     with pytest.raises(NonFiniteError, match="at test point 8"):
         reconstruct(model, images(points=1), [8], 2, 2, Streams(0))
+
+
+def test_ssim_of_each_reconstruction_with_its_own_input():
+    model, x = mlp(pixels=14 * 14), images(points=3, pixels=14 * 14)
+    table = with_ssim(reconstruct(model, x, [4, 1, 9], 3, 2, Streams(0)), (14, 14))
+    assert table.ssim[table.kind == "input"].isna().all()
+    inputs = table[table.kind == "input"].set_index("point").pixels
+    for row in table[table.kind != "input"].itertuples():
+        pair = (torch.as_tensor(pixels)[None] for pixels in (row.pixels, inputs[row.point]))
+        assert row.ssim == pytest.approx(image_ssim(*pair, (14, 14)).item(), abs=1e-6)
+    perfect = table.assign(pixels=[inputs[point] for point in table.point])
+    np.testing.assert_allclose(with_ssim(perfect, (14, 14)).ssim.dropna(), 1)

@@ -1,5 +1,6 @@
 """Histograms of single coordinates of the gradient at several K (the layout of Rainforth et al. 2018, figure 1)."""
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -71,7 +72,9 @@ def _panel(axes: Axes, name: str, data: pd.DataFrame, colours: dict[int, str]) -
         edges = np.append(own["low"].to_numpy(), own["high"].iloc[-1])
         axes.stairs(own["density"], edges, fill=True, color=colours[int(str(k))], alpha=0.25)
         axes.stairs(own["density"], edges, color=colours[int(str(k))], label=f"K = {k}", gid="histogram")
-    axes.axvline(0, color=style.DARK_GREY, linestyle=style.FLOOR_DASHES, gid="zero", zorder=3)
+    # Thin and behind: at large K a whole histogram may be as narrow as a line.
+    thin = 0.5 * mpl.rcParams["lines.linewidth"]
+    axes.axvline(0, color=style.DARK_GREY, linestyle=style.FLOOR_DASHES, linewidth=thin, gid="zero", zorder=0.5)
     peaks = data.groupby("K")["density"].max()
     axes.set_yscale("log")
     axes.set_ylim(peaks.min() / 30, peaks.max() * 1.6)
