@@ -128,7 +128,9 @@ def find_checkpoints(paths: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     for path in paths:
         if path.is_dir() and not RunDir(path).checkpoint.is_file():
-            files = sorted(path.glob("*.pt")) or sorted(run / RunDir(run).checkpoint.name for run in path.iterdir())
+            # A write that was killed leaves a hidden file.
+            files = sorted(file for file in path.glob("*.pt") if not file.name.startswith("."))
+            files = files or sorted(run / RunDir(run).checkpoint.name for run in path.iterdir())
             files = [file for file in files if file.is_file()]
             if files:
                 found += files
