@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from snrkit.config import EXTENSIBLE, RunSpec
+from snrkit.config import EXTENSIBLE, DataSpec, RunSpec
 from snrkit.data import resolve
 from snrkit.data.base import Dataset
 from snrkit.errors import CheckpointError, DataError, OutputError, SpecError
@@ -60,6 +60,7 @@ def find_previous(run: RunDir, spec: RunSpec, dataset: Dataset, resume: bool) ->
         CheckpointError: the checkpoint is damaged, or past the epochs asked for.
     """
     if not run.checkpoint.exists():
+        _refuse_idle(spec.data)
         return None
     if not resume:
         raise OutputError(str(run.path), "holds a run already", "add --resume to go on with it, or give another --out")
@@ -76,6 +77,14 @@ def find_previous(run: RunDir, spec: RunSpec, dataset: Dataset, resume: bool) ->
         raise CheckpointError(str(run.path), f"is past epoch {spec.epochs} already", f"give --epochs {begun} or more")
     require_same_data(previous, dataset)
     return previous
+
+
+def _refuse_idle(data: DataSpec) -> None:
+    """A run does not begin with settings that do nothing, for its user believes that they do."""
+    for setting in ("size", "dim") if data.name != "gaussian" else ():
+        if getattr(data, setting) != getattr(DataSpec(), setting):
+            problem = f"is of the generated gaussian data, and does nothing to {data.name}"
+            raise SpecError(f"data.{setting}", problem, "drop it; data.train_limit takes fewer training points")
 
 
 def is_finished(previous: Checkpoint | None, spec: RunSpec) -> bool:
