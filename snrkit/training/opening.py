@@ -12,9 +12,9 @@ import torch
 from snrkit.config import EXTENSIBLE, DataSpec, RunSpec
 from snrkit.data import resolve
 from snrkit.data.base import Dataset
-from snrkit.errors import CheckpointError, DataError, OutputError, SpecError
+from snrkit.errors import CheckpointError, DataError, OutputError, ResultsError, SpecError
 from snrkit.models.base import DataSummary
-from snrkit.results import RunDir, write_json, write_text
+from snrkit.results import RunDir, read_json, write_json, write_text
 from snrkit.training.beta import require_same_past
 from snrkit.training.checkpoint import Checkpoint, load_checkpoint
 
@@ -57,7 +57,7 @@ def find_previous(run: RunDir, spec: RunSpec, dataset: Dataset, resume: bool) ->
         OutputError: there is a run, and ``resume`` is off.
         SpecError: the run was begun with other settings.
         DataError: the run was begun with other data.
-        CheckpointError: the checkpoint is damaged, or past the epochs asked for.
+        CheckpointError: the checkpoint is damaged, past the epochs asked for, or an exported copy that is to be trained on.
     """
     if not run.checkpoint.exists():
         _refuse_idle(spec.data)
@@ -76,6 +76,9 @@ def find_previous(run: RunDir, spec: RunSpec, dataset: Dataset, resume: bool) ->
     if (previous.epoch, previous.position) > (spec.epochs, 0):
         raise CheckpointError(str(run.path), f"is past epoch {spec.epochs} already", f"give --epochs {begun} or more")
     require_same_data(previous, dataset)
+    if not previous.optimiser and not is_finished(previous, spec):
+        problem = "is an exported copy without the optimiser's state, so it cannot be trained further"
+        raise CheckpointError(str(run.path), problem, "go on with the run that it was exported from")
     return previous
 
 
@@ -139,9 +142,20 @@ def begin(run: RunDir, spec: RunSpec, device: torch.device, epoch: int) -> None:
     write_text(run.config, spec.to_toml())
     if run.checkpoint.exists():
         run.write_metrics([row for row in run.read_metrics() if row["epoch"] <= epoch])
+        first = _known_environment(run)
+        write_json(run.env, first | {"resumed": [*first.get("resumed", []), environment(device)]})
     else:
         run.write_metrics([])
         write_json(run.env, environment(device))
+
+
+def _known_environment(run: RunDir) -> dict[str, Any]:
+    """What ``env.json`` holds; nothing if it is missing or damaged, for it is only a record."""
+    try:
+        known = read_json(run.env)
+    except ResultsError:
+        return {}
+    return known if isinstance(known, dict) else {}
 
 
 def environment(device: torch.device) -> dict[str, Any]:

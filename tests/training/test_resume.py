@@ -10,7 +10,7 @@ import torch
 
 from snrkit.cli.saved import open_saved
 from snrkit.errors import CheckpointError, DataError, OutputError, SpecError
-from snrkit.results import RunDir
+from snrkit.results import RunDir, read_json
 from snrkit.training.lock import alone_in
 from snrkit.training.loop import Interrupted, Trainer
 
@@ -93,6 +93,14 @@ def test_interrupted_within_an_epoch(small, go, tmp_path, step):
     assert RunDir(tmp_path / "parts").state() == "done"
 
 
+def test_what_each_session_ran_on_is_noted(small, go, tmp_path):
+    for epochs in (1, 2, 3):
+        go(small(epochs=epochs), resume=True)
+    env = read_json(RunDir(tmp_path / "run").env)
+    first = {name: value for name, value in env.items() if name != "resumed"}
+    assert env["resumed"] == [first, first]
+
+
 def test_interrupted_again_and_again(small, go, tmp_path):
     whole = go(small(), "whole")
     for step in (3, 1, 4):
@@ -163,6 +171,7 @@ def test_without_resume_a_run_is_not_touched(small, go, tmp_path):
         ("seed", {"seed": 1}),
         ("batch_size", {"batch_size": 6}),
         ("estimator.K", {"estimator": {"name": "iwae", "M": 2, "K": 3}}),
+        ("estimator.options.beta", {"estimator": {"name": "iwae", "M": 2, "K": 4, "options": {"beta": 0.3}}}),
         ("estimator.name", {"estimator": {"name": "miwae", "M": 2, "K": 4}}),
         ("model.options.perturb", {"model": {"name": "gaussian"}}),
         ("optimiser.lr", {"optimiser": {"lr": 0.5}}),
