@@ -10,7 +10,7 @@ from torch import Tensor
 from snrkit.config import RunSpec
 from snrkit.data import load
 from snrkit.data.base import Dataset
-from snrkit.errors import DataError
+from snrkit.errors import DataError, SpecError
 from snrkit.models.base import LatentModel
 from snrkit.results import RunDir
 from snrkit.training.beta import present_spec
@@ -73,6 +73,10 @@ class Saved:
         Raises:
             DataError, SpecError: no such data, or its points do not fit the model.
         """
+        if name == "npz":
+            raise SpecError(
+                "--data", "npz needs a file, and none can be named here", "choose data with a name of its own"
+            )
         data = self.spec.data.model_copy(update={"name": name, "path": None, "train_limit": None})
         dataset = load(data, data_dir)
         own, other = (found.test.shape[1] for found in (self.dataset, dataset))
