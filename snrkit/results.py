@@ -341,7 +341,8 @@ def read_frame(path: Path, columns: Sequence[str], remedy: str) -> pd.DataFrame:
 class RunDir:
     """The files of one training run.
 
-    ``run.pt`` checkpoint; ``config.toml`` resolved spec; ``env.json`` versions, device, commit, argv; ``metrics.jsonl``
+    ``run.pt`` checkpoint; ``config.toml`` resolved spec; ``env.json`` versions, device, commit, argv, also of every
+    resumption; ``metrics.jsonl``
     one line per epoch; ``status.json`` running, done, interrupted or failed (why); ``error.txt`` the traceback of an error
     of the program in a sweep; ``snr.parquet``, ``evaluation.json``, ``latents.parquet`` and ``reconstructions.parquet``
     what was measured on the run.

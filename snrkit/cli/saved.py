@@ -10,12 +10,13 @@ from torch import Tensor
 from snrkit.config import RunSpec
 from snrkit.data import load
 from snrkit.data.base import Dataset
-from snrkit.errors import DataError
+from snrkit.errors import DataError, SpecError
 from snrkit.models.base import LatentModel
 from snrkit.results import RunDir
 from snrkit.training.beta import present_spec
 from snrkit.training.checkpoint import find_checkpoint, find_checkpoints, load_checkpoint
 from snrkit.training.device import select_device
+from snrkit.training.opening import require_same_data
 from snrkit.training.points import named_points
 
 __all__ = ["Saved", "find_checkpoints", "open_saved"]
@@ -72,6 +73,10 @@ class Saved:
         Raises:
             DataError, SpecError: no such data, or its points do not fit the model.
         """
+        if name == "npz":
+            raise SpecError(
+                "--data", "npz needs a file, and none can be named here", "choose data with a name of its own"
+            )
         data = self.spec.data.model_copy(update={"name": name, "path": None, "train_limit": None})
         dataset = load(data, data_dir)
         own, other = (found.test.shape[1] for found in (self.dataset, dataset))
@@ -96,6 +101,7 @@ def open_saved(path: Path, data_dir: Path | None, device: str) -> Saved:
     if trained != found:
         problem = f"has points of {found} numbers, and the run was trained on {trained}"
         raise DataError(spec.data.path or spec.data.name, problem, "put the run's own data back, or train anew")
+    require_same_data(checkpoint, dataset)
     # Checkpoints kept along the way lie in a folder of the run directory.
     home = file.parent.parent if file.parent.name == RunDir(file.parent.parent).steps.name else file.parent
     return Saved(RunDir(home), spec, file, checkpoint.step, checkpoint.restore_model(where), dataset, where)

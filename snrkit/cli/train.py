@@ -4,10 +4,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from snrkit.cli.options import COUNTS, DIRECTORY, common, parse_options
 from snrkit.cli.output import print_json, progress
 from snrkit.config import RunSpec, apply_settings, assign, read_toml
+from snrkit.errors import SpecError
 from snrkit.results import RunDir, merge_table
 
 if TYPE_CHECKING:
@@ -98,6 +100,8 @@ def command(  # noqa: PLR0913 (one per option)
     directory, beside run.pt (checkpoint), metrics.jsonl, env.json and status.json. Ctrl-C saves the state; --resume goes on
     from it bit for bit. --snr-every adds rows to snr.parquet as the run goes on, without changing a bit of the run.
     """
+    if snr_every is None:
+        _refuse_idle(click.get_current_context())
     spec = _spec(config, flags, options, settings, out if resume else None)
     path = out or RUNS / f"{spec.data.name}-{spec.estimator.name}-{spec.identity()}"
 
@@ -129,6 +133,18 @@ def command(  # noqa: PLR0913 (one per option)
     else:
         bound = f", bound {last['bound']:.2f} nats" if last else ""
         click.echo(f"{run.checkpoint}: {final.epoch} epochs, {final.step} steps{bound}")
+
+
+def _refuse_idle(context: click.Context) -> None:
+    """How to measure is not to be said where nothing is measured, for the user believes that it is.
+
+    Raises:
+        SpecError: it was said.
+    """
+    for option in context.command.params:
+        given = context.get_parameter_source(str(option.name)) is ParameterSource.COMMANDLINE
+        if given and str(option.name).startswith("snr_"):
+            raise SpecError(option.opts[0], "says how to measure, and nothing is measured", "add --snr-every EPOCHS")
 
 
 def _test_points(

@@ -76,6 +76,8 @@ def require_same_past(old: RunSpec, new: RunSpec, begun: int) -> None:
     Raises:
         SpecError: they have not.
     """
+    if not old.beta.stages and not new.beta.stages:
+        return
     for epoch in range(begun):
         was, now = (beta_at(_stages(spec), epoch) for spec in (old, new))
         if was != now:

@@ -36,6 +36,7 @@ class Checkpoint:
         data_mean: mean of the training data, ``[P]``.
         data_real: whether the data are real-valued.
         beta: state of ciwae's beta where it is learnt (see ``training.beta``).
+        data_digest: of all data points (see ``training.opening``); empty in files from before it was noted.
     """
 
     spec: str
@@ -48,6 +49,7 @@ class Checkpoint:
     data_mean: Tensor
     data_real: bool
     beta: dict[str, Tensor] = field(default_factory=dict)
+    data_digest: str = ""
 
     def run_spec(self) -> RunSpec:
         """The spec, validated."""
@@ -126,7 +128,9 @@ def find_checkpoints(paths: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     for path in paths:
         if path.is_dir() and not RunDir(path).checkpoint.is_file():
-            files = sorted(path.glob("*.pt")) or sorted(run / RunDir(run).checkpoint.name for run in path.iterdir())
+            # A write that was killed leaves a hidden file.
+            files = sorted(file for file in path.glob("*.pt") if not file.name.startswith("."))
+            files = files or sorted(run / RunDir(run).checkpoint.name for run in path.iterdir())
             files = [file for file in files if file.is_file()]
             if files:
                 found += files
@@ -163,7 +167,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 def _expected(content: dict[str, Any]) -> list[str]:
     """The fields to read: files written before a field was added lack it, and it has a default."""
-    return [f.name for f in fields(Checkpoint) if f.default_factory is MISSING or f.name in content]
+    return [f.name for f in fields(Checkpoint) if f.default is f.default_factory is MISSING or f.name in content]
 
 
 def _read(file: Path, remedy: str) -> Any:

@@ -35,13 +35,16 @@ def expand(data: Mapping[str, Any], source: str) -> list[RunSpec]:
         source: the file, for error messages.
 
     Raises:
-        SpecError: an unknown setting, an axis that is no list, or two runs that are the same.
+        SpecError: an unknown setting, an axis that is no list or without effect, no run, or two that are the same.
     """
     base = {key: value for key, value in data.items() if key not in TABLES}
     axes = list(_axes(data.get("grid", {})))
     partial = data.get("runs", [{}])
     if not isinstance(partial, list) or not all(isinstance(settings, dict) for settings in partial):
         raise SpecError("runs", "is not a list of tables", f"write [[runs]] above each in {source}")
+    if not partial:
+        raise SpecError("runs", "is empty, so there is nothing to run", f"drop it from {source}, or write some")
+    _refuse_overridden([key for key, _ in axes], partial)
     specs = []
     for values in itertools.product(*(choices for _, choices in axes)):
         for settings in partial:
@@ -53,6 +56,12 @@ def expand(data: Mapping[str, Any], source: str) -> list[RunSpec]:
             specs.append(RunSpec.parse(table, source))
     _require_distinct(specs, source)
     return specs
+
+
+def _refuse_overridden(axes: list[str], partial: list[dict[str, Any]]) -> None:
+    for key in axes:
+        if all(any(f"{key}.".startswith(f"{own}.") for own, _ in _leaves(settings)) for settings in partial):
+            raise SpecError(f"grid.{key}", "is set again by every one of [[runs]]", "give it in one place")
 
 
 def _axes(grid: Any) -> Iterator[tuple[str, list[Any]]]:

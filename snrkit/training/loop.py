@@ -27,7 +27,7 @@ from snrkit.streams import Streams
 from snrkit.training.beta import build_beta
 from snrkit.training.checkpoint import Checkpoint, save_checkpoint
 from snrkit.training.lock import alone_in
-from snrkit.training.opening import begin, find_previous, is_finished, resolve_spec, settle, summarise
+from snrkit.training.opening import begin, data_digest, find_previous, is_finished, resolve_spec, settle, summarise
 from snrkit.training.schedule import learning_rate
 from snrkit.training.updates import step_in_turn
 
@@ -198,7 +198,7 @@ class Trainer:
         self.spec, self.run_dir, self.device, self.dataset = spec, run, device, dataset
         self.dtype: torch.dtype = getattr(torch, spec.dtype)
         self.streams = Streams(spec.seed)
-        self.summary = summarise(dataset)
+        self.summary, self.data_digest = summarise(dataset), data_digest(dataset)
         self.estimator = build_estimator(spec.estimator.name, spec.estimator.options)
         self.beta = build_beta(spec)
         self.model = build_model(spec.model, self.summary, spec.seed).to(device, self.dtype)
@@ -248,6 +248,7 @@ class Trainer:
             data_mean=self.summary.mean,
             data_real=self.summary.real,
             beta={} if self.beta is None else self.beta.state(),
+            data_digest=self.data_digest,
         )
 
     def require_finite(self) -> None:

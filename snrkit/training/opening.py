@@ -1,31 +1,47 @@
 """How a run begins, or goes on from what its directory holds."""
 
+import hashlib
 import platform
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from snrkit.config import EXTENSIBLE, RunSpec
+from snrkit.config import EXTENSIBLE, DataSpec, RunSpec
 from snrkit.data import resolve
 from snrkit.data.base import Dataset
-from snrkit.errors import CheckpointError, DataError, OutputError, SpecError
+from snrkit.errors import CheckpointError, DataError, OutputError, ResultsError, SpecError
 from snrkit.models.base import DataSummary
-from snrkit.results import RunDir, write_json, write_text
+from snrkit.results import RunDir, read_json, write_json, write_text
 from snrkit.training.beta import require_same_past
 from snrkit.training.checkpoint import Checkpoint, load_checkpoint
 
 
 def resolve_spec(spec: RunSpec, dataset: Dataset) -> RunSpec:
-    """The spec with what it left open filled in from the data."""
-    return spec.model_copy(update={"data": resolve(spec.data, dataset.kind)})
+    """The spec with what it left open filled in from the data, and a file of the user's found from any directory."""
+    data = resolve(spec.data, dataset.kind)
+    if data.path is not None:
+        data = data.model_copy(update={"path": str(Path(data.path).absolute())})
+    return spec.model_copy(update={"data": data})
 
 
 def summarise(dataset: Dataset) -> DataSummary:
     """What a model may know of the training data."""
     scale = 255.0 if dataset.train.dtype == "uint8" else 1.0
     return DataSummary(torch.from_numpy(dataset.train.mean(axis=0, dtype="float64") / scale), dataset.kind == "real")
+
+
+def data_digest(dataset: Dataset) -> str:
+    """SHA-256 of the training and test points."""
+    digest = hashlib.sha256()
+    for points in (dataset.train, dataset.test):
+        # The last digits of generated numbers differ between machines.
+        stored = points.astype("float32") if points.dtype == "float64" else points
+        digest.update(f"{stored.shape} {stored.dtype}".encode())
+        digest.update(stored.tobytes())
+    return digest.hexdigest()
 
 
 def find_previous(run: RunDir, spec: RunSpec, dataset: Dataset, resume: bool) -> Checkpoint | None:
@@ -41,9 +57,10 @@ def find_previous(run: RunDir, spec: RunSpec, dataset: Dataset, resume: bool) ->
         OutputError: there is a run, and ``resume`` is off.
         SpecError: the run was begun with other settings.
         DataError: the run was begun with other data.
-        CheckpointError: the checkpoint is damaged, or past the epochs asked for.
+        CheckpointError: the checkpoint is damaged, past the epochs asked for, or an exported copy that is to be trained on.
     """
     if not run.checkpoint.exists():
+        _refuse_idle(spec.data)
         return None
     if not resume:
         raise OutputError(str(run.path), "holds a run already", "add --resume to go on with it, or give another --out")
@@ -52,13 +69,25 @@ def find_previous(run: RunDir, spec: RunSpec, dataset: Dataset, resume: bool) ->
     begun = previous.epoch + (previous.position > 0)
     require_same_past(previous.run_spec(), spec, begun)
     for setting in old | new:
-        if setting != "beta.stages" and old.get(setting) != new.get(setting):
+        # Stages were looked at above; and where the data lie does not matter, for they are compared themselves.
+        if setting not in ("beta.stages", "data.path") and old.get(setting) != new.get(setting):
             problem = f"the run at '{run.path}' has {old.get(setting)}, not {new.get(setting)}"
             raise SpecError(setting, problem, "resume it with its own settings, or give another --out")
     if (previous.epoch, previous.position) > (spec.epochs, 0):
         raise CheckpointError(str(run.path), f"is past epoch {spec.epochs} already", f"give --epochs {begun} or more")
-    _require_same_data(previous, summarise(dataset), spec.data.name)
+    require_same_data(previous, dataset)
+    if not previous.optimiser and not is_finished(previous, spec):
+        problem = "is an exported copy without the optimiser's state, so it cannot be trained further"
+        raise CheckpointError(str(run.path), problem, "go on with the run that it was exported from")
     return previous
+
+
+def _refuse_idle(data: DataSpec) -> None:
+    """A run does not begin with settings that do nothing, for its user believes that they do."""
+    for setting in ("size", "dim") if data.name != "gaussian" else ():
+        if getattr(data, setting) != getattr(DataSpec(), setting):
+            problem = f"is of the generated gaussian data, and does nothing to {data.name}"
+            raise SpecError(f"data.{setting}", problem, "drop it; data.train_limit takes fewer training points")
 
 
 def is_finished(previous: Checkpoint | None, spec: RunSpec) -> bool:
@@ -74,12 +103,18 @@ def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _require_same_data(previous: Checkpoint, summary: DataSummary, name: str) -> None:
-    old, new = previous.data_mean, summary.mean
+def require_same_data(checkpoint: Checkpoint, dataset: Dataset) -> None:
+    """See to it that data are those of a checkpoint.
+
+    Raises:
+        DataError: they are not.
+    """
+    old, new = checkpoint.data_mean, summarise(dataset).mean
     # Means of the same data differ by rounding between machines.
-    if old.shape != new.shape or not torch.allclose(old, new, rtol=1e-9, atol=1e-12):
-        problem = "the training data are not those that the run began with"
-        raise DataError(name, problem, "put them back, or give another --out")
+    same_mean = old.shape == new.shape and torch.allclose(old, new, rtol=1e-9, atol=1e-12)
+    if not same_mean or checkpoint.data_digest not in ("", data_digest(dataset)):
+        problem = "the data are not those that the run began with"
+        raise DataError(dataset.name, problem, "put them back, or train anew with another --out")
 
 
 def settle(run: RunDir, spec: RunSpec) -> None:
@@ -107,9 +142,20 @@ def begin(run: RunDir, spec: RunSpec, device: torch.device, epoch: int) -> None:
     write_text(run.config, spec.to_toml())
     if run.checkpoint.exists():
         run.write_metrics([row for row in run.read_metrics() if row["epoch"] <= epoch])
+        first = _known_environment(run)
+        write_json(run.env, first | {"resumed": [*first.get("resumed", []), environment(device)]})
     else:
         run.write_metrics([])
         write_json(run.env, environment(device))
+
+
+def _known_environment(run: RunDir) -> dict[str, Any]:
+    """What ``env.json`` holds; nothing if it is missing or damaged, for it is only a record."""
+    try:
+        known = read_json(run.env)
+    except ResultsError:
+        return {}
+    return known if isinstance(known, dict) else {}
 
 
 def environment(device: torch.device) -> dict[str, Any]:

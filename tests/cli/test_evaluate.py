@@ -102,6 +102,7 @@ def test_means_of_other_data_or_elsewhere_leave_the_runs_own(snrkit, run, as_omn
 def test_other_data_that_do_not_fit(snrkit, run, as_omniglot):
     snrkit("evaluate", "--ckpt", run, *FEW, "--data", "gaussian").refused("gaussian holds numbers outside")
     snrkit("evaluate", "--ckpt", run, *FEW, "--data", "omniglott").refused("did you mean 'omniglot'")
+    snrkit("evaluate", "--ckpt", run, *FEW, "--data", "npz").refused("--data", "none can be named here")
     as_omniglot(lambda pixels: pixels[:, :36].copy())
     snrkit("evaluate", "--ckpt", run, *FEW, "--data", "omniglot").refused("points of 36 numbers", "trained on 64")
     assert not list(run.glob("evaluation*"))

@@ -262,3 +262,17 @@ def test_a_process_that_is_stopped_goes_on_bit_for_bit(snrkit, tmp_path, undistu
     assert snrkit("train", "--resume", "--out", out, "--quiet").code == 0
     assert_equal_runs(undisturbed, out)
     assert RunDir(out).state() == "done"
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--snr-K", "1,2"], ["--snr-K", "nothing is measured", "--snr-every"]),
+        (["--snr-points", 10], ["--snr-points", "nothing is measured"]),
+        (["--data", "digits", "--model", "mlp"], ["data.size", "does nothing to digits"]),
+        (["--data", "digits", "--model", "mlp", "--set", "data.size=1024"], ["data.dim", "does nothing to digits"]),
+    ],
+)
+def test_settings_without_effect_are_refused(snrkit, tmp_path, argv, words):
+    snrkit("train", *TOY, *argv, "--epochs", 1, "--out", tmp_path / "run").refused(*words)
+    assert list(tmp_path.iterdir()) == []

@@ -11,7 +11,7 @@ import torch
 
 from snrkit.errors import CheckpointError
 from snrkit.results import RunDir
-from snrkit.training.checkpoint import FORMAT, VERSION, load_checkpoint, save_checkpoint
+from snrkit.training.checkpoint import FORMAT, VERSION, find_checkpoints, load_checkpoint, save_checkpoint
 from snrkit.training.loop import Trainer
 
 CPU = torch.device("cpu")
@@ -183,3 +183,11 @@ def test_trainer_has_a_parameter_of_each_network(small, tmp_path):
     trainer = Trainer(small(), load(small().data, None), RunDir(tmp_path), CPU, None)
     assert [tuple(p.shape) for p in trainer.inference] == [(3, 3), (3,)]
     assert [tuple(p.shape) for p in trainer.generative] == [(3,)]
+
+
+def test_what_a_killed_write_left_is_no_checkpoint(saved, tmp_path):
+    folder = tmp_path / "some"
+    folder.mkdir()
+    save_checkpoint(folder / "a.pt", saved)
+    (folder / ".a.pt.x.tmp.pt").write_bytes(b"")
+    assert find_checkpoints([folder]) == [folder / "a.pt"]

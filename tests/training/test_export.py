@@ -37,5 +37,5 @@ def test_it_is_smaller_and_complete(copy, tmp_path):
 
 def test_a_finished_copy_is_not_trained_further(copy, small, go, tmp_path):
     assert go(small(epochs=2), f"out/{copy.name}", resume=True).epoch == 2
-    with pytest.raises(CheckpointError):
+    with pytest.raises(CheckpointError, match="exported copy"):
         go(small(epochs=3), f"out/{copy.name}", resume=True)

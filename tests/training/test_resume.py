@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from snrkit.cli.saved import open_saved
 from snrkit.errors import CheckpointError, DataError, OutputError, SpecError
-from snrkit.results import RunDir
+from snrkit.results import RunDir, read_json
 from snrkit.training.lock import alone_in
 from snrkit.training.loop import Interrupted, Trainer
 
@@ -92,6 +93,14 @@ def test_interrupted_within_an_epoch(small, go, tmp_path, step):
     assert RunDir(tmp_path / "parts").state() == "done"
 
 
+def test_what_each_session_ran_on_is_noted(small, go, tmp_path):
+    for epochs in (1, 2, 3):
+        go(small(epochs=epochs), resume=True)
+    env = read_json(RunDir(tmp_path / "run").env)
+    first = {name: value for name, value in env.items() if name != "resumed"}
+    assert env["resumed"] == [first, first]
+
+
 def test_interrupted_again_and_again(small, go, tmp_path):
     whole = go(small(), "whole")
     for step in (3, 1, 4):
@@ -162,6 +171,7 @@ def test_without_resume_a_run_is_not_touched(small, go, tmp_path):
         ("seed", {"seed": 1}),
         ("batch_size", {"batch_size": 6}),
         ("estimator.K", {"estimator": {"name": "iwae", "M": 2, "K": 3}}),
+        ("estimator.options.beta", {"estimator": {"name": "iwae", "M": 2, "K": 4, "options": {"beta": 0.3}}}),
         ("estimator.name", {"estimator": {"name": "miwae", "M": 2, "K": 4}}),
         ("model.options.perturb", {"model": {"name": "gaussian"}}),
         ("optimiser.lr", {"optimiser": {"lr": 0.5}}),
@@ -190,19 +200,50 @@ def test_fewer_epochs_than_there_are(small, go, done):
         go(small(epochs=2), resume=True)
 
 
-@pytest.mark.parametrize("shape", [(23, 9), (23, 16)], ids=["values", "size"])
-def test_data_that_changed_meanwhile(small, go, tmp_path, shape):
+GREY = np.random.default_rng(0).integers(0, 255, (23, 9), dtype=np.uint8)
+OTHER = {
+    "values": np.random.default_rng(1).integers(0, 255, (23, 9), dtype=np.uint8),
+    "size": np.random.default_rng(1).integers(0, 255, (23, 16), dtype=np.uint8),
+    "order": GREY[::-1],
+    "test": GREY,
+}
+
+
+@pytest.mark.parametrize("change", OTHER)
+def test_data_that_changed_meanwhile(small, go, tmp_path, change):
     file = tmp_path / "mine.npz"
-    grey = np.random.default_rng(0).integers(0, 255, (23, 9), dtype=np.uint8)
-    np.savez(file, x_train=grey, x_test=grey[:7])
+    np.savez(file, x_train=GREY, x_test=GREY[:7])
     changes = DIGITS | {"data": {"name": "npz", "path": str(file)}}
     go(small(**changes, epochs=1))
     before = contents(tmp_path / "run")
-    other = np.random.default_rng(1).integers(0, 255, shape, dtype=np.uint8)
-    np.savez(file, x_train=other, x_test=other[:7])
+    other = OTHER[change]
+    np.savez(file, x_train=other, x_test=other[7:14] if change == "test" else other[:7])
     with pytest.raises(DataError, match="not those that the run began with"):
         go(small(**changes), resume=True)
+    with pytest.raises(DataError, match=r"not those that the run began with|has points of 16"):
+        open_saved(tmp_path / "run", None, "cpu")
     assert contents(tmp_path / "run") == before
+
+
+def test_data_are_found_from_any_directory_and_may_move(small, go, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.savez("mine.npz", x_train=GREY, x_test=GREY[:7])
+    changes = DIGITS | {"data": {"name": "npz", "path": "mine.npz"}}
+    go(small(**changes, epochs=1))
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir(tmp_path / "below")
+    assert open_saved(tmp_path / "run", None, "cpu").step == 5
+    (tmp_path / "mine.npz").rename("moved.npz")
+    assert go(small(**DIGITS | {"data": {"name": "npz", "path": "moved.npz"}}), resume=True).epoch == 4
+
+
+def test_a_checkpoint_from_before_the_data_were_noted_goes_on(small, go, tmp_path):
+    go(small(epochs=1))
+    file = RunDir(tmp_path / "run").checkpoint
+    content = torch.load(file, weights_only=True)
+    del content["data_digest"]
+    torch.save(content, file)
+    assert go(small(epochs=2), resume=True).epoch == 2
 
 
 def test_resume_of_nothing_starts(small, go, tmp_path):
