@@ -86,7 +86,8 @@ def fingerprint(tensors: Iterable[tuple[str, Tensor]], x: Tensor, *labels: objec
     digest = hashlib.sha256(json.dumps([str(label) for label in labels]).encode())
     for name, tensor in [*tensors, ("x", x)]:
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())  # numpy lacks bfloat16
+        flat = tensor.detach().cpu().to_dense().flatten()
+        digest.update(flat.view(torch.uint8).numpy().tobytes())  # numpy lacks bfloat16
     return digest.hexdigest()
 
 
