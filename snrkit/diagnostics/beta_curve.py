@@ -117,11 +117,12 @@ def beta_curve(
         raise SpecError("betas", f"must lie in [0, 1], got {list(betas)}", "give for example betas=[0, 0.5, 1]")
     estimators = tuple(Ciwae(beta) for beta in (0.0, 0.5, 1.0))
     plan = Plan(estimators, (K,), (M,), draws, seed)
+    (K,), (M,) = plan.K, plan.M
     with opened(model, x, plan.direct) as points:
         layout = Layout.of(model, points)
         part = select_blocks(layout, [block])[block]
         drawer = Drawer(
-            model, points, Streams(seed),
+            model, points, Streams(plan.seed),
             engine=plan.engine, chunk=None, store=Store(None, ""), progress=progress, stop=lambda: False,
         )  # fmt: skip
         jobs = [plan.job(estimator, 1, K) for estimator in estimators]

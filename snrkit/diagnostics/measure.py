@@ -13,7 +13,7 @@ from snrkit.diagnostics import tables
 from snrkit.diagnostics.draws import Drawer, Progress
 from snrkit.diagnostics.gather import Drawn, Gatherer
 from snrkit.diagnostics.metrics import Reading
-from snrkit.diagnostics.plan import Job, Plan
+from snrkit.diagnostics.plan import Job, Plan, counts
 from snrkit.diagnostics.problem import Layout
 from snrkit.diagnostics.store import Store, fingerprint, parameters_digest, statement
 from snrkit.errors import CapabilityError, SpecError
@@ -103,8 +103,8 @@ def measure(  # noqa: PLR0913 (one option each; most by keyword)
     """
     plan = Plan(
         tuple(build_estimator(item, {}) if isinstance(item, str) else item for item in estimators),
-        tuple(K),
-        tuple(M),
+        counts("K", K),
+        counts("M", M),
         draws,
         seed,
         engine=engine,
@@ -176,7 +176,7 @@ def diagnose(
 
 @contextmanager
 def opened(model: LatentModel, x: Tensor, direct: bool) -> Iterator[Tensor]:
-    """The model ready to be measured within the block: checked, in evaluation mode and full precision.
+    """The model ready to be measured within the block: checked, in evaluation mode and full precision, with gradients.
 
     Args:
         model: the model; its mode is put back.
@@ -191,13 +191,17 @@ def opened(model: LatentModel, x: Tensor, direct: bool) -> Iterator[Tensor]:
         CapabilityError: the model's points are not independent, and the draws are not direct.
     """
     keep_freed_memory()
-    parameter = next(iter(model.parameters()))
-    x = torch.as_tensor(x).to(parameter)
+    if torch.is_inference_mode_enabled():
+        raise SpecError("torch.inference_mode", "gradients cannot be drawn within it", "measure outside of it")
+    parameter = next((parameter for parameter in model.parameters() if parameter.requires_grad), None)
+    if parameter is None:
+        raise SpecError("model", "has no trainable parameter", "set requires_grad")
+    x = torch.as_tensor(x).detach().to(parameter)
     if x.ndim == 0 or x.shape[0] == 0 or not bool(torch.isfinite(x).all()):
         raise SpecError("x", "must hold at least one data point, all of it finite", "give data [B, ...] without NaN")
     if not (direct or model.independent_points):
         raise CapabilityError("model", "its data points are not independent", "measure it with direct=True (--direct)")
-    with evaluation_mode(model), full_precision():
+    with evaluation_mode(model), full_precision(), torch.enable_grad():
         check_log_weights(model, x)
         yield x
 

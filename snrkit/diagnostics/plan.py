@@ -1,5 +1,6 @@
 """What to measure, checked; and the sets of draws that it takes."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -89,21 +90,20 @@ class Plan:
     pairs: tuple[tuple[int, int], ...] | None = None
 
     def __post_init__(self) -> None:
-        for name, values in (("K", self.K), ("M", self.M), ("K_ref", (self.K_ref,))):
-            if not values or any(isinstance(v, bool) or not isinstance(v, int | np.integer) or v < 1 for v in values):
-                raise SpecError(name, f"must be integers of at least 1, got {list(values)}", f"give e.g. {name}=[10]")
-        for name in ("K", "M", "estimators"):  # each once, and plain integers
-            values = getattr(self, name)
-            plain = values if name == "estimators" else map(int, values)
-            object.__setattr__(self, name, tuple(dict.fromkeys(plain)))
+        object.__setattr__(self, "estimators", tuple(dict.fromkeys(self.estimators)))
         if not self.estimators:
             raise SpecError("estimators", "is empty", "name at least one, for example iwae")
-        if self.draws < MINIMUM_DRAWS:
-            raise SpecError("draws", f"must be at least {MINIMUM_DRAWS}, got {self.draws}", "1000 is a good start")
-        if self.chunk is not None and self.chunk < 1:
-            raise SpecError("chunk", f"must be at least 1, got {self.chunk}", "leave it out to let shapes decide")
-        if self.seed < 0:
-            raise SpecError("seed", f"must not be negative, got {self.seed}", "give for example seed=0")
+        for name in ("K", "M"):
+            object.__setattr__(self, name, counts(name, getattr(self, name)))
+        for name, least, remedy in (
+            ("draws", MINIMUM_DRAWS, "1000 is a good start"),
+            ("seed", 0, "give for example seed=0"),
+            ("K_ref", 1, "5000 is a good start"),
+            ("chunk", 1, "leave it out to let shapes decide"),
+        ):
+            value = getattr(self, name)
+            if name != "chunk" or value is not None:
+                object.__setattr__(self, name, _integer(name, value, least, remedy))
         if self.bias not in ("none", "bound", "log_p"):
             raise SpecError("bias", f"no target '{self.bias}'", "choose none, bound or log_p")
         self._check_combinations()
@@ -173,6 +173,27 @@ class Plan:
             return None
         lender = build_estimator(self.mean_from, {})
         return self.job(lender, job.M, job.K) if _same_mean(lender, job.estimator) else None
+
+
+def counts(name: str, values: Sequence[int]) -> tuple[int, ...]:
+    """Numbers of samples as plain integers, each once.
+
+    Raises:
+        SpecError: there is none, or one that is no integer of at least 1.
+    """
+    remedy = f"give e.g. {name}=[10]"
+    found = [_integer(name, value, 1, remedy) for value in values] if isinstance(values, Iterable) else []
+    if not found:
+        raise SpecError(name, f"must be integers of at least 1, got {values}", remedy)
+    return tuple(dict.fromkeys(found))
+
+
+def _integer(name: str, value: object, least: int, remedy: str) -> int:
+    """A plain integer; floats that are whole numbers, such as 1e3, pass."""
+    whole = isinstance(value, int | np.integer) or (isinstance(value, float) and value.is_integer())
+    if isinstance(value, bool) or not whole or int(value) < least:  # type: ignore[call-overload]
+        raise SpecError(name, f"must be an integer of at least {least}, got {value!r}", remedy)
+    return int(value)  # type: ignore[call-overload, no-any-return]
 
 
 def _same_mean(one: Estimator, other: Estimator) -> bool:

@@ -98,7 +98,8 @@ def fingerprint(tensors: Iterable[tuple[str, Tensor]], x: Tensor, *labels: objec
 def _update(digest: "hashlib._Hash", tensors: Iterable[tuple[str, Tensor]]) -> None:
     for name, tensor in tensors:
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())  # numpy lacks bfloat16
+        flat = tensor.detach().cpu().to_dense().flatten()
+        digest.update(flat.view(torch.uint8).numpy().tobytes())  # numpy lacks bfloat16
 
 
 def statement(model: LatentModel, x: Tensor) -> str:

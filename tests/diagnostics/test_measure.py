@@ -205,10 +205,18 @@ def test_dependent_points_are_measured_directly_only():
     [
         ({"K": [0]}, "K"),
         ({"K": []}, "K"),
+        ({"K": 5}, r"K: must be integers of at least 1, got 5; give e.g. K=\[10\]"),
+        ({"K": [True]}, "K"),
         ({"M": [2.5]}, "M"),
         ({"draws": 3}, "draws"),
+        ({"draws": 100.5}, "draws"),
+        ({"draws": "many"}, "draws"),
         ({"chunk": 0}, "chunk"),
+        ({"chunk": 2.5}, "chunk"),
         ({"seed": -1}, "seed"),
+        ({"seed": 0.5}, "seed"),
+        ({"seed": None}, "seed"),
+        ({"model": users().requires_grad_(False)}, "no trainable parameter"),
         ({"estimators": []}, "estimators"),
         ({"estimators": ["iwaee"]}, "did you mean 'iwae'"),
         ({"engine": "vmpa"}, "did you mean 'vmap'"),
@@ -222,6 +230,41 @@ def test_bad_arguments(change, message):
     arguments = {"model": users(), "x": images(), "estimators": ["iwae"], "K": [3], "draws": 20} | change
     with pytest.raises(SpecError, match=message):
         snrkit.measure(**arguments)
+
+
+def test_whole_numbers_may_be_floats():
+    found, expected = (
+        snrkit.measure(mlp(), images(), ["iwae"], K=K, draws=draws, seed=seed, chunk=chunk)
+        for K, draws, seed, chunk in (([3.0], 2e1, 1.0, 2.0), ([3], 20, 1, 2))
+    )
+    assert found.drop(columns="seconds").equals(expected.drop(columns="seconds"))
+
+
+class WithSparse(Users):
+    """With a buffer that is not dense."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mask", torch.eye(9).to_sparse())
+
+
+@pytest.mark.parametrize("engine", ["factors", "vmap", "loop"])
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.enable_grad])
+def test_what_the_caller_does_with_gradients_changes_nothing(engine, mode):
+    x = images().requires_grad_()
+    with mode():
+        assert len(snrkit.measure(users(), x, ["iwae", "dreg"], K=[3], draws=8, engine=engine))
+        assert torch.is_grad_enabled() == (mode is torch.enable_grad)
+    assert x.grad is None
+
+
+def test_inference_mode_is_refused():
+    with torch.inference_mode(), pytest.raises(SpecError, match="inference_mode"):
+        snrkit.measure(users(), images(), ["iwae"], K=[3], draws=8)
+
+
+def test_buffers_may_be_sparse():
+    assert len(snrkit.measure(WithSparse().double(), images(), ["iwae"], K=[3], draws=8))
 
 
 def test_a_broken_model_is_reported_not_averaged():
