@@ -203,6 +203,34 @@ class Gated(Awkward):
         return standard_normal_log_prob(z) + bernoulli_log_prob(x, logits)
 
 
+class Skip(Awkward):
+    """The last layer, begun at zero, sees the image itself beside the hidden units."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden, self.out = nn.Linear(D, 6), nn.Linear(6 + PIXELS, PIXELS)
+        nn.init.zeros_(self.out.weight)
+
+    def log_joint(self, x: Tensor, z: Tensor) -> Tensor:
+        beside = torch.cat([torch.tanh(self.hidden(z)), x.expand(*z.shape[:-1], PIXELS)], -1)
+        return standard_normal_log_prob(z) + bernoulli_log_prob(x, self.out(beside))
+
+
+class Narrow(Awkward):
+    """A proposal so narrow that draws of a gradient are nearly the same."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.out = nn.Linear(D, PIXELS)
+
+    def encode(self, x: Tensor) -> DiagonalNormal:
+        loc, log_scale = self.encoder(x).chunk(2, -1)
+        return DiagonalNormal(loc, (log_scale - 8).exp())
+
+    def logits(self, z: Tensor) -> Tensor:
+        return self.out(z)
+
+
 AWKWARD = [
     FlattenedRows, InPlace, Twice, Tied, Norms, WeightNorm, TimeMajor, Matmul, Conv, Recurrent, TwiceInEncoder,
     Aliased, Repeated, SharedBias, Branching, Gated,

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+import snrkit
 from snrkit.diagnostics.engines import ENGINES
 from snrkit.diagnostics.engines.base import PassSize, pass_size
 from snrkit.diagnostics.engines.loop import LoopEngine
@@ -12,13 +13,16 @@ from snrkit.estimators.base import build_estimator
 from snrkit.streams import Streams
 from tests.awkward import (
     AWKWARD,
+    PIXELS,
     Branching,
     FlattenedRows,
     Gated,
     InPlace,
     Matmul,
+    Narrow,
     Norms,
     Recurrent,
+    Skip,
     Tied,
     TimeMajor,
     Twice,
@@ -173,6 +177,28 @@ def test_float32_agrees_in_norm(engine):
     expected = moments(LoopEngine(), problem, estimator, WHOLE)
     tolerance = 1e-4 if engine.name == "factors" else 1e-5  # squares of sums of float32 products
     assert_same(moments(engine, problem, estimator, WHOLE), expected, tolerance)
+
+
+@engines
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("K", [1, 3])
+def test_what_varies_by_rounding_alone_is_dropped(engine, dtype, K):
+    """Pixels beside the hidden units, into a layer begun at zero: their weights' gradients are the same in every draw."""
+    model, x = awkward(Skip).to(dtype), images()[:1].to(dtype)
+    x += 0.3  # 1.3 has no finite binary expansion
+    table = snrkit.measure(model, x, ["iwae"], K=[K], draws=40, engine=engine.name, blocks=["out.weight"])
+    row = table.set_index("metric").loc["snr_mean"]
+    assert (row.n_coordinates, row.n_dropped) == (6 * PIXELS, PIXELS * PIXELS)
+    assert row.value < 10
+
+
+def test_a_small_variance_beside_a_large_mean_is_kept():
+    """One sample per draw and a narrow proposal: the squares of what the factors give would cancel in float32."""
+    model = awkward(Narrow).float()
+    problem, estimator = Problem.units(model, images().float(), 1, Streams(4)), build_estimator("iwae", {})
+    assert ENGINES.load("factors")().serving(problem, estimator)["out.weight"] == "factors"
+    found, expected = (moments(e, problem, estimator, WHOLE) for e in (ENGINES.load("factors")(), LoopEngine()))
+    assert_same(found, expected, 1e-3)
 
 
 @engines
