@@ -93,6 +93,16 @@ def test_a_draw_in_parts_equals_the_whole(engine, estimator, samples):
         assert_same(moments(engine, problem, estimator, PassSize(3, samples)), expected, 1e-10)
 
 
+@estimators
+@pytest.mark.parametrize("network", ["encoder", "decoder"])
+def test_a_frozen_network_in_parts(estimator, network):
+    model = mlp()
+    getattr(model, network).requires_grad_(False)
+    problem = Problem.units(model, images(), 5, Streams(3))
+    expected = moments(LoopEngine(), problem, estimator, WHOLE)
+    assert_same(moments(LoopEngine(), problem, estimator, PassSize(3, 4)), expected, 1e-10)
+
+
 @engines
 @pytest.mark.filterwarnings("ignore:There is a performance drop")  # torch's vmap, of weight_norm
 @pytest.mark.parametrize("kind", AWKWARD, ids=lambda k: k.__name__)
