@@ -231,9 +231,40 @@ class Narrow(Awkward):
         return self.out(z)
 
 
+class GradientInside(Awkward):
+    """Asks for a gradient by the latent variables, which not every pass gives one of their own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.energy, self.out = nn.Linear(D, 1), nn.Linear(D, PIXELS)
+
+    def logits(self, z: Tensor) -> Tensor:
+        with torch.enable_grad():
+            source = z if z.requires_grad else z.requires_grad_()
+            (step,) = torch.autograd.grad(torch.tanh(self.energy(source)).sum(), source, create_graph=True)
+        return self.out(z + step)
+
+
+class FewPoints(Awkward):
+    """Takes no more than four data points at once, and says so in an error of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.out = nn.Linear(D, PIXELS)
+
+    def encode(self, x: Tensor) -> DiagonalNormal:
+        if len(x) > 4:
+            raise ValueError("at most 4 points")
+        return super().encode(x)
+
+    def logits(self, z: Tensor) -> Tensor:
+        return self.out(z)
+
+
 AWKWARD = [
     FlattenedRows, InPlace, Twice, Tied, Norms, WeightNorm, TimeMajor, Matmul, Conv, Recurrent, TwiceInEncoder,
     Aliased, Repeated, SharedBias, Branching, Gated,
+    GradientInside, FewPoints,
 ]  # fmt: skip
 
 

@@ -174,6 +174,13 @@ def test_one_point_with_a_gradient_is_evidence_enough():
     assert ENGINES.load("factors")().serving(problem, build_estimator("iwae", {}))["extra.weight"] == "factors"
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_half_precision_is_left_to_others(dtype):
+    problem = Problem.units(mlp(dtype=dtype), images(dtype=dtype), 5, Streams(4))
+    served = ENGINES.load("factors")().serving(problem, build_estimator("iwae", {}))
+    assert "factors" not in served.values()
+
+
 def test_factors_serve_all_of_a_hierarchical_model_but_the_noise_dependent_encoder():
     engine, estimator = ENGINES.load("factors")(), build_estimator("dreg", {})
     served = engine.serving(Problem.units(hierarchical(), images(), 5, Streams(4)), estimator)
