@@ -191,6 +191,19 @@ class Branching(Awkward):
         return standard_normal_log_prob(z) + bernoulli_log_prob(x, self.out(hidden))
 
 
+class Annealed(Awkward):
+    """A layer that is used a second time, transposed, once a parameter that is not trained opens a gate."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix, self.out = nn.Linear(D, D), nn.Linear(D, PIXELS)
+        self.gate = nn.Parameter(torch.zeros(()), requires_grad=False)
+
+    def logits(self, z: Tensor) -> Tensor:
+        hidden = torch.tanh(self.mix(z))
+        return self.out(hidden + self.gate * linear(hidden, self.mix.weight.T))
+
+
 class Gated(Awkward):
     """A layer that only data points whose first pixel is on use."""
 

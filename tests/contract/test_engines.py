@@ -14,6 +14,7 @@ from snrkit.streams import Streams
 from tests.awkward import (
     AWKWARD,
     PIXELS,
+    Annealed,
     Branching,
     FlattenedRows,
     Gated,
@@ -77,10 +78,14 @@ def test_moments_equal_the_loops(engine, make, estimator, direct):
 @engines
 @models
 def test_moments_do_not_depend_on_the_chunk(engine, make):
-    problem, estimator = problem_of(make, direct=False), build_estimator("piwae", {})
-    expected = moments(LoopEngine(), problem, estimator, WHOLE)
-    for units in (1, 3, 7, 100):
-        assert_same(moments(engine, problem, estimator, PassSize(units, 10**6)), expected, 1e-10)
+    """Neither on the draws nor on the samples of one pass, down to a draw at a time."""
+    model, x = make()
+    estimator = build_estimator("piwae", {})
+    for K in (1, 5):
+        problem = Problem.units(model, x, K, Streams(3))
+        expected = moments(LoopEngine(), problem, estimator, WHOLE)
+        for units, samples in ((1, 10**6), (3, K), (7, 3 * K), (100, 7 * K)):
+            assert_same(moments(engine, problem, estimator, PassSize(units, samples)), expected, 1e-10)
 
 
 @engines
@@ -145,6 +150,14 @@ def test_what_was_found_of_one_model_is_not_used_for_another():
         problem = Problem.units(awkward(kind), images(), 5, Streams(4))
         assert engine.serving(problem, estimator)["mix.weight"] == by
         del problem
+
+
+def test_what_was_found_holds_while_the_parameters_do():
+    engine, estimator, model = ENGINES.load("factors")(), build_estimator("iwae", {}), awkward(Annealed)
+    for gate, by in ((0.0, "factors"), (1.0, "vmap"), (0.0, "factors")):
+        with torch.no_grad():
+            model.gate.fill_(gate)
+        assert engine.serving(Problem.units(model, images(), 5, Streams(4)), estimator)["mix.weight"] == by
 
 
 def test_a_gradient_that_vanishes_is_no_evidence():

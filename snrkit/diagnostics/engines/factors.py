@@ -37,6 +37,8 @@ _PROBE_POINTS, _PROBE_DRAWS, _PROBE_SAMPLES = 8, 3, (1, 2)
 _AGREEMENT = {torch.float32: 1e-3, torch.float64: 1e-8}
 
 Pair = tuple[Tensor, Tensor]
+State = list[tuple[bool, int]]
+Plans = dict[tuple[Estimator, bool], dict[str, str]]
 
 
 class FactorEngine:
@@ -46,7 +48,7 @@ class FactorEngine:
 
     def __init__(self) -> None:
         # By the model itself, weakly: an address is used again for another model once this one is gone.
-        self._plans: WeakKeyDictionary[LatentModel, dict[tuple[Estimator, bool], dict[str, str]]] = WeakKeyDictionary()
+        self._plans: WeakKeyDictionary[LatentModel, tuple[State, Plans]] = WeakKeyDictionary()
 
     def gradients(
         self, problem: Problem, estimator: Estimator, groups: range, draws: range, size: PassSize
@@ -77,7 +79,7 @@ class FactorEngine:
     def serving(self, problem: Problem, estimator: Estimator) -> dict[str, str]:
         """Name of each parameter to what computes its moments: ``factors``, ``vmap`` or ``loop``."""
         direct = problem.M > 1 or problem.x.shape[1] > 1  # couples points; factors are per point
-        plans, key = self._plans.setdefault(problem.model, {}), (estimator, direct)
+        plans, key = self._plans_of(problem.model), (estimator, direct)
         names = problem.layout.names
         if key not in plans or set(names) - set(plans[key]):
             reached = set() if direct else _agreeing(problem, estimator)
@@ -87,6 +89,13 @@ class FactorEngine:
             fallback = VmapEngine.name if vmaps else LoopEngine.name
             plans[key] = {name: self.name if name in reached else fallback for name in names}
         return plans[key]
+
+    def _plans_of(self, model: LatentModel) -> Plans:
+        """What was found of a model, as long as its parameters are what they were: a gate may have been opened since."""
+        state = [(parameter.requires_grad, parameter._version) for parameter in model.parameters()]
+        if model not in self._plans or self._plans[model][0] != state:
+            self._plans[model] = state, {}
+        return self._plans[model][1]
 
 
 def _restricted(problem: Problem, names: tuple[str, ...]) -> Problem:
