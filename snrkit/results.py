@@ -42,7 +42,7 @@ COLUMNS: dict[str, tuple[pa.DataType, str]] = {
     "floor": (pa.float64(), "what pure noise would read (snr_pooled: its 95 % point); NaN where it has no meaning"),
     "draws": (pa.int64(), "gradient draws R behind the row"),
     "n_coordinates": (pa.int64(), "coordinates that entered the reading"),
-    "n_dropped": (pa.int64(), "coordinates left out because their variance was exactly zero"),
+    "n_dropped": (pa.int64(), "coordinates left out because their variance was zero but for rounding"),
     "definition": (pa.string(), "the definition of the metric, in a phrase"),
     "seed": (pa.int64(), "root seed of the draws"),
     "method": (

@@ -191,6 +191,19 @@ class Branching(Awkward):
         return standard_normal_log_prob(z) + bernoulli_log_prob(x, self.out(hidden))
 
 
+class Annealed(Awkward):
+    """A layer that is used a second time, transposed, once a parameter that is not trained opens a gate."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix, self.out = nn.Linear(D, D), nn.Linear(D, PIXELS)
+        self.gate = nn.Parameter(torch.zeros(()), requires_grad=False)
+
+    def logits(self, z: Tensor) -> Tensor:
+        hidden = torch.tanh(self.mix(z))
+        return self.out(hidden + self.gate * linear(hidden, self.mix.weight.T))
+
+
 class Gated(Awkward):
     """A layer that only data points whose first pixel is on use."""
 
@@ -203,9 +216,68 @@ class Gated(Awkward):
         return standard_normal_log_prob(z) + bernoulli_log_prob(x, logits)
 
 
+class Skip(Awkward):
+    """The last layer, begun at zero, sees the image itself beside the hidden units."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden, self.out = nn.Linear(D, 6), nn.Linear(6 + PIXELS, PIXELS)
+        nn.init.zeros_(self.out.weight)
+
+    def log_joint(self, x: Tensor, z: Tensor) -> Tensor:
+        beside = torch.cat([torch.tanh(self.hidden(z)), x.expand(*z.shape[:-1], PIXELS)], -1)
+        return standard_normal_log_prob(z) + bernoulli_log_prob(x, self.out(beside))
+
+
+class Narrow(Awkward):
+    """A proposal so narrow that draws of a gradient are nearly the same."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.out = nn.Linear(D, PIXELS)
+
+    def encode(self, x: Tensor) -> DiagonalNormal:
+        loc, log_scale = self.encoder(x).chunk(2, -1)
+        return DiagonalNormal(loc, (log_scale - 8).exp())
+
+    def logits(self, z: Tensor) -> Tensor:
+        return self.out(z)
+
+
+class GradientInside(Awkward):
+    """Asks for a gradient by the latent variables, which not every pass gives one of their own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.energy, self.out = nn.Linear(D, 1), nn.Linear(D, PIXELS)
+
+    def logits(self, z: Tensor) -> Tensor:
+        with torch.enable_grad():
+            source = z if z.requires_grad else z.requires_grad_()
+            (step,) = torch.autograd.grad(torch.tanh(self.energy(source)).sum(), source, create_graph=True)
+        return self.out(z + step)
+
+
+class FewPoints(Awkward):
+    """Takes no more than four data points at once, and says so in an error of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.out = nn.Linear(D, PIXELS)
+
+    def encode(self, x: Tensor) -> DiagonalNormal:
+        if len(x) > 4:
+            raise ValueError("at most 4 points")
+        return super().encode(x)
+
+    def logits(self, z: Tensor) -> Tensor:
+        return self.out(z)
+
+
 AWKWARD = [
     FlattenedRows, InPlace, Twice, Tied, Norms, WeightNorm, TimeMajor, Matmul, Conv, Recurrent, TwiceInEncoder,
     Aliased, Repeated, SharedBias, Branching, Gated,
+    GradientInside, FewPoints,
 ]  # fmt: skip
 
 

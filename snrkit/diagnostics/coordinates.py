@@ -47,12 +47,12 @@ def choose(wishes: Sequence[str], layout: Layout, moments: Moments) -> dict[str,
 
 def _notable(wish: str, block: slice, moments: Moments) -> int:
     _, mean, variance = moments.merged()
-    size, variance = np.abs(mean[block]), variance[block]
+    size, variance, moving = np.abs(mean[block]), variance[block], moments.moving(mean, variance)[block]
     if wish == "largest":
         return int(np.argmax(size))
     snr = np.full_like(size, np.inf)
-    np.divide(size, np.sqrt(variance), out=snr, where=variance > 0)
-    return int(np.argmin(np.abs(snr - np.median(snr[variance > 0])))) if (variance > 0).any() else 0
+    np.divide(size, np.sqrt(variance), out=snr, where=moving)
+    return int(np.argmin(np.abs(snr - np.median(snr[moving])))) if moving.any() else 0
 
 
 def _name(coordinate: int, layout: Layout) -> str:

@@ -90,7 +90,7 @@ class Drawer:
             self.advance(job, len(draws))
         if len(blocks) < MINIMUM_BLOCKS:
             raise Interrupted
-        return Moments(blocks)
+        return Moments(blocks, torch.finfo(self.x.dtype).eps)
 
     def serving(self, job: Job) -> dict[str, str]:
         """Name of each parameter to the engine that computes its moments."""

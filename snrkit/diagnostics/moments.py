@@ -10,6 +10,10 @@ import torch
 from torch import Tensor
 
 Array = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+
+# Deviations of so many roundings of the mean are no variation: weights that sum to 1 but for rounding, for example.
+_ROUNDINGS = 64
 
 
 @dataclass
@@ -109,9 +113,11 @@ class Moments:
 
     Args:
         blocks: the blocks, each of at least 2 draws.
+        eps: relative rounding of the numbers that the draws were computed in.
     """
 
-    def __init__(self, blocks: Sequence[BlockMoments]) -> None:
+    def __init__(self, blocks: Sequence[BlockMoments], eps: float = float(np.finfo(np.float64).eps)) -> None:
+        self.eps = eps
         self.counts = np.array([block.draws for block in blocks], dtype=np.float64)
         self.points: Array = np.stack([block.points for block in blocks])
         # Relative to the first block, so that equal means differ by exactly zero.
@@ -137,6 +143,11 @@ class Moments:
         part.counts, part.points = self.counts[:blocks], self.points[:blocks]
         part.offsets, part._second = self.offsets[:blocks], self._second[:blocks]
         return part
+
+    def moving(self, mean: Array, variance: Array) -> Mask:
+        """Coordinates whose variance is more than the rounding of draws with these means."""
+        moving: Mask = variance > (_ROUNDINGS * self.eps * mean) ** 2
+        return moving
 
     def block(self, index: int, part: slice) -> BlockMoments:
         """Some coordinates of one block, without what is known of single groups."""

@@ -5,7 +5,6 @@ import math
 from collections.abc import Iterable
 
 import numpy as np
-import numpy.typing as npt
 
 from snrkit.diagnostics.intervals import (
     Interval,
@@ -18,9 +17,7 @@ from snrkit.diagnostics.intervals import (
     student,
 )
 from snrkit.diagnostics.metrics import Reading
-from snrkit.diagnostics.moments import Array, Moments
-
-Mask = npt.NDArray[np.bool_]
+from snrkit.diagnostics.moments import Array, Mask, Moments
 
 # Mean and quartiles of |N(0, 1)|: what the ratio metrics read in units of 1/sqrt(R) when the mean is zero.
 _HALF_NORMAL = {"snr_mean": math.sqrt(2 / math.pi), "snr_q25": 0.318639, "snr_median": 0.674490, "snr_q75": 1.150349}
@@ -36,7 +33,7 @@ def read(moments: Moments, blocks: dict[str, slice], lender: Moments | None = No
         lender: moments of another estimator with the same mean, whose means are used instead; as many blocks.
     """
     merged = Merged(moments, lender)
-    moving = merged.all().variance > 0
+    moving = merged.all().moving
     quadratic = _quadratics(merged, blocks, moving)
     ratios = _ratios(merged, blocks)
     rows = []
@@ -52,11 +49,12 @@ def read(moments: Moments, blocks: dict[str, slice], lender: Moments | None = No
 
 @dataclasses.dataclass(frozen=True)
 class Estimates:
-    """Per coordinate, ``[P]``: mean, variance of one draw, and variance of the estimate of the mean."""
+    """Per coordinate, ``[P]``: mean, variance of one draw, variance of the estimate of the mean, and whether it varies."""
 
     mean: Array
     variance: Array
     of_mean: Array
+    moving: Mask
 
 
 class Merged:
@@ -68,10 +66,11 @@ class Merged:
     def of(self, selection: Array | None) -> Estimates:
         """Estimates from the selected blocks, ``[G]`` of 1 and 0; None: all."""
         draws, mean, variance = self.moments.merged(selection)
+        moving = self.moments.moving(mean, variance)
         if self._lender is None:
-            return Estimates(mean, variance, variance / draws)
+            return Estimates(mean, variance, variance / draws, moving)
         lent, mean, other = self._lender.merged(selection)
-        return Estimates(mean, variance, other / lent)
+        return Estimates(mean, variance, other / lent, moving)
 
     def all(self) -> Estimates:
         """Estimates from all blocks."""
@@ -83,8 +82,9 @@ def _sums(estimates: Estimates, blocks: Iterable[slice], moving: Mask) -> Array:
     signed = estimates.mean**2 - estimates.of_mean
     rows = []
     for block in blocks:
-        trace, inside = estimates.variance[block].sum(), moving[block]
-        rows.append((signed[block][inside].sum() / trace if trace > 0 else math.nan, trace, signed[block].sum()))
+        trace, norm, inside = estimates.variance[block].sum(), signed[block].sum(), moving[block]
+        varies = inside.any() and trace > 0  # a replicate may lack what varies elsewhere
+        rows.append((signed[block][inside].sum() / trace if varies else math.nan, trace, norm))
     return np.array(rows)
 
 
@@ -109,10 +109,10 @@ def _quadratics(merged: Merged, blocks: dict[str, slice], moving: Mask) -> Found
 
 
 def _quartiles(estimates: Estimates, blocks: Iterable[slice]) -> Array:
-    """Per block (mean, lower quartile, median, upper quartile) of |m|/s where s > 0: ``[blocks, 4]``."""
+    """Per block (mean, lower quartile, median, upper quartile) of |m|/s over what varies: ``[blocks, 4]``."""
     rows = []
     for block in blocks:
-        inside = estimates.variance[block] > 0
+        inside = estimates.moving[block]
         ratio = np.abs(estimates.mean[block][inside]) / np.sqrt(estimates.variance[block][inside])
         rows.append((ratio.mean(), *_quantiles(ratio)) if ratio.size else (math.nan,) * 4)
     return np.array(rows)
@@ -141,12 +141,12 @@ def _floors(source: Moments, estimates: Estimates, block: slice) -> dict[str, fl
 
     Of a lender's means, the floors of the quantiles are as if its gain were the same in all coordinates.
     """
-    trace = float(estimates.variance[block].sum())
-    if trace == 0:
+    inside = estimates.moving[block]
+    if not inside.any():
         return {}
+    trace = float(estimates.variance[block].sum())
     spread = math.sqrt(float(estimates.of_mean[block].sum()) / trace)
     noise = _NORMAL_95 * math.sqrt(2 / effective_coordinates(source, block)) * spread**2
-    inside = estimates.variance[block] > 0
     typical = float(np.sqrt(estimates.of_mean[block][inside] / estimates.variance[block][inside]).mean())
     floors = {metric: unit * typical for metric, unit in _HALF_NORMAL.items()}
     return floors | {"snr_pooled": math.sqrt(noise), "snr_pooled_squared": noise}

@@ -107,7 +107,10 @@ class LatentModel(nn.Module, ABC):
         Raises:
             CapabilityError: a parameter is used by both networks, so that its gradient has no single definition.
         """
-        names, parameters = zip(*[item for item in self.named_parameters() if item[1].requires_grad], strict=True)
+        trained = [item for item in self.named_parameters() if item[1].requires_grad]
+        if not trained:
+            return {}
+        names, parameters = zip(*trained, strict=True)
         posterior = self.encode(x[:1])
         noise = x.new_zeros(1, 1, 1, *posterior.noise_shape)
         z = posterior.sample(noise)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+import snrkit
 from snrkit.diagnostics.engines import ENGINES
 from snrkit.diagnostics.engines.base import PassSize, pass_size
 from snrkit.diagnostics.engines.loop import LoopEngine
@@ -12,13 +13,17 @@ from snrkit.estimators.base import build_estimator
 from snrkit.streams import Streams
 from tests.awkward import (
     AWKWARD,
+    PIXELS,
+    Annealed,
     Branching,
     FlattenedRows,
     Gated,
     InPlace,
     Matmul,
+    Narrow,
     Norms,
     Recurrent,
+    Skip,
     Tied,
     TimeMajor,
     Twice,
@@ -73,10 +78,14 @@ def test_moments_equal_the_loops(engine, make, estimator, direct):
 @engines
 @models
 def test_moments_do_not_depend_on_the_chunk(engine, make):
-    problem, estimator = problem_of(make, direct=False), build_estimator("piwae", {})
-    expected = moments(LoopEngine(), problem, estimator, WHOLE)
-    for units in (1, 3, 7, 100):
-        assert_same(moments(engine, problem, estimator, PassSize(units, 10**6)), expected, 1e-10)
+    """Neither on the draws nor on the samples of one pass, down to a draw at a time."""
+    model, x = make()
+    estimator = build_estimator("piwae", {})
+    for K in (1, 5):
+        problem = Problem.units(model, x, K, Streams(3))
+        expected = moments(LoopEngine(), problem, estimator, WHOLE)
+        for units, samples in ((1, 10**6), (3, K), (7, 3 * K), (100, 7 * K)):
+            assert_same(moments(engine, problem, estimator, PassSize(units, samples)), expected, 1e-10)
 
 
 @engines
@@ -87,6 +96,16 @@ def test_a_draw_in_parts_equals_the_whole(engine, estimator, samples):
         problem = problem_of(MODELS["mlp"], direct)
         expected = moments(LoopEngine(), problem, estimator, WHOLE)
         assert_same(moments(engine, problem, estimator, PassSize(3, samples)), expected, 1e-10)
+
+
+@estimators
+@pytest.mark.parametrize("network", ["encoder", "decoder"])
+def test_a_frozen_network_in_parts(estimator, network):
+    model = mlp()
+    getattr(model, network).requires_grad_(False)
+    problem = Problem.units(model, images(), 5, Streams(3))
+    expected = moments(LoopEngine(), problem, estimator, WHOLE)
+    assert_same(moments(LoopEngine(), problem, estimator, PassSize(3, 4)), expected, 1e-10)
 
 
 @engines
@@ -133,6 +152,14 @@ def test_what_was_found_of_one_model_is_not_used_for_another():
         del problem
 
 
+def test_what_was_found_holds_while_the_parameters_do():
+    engine, estimator, model = ENGINES.load("factors")(), build_estimator("iwae", {}), awkward(Annealed)
+    for gate, by in ((0.0, "factors"), (1.0, "vmap"), (0.0, "factors")):
+        with torch.no_grad():
+            model.gate.fill_(gate)
+        assert engine.serving(Problem.units(model, images(), 5, Streams(4)), estimator)["mix.weight"] == by
+
+
 def test_a_gradient_that_vanishes_is_no_evidence():
     """One weight used twice, behind a layer begun at zero: factors and truth are both zero, and differ later."""
     model, estimator = awkward(Tied), build_estimator("iwae", {})
@@ -160,6 +187,13 @@ def test_one_point_with_a_gradient_is_evidence_enough():
     assert ENGINES.load("factors")().serving(problem, build_estimator("iwae", {}))["extra.weight"] == "factors"
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_half_precision_is_left_to_others(dtype):
+    problem = Problem.units(mlp(dtype=dtype), images(dtype=dtype), 5, Streams(4))
+    served = ENGINES.load("factors")().serving(problem, build_estimator("iwae", {}))
+    assert "factors" not in served.values()
+
+
 def test_factors_serve_all_of_a_hierarchical_model_but_the_noise_dependent_encoder():
     engine, estimator = ENGINES.load("factors")(), build_estimator("dreg", {})
     served = engine.serving(Problem.units(hierarchical(), images(), 5, Streams(4)), estimator)
@@ -173,6 +207,28 @@ def test_float32_agrees_in_norm(engine):
     expected = moments(LoopEngine(), problem, estimator, WHOLE)
     tolerance = 1e-4 if engine.name == "factors" else 1e-5  # squares of sums of float32 products
     assert_same(moments(engine, problem, estimator, WHOLE), expected, tolerance)
+
+
+@engines
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("K", [1, 3])
+def test_what_varies_by_rounding_alone_is_dropped(engine, dtype, K):
+    """Pixels beside the hidden units, into a layer begun at zero: their weights' gradients are the same in every draw."""
+    model, x = awkward(Skip).to(dtype), images()[:1].to(dtype)
+    x += 0.3  # 1.3 has no finite binary expansion
+    table = snrkit.measure(model, x, ["iwae"], K=[K], draws=40, engine=engine.name, blocks=["out.weight"])
+    row = table.set_index("metric").loc["snr_mean"]
+    assert (row.n_coordinates, row.n_dropped) == (6 * PIXELS, PIXELS * PIXELS)
+    assert row.value < 10
+
+
+def test_a_small_variance_beside_a_large_mean_is_kept():
+    """One sample per draw and a narrow proposal: the squares of what the factors give would cancel in float32."""
+    model = awkward(Narrow).float()
+    problem, estimator = Problem.units(model, images().float(), 1, Streams(4)), build_estimator("iwae", {})
+    assert ENGINES.load("factors")().serving(problem, estimator)["out.weight"] == "factors"
+    found, expected = (moments(e, problem, estimator, WHOLE) for e in (ENGINES.load("factors")(), LoopEngine()))
+    assert_same(found, expected, 1e-3)
 
 
 @engines

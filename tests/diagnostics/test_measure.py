@@ -190,6 +190,11 @@ def test_data_may_come_in_another_precision():
     assert set(table.dtype) == {"float64"}
 
 
+def test_a_wholly_frozen_model_says_so():
+    with pytest.raises(SpecError, match="set requires_grad"):
+        snrkit.measure(users().requires_grad_(False), images(), ["iwae"], K=[3], draws=20)
+
+
 def test_dependent_points_are_measured_directly_only():
     class Coupled(Users):
         independent_points = False

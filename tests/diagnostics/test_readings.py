@@ -4,17 +4,20 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
+from snrkit.diagnostics.coordinates import choose
 from snrkit.diagnostics.intervals import half_sample_stderr, half_samples, jackknife_stderr, root_of_square, student
 from snrkit.diagnostics.moments import BlockMoments, Moments
+from snrkit.diagnostics.problem import Layout
 from snrkit.diagnostics.readings import read
 
 P = 60
 
 
-def moments_of(draws, G=20):
+def moments_of(draws, G=20, eps=2.0**-52):
     parts = np.array_split(draws, G)
-    return Moments([BlockMoments(len(p), p.mean(0), p.var(0, ddof=1), np.zeros((1, 1, 3))) for p in parts])
+    return Moments([BlockMoments(len(p), p.mean(0), p.var(0, ddof=1), np.zeros((1, 1, 3))) for p in parts], eps)
 
 
 def reading(draws, metric, block=slice(0, P)):
@@ -97,6 +100,23 @@ def test_intervals_cover(metric):
         truth = float(np.mean([e.value for e in each]))  # the reading expected at R draws
     covered = np.mean([e.low <= truth <= e.high for e in each])
     assert abs(covered - 0.95) < 4 * math.sqrt(0.95 * 0.05 / repeats)
+
+
+@pytest.mark.parametrize("eps", [2.0**-52, 2.0**-23], ids=["float64", "float32"])
+def test_rounding_is_not_variation(eps):
+    """A few roundings of the mean are dropped like no variation at all, hundreds of them are not."""
+    draws = gaussian(5, 200, 1.0)
+    draws[:, :7] = gaussian(6, 200, -3.0, 3 * 5 * eps, P=7)
+    draws[:, 7] = gaussian(7, 200, -3.0, 3 * 500 * eps, P=1)[:, 0]
+    moments = moments_of(draws, eps=eps)
+    found = {r.metric: r for r in read(moments, {"b": slice(0, P)})}
+    assert found["snr_median"].n_dropped == found["snr_pooled"].n_dropped == 7
+    assert found["snr_q75"].interval.value < 2
+    assert found["snr_median"].floor == pytest.approx(0.674490 / math.sqrt(200))
+    assert np.isnan([r.interval.value for r in read(moments, {"b": slice(0, 7)}) if r.metric.startswith("snr_")]).all()
+    layout = Layout(("w",), (torch.Size([P]),), ("generative",))
+    chosen = choose(["median"], layout, moments)
+    assert 8 <= next(iter(chosen.values())) < P
 
 
 def test_still_coordinates_are_counted_not_silently_dropped():

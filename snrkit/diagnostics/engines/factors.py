@@ -37,6 +37,8 @@ _PROBE_POINTS, _PROBE_DRAWS, _PROBE_SAMPLES = 8, 3, (1, 2)
 _AGREEMENT = {torch.float32: 1e-3, torch.float64: 1e-8}
 
 Pair = tuple[Tensor, Tensor]
+State = list[tuple[bool, int]]
+Plans = dict[tuple[Estimator, bool], dict[str, str]]
 
 
 class FactorEngine:
@@ -46,7 +48,7 @@ class FactorEngine:
 
     def __init__(self) -> None:
         # By the model itself, weakly: an address is used again for another model once this one is gone.
-        self._plans: WeakKeyDictionary[LatentModel, dict[tuple[Estimator, bool], dict[str, str]]] = WeakKeyDictionary()
+        self._plans: WeakKeyDictionary[LatentModel, tuple[State, Plans]] = WeakKeyDictionary()
 
     def gradients(
         self, problem: Problem, estimator: Estimator, groups: range, draws: range, size: PassSize
@@ -65,7 +67,7 @@ class FactorEngine:
         found: dict[str, Pair] = {}
         rest = tuple(name for name in problem.layout.names if served[name] != self.name)
         if rest:
-            part = replace(problem, layout=_restricted(problem.layout, rest))
+            part = _restricted(problem, rest)
             moments = accumulate(self.gradients(part, estimator, groups, draws, size))
             found |= dict(zip(rest, zip(moments.mean, moments.m2, strict=True), strict=True))
         if len(rest) < len(problem.layout.names):
@@ -77,24 +79,36 @@ class FactorEngine:
     def serving(self, problem: Problem, estimator: Estimator) -> dict[str, str]:
         """Name of each parameter to what computes its moments: ``factors``, ``vmap`` or ``loop``."""
         direct = problem.M > 1 or problem.x.shape[1] > 1  # couples points; factors are per point
-        plans, key = self._plans.setdefault(problem.model, {}), (estimator, direct)
+        plans, key = self._plans_of(problem.model), (estimator, direct)
         names = problem.layout.names
         if key not in plans or set(names) - set(plans[key]):
             reached = set() if direct else _agreeing(problem, estimator)
             # vmap takes a second to load; where nothing is left for it, it need not be tried.
-            vmaps = bool(set(names) - reached) and _vmap_works(problem, estimator)
+            rest = tuple(name for name in names if name not in reached)
+            vmaps = bool(rest) and _vmap_works(_restricted(problem, rest), estimator)
             fallback = VmapEngine.name if vmaps else LoopEngine.name
             plans[key] = {name: self.name if name in reached else fallback for name in names}
         return plans[key]
 
+    def _plans_of(self, model: LatentModel) -> Plans:
+        """What was found of a model, as long as its parameters are what they were: a gate may have been opened since."""
+        state = [(parameter.requires_grad, parameter._version) for parameter in model.parameters()]
+        if model not in self._plans or self._plans[model][0] != state:
+            self._plans[model] = state, {}
+        return self._plans[model][1]
 
-def _restricted(layout: Layout, names: tuple[str, ...]) -> Layout:
+
+def _restricted(problem: Problem, names: tuple[str, ...]) -> Problem:
+    layout = problem.layout
     kept = [i for i, name in enumerate(layout.names) if name in names]
-    return Layout(names, tuple(layout.shapes[i] for i in kept), tuple(layout.networks[i] for i in kept))
+    part = Layout(names, tuple(layout.shapes[i] for i in kept), tuple(layout.networks[i] for i in kept))
+    return replace(problem, layout=part)
 
 
 def _probe(problem: Problem, group: int, K: int) -> Problem:
-    return Problem.units(problem.model, problem.x[group, :1], K, Streams(0))
+    # With the very parameters: where only some are wanted, others are constants, and a model may find that out.
+    probe = Problem.units(problem.model, problem.x[group, :1], K, Streams(0))
+    return replace(probe, layout=problem.layout)
 
 
 _PROBE_SIZE = PassSize(_PROBE_DRAWS, 10**6)
@@ -104,7 +118,7 @@ def _vmap_works(problem: Problem, estimator: Estimator) -> bool:
     probe = _probe(problem, 0, _PROBE_SAMPLES[-1])
     try:
         accumulate(VmapEngine().gradients(probe, estimator, range(1), range(_PROBE_DRAWS), _PROBE_SIZE))
-    except (RuntimeError, NotImplementedError):
+    except Exception:  # a model's own code may raise anything on what it was not written for; the loop is then left
         return False
     return True
 
@@ -115,7 +129,8 @@ def _agreeing(problem: Problem, estimator: Estimator) -> set[str]:
     What happens at none of these points is not seen: a layer that only some other point's branch or gate uses again would
     be taken for an ordinary one.
     """
-    if type(problem.model).forward is not LatentModel.forward or not problem.model.independent_points:
+    usual = type(problem.model).forward is LatentModel.forward and problem.model.independent_points
+    if not usual or problem.x.dtype not in _AGREEMENT:
         return set()
     names = set(problem.layout.names)
     groups = torch.linspace(0, problem.groups - 1, min(problem.groups, _PROBE_POINTS)).round().int().tolist()
@@ -127,7 +142,7 @@ def _agreeing(problem: Problem, estimator: Estimator) -> set[str]:
             expected = dict(zip(probe.layout.names, zip(truth.mean, truth.m2, strict=True), strict=True))
             try:
                 found = _factor_moments(probe, estimator, range(1), draws, _PROBE_SIZE)
-            except (RuntimeError, TypeError, AttributeError):
+            except Exception:  # as above; other engines are then left
                 return set()
             tolerance = _AGREEMENT[problem.x.dtype]
             names = {n for n in names if n in found and _near(found[n], expected[n], tolerance)}

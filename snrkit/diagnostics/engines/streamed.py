@@ -85,10 +85,17 @@ def _pull_back(
     """Add the gradients of the chosen parameters to ``total``, in place."""
     parameters = [p for p, wanted in zip(problem.parameters.values(), chosen, strict=True) if wanted]
     targets = [t for t, wanted in zip(total, chosen, strict=True) if wanted]
+    if not parameters:
+        return
     for noise, cotangent in portions:
         with FastLinear():
             weights = problem.model(x, noise, path=estimator.path)
         parts = [weights.log_p, weights.log_q, weights.log_q_path][: len(cotangent)]
-        found = torch.autograd.grad(parts, parameters, cotangent, materialize_grads=True)
+        # Where a network is frozen, a density may depend on no parameter at all.
+        live = [(part, own) for part, own in zip(parts, cotangent, strict=True) if part.requires_grad]
+        if not live:
+            continue
+        values, cotangents = zip(*live, strict=True)
+        found = torch.autograd.grad(values, parameters, cotangents, materialize_grads=True)
         for target, gradient in zip(targets, found, strict=True):
             target.add_(gradient)

@@ -10,10 +10,12 @@ from snrkit.diagnostics.engines.taps import Sink
 
 # Draws whose weight gradients are formed at once: small enough to stay in cache.
 _TILE = 16
+# Squared relative deviation of a factor, in roundings, below which squares are not summed uncentred.
+_STEADY = 1000
 
 
 class _Sums:
-    """Sums of deviations from the first draw and of their squares, so that constant coordinates give exactly zero."""
+    """Sums of deviations from the first draw and of their squares, which loses no small variance beside a large mean."""
 
     def __init__(self, shape: torch.Size, like: Tensor) -> None:
         self.draws = 0
@@ -69,9 +71,11 @@ class LayerSums:
 
     def _weight(self, sums: _Sums, a: Tensor, d: Tensor) -> None:
         """Inputs ``[r, rows, in]`` and cotangents ``[r, rows, out]``."""
+        one_row = a.shape[1] == 1 and sums.first is None
+        uncentred = one_row and (sums.draws > 0 or not _cancels(a[:_TILE, 0], d[:_TILE, 0]))
         sums.draws += len(a)
-        if a.shape[1] == 1 and sums.first is None:
-            # One row per draw: squares of outer products are outer products of squares.
+        if uncentred:
+            # Squares of outer products are outer products of squares.
             a, d = a[:, 0], d[:, 0]
             sums.total += kernels.outer_sum(a, d)
             sums.squares += kernels.outer_sum(a.square(), d.square())
@@ -103,6 +107,12 @@ class LayerSums:
         off = gradients - sums.first
         sums.total += off.sum(dim=0)
         sums.squares += off.square_().sum(dim=0)
+
+
+def _cancels(a: Tensor, d: Tensor) -> bool:
+    """Whether some product of a column of each varies so little that a difference of mean squares would be all rounding."""
+    relative = (_STEADY * torch.finfo(a.dtype).eps) ** 0.5
+    return all(bool(((x - x[0]).abs_().amax(dim=0) < relative * x[0].abs()).any()) for x in (a, d))
 
 
 def _joined(calls: list[Tensor], draws: int) -> Tensor:
