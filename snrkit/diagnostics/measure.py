@@ -200,7 +200,9 @@ def opened(model: LatentModel, x: Tensor, direct: bool) -> Iterator[Tensor]:
     if x.ndim == 0 or x.shape[0] == 0 or not bool(torch.isfinite(x).all()):
         raise SpecError("x", "must hold at least one data point, all of it finite", "give data [B, ...] without NaN")
     if not (direct or model.independent_points):
-        raise CapabilityError("model", "its data points are not independent", "measure it with direct=True (--direct)")
+        raise CapabilityError(
+            "model", "its data points are not independent", "use measure(direct=True) or snr --direct"
+        )
     with evaluation_mode(model), full_precision(), torch.enable_grad():
         check_log_weights(model, x)
         yield x
