@@ -3,8 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 REPORT := $(BIN)/snrkit report --html --quiet --out
 PAPER := analyses/rainforth2018
+DRAWN := $(addprefix figures-,rainforth2018 digits toy rainforth2018-curves mcharrak2021 burda2016)
 
-.PHONY: demo figures test lint speed gpu gpu-sweep
+.PHONY: demo figures $(DRAWN) test lint speed gpu gpu-sweep
 
 # Two small runs on the embedded digits, their gradient SNR, figures and a page that tells the story.
 demo: .venv/installed
@@ -20,12 +21,16 @@ demo: .venv/installed
 
 # All figures, tables and pages of the committed analyses, from their committed tables.
 figures: .venv/installed
-	$(REPORT) figures/digits analyses/digits/results
-	$(REPORT) figures/toy analyses/toy/results
-	$(REPORT) figures/rainforth2018 $(PAPER)/results/cpu/runs/*-13 $(PAPER)/rainforth2018.published.csv
-	$(REPORT) figures/rainforth2018-curves $(PAPER)/results/cpu/runs/*-4 --figure metrics_vs_m --figure metrics_vs_beta
-	$(REPORT) figures/mcharrak2021 analyses/mcharrak2021/results --figure generalisation --figure learned_beta
-	$(REPORT) figures/burda2016 analyses/burda2016/results
+	$(MAKE) --no-print-directory --jobs 2 $(DRAWN)
+
+figures-digits: ; $(REPORT) figures/digits analyses/digits/results
+figures-toy: ; $(REPORT) figures/toy analyses/toy/results
+figures-rainforth2018: ; $(REPORT) figures/rainforth2018 $(PAPER)/results/cpu/runs/*-13 $(PAPER)/rainforth2018.published.csv
+figures-rainforth2018-curves: ; $(REPORT) figures/rainforth2018-curves $(PAPER)/results/cpu/runs/*-4 \
+	  --figure metrics_vs_m --figure metrics_vs_beta
+figures-mcharrak2021: ; $(REPORT) figures/mcharrak2021 analyses/mcharrak2021/results --figure generalisation \
+	  --figure learned_beta
+figures-burda2016: ; $(REPORT) figures/burda2016 analyses/burda2016/results
 
 test: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2
