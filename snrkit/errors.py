@@ -43,3 +43,11 @@ class NonFiniteError(SnrkitError):
 
 class CapabilityError(SnrkitError):
     """A model does not offer what an estimator or an engine needs."""
+
+
+class ModelError(SnrkitError):
+    """A user's own code raised: its exception, with its traceback, is this one's ``__cause__``."""
+
+
+class ResourceError(SnrkitError):
+    """What was asked for does not fit in memory, or another process holds what is needed."""
