@@ -197,4 +197,4 @@ def _integer(name: str, value: object, least: int, remedy: str) -> int:
 
 
 def _same_mean(one: Estimator, other: Estimator) -> bool:
-    return one.unbiased and other.unbiased and (one.reference or one.name) == (other.reference or other.name)
+    return all((*one.unbiased, *other.unbiased)) and (one.reference or one.name) == (other.reference or other.name)
