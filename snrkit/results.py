@@ -47,7 +47,11 @@ COLUMNS: dict[str, tuple[pa.DataType, str]] = {
     "seed": (pa.int64(), "root seed of the draws"),
     "method": (
         pa.string(),
-        "'units' (M by algebra) or 'direct', with 'nested' and 'mean from ESTIMATOR' where so drawn",
+        "'units' (M by algebra) or 'direct', with 'nested', 'mean from ESTIMATOR' and 'training mode' where so drawn",
+    ),
+    "mode": (
+        pa.string(),
+        "mode of the model's modules: 'evaluation', or 'training' (dropout, batch normalisation as in a step)",
     ),
     "engine": (pa.string(), "what computed the draws"),
     "device": (pa.string(), "where"),
@@ -62,6 +66,10 @@ COLUMNS: dict[str, tuple[pa.DataType, str]] = {
         "SHA-256 of the parameters measured on, shortened; empty in tables from before this column",
     ),
 }
+
+
+# Columns that older tables lack, and what they stand for there.
+LATER = {"parameters": "", "mode": "evaluation"}
 
 
 @contextlib.contextmanager
@@ -202,8 +210,9 @@ def read_table(path: Path) -> pd.DataFrame:
         raise ResultsError(str(path), "not a table of snrkit", remedy)
     if int(version) > SCHEMA_VERSION:
         raise ResultsError(str(path), f"schema {int(version)} is newer than {SCHEMA_VERSION}", "update snrkit")
-    if "parameters" not in arrow.column_names:
-        arrow = arrow.append_column("parameters", pa.array([""] * len(arrow)))
+    for name, value in LATER.items():
+        if name not in arrow.column_names:
+            arrow = arrow.append_column(name, pa.array([value] * len(arrow), pa.string()))
     missing = [name for name in COLUMNS if name not in arrow.column_names]
     if missing:
         raise ResultsError(str(path), f"columns missing: {', '.join(missing)}", remedy)

@@ -11,15 +11,16 @@ bound: the SNR says how clear a signal is, not which bound it climbs. ``remarks`
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from torch import Tensor
+from torch import nn
 
 from snrkit.diagnostics.draws import Drawer, Progress
 from snrkit.diagnostics.intervals import Interval, delete_one, jackknife_stderr, student
-from snrkit.diagnostics.measure import opened, select_blocks
+from snrkit.diagnostics.measure import select_blocks
 from snrkit.diagnostics.metrics import METRICS, Reading
 from snrkit.diagnostics.moments import Array, BlockMoments, Moments
 from snrkit.diagnostics.plan import Plan
@@ -27,10 +28,11 @@ from snrkit.diagnostics.problem import Layout
 from snrkit.diagnostics.readings import read
 from snrkit.diagnostics.relations import Indices, across, bias, block_means
 from snrkit.diagnostics.store import Store
+from snrkit.diagnostics.suiting import suited
 from snrkit.errors import SpecError
 from snrkit.estimators.ciwae import Ciwae
-from snrkit.models.base import LatentModel
 from snrkit.streams import Streams
+from snrkit.trial.opening import opened
 
 GRID = tuple(float(beta) for beta in np.linspace(0, 1, 21).round(2))
 COSINE = "cosine between E[g] at this beta and at beta = 0; undefined where a debiased squared norm is <= 0"
@@ -82,8 +84,8 @@ class Parts:
 
 
 def beta_curve(
-    model: LatentModel,
-    x: Tensor,
+    model: nn.Module,
+    x: Any,
     K: int,
     betas: Sequence[float] = GRID,
     *,
@@ -96,8 +98,8 @@ def beta_curve(
     """SNR of ciwae's minibatch gradient at each beta, with error bars from blocks of draws.
 
     Args:
-        model: the model; left as it is.
-        x: data ``[B, *event]``, finite; moved to the model's device and dtype.
+        model: as for ``snrkit.measure``.
+        x: as for ``snrkit.measure``.
         K: importance samples, at least 2 (with one, both parts are the same).
         betas: at least one, each in [0, 1].
         M: outer samples, by algebra.
@@ -108,7 +110,7 @@ def beta_curve(
 
     Raises:
         SpecError: an argument is out of range, or the model does not accept the data.
-        CapabilityError: the model's data points are not independent.
+        ModelError, CapabilityError: as for ``snrkit.measure``.
         NonFiniteError: a gradient is NaN or infinite.
     """
     if K < 2:
@@ -118,17 +120,21 @@ def beta_curve(
     estimators = tuple(Ciwae(beta) for beta in (0.0, 0.5, 1.0))
     plan = Plan(estimators, (K,), (M,), draws, seed)
     (K,), (M,) = plan.K, plan.M
-    with opened(model, x, plan.direct) as points:
-        layout = Layout.of(model, points)
+    with opened(model, x, plan.mode) as subject:
+        plan, remarks = suited(plan, subject.findings, subject.points)
+        layout = Layout.of(subject.model, subject.x)
         part = select_blocks(layout, [block])[block]
         drawer = Drawer(
-            model, points, Streams(plan.seed),
+            subject.model, subject.x, Streams(plan.seed),
             engine=plan.engine, chunk=None, store=Store(None, ""), progress=progress, stop=lambda: False,
+            restart=subject.snapshot if subject.findings.whole else None,
         )  # fmt: skip
-        jobs = [plan.job(estimator, 1, K) for estimator in estimators]
+        jobs = [plan.job(estimator, M, K) for estimator in estimators]
         drawer.expect(jobs)
         parts = Parts(*(_restricted(drawer.moments(job), part) for job in jobs))
-    return _curve(parts, betas, M, {"M": M, "K": K, "block": block})
+    # Direct draws have M samples already.
+    curve = _curve(parts, betas, 1 if plan.direct else M, {"M": M, "K": K, "block": block})
+    return replace(curve, remarks=[*remarks, *curve.remarks])
 
 
 def _restricted(moments: Moments, part: slice) -> Moments:

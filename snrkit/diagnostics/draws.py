@@ -10,14 +10,15 @@ from torch import Tensor
 
 from snrkit.diagnostics.engines import ENGINES
 from snrkit.diagnostics.engines.base import Engine, PassSize, pass_size
-from snrkit.diagnostics.moments import Array, BlockMoments, Moments, PointMoments
+from snrkit.diagnostics.moments import BlockMoments, Moments, PointMoments
 from snrkit.diagnostics.plan import Job
 from snrkit.diagnostics.problem import Problem
 from snrkit.diagnostics.store import Store
+from snrkit.diagnostics.weights import WeightTally
 from snrkit.errors import NonFiniteError
 from snrkit.interrupt import Interrupted
-from snrkit.logweights import effective_sample_size, normalised
 from snrkit.models.base import LatentModel
+from snrkit.models.state import Snapshot
 from snrkit.streams import Streams
 
 Part = TypeVar("Part")
@@ -44,6 +45,8 @@ class Drawer:
         store: finished blocks.
         progress: called with (done, total, note); units are importance samples.
         stop: asked after every block; True ends the draws.
+        restart: the state of a model that keeps or draws something itself: its draws are made one by one, each from there
+            and with seeded generators; None: it is a function of its noise.
     """
 
     def __init__(
@@ -57,7 +60,9 @@ class Drawer:
         store: Store,
         progress: Progress | None,
         stop: Callable[[], bool],
+        restart: Snapshot | None = None,
     ) -> None:
+        self.restart = restart
         self.model, self.x, self.streams, self.chunk = model, x, streams, chunk
         self.engine: Engine = ENGINES.load(engine)()
         self._store, self._progress, self._stop = store, progress, stop
@@ -109,20 +114,21 @@ class Drawer:
             portion = range(start, min(start + step, draws.stop))
             yield [total.div_(problem.groups) for total in self._sum(problem, job, portion, size)]
 
-    def weight_statistics(self, job: Job, draws: int) -> Array:
-        """(ESS, largest normalised weight) of each of the first draws, mean over data points and M: ``[draws, 2]``."""
+    def weight_statistics(self, job: Job, draws: int) -> WeightTally:
+        """What the log-weights of the first draws say.
+
+        Raises:
+            NonFiniteError: one is NaN or +inf.
+        """
         problem = problem_of(self.model, self.x, job, self.streams)
         samples = pass_size(problem, job.estimator, self.chunk).samples
         step = max(1, samples // (job.M * job.K))
-        total = np.zeros((draws, 2))
+        tally = WeightTally(job, problem.groups, draws)
         with torch.no_grad():
             for group, start in itertools.product(range(problem.groups), range(0, draws, step)):
                 portion = range(start, min(start + step, draws))
-                log_w = self._log_weights(problem, group, portion, samples)
-                each = torch.stack([effective_sample_size(log_w), normalised(log_w).amax(dim=-1)], dim=-1)
-                each = each.view(len(log_w), len(portion), -1, 2)
-                total[portion.start : portion.stop] += each.mean(dim=(0, 2)).cpu().numpy()
-        return total / problem.groups
+                tally.add(group, portion, self._log_weights(problem, group, portion, samples))
+        return tally
 
     def _log_weights(self, problem: Problem, group: int, draws: range, samples: int) -> Tensor:
         """Log-weights of several draws of a group, ``[Bg, len(draws) M, K]``, float64."""

@@ -63,6 +63,7 @@ class Gatherer:
         self.plan, self.drawer, self.layout, self.blocks = plan, drawer, layout, blocks
         self._near: dict[Job, Moments] = {}
         self._target: Moments | None = None
+        self._zeros: dict[str, None] = {}  # remarks on weights of zero, in order
         check(plan.keep, layout)
 
     def jobs(self) -> list[Job]:
@@ -87,12 +88,14 @@ class Gatherer:
 
         Raises:
             Interrupted: asked to stop before anything could be read.
+            NonFiniteError: a bound or gradient is not finite.
         """
         start = time.perf_counter()
+        weights = self._weights(job)
         moments = self._moments(job)
         complete = moments.draws == job.draws
         readings = self._strengths(job, moments) + self._bias(job, moments) + self._parts(job, moments)
-        readings += self._weights(job)
+        readings += weights
         replayed: dict[int, Replayed] = {}
         chosen = choose(self.plan.keep, self.layout, moments)
         if complete and (self.plan.dsnr or chosen):
@@ -132,7 +135,7 @@ class Gatherer:
         return sorted(count for count in counts if count <= _smallest_block(job))
 
     def remarks(self) -> list[str]:
-        """What was asked for and cannot be had, in sentences."""
+        """What was asked for and cannot be had, and where weights are zero, in sentences."""
         wanted = [name for name, asked in (("DSNR", self.plan.dsnr), ("kept draws", self.plan.keep)) if asked]
         lost = {
             unit.count
@@ -140,12 +143,13 @@ class Gatherer:
             for unit, job in zip(self.plan.units(*point), self.plan.jobs(*point), strict=True)
             if unit.count > _smallest_block(job)
         }
-        if not wanted or not lost:
-            return []
-        return [
-            f"no {' and no '.join(wanted)} at M={','.join(map(str, sorted(lost)))} where M unit draws make one: a block of "
-            f"draws has fewer; give draws={BLOCKS_OF_DRAWS * max(lost)} or more, or draw directly"
-        ]
+        found = list(self._zeros)
+        if wanted and lost:
+            found.append(
+                f"no {' and no '.join(wanted)} at M={','.join(map(str, sorted(lost)))} where M unit draws make one: a block "
+                f"of draws has fewer; give draws={BLOCKS_OF_DRAWS * max(lost)} or more, or draw directly"
+            )
+        return found
 
     def _strengths(self, job: Job, moments: Moments) -> list[Reading]:
         """SNRs, variance, norm of the mean and noise scale; with the lender's mean, and saying so, if there is one."""
@@ -215,7 +219,10 @@ class Gatherer:
 
     def _weights(self, job: Job) -> list[Reading]:
         draws = min(WEIGHT_DRAWS, job.draws)
-        statistics = self.drawer.weight_statistics(job, draws)
+        tally = self.drawer.weight_statistics(job, draws)
+        tally.require_bound()
+        self._zeros |= dict.fromkeys(filter(None, [tally.remark()]))
+        statistics = tally.statistics()
         errors = statistics.std(axis=0, ddof=1) / np.sqrt(draws)
         remark = f"from {draws} draws"
         return [

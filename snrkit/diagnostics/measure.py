@@ -1,13 +1,14 @@
 """Measure the gradients of a model: the Python face of the diagnostics."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import nn
 
 from snrkit.diagnostics import tables
 from snrkit.diagnostics.draws import Drawer, Progress
@@ -16,14 +17,15 @@ from snrkit.diagnostics.metrics import Reading
 from snrkit.diagnostics.plan import Job, Plan, counts
 from snrkit.diagnostics.problem import Layout
 from snrkit.diagnostics.store import Store, fingerprint, parameters_digest, statement
-from snrkit.errors import CapabilityError, SpecError
+from snrkit.diagnostics.suiting import suited
+from snrkit.errors import NonFiniteError, SpecError
 from snrkit.estimators.base import Estimator, build_estimator
 from snrkit.interrupt import Interrupted
-from snrkit.kernels import full_precision
-from snrkit.memory import keep_freed_memory
-from snrkit.models.base import LatentModel, check_log_weights
+from snrkit.models.state import Mode
 from snrkit.streams import Streams
-from snrkit.training.evaluate import evaluation_mode
+from snrkit.trial.opening import opened
+
+_LOG = logging.getLogger("snrkit")
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,8 @@ class Measurement:
 
 
 def measure(  # noqa: PLR0913 (one option each; most by keyword)
-    model: LatentModel,
-    x: Tensor,
+    model: nn.Module,
+    x: Any,
     estimators: Sequence[str | Estimator],
     K: Sequence[int],
     M: Sequence[int] = (1,),
@@ -68,6 +70,7 @@ def measure(  # noqa: PLR0913 (one option each; most by keyword)
     direct: bool = False,
     chunk: int | None = None,
     blocks: Sequence[str] | None = None,
+    mode: Mode = "evaluation",
     progress: Progress | None = None,
 ) -> pd.DataFrame:
     """Moments of repeated gradient draws at fixed data and parameters, and the SNRs they imply.
@@ -78,8 +81,10 @@ def measure(  # noqa: PLR0913 (one option each; most by keyword)
     more: bias, DSNR, slopes, comparisons, interruption.
 
     Args:
-        model: the model; its parameters, gradients and mode are left as they are.
-        x: data ``[B, *event]``, finite; moved to the model's device and dtype.
+        model: a ``LatentModel``, any module with ``encode`` and ``log_joint``, or a wrapper of one (``torch.compile``,
+            DataParallel). It is left as it is, whatever happens.
+        x: data ``[B, *event]``, finite: a tensor or array, or a tuple, list or dict of them whose first axis is the data
+            point. Floating-point numbers take the model's type, integers stay integers; all move to its device.
         estimators: registered names or estimators, all drawn from the same noise.
         K: importance samples, each at least 1.
         M: outer samples, each at least 1.
@@ -90,16 +95,21 @@ def measure(  # noqa: PLR0913 (one option each; most by keyword)
         chunk: draws in one pass of vmap; None lets shapes decide. The noise, and so the result up to rounding, does not
             depend on it.
         blocks: of the rows: ``inference``, ``generative``, ``all``, or names of parameter tensors; None: every one.
+        mode: ``evaluation``, or ``training``: dropout, batch normalisation and their like as in an optimiser's step. A model
+            that is in training mode already keeps the modes that its parts have.
         progress: called with (done, total, note) as draws are finished.
 
     Returns:
         The tidy table of ``snrkit.results``, one row per (estimator, M, K, block, metric). Rows of block ``all`` are absent
-        where the two networks have different units (piwae at M > 1).
+        where the two networks have different units (piwae at M > 1), and all rows of an estimator at a K whose bound or
+        gradient is not finite, as long as others are. What the user should know of it is logged as warnings of the logger
+        ``snrkit``, and stands in ``table.attrs["remarks"]``.
 
     Raises:
-        SpecError: an argument is out of range, or the model does not accept the data.
+        SpecError: an argument is out of range, or the data cannot be used.
+        ModelError: the model's own code raised; the cause is chained.
         CapabilityError: the model does not offer what an estimator or the engine needs.
-        NonFiniteError: a gradient is NaN or infinite.
+        NonFiniteError: every gradient or bound asked for is NaN or infinite.
     """
     plan = Plan(
         tuple(build_estimator(item, {}) if isinstance(item, str) else item for item in estimators),
@@ -111,13 +121,18 @@ def measure(  # noqa: PLR0913 (one option each; most by keyword)
         direct=direct,
         chunk=chunk,
         blocks=None if blocks is None else tuple(blocks),
+        mode=mode,
     )
-    return diagnose(model, x, plan, progress=progress).table
+    found = diagnose(model, x, plan, progress=progress)
+    for remark in found.remarks:
+        _LOG.warning("measure: %s", remark)
+    found.table.attrs["remarks"] = found.remarks
+    return found.table
 
 
 def diagnose(
-    model: LatentModel,
-    x: Tensor,
+    model: nn.Module,
+    x: Any,
     plan: Plan,
     *,
     provenance: tables.Provenance | None = None,
@@ -128,8 +143,8 @@ def diagnose(
     """Carry out a plan.
 
     Args:
-        model: the model; its parameters, gradients and mode are left as they are.
-        x: data ``[B, *event]``, finite; moved to the model's device and dtype.
+        model: as for ``measure``.
+        x: as for ``measure``.
         plan: what to measure.
         provenance: labels for the tables.
         folder: keep finished blocks here until all are done; the same call then goes on where an interrupted one stopped
@@ -138,30 +153,35 @@ def diagnose(
         stop: asked after every block of draws; True ends the measurement with what is finished.
 
     Raises:
-        SpecError, CapabilityError, NonFiniteError: as for ``measure``.
+        SpecError, ModelError, CapabilityError, NonFiniteError: as for ``measure``.
         OutputError: the folder cannot be written.
         Interrupted: stopped before anything could be read.
     """
-    with opened(model, x, plan.direct) as points:
-        layout = Layout.of(model, points)
+    with opened(model, x, plan.mode) as subject:
+        plan, remarks = suited(plan, subject.findings, subject.points)
+        layout = Layout.of(subject.model, subject.x)
         # Frozen parameters and buffers too: gradients depend on them.
-        tensors = [*model.named_parameters(), *model.named_buffers()]
-        labels = layout.names, plan.seed, plan.engine, plan.chunk, points.device.type, statement(model, points)
-        context = fingerprint(tensors, points, *labels)
+        tensors = [*subject.model.named_parameters(), *subject.model.named_buffers()]
+        labels = (
+            layout.names, plan.seed, plan.engine, plan.chunk, subject.device.type, statement(subject.model, subject.x),
+            plan.mode,
+        )  # fmt: skip
+        context = fingerprint(tensors, subject.x, *labels)
         store = Store(folder, context)
         drawer = Drawer(
-            model, points, Streams(plan.seed),
+            subject.model, subject.x, Streams(plan.seed),
             engine=plan.engine, chunk=plan.chunk, store=store, progress=progress, stop=stop,
+            restart=subject.snapshot if subject.findings.whole else None,
         )  # fmt: skip
         gatherer = Gatherer(plan, drawer, layout, select_blocks(layout, plan.blocks))
-        drawn = _gather(gatherer)
-    complete = len(drawn) == len(gatherer.jobs()) and all(found.complete for found in drawn.values())
+        drawn, lost = _gather(gatherer)
+    complete = len(drawn) + len(lost) == len(gatherer.jobs()) and all(found.complete for found in drawn.values())
     if complete:
         store.clear()
-    device = torch.cuda.get_device_name(points.device) if points.is_cuda else "cpu"
-    dtype = str(points.dtype).removeprefix("torch.")
+    device = torch.cuda.get_device_name(subject.device) if subject.device.type == "cuda" else "cpu"
+    dtype = str(subject.dtype).removeprefix("torch.")
     about = provenance or tables.Provenance()
-    source = tables.Source(plan, layout, drawn, about, parameters_digest(model), device, dtype)
+    source = tables.Source(plan, layout, drawn, about, parameters_digest(subject.model), device, dtype)
     return Measurement(
         plan=plan,
         table=tables.readings(source),
@@ -169,61 +189,33 @@ def diagnose(
         comparisons=tables.comparisons(source),
         kept=tables.kept(source),
         complete=complete,
-        remarks=gatherer.remarks(),
+        remarks=[*remarks, *lost.values(), *gatherer.remarks()],
         source=source,
     )
 
 
-@contextmanager
-def opened(model: LatentModel, x: Tensor, direct: bool) -> Iterator[Tensor]:
-    """The model ready to be measured within the block: checked, in evaluation mode and full precision, with gradients.
-
-    Args:
-        model: the model; its mode is put back.
-        x: data ``[B, *event]``.
-        direct: whether the whole minibatch is drawn at once.
-
-    Yields:
-        The data on the model's device and in its dtype.
-
-    Raises:
-        SpecError: the data cannot be measured, or the model does not accept them.
-        CapabilityError: the model's points are not independent, and the draws are not direct.
-    """
-    keep_freed_memory()
-    if torch.is_inference_mode_enabled():
-        raise SpecError("torch.inference_mode", "gradients cannot be drawn within it", "measure outside of it")
-    parameter = next((parameter for parameter in model.parameters() if parameter.requires_grad), None)
-    if parameter is None:
-        raise SpecError("model", "has no trainable parameter", "set requires_grad")
-    x = torch.as_tensor(x).detach().to(parameter)
-    if x.ndim == 0 or x.shape[0] == 0 or not bool(torch.isfinite(x).all()):
-        raise SpecError("x", "must hold at least one data point, all of it finite", "give data [B, ...] without NaN")
-    if not (direct or model.independent_points):
-        raise CapabilityError(
-            "model", "its data points are not independent", "use measure(direct=True) or snr --direct"
-        )
-    with evaluation_mode(model), full_precision(), torch.enable_grad():
-        check_log_weights(model, x)
-        yield x
-
-
-def _gather(gatherer: Gatherer) -> dict[Job, Drawn]:
-    """All jobs, or as many as there was time for.
+def _gather(gatherer: Gatherer) -> tuple[dict[Job, Drawn], dict[Job, str]]:
+    """All jobs, or as many as there was time for; and those that cannot be read, with the reason.
 
     Raises:
         Interrupted: there was time for none.
+        NonFiniteError: none can be read.
     """
     gatherer.expect()
     drawn: dict[Job, Drawn] = {}
+    lost: dict[Job, NonFiniteError] = {}
     for job in gatherer.jobs():
         try:
             drawn[job] = gatherer.gather(job)
+        except NonFiniteError as error:
+            lost[job] = error
         except Interrupted:
             if not drawn:
                 raise
             break
-    return drawn
+    if lost and not drawn:
+        raise next(iter(lost.values()))
+    return drawn, {job: f"{job.estimator.name} at K={job.K} is left out: {error}" for job, error in lost.items()}
 
 
 def select_blocks(layout: Layout, names: Sequence[str] | None) -> dict[str, slice]:

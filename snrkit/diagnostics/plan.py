@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
 from snrkit.errors import SpecError
 from snrkit.estimators.base import Estimator, Units, build_estimator
+from snrkit.models.state import Mode
 
 MINIMUM_DRAWS = 4
 BLOCKS_OF_DRAWS = 20
@@ -70,6 +71,8 @@ class Plan:
         keep: coordinates whose draws are kept: ``largest`` (|mean|), ``median`` (SNR) of each network, or
             ``tensor[index]``.
         pairs: the (M, K) of the table, where it is not every M with every K.
+        mode: of the model's modules: ``evaluation``, or ``training``, in which dropout and batch normalisation do what they
+            do in an optimiser's step.
     """
 
     estimators: tuple[Estimator, ...]
@@ -88,6 +91,7 @@ class Plan:
     dsnr: bool = False
     keep: tuple[str, ...] = ()
     pairs: tuple[tuple[int, int], ...] | None = None
+    mode: Mode = "evaluation"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "estimators", tuple(dict.fromkeys(self.estimators)))
@@ -106,6 +110,11 @@ class Plan:
                 object.__setattr__(self, name, _integer(name, value, least, remedy))
         if self.bias not in ("none", "bound", "log_p"):
             raise SpecError("bias", f"no target '{self.bias}'", "choose none, bound or log_p")
+        require_mode(self.mode)
+        for estimator in self.estimators:
+            if min(self.K) < estimator.least_samples:
+                problem = f"{estimator.name} needs at least {estimator.least_samples} samples, got {min(self.K)}"
+                raise SpecError("K", problem, "give larger K, or another estimator")
         self._check_combinations()
 
     def _check_combinations(self) -> None:
@@ -141,7 +150,8 @@ class Plan:
     def method(self) -> str:
         """How the draws were made, for the tables."""
         parts = ["direct" if self.direct else "units", *(["nested"] if self.nested else [])]
-        return ", ".join([*parts, *([f"mean from {self.mean_from}"] if self.mean_from else [])])
+        parts += [f"mean from {self.mean_from}"] if self.mean_from else []
+        return ", ".join([*parts, *(["training mode"] if self.mode == "training" else [])])
 
     def units(self, estimator: Estimator, M: int, K: int) -> tuple[Units, Units]:
         """The units (inference, generative) that (M, K) averages in this plan."""
@@ -173,6 +183,16 @@ class Plan:
             return None
         lender = build_estimator(self.mean_from, {})
         return self.job(lender, job.M, job.K) if _same_mean(lender, job.estimator) else None
+
+
+def require_mode(mode: str) -> None:
+    """See to it that a mode is one of the two.
+
+    Raises:
+        SpecError: it is not.
+    """
+    if mode not in get_args(Mode):
+        raise SpecError("mode", f"no mode '{mode}'", f"choose {' or '.join(get_args(Mode))}")
 
 
 def counts(name: str, values: Sequence[int]) -> tuple[int, ...]:

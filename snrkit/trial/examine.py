@@ -197,8 +197,9 @@ class _Trial:
     def _global(self) -> bool:
         """Whether the proposal is the same for every data point: autograd sees no way to it, and values are equal."""
         caller = self.caller
-        if caller.points == 1:
+        if caller.points == 1 or _declares_independence(self.model):
             return False
+        self._fresh()
         noise = caller.noise[:1].expand_as(caller.noise)
         x = transform(caller.x, lambda t: t.detach().clone().requires_grad_() if t.is_floating_point() else t)
         with torch.enable_grad():
@@ -224,6 +225,12 @@ class _Trial:
             return ()
         kinds = {type(module).__name__ for module in self.model.modules() if _knows_modes(module)}
         return tuple(sorted(kinds)) or ("the model's own code",)
+
+
+def _declares_independence(model: LatentModel) -> bool:
+    """Whether the user's own class says that data points are independent."""
+    kinds = [kind for module in model.modules() for kind in type(module).__mro__ if kind is not LatentModel]
+    return any(vars(kind).get("independent_points") is True for kind in kinds)
 
 
 def _knows_modes(module: nn.Module) -> bool:
