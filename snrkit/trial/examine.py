@@ -9,7 +9,7 @@ from snrkit.batches import Batch, leaves, take, transform
 from snrkit.errors import CapabilityError, NonFiniteError, SpecError
 from snrkit.models.base import LatentModel, check_log_weights
 from snrkit.models.blame import users_code
-from snrkit.models.state import Generators, Mode, Snapshot, differences, digest, in_mode
+from snrkit.models.state import Mode, Snapshot, differences, digest, in_mode
 from snrkit.trial.calls import Caller, Values, distance, flipped, reverse, sample, weights
 from snrkit.trial.derivatives import Derivative, examine_derivative
 from snrkit.trial.findings import Findings, listed
@@ -44,10 +44,7 @@ def examine(model: LatentModel, x: Batch, mode: Mode) -> Findings:
 class _Trial:
     def __init__(self, model: LatentModel, x: Batch, mode: Mode, snapshot: Snapshot) -> None:
         self.model, self.x, self.mode, self.snapshot = model, x, mode, snapshot
-        before = Generators(model)
         check_log_weights(model, x)
-        self.at_first = before.advanced()
-        snapshot.restore()
         self.caller = Caller(model, x)
         self._fresh()
         self.eps = torch.finfo(self.caller.noise.dtype).eps
@@ -77,12 +74,12 @@ class _Trial:
         """Values, generators drawn from with effect, state that changes without effect, and remarks."""
         caller, remarks = self.caller, []
         first, draws = caller.advanced_by(caller.x, caller.noise)
-        if self.at_first and not draws:
-            problem = f"initialises itself from {', '.join(self.at_first)} at its first call"
-            raise SpecError("model", problem, "call it once on a batch of its data, then measure")
         before = digest(self.model)
         after = caller.plain(caller.other, caller.noise)
-        again = caller.plain(caller.x, caller.noise)
+        again, later = caller.advanced_by(caller.x, caller.noise)
+        if draws and not later:
+            problem = f"initialises itself from the generators of {', '.join(draws)} at its first call"
+            raise SpecError("model", problem, "call it once on a batch of its data, then measure")
         changes = differences(before, digest(self.model))
         self._fresh()
         others = caller.plain(caller.other, caller.noise)

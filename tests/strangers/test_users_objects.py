@@ -1,0 +1,205 @@
+"""The user's object is as it was: after success, errors and Ctrl-C."""
+
+import copy
+import random
+import threading
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import snrkit
+from snrkit.errors import ModelError, SnrkitError
+from tests.strangers.models import PIXELS, AlwaysDropout, Average, Vae, WithDropout, data, made
+
+
+def state(model):
+    """Everything of a model and the process that a user might miss."""
+    attributes = {name: copy.deepcopy(vars(module).get("extra")) for name, module in model.named_modules()}
+    return {
+        "tensors": {n: t.detach().clone() for n, t in [*model.named_parameters(), *model.named_buffers()]},
+        "kinds": {n: type(t) for n, t in [*model.named_parameters(), *model.named_buffers()]},
+        "grads": {n: None if p.grad is None else p.grad.clone() for n, p in model.named_parameters()},
+        "wanted": {n: p.requires_grad for n, p in model.named_parameters()},
+        "modes": {n: m.training for n, m in model.named_modules()},
+        "keys": {n: sorted(vars(m)) for n, m in model.named_modules()},
+        "attributes": attributes,
+        "torch": torch.get_rng_state(),
+        "numpy": np.random.get_state()[1].copy(),
+        "random": random.getstate(),
+        "switches": (
+            torch.get_default_dtype(), torch.get_float32_matmul_precision(), torch.is_grad_enabled(),
+            torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu"),
+        ),
+    }  # fmt: skip
+
+
+def same(a, b):
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, torch.Tensor):
+        return isinstance(b, torch.Tensor) and torch.equal(a, b)
+    if isinstance(a, np.ndarray):
+        return np.array_equal(a, b)
+    return a == b
+
+
+class Restless(Vae):
+    """Changes all that it has at every call."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("count", torch.zeros((), dtype=torch.long))
+        self.extra = {"list": [], "set": set(), "array": np.zeros(2), "deep": {"x": [1]}}
+        self.generator = torch.Generator().manual_seed(0)
+
+    def encode(self, x):
+        self.count += 1
+        self.extra["list"].append(len(x))
+        self.extra["set"].add(int(self.count))
+        self.extra["array"] += 1
+        self.extra["deep"]["x"][0] += 1
+        self.extra["new"] = torch.zeros(3)
+        self.surprise = "new"
+        torch.rand(1, generator=self.generator)
+        torch.rand(1), np.random.rand(), random.random()
+        return super().encode(x)
+
+
+def prepared(kind):
+    model = made(kind).train()
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    model.decoder[0].weight.requires_grad_(False)
+    model.encoder[1].eval()
+    return model
+
+
+KINDS = [Vae, Restless, Average, AlwaysDropout, lambda: WithDropout(True)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("mode", ["evaluation", "training"])
+@pytest.mark.parametrize("engine", ["factors", "vmap", "loop"])
+def test_after_a_measurement_or_a_refusal(kind, mode, engine):
+    model = prepared(kind)
+    before = state(model)
+    buffers = dict(model.named_buffers())
+    try:
+        snrkit.measure(model, data(), estimators=["iwae"], K=[2], draws=4, mode=mode, engine=engine)
+    except SnrkitError as error:
+        assert kind is Average or engine == "vmap", error
+    assert same(before, state(model))
+    assert all(buffer is buffers[name] for name, buffer in model.named_buffers())
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError, MemoryError])
+@pytest.mark.parametrize("call", [1, 5, 40])
+def test_after_ctrl_c_and_errors_at_any_call(error, call):
+    class Failing(Restless):
+        left = call
+
+        def log_joint(self, x, z):
+            self.left -= 1
+            if self.left == 0:
+                torch.set_default_dtype(torch.float64)
+                raise error
+            return super().log_joint(x, z)
+
+    model = prepared(Failing)
+    before = state(model)
+    with pytest.raises((error, SnrkitError)):
+        snrkit.measure(model, data(), estimators=["iwae"], K=[2], draws=200)
+    assert same(before, state(model))
+    assert model.left == call
+
+
+def test_a4_a_replaced_buffer_under_vmap():
+    model = made(Average)
+    buffer = model.average
+    with pytest.raises(SnrkitError):
+        snrkit.measure(model, data(), estimators=["iwae"], K=[2], draws=4, engine="vmap")
+    assert model.average is buffer
+    model.encode(data()).loc.sum().backward()
+
+
+def test_check_leaves_all_as_it_was():
+    model = prepared(Restless)
+    before = state(model)
+    snrkit.check(model, data())
+    snrkit.check(model, data(), mode="training")
+    assert same(before, state(model))
+
+
+def test_three_threads_at_once():
+    model = made(lambda: WithDropout(True)).train()
+    before = state(model)
+    errors = []
+
+    def work():
+        try:
+            snrkit.measure(model, data(), estimators=["iwae"], K=[2], draws=8)
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
+    assert same(before, state(model))
+
+
+def test_a_failing_progress_leaves_all_as_it_was_and_is_the_users_own_error():
+    model = prepared(Vae)
+    before = state(model)
+
+    def broken(*_):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        snrkit.measure(model, data(), estimators=["iwae"], K=[2], draws=8, progress=broken)
+    assert same(before, state(model))
+
+
+def test_an_adopted_module_is_left_alone():
+    class Plain(nn.Module):
+        def __init__(self):
+            super().__init__()
+            inner = Vae()
+            self.encoder, self.decoder = inner.encoder, inner.decoder
+            self.networks = nn.ModuleDict({"spare": nn.Linear(2, 2)})
+
+        def forward(self, x):
+            return self.encoder(x)
+
+        def encode(self, x):
+            assert self.networks["spare"] is not None
+            return Vae.proposed(self, self(x))
+
+        log_joint = Vae.log_joint
+
+    model = made(Plain)
+    before = state(model)
+    table = snrkit.measure(model, data(), estimators=["iwae"], K=[2], draws=8)
+    assert {"encoder.0.weight", "decoder.2.bias"} <= set(table.block)
+    reference = snrkit.measure(made(Vae), data(), estimators=["iwae"], K=[2], draws=8)
+    assert torch.equal(
+        torch.tensor(table.value.to_numpy()).nan_to_num(), torch.tensor(reference.value.to_numpy()).nan_to_num()
+    )
+    assert same(before, state(model))
+
+
+def test_a_model_that_raises_is_left_alone_and_named():
+    class Broken(Restless):
+        def log_joint(self, x, z):
+            return super().log_joint(x, z @ torch.zeros(PIXELS, PIXELS))
+
+    model = prepared(Broken)
+    before = state(model)
+    with pytest.raises(ModelError, match=r"log_joint fails on x float32\[") as caught:
+        snrkit.measure(model, data(), estimators=["iwae"], K=[2], draws=8)
+    assert isinstance(caught.value.__cause__, RuntimeError)
+    assert same(before, state(model))
