@@ -179,14 +179,14 @@ def _own_draws(model: Any, x: Any, K: int, draws: int, M: int, estimator: str) -
         log_w = model.log_joint(wide, z) - posterior.log_prob(z)
         bound = log_w.mean() if estimator == "vae" else (torch.logsumexp(log_w, -1) - math.log(K)).mean()
         found = torch.autograd.grad(bound, list(named.values()), allow_unused=True)
-        for network in rows:
+        for network, found_rows in rows.items():
             parts = [
                 (torch.zeros_like(p) if g is None else g).flatten().double()
                 for (name, p), g in zip(named.items(), found, strict=True)
                 if name.startswith("decoder") == (network == "generative")
             ]
-            rows[network].append(torch.cat(parts))
-    return {network: torch.stack(found) for network, found in rows.items()}
+            found_rows.append(torch.cat(parts))
+    return {network: torch.stack(each) for network, each in rows.items()}
 
 
 def pooled(draws: Tensor, blocks: int = 20) -> tuple[float, float]:

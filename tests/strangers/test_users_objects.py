@@ -3,6 +3,7 @@
 import copy
 import random
 import threading
+from contextlib import nullcontext, suppress
 
 import numpy as np
 import pytest
@@ -86,10 +87,8 @@ def test_after_a_measurement_or_a_refusal(kind, mode, engine):
     model = prepared(kind)
     before = state(model)
     buffers = dict(model.named_buffers())
-    try:
+    with nullcontext() if kind is not Average and engine != "vmap" else suppress(SnrkitError):
         snrkit.measure(model, data(), estimators=["iwae"], K=[2], draws=4, mode=mode, engine=engine)
-    except SnrkitError as error:
-        assert kind is Average or engine == "vmap", error
     assert same(before, state(model))
     assert all(buffer is buffers[name] for name, buffer in model.named_buffers())
 
