@@ -22,6 +22,28 @@ def require(estimators: Iterable[Estimator], findings: Findings) -> None:
             raise CapabilityError(estimator.name, problem, remedy)
 
 
+def require_pure(what: str, findings: Findings) -> None:
+    """See to it that each log-weight is a function of its own data point and noise, as bounds over test points need it.
+
+    Args:
+        what: what needs it, e.g. ``evaluate``.
+        findings: of the trial.
+
+    Raises:
+        CapabilityError: it is not.
+    """
+    for wrong, problem in (
+        (bool(findings.draws), f"the model draws from the generators of {', '.join(findings.draws)}"),
+        (bool(findings.changes), f"its state changes from call to call ({listed(findings.changes)})"),
+        (findings.independent is False, "its data points are not independent"),
+        (not findings.exchangeable, "its samples are not independent"),
+    ):
+        if wrong:
+            raise CapabilityError(
+                "model", f"{what} is not defined for it: {problem}", "evaluate a model of its noise alone"
+            )
+
+
 def unmet(estimator: type[Estimator], findings: Findings) -> str:
     """What a model lacks that an estimator needs; empty if nothing."""
     if estimator.needs_reparameterised and findings.reparameterised is False:

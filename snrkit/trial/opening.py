@@ -71,3 +71,18 @@ def opened(model: nn.Module, x: Any, mode: Mode) -> Iterator[Subject]:
         findings = examine(subject, batch, mode)
         with users_code():
             yield Subject(subject, batch, findings, snapshot, parameter.dtype, parameter.device)
+
+
+def tried(model: LatentModel, x: Batch, mode: Mode = "evaluation") -> Findings:
+    """What a trial finds of a model, which is left as it is.
+
+    Args:
+        model: the model, on the device of x.
+        x: data ``[B, *event]`` in the model's type.
+        mode: of the model's modules.
+
+    Raises:
+        SpecError, ModelError, CapabilityError, NonFiniteError: as ``examine`` raises.
+    """
+    with unchanged(model), in_mode(model, mode), torch.enable_grad(), uncompiled():
+        return examine(model, x, mode)
