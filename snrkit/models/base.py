@@ -74,6 +74,17 @@ class LatentModel(nn.Module, ABC):
             Shape ``[B, M, K]``.
         """
 
+    def proposal(self, x: Tensor) -> Posterior:
+        """What ``encode`` returned, as a ``Posterior``.
+
+        Raises:
+            CapabilityError: a distribution whose samples are no known function of normal or uniform noise.
+            SpecError: no distribution at all, or one of another shape than is due.
+        """
+        from snrkit.models.distributions import as_posterior
+
+        return as_posterior(self.encode(x), x)[0]
+
     def forward(self, x: Tensor, noise: Tensor, path: bool = False) -> LogWeights:
         """Log importance weights for given data and noise.
 
@@ -85,7 +96,7 @@ class LatentModel(nn.Module, ABC):
         Returns:
             ``LogWeights`` of shape ``[B, M, K]``.
         """
-        posterior = self.encode(x)
+        posterior = self.proposal(x)
         z = posterior.sample(noise)
         log_q_path = posterior.detached().log_prob(z) if path else None
         return LogWeights(self.log_joint(x[:, None, None], z), posterior.log_prob(z), log_q_path)
@@ -93,7 +104,7 @@ class LatentModel(nn.Module, ABC):
     def noise_shape(self, x: Tensor) -> tuple[int, ...]:
         """Shape of the noise behind one importance sample, for data ``[B, *event]``."""
         with torch.no_grad():
-            return self.encode(x[:1]).noise_shape
+            return self.proposal(x[:1]).noise_shape
 
     def networks(self, x: Tensor) -> dict[str, Network]:
         """To which network each trainable parameter belongs, found by asking autograd what ``encode`` reaches.
@@ -111,7 +122,7 @@ class LatentModel(nn.Module, ABC):
         if not trained:
             return {}
         names, parameters = zip(*trained, strict=True)
-        posterior = self.encode(x[:1])
+        posterior = self.proposal(x[:1])
         noise = x.new_zeros(1, 1, 1, *posterior.noise_shape)
         z = posterior.sample(noise)
         reached_q = _reached(z.sum() + posterior.log_prob(z).sum(), parameters)
