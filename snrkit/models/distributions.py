@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, distributions
+from torch.distributions import transforms
 
 from snrkit import batches
 from snrkit.batches import Batch
@@ -32,6 +33,8 @@ from snrkit.models.supports import support_of
 from snrkit.models.traces import Trace, density, noise_size, retraced, traced
 
 _OWN = "return an object with noise_shape, sample(noise), log_prob(z), detached() and layer_means(noise) of your own"
+# Transforms of parts of a vector.
+_COUNTED = (transforms.CatTransform, transforms.StackTransform)
 _PAIR_REMARK = "encode returned a pair: its second tensor is taken as the standard deviation"
 
 
@@ -136,6 +139,10 @@ def _require_density(d: Distribution, whole: str) -> None:
     if not is_continuous(d.base_dist):
         problem = f"returned a {whole} that transforms a discrete distribution, which has no density to transform"
         raise CapabilityError("encode", problem, "apply the transform in log_joint instead")
+    # Samples have the axes M and K before those that the user counted.
+    if any(getattr(part, "dim", -1) >= 0 for part in parts_of(d) if isinstance(part, _COUNTED)):
+        problem = f"returned a {whole} with a transform whose dim counts axes from the first"
+        raise CapabilityError("encode", problem, "count from the last: give a negative dim")
     missing = [part for part in d.transforms if has_inverse_density(d) and not part.bijective]
     if missing:
         name = type(missing[0]).__name__
@@ -217,13 +224,14 @@ class DistributionPosterior:
 
     def sample(self, noise: Tensor) -> Tensor:
         """Noise ``[B, M, K, E]`` to z ``[B, M, K, *rest, *event]``."""
-        d = self._distribution()
-        noise = noise.movedim(0, 2)
-        trace = traced(d, noise.reshape(*noise.shape[:3], *self._rest, noise_size(d)))
-        z = (trace.z if self.reparameterised else trace.z.detach()).movedim(2, 0)
+        d, wide = self._distribution(), _widened(noise).movedim(0, 2)
+        trace = traced(d, wide.reshape(*wide.shape[:3], *self._rest, noise_size(d)))
+        z = trace.z.movedim(2, 0)
+        z = z.to(noise.dtype) if wide.dtype != noise.dtype and z.is_floating_point() else z
         z = z[..., None] if self._scalar else z
-        if self.reparameterised:
-            self._last[:] = [(z, trace)]
+        if not self.reparameterised:
+            return z.detach()
+        self._last[:] = [(z, trace)]
         return z
 
     def log_prob(self, z: Tensor) -> Tensor:
@@ -235,11 +243,12 @@ class DistributionPosterior:
         d = self._distribution()
         known = next((trace for sample, trace in self._last if sample is z), None)
         if known is None:
-            value: Tensor = d.log_prob((z[..., 0] if self._scalar else z).movedim(0, 2))
+            value: Tensor = d.log_prob(_widened(z[..., 0] if self._scalar else z).movedim(0, 2))
         else:
             value = density(d, retraced(d, known, known.z) if self._constant else known)
         value = value.movedim(2, 0)
-        return value.flatten(3).sum(dim=-1) if value.ndim > 3 else value
+        value = value.flatten(3).sum(dim=-1) if value.ndim > 3 else value
+        return value.to(z.dtype) if z.is_floating_point() and z.dtype.itemsize < 4 else value
 
     def detached(self) -> Self:
         """The same density with its parameters held constant.
@@ -279,7 +288,7 @@ class DistributionPosterior:
 
     def _distribution(self) -> Distribution:
         held = vars(self)
-        return rebuilt(self._template, lambda _, tensor: held[self._paths[id(tensor)]])
+        return rebuilt(self._template, lambda _, tensor: _widened(held[self._paths[id(tensor)]]))
 
     def _require_constant(self) -> None:
         like = next(value for value in vars(self).values() if isinstance(value, Tensor) and value.is_floating_point())
@@ -292,3 +301,8 @@ class DistributionPosterior:
             raise CapabilityError(
                 "encode", problem, "hold them as tensors or modules in attributes, or use estimator iwae"
             )
+
+
+def _widened(value: Tensor) -> Tensor:
+    """Half precision as float32: densities overflow or lose their digits in it, and special functions are absent."""
+    return value.float() if value.is_floating_point() and value.dtype.itemsize < 4 else value

@@ -24,7 +24,7 @@ class Family:
     """How samples of a distribution follow from noise.
 
     Attributes:
-        sample: the distribution and noise ``[..., *batch, n]`` to samples ``[..., *batch, *event]``.
+        sample: the distribution and noise ``[..., *batch, n]``, float32 or float64, to samples ``[..., *batch, *event]``.
         size: standard normal numbers n per element of the batch shape.
         continuous: whether the distribution has a density, and the sample a derivative.
         density: log density at a sample made here; None leaves it to ``log_prob``.
@@ -88,43 +88,28 @@ def category(logits: Tensor, noise: Tensor) -> Tensor:
     return (logits + _gumbel(noise)).argmax(dim=-1)
 
 
-def _in_float32(function: Kernel) -> Kernel:
-    """The same for half precision, in which the special functions are wrong or absent."""
-
-    def widened(noise: Tensor) -> Tensor:
-        return function(noise.float()).to(noise.dtype) if noise.dtype.itemsize < 4 else function(noise)
-
-    return widened
-
-
-@_in_float32
 def _log_cdf(noise: Tensor) -> Tensor:
     """log Phi. Not ``torch.special.log_ndtr``, which vmap takes apart into single calls, with a warning."""
     below = -0.5 * noise.square() + (0.5 * torch.special.erfcx(-noise.clamp(max=0) * math.sqrt(0.5))).log()
     return torch.where(noise < -1, below, (-0.5 * torch.erfc(noise.clamp(min=-1) * math.sqrt(0.5))).log1p())
 
 
-@_in_float32
 def _gumbel(noise: Tensor) -> Tensor:
     return -(-_log_cdf(noise)).log()
 
 
-@_in_float32
 def _exponential(noise: Tensor) -> Tensor:
     return -_log_cdf(-noise)
 
 
-@_in_float32
 def _laplace(noise: Tensor) -> Tensor:
     return -noise.sign() * (math.log(2) + _log_cdf(-noise.abs()))
 
 
-@_in_float32
 def _cauchy(noise: Tensor) -> Tensor:
     return noise.sign() / (math.pi * _uniform(-noise.abs())).tan()
 
 
-@_in_float32
 def _logistic(noise: Tensor) -> Tensor:
     return _log_cdf(noise) - _log_cdf(-noise)
 
@@ -132,7 +117,8 @@ def _logistic(noise: Tensor) -> Tensor:
 def _uniform(noise: Tensor) -> Tensor:
     """Phi, rounded to the open interval: at its ends transforms have poles."""
     limits = torch.finfo(noise.dtype)
-    return _in_float32(torch.special.ndtr)(noise).clamp(limits.tiny, 1 - limits.eps / 2)
+    u: Tensor = torch.special.ndtr(noise)
+    return u.clamp(limits.tiny, 1 - limits.eps / 2)
 
 
 def _located(kernel: Kernel) -> Family:
@@ -152,13 +138,6 @@ def _density_between(d: Distribution, z: Tensor) -> Tensor:
     # A sample may round to the upper end, where log_prob is minus infinity.
     width: Tensor = d.high - d.low
     return -width.log().expand(z.shape)
-
-
-def _generalized_pareto(d: Distribution, noise: Tensor) -> Tensor:
-    waiting, flat = _exponential(noise[..., 0]), d.concentration == 0
-    concentration = torch.where(flat, 1.0, d.concentration)
-    z: Tensor = d.loc + d.scale * torch.where(flat, waiting, (concentration * waiting).expm1() / concentration)
-    return z
 
 
 def _full_covariance(d: Distribution, noise: Tensor) -> Tensor:
@@ -192,11 +171,6 @@ def _one_hot(d: Distribution, noise: Tensor) -> Tensor:
     return (category(d.logits, noise)[..., None] == numbers).to(d.logits.dtype)
 
 
-def _failures(d: Distribution, noise: Tensor) -> Tensor:
-    z: Tensor = (_log_cdf(noise[..., 0]) / (-d.probs).log1p()).floor()
-    return z
-
-
 def _width(d: Distribution) -> int:
     return int(d.event_shape[0])
 
@@ -213,7 +187,6 @@ _FAMILIES: dict[Any, Family] = {
     LogitRelaxedBernoulli: Family(_relaxed_bernoulli),
     ExpRelaxedCategorical: Family(_relaxed_category, _width),
     distributions.Bernoulli: Family(_bernoulli, continuous=False),
-    distributions.Geometric: Family(_failures, continuous=False),
     distributions.Categorical: Family(
         lambda d, noise: category(d.logits, noise), lambda d: int(d._num_events), continuous=False
     ),
@@ -221,11 +194,9 @@ _FAMILIES: dict[Any, Family] = {
     # Its sample's graph leads to the probabilities, but is not the sample's derivative.
     distributions.OneHotCategoricalStraightThrough: Family(_one_hot, _width, continuous=False),
 }
-if hasattr(distributions, "GeneralizedPareto"):  # not in every torch that we run on
-    _FAMILIES[distributions.GeneralizedPareto] = Family(_generalized_pareto)
 
 SERVED = (
     "Normal, MultivariateNormal, LowRankMultivariateNormal, Laplace, Cauchy, Gumbel, Exponential, Uniform, LogNormal, "
     "HalfNormal, HalfCauchy, LogisticNormal, Weibull, Pareto, Kumaraswamy, RelaxedBernoulli, RelaxedOneHotCategorical, "
-    "Bernoulli, Categorical, OneHotCategorical, Geometric, Independent, MixtureSameFamily or TransformedDistribution"
+    "Bernoulli, Categorical, OneHotCategorical, Independent, MixtureSameFamily or TransformedDistribution"
 )

@@ -1,11 +1,12 @@
 """Objects of torch.distributions as proposals: their densities, laws, gradients, and what is refused."""
 
+import copy
 import math
 from collections import OrderedDict, namedtuple
 
 import pytest
 import torch
-from scipy.stats import kstest, ks_2samp
+from scipy.stats import ks_2samp, kstest
 from torch import distributions as td
 from torch.distributions import transforms as tt
 from torch.nn.functional import softplus
@@ -79,12 +80,12 @@ def rotated(a, b):
 REPARAMETERISED = {
     "normal": lambda a, b: td.Normal(a, positive(b)),
     "independent": lambda a, b: td.Independent(td.Normal(a, positive(b)), 1),
-    "images": lambda a, b: td.Independent(td.Normal(a.view(B, 1, 2, 2), positive(b).view(B, 1, 2, 2)), 3),
-    "rows": lambda a, b: td.Independent(td.Laplace(a.view(B, 2, 2), positive(b).view(B, 2, 2)), 1),
+    "images": lambda a, b: td.Independent(td.Normal(a.view(-1, 1, 2, 2), positive(b).view(-1, 1, 2, 2)), 3),
+    "rows": lambda a, b: td.Independent(td.Laplace(a.view(-1, 2, 2), positive(b).view(-1, 2, 2)), 1),
     "tril": lambda a, b: td.MultivariateNormal(a, scale_tril=matrix(b)),
     "covariance": lambda a, b: td.MultivariateNormal(a, covariance_matrix=covariance(b)),
     "precision": lambda a, b: td.MultivariateNormal(a, precision_matrix=covariance(b)),
-    "low-rank": lambda a, b: td.LowRankMultivariateNormal(a, (a * b).view(B, D, 1) * numbers(7, D, 2), positive(b)),
+    "low-rank": lambda a, b: td.LowRankMultivariateNormal(a, (a * b)[..., None] * numbers(7, D, 2), positive(b)),
     "laplace": lambda a, b: td.Laplace(a, positive(b)),
     "cauchy": lambda a, b: td.Cauchy(a, positive(b)),
     "gumbel": lambda a, b: td.Gumbel(a, positive(b)),
@@ -97,9 +98,8 @@ REPARAMETERISED = {
     "pareto": lambda a, b: td.Pareto(positive(a), positive(b)),
     "weibull": lambda a, b: td.Weibull(positive(a), positive(b)),
     "kumaraswamy": lambda a, b: td.Kumaraswamy(positive(a), positive(b)),
-    "generalized-pareto": lambda a, b: td.GeneralizedPareto(a, positive(b), 0.3 * torch.tanh(a * b)),
-    "relaxed-bernoulli": lambda a, b: td.RelaxedBernoulli(0.7, logits=a * b),
-    "relaxed-one-hot": lambda a, b: td.RelaxedOneHotCategorical(positive(a.mean()), logits=b),
+    "relaxed-bernoulli": lambda a, b: td.RelaxedBernoulli(positive(a.mean(-1, keepdim=True)), logits=a * b),
+    "relaxed-one-hot": lambda a, b: td.RelaxedOneHotCategorical(torch.tensor(0.7), logits=a * b),
     "logistic": logistic,
     "squashed": squashed,
     "affine-of-squashed": affine_of_squashed,
@@ -114,11 +114,8 @@ CONSTANT = {
     "categorical": lambda a, b: td.Categorical(logits=torch.stack([a, b, a * b], -1)),
     "one-hot": lambda a, b: td.OneHotCategorical(logits=a * b),
     "straight-through": lambda a, b: td.OneHotCategoricalStraightThrough(logits=a * b),
-    "geometric": lambda a, b: td.Geometric(torch.sigmoid(a * b)),
 }
 ALL = REPARAMETERISED | CONSTANT
-if not hasattr(td, "GeneralizedPareto"):
-    del ALL["generalized-pareto"], REPARAMETERISED["generalized-pareto"]
 DATA = torch.zeros(B, 9)
 reparameterised = pytest.mark.parametrize("make", REPARAMETERISED.values(), ids=REPARAMETERISED)
 every = pytest.mark.parametrize("make", ALL.values(), ids=ALL)
@@ -169,9 +166,9 @@ def test_law_is_torchs_own(make):
         theirs = d.sample((count,)).movedim(0, 1).reshape(B, count, -1).double()
     for coordinate in (0, -1):
         for ours, other in zip(z[..., coordinate], theirs[..., coordinate], strict=True):
-            assert ks_2samp(ours, other).pvalue > 1e-4
+            assert ks_2samp(ours, other, method="asymp").pvalue > 1e-4
     ours, other = (part[0].prod(-1) + part[0, :, 0] for part in (z, theirs))
-    assert ks_2samp(ours, other).pvalue > 1e-4
+    assert ks_2samp(ours, other, method="asymp").pvalue > 1e-4
 
 
 @reparameterised
@@ -186,21 +183,26 @@ def test_gradients_of_samples_and_densities_against_differences(make):
     assert torch.autograd.gradcheck(both, parameters(), eps=1e-6, atol=1e-6)
 
 
+def gradients(value, leaves):
+    return torch.autograd.grad(value.sum(), leaves, retain_graph=True, allow_unused=True)
+
+
 @reparameterised
 def test_path_derivative_is_that_through_z(make):
     leaves = parameters()
     posterior = posterior_of(make(*leaves))
     z = drawn(posterior)
-    path = torch.autograd.grad(posterior.detached().log_prob(z).sum(), leaves, retain_graph=True, allow_unused=True)
+    log_q_path = posterior.detached().log_prob(z)
+    # The density of a uniform is the same everywhere.
+    path = gradients(log_q_path, leaves) if log_q_path.requires_grad else (None, None)
 
     d = make(*[leaf.detach() for leaf in leaves])
     d._validate_args = False
     point = z.detach().requires_grad_()
-    by_z = torch.autograd.grad(summed_log_prob(d, point).sum(), point, allow_unused=True)[0]
-    by_z = torch.zeros_like(z) if by_z is None else by_z
+    by_z = torch.autograd.grad(summed_log_prob(d, point).sum() + 0 * point.sum(), point)[0]
     expected = torch.autograd.grad(z, leaves, by_z, retain_graph=True, allow_unused=True)
     for found, right in zip(path, expected, strict=True):
-        torch.testing.assert_close(torch.zeros(()).double() if found is None else found, right, check_dtype=False)
+        assert (found is None and (right is None or not right.any())) or torch.allclose(found, right, atol=1e-9)
 
 
 @pytest.mark.parametrize("make", CONSTANT.values(), ids=CONSTANT)
@@ -238,10 +240,8 @@ def test_exchanged_tensors_make_another_proposal(make):
     """As the factors engine does it: tensors of one point exchanged for those of several draws."""
     a, b = parameters()
     with torch.no_grad():
-        one = posterior_of(make_of(make, a[:1], b[:1]), DATA[:1])
+        one = posterior_of(make(a[:1], b[:1]), DATA[:1])
         other = posterior_of(make(a, b))
-    import copy
-
     changed = copy.copy(one)
     for name, tensor in vars(other).items():
         if isinstance(tensor, torch.Tensor):
@@ -250,21 +250,6 @@ def test_exchanged_tensors_make_another_proposal(make):
     z = other.sample(noise)
     torch.testing.assert_close(changed.sample(noise), z)
     torch.testing.assert_close(changed.log_prob(z.clone()), other.log_prob(z.clone()))
-
-
-def make_of(make, a, b):
-    """The distribution of the first data point alone, for makers that know B."""
-    d = make(a.expand(B, -1), b.expand(B, -1))
-    return d if d.batch_shape[0] == 1 else first_row(d)
-
-
-def first_row(d):
-    from snrkit.models.parts import rebuilt
-
-    new = rebuilt(d, lambda _, t: t[:1] if t.ndim and t.shape[0] == B else t)
-    for node in [new, *[part for part in vars(new).values() if isinstance(part, td.Distribution)]]:
-        node._batch_shape = torch.Size((1, *node._batch_shape[1:])) if node._batch_shape else node._batch_shape
-    return new
 
 
 def test_normal_is_diagonal_normal():
@@ -349,9 +334,9 @@ def test_layer_means():
 
 def test_support_that_depends_on_parameters():
     a, b = parameters()
-    moving = {"uniform", "pareto", "generalized-pareto", "affine-of-squashed"}
+    moving = {"uniform", "pareto", "affine-of-squashed"}
     found = {name for name, make in ALL.items() if not getattr(posterior_of(make(a, b)), "fixed_support", True)}
-    assert found == moving & set(ALL)
+    assert found == moving
     one, zero = torch.ones_like(a), torch.zeros_like(a)
     affine = tt.AffineTransform(a, positive(b))
     cases = [
@@ -388,14 +373,15 @@ class Quiet(td.Normal):
     ("value", "name"),
     [
         (lambda one: td.Gamma(one, one), "a Gamma"),
-        (lambda one: td.Chi2(one), "a Chi2"),
+        (td.Chi2, "a Chi2"),
         (lambda one: td.Beta(one, one), "a Beta"),
-        (lambda one: td.Dirichlet(one), "a Dirichlet"),
-        (lambda one: td.StudentT(one), "a StudentT"),
+        (td.Dirichlet, "a Dirichlet"),
+        (td.StudentT, "a StudentT"),
         (lambda one: td.VonMises(one, one), "a VonMises"),
         (lambda one: td.InverseGamma(one, one), "a InverseGamma, made of a Gamma"),
         (lambda one: td.FisherSnedecor(one, one), "a FisherSnedecor"),
-        (lambda one: td.Poisson(one), "a Poisson"),
+        (td.Poisson, "a Poisson"),
+        (lambda one: td.Geometric(one / 2), "a Geometric"),
         (lambda one: td.Binomial(3, one / 2), "a Binomial"),
         (lambda one: td.NegativeBinomial(3, one / 2), "a NegativeBinomial"),
         (lambda one: td.ContinuousBernoulli(one / 2), "a ContinuousBernoulli"),
@@ -424,6 +410,13 @@ def test_subclasses_that_draw_as_their_base():
     [
         (td.TransformedDistribution(td.Normal(torch.zeros(B, D), 1.0), [tt.AbsTransform()]), "AbsTransform"),
         (td.TransformedDistribution(td.Normal(torch.zeros(B, D), 1.0), [tt.SoftmaxTransform()]), "SoftmaxTransform"),
+        (
+            td.TransformedDistribution(
+                td.Normal(torch.zeros(B, D), 1.0),
+                [tt.ComposeTransform([tt.CatTransform([tt.ExpTransform(), tt.TanhTransform()], 1, [1, D - 1])])],
+            ),
+            "negative dim",
+        ),
         (td.TransformedDistribution(td.Bernoulli(torch.full((B, D), 0.5)), [tt.AffineTransform(1.0, 2.0)]), "discrete"),
     ],
 )
@@ -546,6 +539,16 @@ def test_parameters_out_of_sight(hidden):
             posterior.detached()
     else:
         assert not posterior.detached().log_prob(z.detach()).requires_grad
+
+
+def test_temperature_as_a_number():
+    _a, b = parameters()
+    noise = numbers(3, B, M, K, D)
+    for kind in (td.RelaxedBernoulli, td.RelaxedOneHotCategorical):
+        found, expected = (posterior_of(kind(t, logits=b)) for t in (0.7, torch.tensor(0.7, dtype=torch.float64)))
+        z = found.sample(noise)
+        torch.testing.assert_close(z, expected.sample(noise))
+        torch.testing.assert_close(found.log_prob(z), expected.log_prob(z))
 
 
 def test_bernoulli_frequencies_in_standard_errors():
