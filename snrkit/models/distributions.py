@@ -201,12 +201,13 @@ class DistributionPosterior:
         self._paths = {id(tensor): path for path, tensor in tensors.items()}
         self.reparameterised = is_reparameterised(value)
         self._last: list[tuple[Tensor, Trace]] = []
+        self._built: list[tuple[list[Tensor], Distribution]] = []
         vars(self).update(tensors)
 
     def __copy__(self) -> Self:
         new = type(self).__new__(type(self))
         # A copy may get other tensors, for which the sample that is remembered was made otherwise.
-        vars(new).update(vars(self), _last=[])
+        vars(new).update(vars(self), _last=[], _built=[])
         return new
 
     @property
@@ -287,8 +288,12 @@ class DistributionPosterior:
         return len(self._template.batch_shape) == 1 and not self._template.event_shape
 
     def _distribution(self) -> Distribution:
-        held = vars(self)
-        return rebuilt(self._template, lambda _, tensor: _widened(held[self._paths[id(tensor)]]))
+        held = {path: vars(self)[path] for path in self._paths.values()}
+        # An attribute may have been exchanged since.
+        if not self._built or any(a is not b for a, b in zip(self._built[0][0], held.values(), strict=True)):
+            built = rebuilt(self._template, lambda _, tensor: _widened(held[self._paths[id(tensor)]]))
+            self._built[:] = [(list(held.values()), built)]
+        return self._built[0][1]
 
     def _require_constant(self) -> None:
         like = next(value for value in vars(self).values() if isinstance(value, Tensor) and value.is_floating_point())

@@ -1,6 +1,5 @@
 """What distributions are made of: their tensors, found and exchanged wherever they are."""
 
-import copy
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +14,8 @@ Distribution = Any
 _OWNERS = (distributions.Distribution, transforms.Transform, nn.Module)
 # Links and caches of transforms, which a copy must not share.
 _PASSING = ("_inv", "_cached_x_y")
+# Values that hold no tensor, sorted out early for speed.
+_PLAIN = (bool, int, float, str, torch.Size)
 
 
 def rebuilt(value: Any, change: Callable[[str, Tensor], Any]) -> Any:
@@ -47,25 +48,28 @@ def parts_of(value: Any) -> list[Any]:
 
 
 def _rebuilt(value: Any, change: Callable[[str, Tensor], Any], path: str, known: dict[int, Any]) -> Any:
-    def within(name: Any, part: Any) -> Any:
-        return _rebuilt(part, change, f"{path}.{name}".removeprefix("."), known)
-
     if isinstance(value, Tensor):
         return change(path, value)
     if type(value) in (list, tuple):
-        return type(value)(within(i, part) for i, part in enumerate(value))
+        return type(value)(_rebuilt(part, change, _joined(path, i), known) for i, part in enumerate(value))
     if type(value) in (dict, OrderedDict):
-        return type(value)((key, within(key, part)) for key, part in value.items())
+        return type(value)((key, _rebuilt(part, change, _joined(path, key), known)) for key, part in value.items())
     if isinstance(value, transforms._InverseTransform):
         return _rebuilt(value.inv, change, path, known).inv
     if not isinstance(value, _OWNERS):
         return value
     if id(value) not in known:
-        new = known[id(value)] = copy.copy(value)
-        held = {name: part for name, part in vars(value).items() if name not in _PASSING}
-        vars(new).update((name, within(name, part)) for name, part in held.items())
+        new = known[id(value)] = object.__new__(type(value))
+        held = vars(new)
+        for name, part in vars(value).items():
+            plain = part is None or isinstance(part, _PLAIN)
+            held[name] = part if plain or name in _PASSING else _rebuilt(part, change, _joined(path, name), known)
         _set_plain(new)
     return known[id(value)]
+
+
+def _joined(path: str, name: Any) -> str:
+    return f"{path}.{name}" if path else str(name)
 
 
 def _set_plain(new: Any) -> None:
@@ -75,4 +79,5 @@ def _set_plain(new: Any) -> None:
         if isinstance(temperature, float):
             vars(new)["temperature"] = torch.tensor(temperature, dtype=torch.float64)  # log_prob takes its logarithm
     elif isinstance(new, transforms.Transform):
+        vars(new).pop("_cached_x_y", None)
         new._inv, new._cache_size = None, 0
