@@ -82,13 +82,15 @@ class LatentModel(nn.Module, ABC):
         """
 
     def proposal(self, x: Batch) -> Posterior:
-        """What ``encode`` says, as a ``Posterior``.
+        """What ``encode`` returned, as a ``Posterior``.
 
         Raises:
-            CapabilityError: a distribution whose samples are no known function of normal noise.
-            SpecError: no distribution at all.
+            CapabilityError: a distribution whose samples are no known function of normal or uniform noise.
+            SpecError: no distribution at all, or one of another shape than is due.
         """
-        return self.encode(x)
+        from snrkit.models.distributions import as_posterior
+
+        return as_posterior(self.encode(x), x)[0]
 
     def forward(self, x: Batch, noise: Tensor, path: bool = False) -> LogWeights:
         """Log importance weights for given data and noise.

@@ -46,13 +46,13 @@ def latent_means(model: LatentModel, x: Tensor, streams: Streams) -> list[LayerM
         streams: source of the noise; each point has its own stream.
     """
     shape = model.noise_shape(x)
-    layers = model.encode(x[:1]).layer_means(x.new_zeros(1, 1, 2, *shape))
+    layers = model.proposal(x[:1]).layer_means(x.new_zeros(1, 1, 2, *shape))
     counts = [MEAN_SAMPLES if means.shape[2] > 1 else 1 for means in layers]
     size = (1, 1, max(counts), *shape)
     points = []
     for point in range(len(x)):
         noise = streams.normal("active", (point,), size, dtype=x.dtype, device=x.device)
-        found = model.encode(x[point : point + 1]).layer_means(noise)
+        found = model.proposal(x[point : point + 1]).layer_means(noise)
         points.append([means[0, 0].double().cpu().numpy() for means in found])
     return [_layer([point[layer] for point in points], count) for layer, count in enumerate(counts)]
 

@@ -63,7 +63,7 @@ def _pair(model: LatentModel, x: Tensor, k: int, streams: Streams, index: tuple[
     cumulated = normalised(log_w).cumsum(dim=0)
     level = streams.uniform("resample", index, (1,), dtype=torch.float64, device=x.device)
     chosen = int(torch.searchsorted(cumulated, level * cumulated[-1], right=True).clamp(max=k - 1))
-    plain, weighted = model.encode(x).sample(noise[:, :, [0, chosen]])[0, 0]
+    plain, weighted = model.proposal(x).sample(noise[:, :, [0, chosen]])[0, 0]
     return plain, weighted
 
 

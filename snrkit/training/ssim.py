@@ -78,7 +78,7 @@ def reconstructions(model: LatentModel, x: Tensor, streams: Streams, first: int 
         streams.normal("reconstruct", (point,), shape, dtype=x.dtype, device=x.device)
         for point in range(first, first + len(x))
     ]
-    z = model.encode(x).sample(torch.stack(each))
+    z = model.proposal(x).sample(torch.stack(each))
     means: Tensor = model.pixel_means(z)[:, 0, 0]  # type: ignore[operator]
     return means
 

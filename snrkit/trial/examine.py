@@ -9,6 +9,7 @@ from snrkit.batches import Batch, leaves, take, transform
 from snrkit.errors import CapabilityError, NonFiniteError, SpecError
 from snrkit.models.base import LatentModel, check_log_weights
 from snrkit.models.blame import users_code
+from snrkit.models.distributions import as_posterior
 from snrkit.models.state import Mode, Snapshot, differences, digest, in_mode
 from snrkit.trial.calls import Caller, Values, distance, flipped, reverse, sample, weights
 from snrkit.trial.derivatives import Derivative, examine_derivative
@@ -52,6 +53,7 @@ class _Trial:
     def findings(self) -> Findings:
         values, draws, changes, remarks = self._purity()
         share = _require_weights(values)
+        remarks += as_posterior(self.model.encode(self.caller.x), self.caller.x)[1]
         matters = self._mode_matters(values)
         compare, checked_in = self._comparison()
         independent, exchangeable = (None, True) if draws else self._couplings(compare, checked_in)

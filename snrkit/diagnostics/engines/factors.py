@@ -169,7 +169,7 @@ def _factor_moments(
 def _group_moments(problem: Problem, estimator: Estimator, group: int, draws: range, size: PassSize) -> dict[str, Pair]:
     x = problem.x[group]
     with torch.no_grad():
-        posterior = problem.model.encode(x)
+        posterior = problem.model.proposal(x)
     varying = _varying(problem.model, x)
     layers, cotangents = LayerSums(problem.parameters), CotangentSums()
     step = max(1, size.samples // problem.K)
@@ -184,7 +184,7 @@ def _varying(model: LatentModel, x: Tensor) -> list[str]:
     """Names of the proposal's tensors that depend on parameters."""
     with torch.enable_grad():
         return [
-            name for name, value in vars(model.encode(x)).items() if isinstance(value, Tensor) and value.requires_grad
+            name for name, value in vars(model.proposal(x)).items() if isinstance(value, Tensor) and value.requires_grad
         ]
 
 
@@ -234,7 +234,7 @@ def _encoder_moments(problem: Problem, x: Tensor, varying: list[str], mean: Tens
     # q copies of the point, each with another unit cotangent: the taps then hold the rows of every layer's Jacobian.
     copies = x.expand(q, *x.shape[1:]).clone().requires_grad_()
     with Taps(problem.parameters) as taps:
-        posterior = problem.model.encode(copies)
+        posterior = problem.model.proposal(copies)
     parameters = torch.cat([getattr(posterior, name).flatten(1) for name in varying], dim=1)
     torch.autograd.grad(parameters, copies, torch.eye(q, dtype=x.dtype, device=x.device))
     calls = Counter(sink.weight for sink in taps.sinks)
