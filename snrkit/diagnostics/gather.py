@@ -6,12 +6,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 
+from snrkit.diagnostics import rounding
 from snrkit.diagnostics.coordinates import check, choose
 from snrkit.diagnostics.decomposition import decompose
 from snrkit.diagnostics.draws import Drawer
 from snrkit.diagnostics.intervals import student
 from snrkit.diagnostics.metrics import Reading
-from snrkit.diagnostics.moments import Array, BlockMoments, Moments
+from snrkit.diagnostics.moments import Array, BlockMoments, Moments, Verdict
 from snrkit.diagnostics.plan import BLOCKS_OF_DRAWS, Job, Plan
 from snrkit.diagnostics.problem import Layout
 from snrkit.diagnostics.readings import read
@@ -63,6 +64,7 @@ class Gatherer:
         self.plan, self.drawer, self.layout, self.blocks = plan, drawer, layout, blocks
         self._near: dict[Job, Moments] = {}
         self._target: Moments | None = None
+        self._verdicts: dict[Job, Verdict] = {}
         check(plan.keep, layout)
 
     def jobs(self) -> list[Job]:
@@ -90,6 +92,8 @@ class Gatherer:
         """
         start = time.perf_counter()
         moments = self._moments(job)
+        if moments.verdict is not None:
+            self._verdicts[job] = moments.verdict
         complete = moments.draws == job.draws
         readings = self._strengths(job, moments) + self._bias(job, moments) + self._parts(job, moments)
         readings += self._weights(job)
@@ -132,7 +136,10 @@ class Gatherer:
         return sorted(count for count in counts if count <= _smallest_block(job))
 
     def remarks(self) -> list[str]:
-        """What was asked for and cannot be had, in sentences."""
+        """What was asked for and cannot be had, and what rounding hides, in sentences."""
+        return [*self._impossible(), *rounding.remarks(self._verdicts, self.layout)]
+
+    def _impossible(self) -> list[str]:
         wanted = [name for name, asked in (("DSNR", self.plan.dsnr), ("kept draws", self.plan.keep)) if asked]
         lost = {
             unit.count
@@ -158,8 +165,11 @@ class Gatherer:
             found.append(Reading("noise_scale", trace.block, scale, n_coordinates=block.stop - block.start))
         if lender is None:
             return found
-        remark = f"E[g] from {self.plan.mean_from} draws"
-        return [replace(r, remark=remark) if r.metric.startswith(_OF_MEAN) else r for r in found]
+        lent = f"E[g] from {self.plan.mean_from} draws"
+        return [
+            replace(r, remark="; ".join(filter(None, (lent, r.remark)))) if r.metric.startswith(_OF_MEAN) else r
+            for r in found
+        ]
 
     def _bias(self, job: Job, moments: Moments) -> list[Reading]:
         found = []

@@ -15,11 +15,12 @@ from snrkit.diagnostics.gather import Drawn, Gatherer
 from snrkit.diagnostics.metrics import Reading
 from snrkit.diagnostics.plan import Job, Plan, counts
 from snrkit.diagnostics.problem import Layout
+from snrkit.diagnostics.rounding import computed_in
 from snrkit.diagnostics.store import Store, fingerprint, parameters_digest, statement
 from snrkit.errors import CapabilityError, SpecError
 from snrkit.estimators.base import Estimator, build_estimator
 from snrkit.interrupt import Interrupted
-from snrkit.kernels import full_precision
+from snrkit.kernels import full_precision, uncached_autocast
 from snrkit.memory import keep_freed_memory
 from snrkit.models.base import LatentModel, check_log_weights
 from snrkit.streams import Streams
@@ -37,7 +38,7 @@ class Measurement:
         comparisons: differences between estimators on the same noise (see ``tables.COMPARISONS``).
         kept: draws of chosen coordinates (see ``tables.KEPT``); empty if none were asked for.
         complete: whether all draws were made; if not, the tables rest on the finished blocks.
-        remarks: what was asked for and cannot be had, in sentences.
+        remarks: what was asked for and cannot be had, and what rounding hides, in sentences.
         source: what the tables were made from.
     """
 
@@ -146,7 +147,16 @@ def diagnose(
         layout = Layout.of(model, points)
         # Frozen parameters and buffers too: gradients depend on them.
         tensors = [*model.named_parameters(), *model.named_buffers()]
-        labels = layout.names, plan.seed, plan.engine, plan.chunk, points.device.type, statement(model, points)
+        precision = computed_in(model, points)
+        labels = (
+            layout.names,
+            plan.seed,
+            plan.engine,
+            plan.chunk,
+            points.device.type,
+            statement(model, points),
+            precision,
+        )
         context = fingerprint(tensors, points, *labels)
         store = Store(folder, context)
         drawer = Drawer(
@@ -159,9 +169,8 @@ def diagnose(
     if complete:
         store.clear()
     device = torch.cuda.get_device_name(points.device) if points.is_cuda else "cpu"
-    dtype = str(points.dtype).removeprefix("torch.")
     about = provenance or tables.Provenance()
-    source = tables.Source(plan, layout, drawn, about, parameters_digest(model), device, dtype)
+    source = tables.Source(plan, layout, drawn, about, parameters_digest(model), device, precision)
     return Measurement(
         plan=plan,
         table=tables.readings(source),
@@ -203,7 +212,7 @@ def opened(model: LatentModel, x: Tensor, direct: bool) -> Iterator[Tensor]:
         raise CapabilityError(
             "model", "its data points are not independent", "use measure(direct=True) or snr --direct"
         )
-    with evaluation_mode(model), full_precision(), torch.enable_grad():
+    with evaluation_mode(model), full_precision(), uncached_autocast(), torch.enable_grad():
         check_log_weights(model, x)
         yield x
 
