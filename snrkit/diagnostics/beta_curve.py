@@ -80,7 +80,7 @@ class Parts:
             variance = sum(w * part.variance for w, part in zip(weights, (low, mid, high), strict=True))
             # Rounding may leave less than nothing where the parts cancel.
             blocks.append(BlockMoments(low.draws, mean, np.maximum(variance, 0.0), low.points))
-        return Moments(blocks, self.none.eps)
+        return Moments(blocks)
 
 
 def beta_curve(
@@ -138,7 +138,7 @@ def beta_curve(
 
 
 def _restricted(moments: Moments, part: slice) -> Moments:
-    return Moments([moments.block(g, part) for g in range(moments.blocks)], moments.eps)
+    return Moments([moments.block(g, part) for g in range(moments.blocks)])
 
 
 def _curve(parts: Parts, betas: Sequence[float], M: int, labels: dict[str, int | str]) -> BetaCurve:

@@ -13,6 +13,7 @@ from snrkit.diagnostics.engines.base import Engine, PassSize, pass_size
 from snrkit.diagnostics.moments import BlockMoments, Moments, PointMoments
 from snrkit.diagnostics.plan import Job
 from snrkit.diagnostics.problem import Problem
+from snrkit.diagnostics.rounding import examine
 from snrkit.diagnostics.store import Store
 from snrkit.diagnostics.weights import WeightTally
 from snrkit.errors import NonFiniteError
@@ -95,7 +96,7 @@ class Drawer:
             self.advance(job, len(draws))
         if len(blocks) < MINIMUM_BLOCKS:
             raise Interrupted
-        return Moments(blocks, torch.finfo(self.x.dtype).eps)
+        return Moments(blocks, examine(problem, job.estimator, size.bounded(self._largest).samples))
 
     def serving(self, job: Job) -> dict[str, str]:
         """Name of each parameter to the engine that computes its moments."""

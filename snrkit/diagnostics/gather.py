@@ -6,12 +6,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 
+from snrkit.diagnostics import rounding
 from snrkit.diagnostics.coordinates import check, choose
 from snrkit.diagnostics.decomposition import decompose
 from snrkit.diagnostics.draws import Drawer
 from snrkit.diagnostics.intervals import student
 from snrkit.diagnostics.metrics import Reading
-from snrkit.diagnostics.moments import Array, BlockMoments, Moments
+from snrkit.diagnostics.moments import Array, BlockMoments, Moments, Verdict
 from snrkit.diagnostics.plan import BLOCKS_OF_DRAWS, Job, Plan
 from snrkit.diagnostics.problem import Layout
 from snrkit.diagnostics.readings import read
@@ -64,6 +65,7 @@ class Gatherer:
         self._near: dict[Job, Moments] = {}
         self._target: Moments | None = None
         self._zeros: dict[str, None] = {}  # remarks on weights of zero, in order
+        self._verdicts: dict[Job, Verdict] = {}
         check(plan.keep, layout)
 
     def jobs(self) -> list[Job]:
@@ -93,6 +95,8 @@ class Gatherer:
         start = time.perf_counter()
         weights = self._weights(job)
         moments = self._moments(job)
+        if moments.verdict is not None:
+            self._verdicts[job] = moments.verdict
         complete = moments.draws == job.draws
         readings = self._strengths(job, moments) + self._bias(job, moments) + self._parts(job, moments)
         readings += weights
@@ -135,7 +139,10 @@ class Gatherer:
         return sorted(count for count in counts if count <= _smallest_block(job))
 
     def remarks(self) -> list[str]:
-        """What was asked for and cannot be had, and where weights are zero, in sentences."""
+        """What was asked for and cannot be had, where weights are zero, and what rounding hides, in sentences."""
+        return [*self._zeros, *self._impossible(), *rounding.remarks(self._verdicts, self.layout)]
+
+    def _impossible(self) -> list[str]:
         wanted = [name for name, asked in (("DSNR", self.plan.dsnr), ("kept draws", self.plan.keep)) if asked]
         lost = {
             unit.count
@@ -143,13 +150,12 @@ class Gatherer:
             for unit, job in zip(self.plan.units(*point), self.plan.jobs(*point), strict=True)
             if unit.count > _smallest_block(job)
         }
-        found = list(self._zeros)
-        if wanted and lost:
-            found.append(
-                f"no {' and no '.join(wanted)} at M={','.join(map(str, sorted(lost)))} where M unit draws make one: a block "
-                f"of draws has fewer; give draws={BLOCKS_OF_DRAWS * max(lost)} or more, or draw directly"
-            )
-        return found
+        if not wanted or not lost:
+            return []
+        return [
+            f"no {' and no '.join(wanted)} at M={','.join(map(str, sorted(lost)))} where M unit draws make one: a block of "
+            f"draws has fewer; give draws={BLOCKS_OF_DRAWS * max(lost)} or more, or draw directly"
+        ]
 
     def _strengths(self, job: Job, moments: Moments) -> list[Reading]:
         """SNRs, variance, norm of the mean and noise scale; with the lender's mean, and saying so, if there is one."""
@@ -162,8 +168,11 @@ class Gatherer:
             found.append(Reading("noise_scale", trace.block, scale, n_coordinates=block.stop - block.start))
         if lender is None:
             return found
-        remark = f"E[g] from {self.plan.mean_from} draws"
-        return [replace(r, remark=remark) if r.metric.startswith(_OF_MEAN) else r for r in found]
+        lent = f"E[g] from {self.plan.mean_from} draws"
+        return [
+            replace(r, remark="; ".join(filter(None, (lent, r.remark)))) if r.metric.startswith(_OF_MEAN) else r
+            for r in found
+        ]
 
     def _bias(self, job: Job, moments: Moments) -> list[Reading]:
         found = []

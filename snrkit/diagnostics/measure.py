@@ -16,6 +16,7 @@ from snrkit.diagnostics.gather import Drawn, Gatherer
 from snrkit.diagnostics.metrics import Reading
 from snrkit.diagnostics.plan import Job, Plan, counts
 from snrkit.diagnostics.problem import Layout
+from snrkit.diagnostics.rounding import computed_in
 from snrkit.diagnostics.store import Store, fingerprint, parameters_digest, statement
 from snrkit.diagnostics.suiting import suited
 from snrkit.errors import NonFiniteError, SpecError
@@ -39,7 +40,7 @@ class Measurement:
         comparisons: differences between estimators on the same noise (see ``tables.COMPARISONS``).
         kept: draws of chosen coordinates (see ``tables.KEPT``); empty if none were asked for.
         complete: whether all draws were made; if not, the tables rest on the finished blocks.
-        remarks: what was asked for and cannot be had, in sentences.
+        remarks: what was asked for and cannot be had, and what rounding hides, in sentences.
         source: what the tables were made from.
     """
 
@@ -162,9 +163,10 @@ def diagnose(
         layout = Layout.of(subject.model, subject.x)
         # Frozen parameters and buffers too: gradients depend on them.
         tensors = [*subject.model.named_parameters(), *subject.model.named_buffers()]
+        precision = computed_in(subject.model, subject.x)
         labels = (
             layout.names, plan.seed, plan.engine, plan.chunk, subject.device.type, statement(subject.model, subject.x),
-            plan.mode,
+            precision, plan.mode,
         )  # fmt: skip
         context = fingerprint(tensors, subject.x, *labels)
         store = Store(folder, context)
@@ -179,9 +181,8 @@ def diagnose(
     if complete:
         store.clear()
     device = torch.cuda.get_device_name(subject.device) if subject.device.type == "cuda" else "cpu"
-    dtype = str(subject.dtype).removeprefix("torch.")
     about = provenance or tables.Provenance()
-    source = tables.Source(plan, layout, drawn, about, parameters_digest(subject.model), device, dtype)
+    source = tables.Source(plan, layout, drawn, about, parameters_digest(subject.model), device, precision)
     return Measurement(
         plan=plan,
         table=tables.readings(source),

@@ -24,7 +24,7 @@ from torch.nn.functional import linear, softplus
 from snrkit.config import Positive, Spec
 from snrkit.errors import SpecError
 from snrkit.models.base import DataSummary, LatentModel, parse_options
-from snrkit.models.densities import bernoulli_log_prob, standard_normal_log_prob
+from snrkit.models.densities import bernoulli_log_prob, normal_log_prob, standard_normal_log_prob
 from snrkit.streams import Streams
 
 _NODES = 32
@@ -184,7 +184,7 @@ class RandomProposal:
     def log_prob(self, z: Tensor) -> Tensor:
         """log q(z|x, w): samples ``[B, M, K, D + W]`` to ``[B, M, K]``."""
         loc, scale = self._given(z)
-        return standard_normal_log_prob((z[..., : self.latent] - loc) / scale) - scale.log().sum(dim=-1)
+        return normal_log_prob(z[..., : self.latent], loc, scale)
 
     def detached(self) -> Self:
         """The same density with its parameters held constant."""

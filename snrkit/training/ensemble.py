@@ -153,7 +153,7 @@ class Ensemble:
         count = len(self.members[0].generative)
         generative, inference = surrogate_gradients(surrogates, leaves[:count], leaves[count:])
         with torch.no_grad():
-            gradient = torch.cat([part.flatten(1) for part in (*generative, *inference)], dim=1)
+            gradient = torch.cat([part.reshape(len(part), -1) for part in (*generative, *inference)], dim=1)
             self._adam(gradient, rate, correction)
         return torch.stack(bounds)
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from snrkit.batches import Batch, points
 from snrkit.errors import SpecError
-from snrkit.kernels import full_precision
+from snrkit.kernels import full_precision, uncached_autocast
 from snrkit.memory import keep_freed_memory
 from snrkit.models.adopt import as_latent_model
 from snrkit.models.base import LatentModel
@@ -66,7 +66,8 @@ def opened(model: nn.Module, x: Any, mode: Mode) -> Iterator[Subject]:
     parameter = next(parameter for parameter in subject.parameters() if parameter.requires_grad)
     batch = as_batch(x, parameter.device, parameter.dtype)
     with (
-        unchanged(subject) as snapshot, in_mode(subject, mode), full_precision(), torch.enable_grad(), uncompiled(),
+        unchanged(subject) as snapshot, in_mode(subject, mode), full_precision(), uncached_autocast(), torch.enable_grad(),
+        uncompiled(),
     ):  # fmt: skip
         findings = examine(subject, batch, mode)
         with users_code():

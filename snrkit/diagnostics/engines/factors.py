@@ -130,7 +130,9 @@ def _agreeing(problem: Problem, estimator: Estimator) -> set[str]:
     be taken for an ordinary one.
     """
     usual = type(problem.model).forward is LatentModel.forward and problem.model.independent_points
-    if not usual or problem.x.dtype not in _AGREEMENT:
+    # The taps' products are not those of autocast.
+    cast = torch.is_autocast_enabled(problem.x.device.type)
+    if not usual or cast or problem.x.dtype not in _AGREEMENT:
         return set()
     names = set(problem.layout.names)
     groups = torch.linspace(0, problem.groups - 1, min(problem.groups, _PROBE_POINTS)).round().int().tolist()

@@ -1,0 +1,345 @@
+"""Which coordinates of a gradient are zero, or constant, but for rounding; and in what precision a model computes.
+
+A gradient that vanishes in exact arithmetic, such as that of one number added to all logits of a softmax, does not vanish
+on a computer: what is left is rounding, and its SNR says nothing. Its size alone does not tell it from a small gradient. But
+rounding shrinks with the type of number, and a gradient does not: a few draws are repeated in another precision, from the
+same noise.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from snrkit.batches import on
+from snrkit.diagnostics.moments import Array, Mask, PointMoments, Rounding, Verdict
+from snrkit.diagnostics.plan import Job
+from snrkit.diagnostics.problem import Layout, Problem
+from snrkit.estimators.base import Estimator, gradients
+from snrkit.models.base import LatentModel, call_with
+
+# What is examined: draws, data points, and at most so many outer and importance samples; more points where it matters.
+_DRAWS, _POINTS, _MORE_POINTS, _OUTER, _SAMPLES = 4, 2, 8, 2, 16
+# Rounding is at most so many eps of the largest coordinate (a zero) and of the coordinate itself (a constant).
+_OF_LARGEST, _OF_OWN = 64, 8
+# What the examined draws show holds for all draws if these vary no more than so many times as much.
+_SLACK = 64
+# Without another precision: a standard deviation of so many eps of the mean is none.
+_OF_MEAN = 4
+# Tensors named in a remark.
+_NAMED = 3
+
+# (group, draw) to a context in which that draw is made.
+Context = Callable[[int, int], AbstractContextManager[None]]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Sizes of each coordinate of the gradient of a data point, ``[P]``, in one precision.
+
+    Attributes:
+        eps: relative rounding.
+        rms: root of the mean square over points and draws.
+        sd: root of the mean variance of a point's draws.
+    """
+
+    eps: float
+    rms: Array
+    sd: Array
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What two precisions say of the coordinates.
+
+    Attributes:
+        own: sizes in the precision of the measurement.
+        other: sizes in another.
+        groups: data points whose mean is measured.
+        dtype: name of the measurement's precision.
+        smallest: its smallest normal number.
+    """
+
+    own: Sizes
+    other: Sizes
+    groups: int
+    dtype: str
+    smallest: float
+
+    @property
+    def zero(self) -> Mask:
+        """Coordinates whose size shrinks with the precision, and is small beside the largest."""
+        low, high = self._ordered
+        found: Mask = (high.rms < low.rms * _ratio(low, high)) & (low.rms < _OF_LARGEST * low.eps * low.rms.max())
+        return found
+
+    @property
+    def constant(self) -> Mask:
+        """Other coordinates whose standard deviation does so, and is small beside their size."""
+        low, high = self._ordered
+        found: Mask = ~self.zero & (high.sd < low.sd * _ratio(low, high)) & (low.sd < _OF_OWN * low.eps * low.rms)
+        return found
+
+    def judge(self, mean: Array, variance: Array) -> Verdict:
+        """What is so of all draws too, whose mean over groups has these moments: rare draws may have been missed."""
+        own, zero, constant = self.own, self.zero, self.constant
+        alike = own.eps * own.rms
+        seen = _SLACK * np.maximum(own.sd, np.where(zero, own.rms, alike))
+        # Draws that are exactly alike one by one need not be so where an engine sums in another order.
+        still = (own.sd == 0) & (self.other.sd <= _OF_OWN * self.other.eps * self.other.rms) & ~zero
+        most = np.where(zero | constant, seen, np.where(still, _OF_OWN * alike, 0.0)) / math.sqrt(self.groups)
+        rounding = (variance > 0) & (variance <= np.square(most))
+        zero = zero & (rounding | (variance == 0))
+        lost = self._too_small & (mean == 0) & (variance == 0)
+        return Verdict(zero, rounding & ~zero, lost, self._too_small & ~lost, self.dtype)
+
+    @property
+    def _too_small(self) -> Mask:
+        """Coordinates that are none of rounding and below the normal numbers of the measurement's precision."""
+        other = self.other
+        genuine = other.rms > _OF_LARGEST * other.eps * other.rms.max()
+        found: Mask = genuine & (other.rms < self.smallest) & (self.own.eps > other.eps)
+        return found
+
+    @property
+    def _ordered(self) -> tuple[Sizes, Sizes]:
+        return (self.own, self.other) if self.own.eps > self.other.eps else (self.other, self.own)
+
+
+@dataclass(frozen=True)
+class Unchecked:
+    """The rule where the draws cannot be repeated in another precision.
+
+    Attributes:
+        eps: relative rounding of the draws.
+        dtype: name of their precision.
+        why: what went wrong.
+    """
+
+    eps: float
+    dtype: str
+    why: str
+
+    def judge(self, mean: Array, variance: Array) -> Verdict:
+        """A deviation of a few roundings of the mean is none."""
+        none = np.zeros_like(mean, dtype=np.bool_)
+        rounding: Mask = (variance > 0) & (variance <= np.square(_OF_MEAN * self.eps * mean))
+        return Verdict(none, rounding, none, none, self.dtype, self.why)
+
+
+def _ratio(low: Sizes, high: Sizes) -> float:
+    return math.sqrt(high.eps / low.eps)
+
+
+def examine(
+    problem: Problem, estimator: Estimator, samples: int, context: Context = lambda *_: nullcontext()
+) -> Rounding:
+    """Compare a few draws of a problem in two precisions: float64 beside its own, or float32 beside float64.
+
+    It is a function of the problem alone, and changes nothing: parameters and buffers are swapped for copies.
+
+    Args:
+        problem: what is drawn.
+        estimator: the estimator.
+        samples: importance samples that fit in one pass.
+        context: in which each draw is made.
+    """
+    narrowest, name = _computed(problem.model, problem.x[0])
+    eps = torch.finfo(narrowest).eps
+    try:
+        examined = _Examined(problem, estimator, samples, context, narrowest)
+        found = examined.compare(name, _POINTS)
+        if problem.groups > _POINTS and bool((found.zero | found.constant).any()):
+            found = examined.compare(name, _MORE_POINTS)
+    except Exception as error:  # a model's own code may raise anything in a type that it was not written for
+        return Unchecked(eps, name, str(error).partition("\n")[0] or type(error).__name__)
+    return found
+
+
+class _Examined:
+    """A problem whose draws are made in one precision or another."""
+
+    def __init__(
+        self, problem: Problem, estimator: Estimator, samples: int, context: Context, narrowest: torch.dtype
+    ) -> None:
+        self._problem, self._samples, self._context, self._narrowest = problem, samples, context, narrowest
+        self._gradient = _Gradient(problem, estimator)
+
+    def compare(self, name: str, points: int) -> Compared:
+        """Sizes in both precisions at a few data points, or at all of them where they are drawn together.
+
+        Raises:
+            TypeError: the model computes in a type of its own.
+        """
+        dtype, groups = self._problem.x.dtype, self._problem.groups
+        chosen = sorted(set(np.linspace(0, groups - 1, points).round().astype(int).tolist()))
+        smallest = float(torch.finfo(self._narrowest).tiny)
+        own = self._sizes(chosen, dtype, torch.finfo(self._narrowest).eps)
+        if self._narrowest == torch.float64:
+            return Compared(own, self._in_other(chosen, torch.float32), groups, name, smallest)
+        return Compared(own, self._in_other(chosen, torch.float64), groups, name, smallest)
+
+    def _in_other(self, chosen: Sequence[int], dtype: torch.dtype) -> Sizes:
+        with torch.autocast(self._problem.x.device.type, enabled=False):
+            casts = _Casts()
+            self._draw(chosen[0], 0, dtype, casts)
+            if casts.of(dtype) or self._gradient.seen != dtype:
+                raise TypeError("the model computes in a type of its own")
+            return self._sizes(chosen, dtype, torch.finfo(dtype).eps)
+
+    def _sizes(self, chosen: Sequence[int], dtype: torch.dtype, eps: float) -> Sizes:
+        found = [self._draws(group, dtype) for group in chosen]
+        means, squares = ([_flat(getattr(part, kind)) for part in found] for kind in ("mean", "m2"))
+        rms = np.sqrt(np.mean([np.square(m) + s / _DRAWS for m, s in zip(means, squares, strict=True)], axis=0))
+        sd = np.sqrt(np.mean(squares, axis=0) / (_DRAWS - 1))
+        if not np.isfinite(rms).all():
+            raise OverflowError(f"gradients are NaN or infinite in {str(dtype).removeprefix('torch.')}")
+        return Sizes(eps, rms, sd)
+
+    def _draws(self, group: int, dtype: torch.dtype) -> PointMoments:
+        found = PointMoments()
+        for draw in range(_DRAWS):
+            found.add([part[None, None] for part in self._draw(group, draw, dtype)])
+        return found
+
+    def _draw(
+        self, group: int, draw: int, dtype: torch.dtype, watch: AbstractContextManager[Any] | None = None
+    ) -> list[Tensor]:
+        problem = self._problem
+        own, points = problem.x.dtype, problem.x.shape[1]
+        tensors = {f"model.{name}": _copy(tensor, own, dtype) for name, tensor in _tensors(problem.model)}
+        outer = min(problem.M, _OUTER)
+        inner = min(_SAMPLES, max(1, self._samples // (points * outer)))
+        noise = problem.noise.draw(group, range(draw, draw + 1))[0, :, :outer, :inner].to(dtype)
+        x = on(problem.x[group], problem.x.device, dtype)
+        with self._context(group, draw), watch or nullcontext():
+            found: list[Tensor] = call_with(self._gradient, tensors, x, noise)
+        return found
+
+
+class _Gradient(nn.Module):
+    """The estimate as a module's forward pass: its backward pass, too, then happens while other tensors are swapped in.
+
+    Attributes:
+        seen: type of the last log-weights.
+    """
+
+    def __init__(self, problem: Problem, estimator: Estimator) -> None:
+        super().__init__()
+        self.model, self._layout, self._estimator = problem.model, problem.layout, estimator
+        self.seen: torch.dtype | None = None
+
+    def forward(self, x: Tensor, noise: Tensor) -> list[Tensor]:
+        """The gradient per parameter, in the order of the layout."""
+        named: dict[str, Tensor] = dict(self.model.named_parameters())
+        parameters = [named[name] for name in self._layout.names]
+        inference = sum(network == "inference" for network in self._layout.networks)
+        weights = self.model(x, noise, path=self._estimator.path)
+        self.seen = weights.log_w.dtype
+        generative, phi = gradients(self._estimator, weights, parameters[inference:], parameters[:inference])
+        return [*phi, *generative]
+
+
+def _tensors(model: nn.Module) -> list[tuple[str, Tensor]]:
+    return [*model.named_parameters(), *model.named_buffers()]
+
+
+def _copy(tensor: Tensor, own: torch.dtype, dtype: torch.dtype) -> Tensor:
+    """A copy in another type than the measurement's; in that, as it is: not all parameters need have it."""
+    changed = dtype != own and tensor.is_floating_point()
+    return tensor.detach().to(dtype if changed else tensor.dtype, copy=True).requires_grad_(tensor.requires_grad)
+
+
+def _flat(tensors: Sequence[Tensor]) -> Array:
+    return torch.cat([tensor.flatten() for tensor in tensors]).cpu().numpy()
+
+
+def computed_in(model: LatentModel, x: Tensor) -> str:
+    """The precision that a model computes in: its own type, and a narrower one that autocast or its own code takes.
+
+    Args:
+        model: the model, in the caller's autocast if any.
+        x: data ``[B, *event]``, in the model's type.
+    """
+    return _computed(model, x)[1]
+
+
+def _computed(model: LatentModel, x: Tensor) -> tuple[torch.dtype, str]:
+    """The narrowest type and the name of the precision."""
+    noise = x.new_zeros(1, 1, 2, *model.noise_shape(x[:1]))
+    with torch.no_grad(), _Casts() as casts:
+        model(x[:1], noise)
+    own = x.dtype
+    narrowest = max({own, *casts.of(own)}, key=lambda dtype: torch.finfo(dtype).eps)
+    name, other = (str(dtype).removeprefix("torch.") for dtype in (own, narrowest))
+    if narrowest == own:
+        return own, name
+    return narrowest, f"{name} (autocast {other})" if torch.is_autocast_enabled(
+        x.device.type
+    ) else f"{name} (partly {other})"
+
+
+class _Casts(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Within the block, notes every cast from one floating-point type to another."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._pairs: set[tuple[torch.dtype, torch.dtype]] = set()
+
+    def of(self, dtype: torch.dtype) -> set[torch.dtype]:
+        """What numbers of this type were cast to."""
+        return {to for source, to in self._pairs if source == dtype}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Let everything pass."""
+        found = func(*args, **(kwargs or {}))
+        if func is torch.ops.aten._to_copy.default:
+            source, to = args[0].dtype, found.dtype
+            if source != to and source.is_floating_point and to.is_floating_point:
+                self._pairs.add((source, to))
+        return found
+
+
+def remarks(found: Mapping[Job, Verdict], layout: Layout) -> list[str]:
+    """What a reader of the measurement must know, in sentences; the same of several jobs once."""
+    said: dict[str, dict[str, list[int]]] = {}
+    for job, verdict in found.items():
+        for sentence in _sentences(verdict, layout):
+            said.setdefault(sentence, {}).setdefault(job.estimator.name, []).append(job.K)
+    return [
+        f"{', '.join(f'{name} at K={_listed(counts)}' for name, counts in jobs.items())}: {sentence}"
+        for sentence, jobs in said.items()
+    ]
+
+
+def _listed(counts: Sequence[int]) -> str:
+    return ",".join(map(str, dict.fromkeys(counts)))
+
+
+def _sentences(verdict: Verdict, layout: Layout) -> Iterator[str]:
+    for mask, what in (
+        (verdict.zero, "zero but for rounding, and left out of the SNR"),
+        (verdict.constant, "constant but for rounding, and left out of the SNR"),
+        (verdict.lost, f"too small for {verdict.dtype} and read as zero; measure in a wider type"),
+        (verdict.few, f"below the normal numbers of {verdict.dtype}, where digits are lost; measure in a wider type"),
+    ):
+        if mask.any():
+            yield f"{_counted(int(mask.sum()))} {what} ({_tensors_with(mask, layout)})"
+    if verdict.unchecked:
+        yield f"coordinates that are zero but for rounding cannot be told from small ones ({verdict.unchecked})"
+
+
+def _counted(count: int) -> str:
+    return "1 coordinate is" if count == 1 else f"{count} coordinates are"
+
+
+def _tensors_with(mask: Mask, layout: Layout) -> str:
+    names = [name for name in layout.names if mask[layout.blocks[name]].any()]
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
