@@ -111,10 +111,10 @@ class LatentModel(nn.Module, ABC):
     def noise_shape(self, x: Batch) -> tuple[int, ...]:
         """Shape of the noise behind one importance sample, for data ``[B, *event]``."""
         with torch.no_grad():
-            return self.proposal(take(x, slice(0, self._fewest))).noise_shape
+            return self.proposal(take(x, slice(0, self.fewest))).noise_shape
 
     @property
-    def _fewest(self) -> int:
+    def fewest(self) -> int:
         """Data points of the smallest call: in training mode a batch normalisation wants more than one."""
         return 2 if self.training else 1
 
@@ -144,7 +144,7 @@ class LatentModel(nn.Module, ABC):
         trained = {name: own for name, own in parameters_of(self).items() if own.requires_grad}
         if not trained:
             return {}
-        few = take(x, slice(0, self._fewest))
+        few = take(x, slice(0, self.fewest))
         posterior = self.proposal(few)
         parameter = next(iter(trained.values()))
         noise = parameter.new_zeros(points(few), 1, 1, *posterior.noise_shape)
@@ -241,7 +241,7 @@ def check_log_weights(model: LatentModel, x: Batch) -> LogWeights:
         ModelError: ``encode`` or ``log_joint`` raises.
         SpecError: one of them gives no real tensor, or another shape than ``[B, M, K]``.
     """
-    few = take(x, slice(0, model._fewest))
+    few = take(x, slice(0, model.fewest))
     wanted = points(few), 2, 3
     with torch.no_grad(), users_code("a trial call"):
         parameter = next(model.parameters())
