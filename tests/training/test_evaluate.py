@@ -10,7 +10,7 @@ from torch import nn
 import snrkit.training.evaluate as module
 from snrkit.errors import NonFiniteError, SpecError
 from snrkit.streams import Streams
-from snrkit.training.evaluate import evaluate, point_scores
+from snrkit.training.evaluate import evaluate, point_scores, sample_log_weights
 from tests.zoo import images, mlp, toy
 
 N, SAMPLES = 6, 64 * 21
@@ -68,9 +68,9 @@ def test_against_plain_formulas(near):
 @pytest.mark.parametrize("make", [lambda: toy(points=N), lambda: (mlp(), images(points=N))], ids=["toy", "mlp"])
 def test_streaming_changes_nothing(monkeypatch, make, rows):
     model, x = make()
-    reference = module._log_weights(model, x[2:3], 150, Streams(0), 2)
+    reference = sample_log_weights(model, x, 150, Streams(0))[2]
     monkeypatch.setattr(module, "_ROWS", rows)
-    streamed = module._log_weights(model, x[2:3], 150, Streams(0), 2)
+    streamed = sample_log_weights(model, x, 150, Streams(0))[2]
     assert streamed.shape == (150,)
     torch.testing.assert_close(streamed, reference, rtol=0, atol=1e-10)
 
