@@ -25,7 +25,7 @@ _DIGITS = 16
 _log = logging.getLogger("snrkit.checksums")
 
 
-class Damaged(ValueError):
+class ChecksumError(ValueError):
     """Content is not what was written."""
 
 
@@ -52,17 +52,17 @@ def verify(content: bytes) -> bool:
     """Whether a file bears a seal, which then is right.
 
     Raises:
-        Damaged: it bears one that is wrong, or the rest of one.
+        ChecksumError: it bears one that is wrong, or the rest of one.
     """
     at = content.rfind(_MARK)
     if at < 0:
         if any(half in content for half in _HALVES):
-            raise Damaged
+            raise ChecksumError
         return False
     digest = hashlib.sha256(content[:at])
     digest.update(content[at + _SIZE :])
     if digest.digest() != content[at + len(_MARK) : at + _SIZE]:
-        raise Damaged
+        raise ChecksumError
     return True
 
 
@@ -76,13 +76,13 @@ def checked(record: dict[str, Any]) -> dict[str, Any]:
     """A record of JSON without its checksum, which is right if it has one.
 
     Raises:
-        Damaged: it is wrong.
+        ChecksumError: it is wrong.
     """
     if KEY not in record:
         return record
     bare = {key: value for key, value in record.items() if key != KEY}
     if record[KEY] != _digest(json.dumps(bare, sort_keys=True)):
-        raise Damaged
+        raise ChecksumError
     return bare
 
 

@@ -1,4 +1,4 @@
-"""Files read whole and written whole or not at all, in folders that stay the same while work goes on. Standard library only."""
+"""Files read whole, and written whole or not at all. Standard library only."""
 
 import contextlib
 import errno
@@ -41,7 +41,7 @@ def read_bytes(path: Path, most: int = -1) -> bytes:
 
 
 def unplain(value: Any) -> str:
-    """What keeps a value read from text from being used: nested too deeply, or an integer of more than 64 bits; else empty."""
+    """What keeps a value read from text from being used (too deep, or an integer of more than 64 bits); else empty."""
     level = [value]
     for _ in range(_DEEPEST):
         parts: list[Any] = []
@@ -83,7 +83,7 @@ def read_json(path: Path) -> Any:
     try:
         value = parse_json(read_bytes(path).decode("utf-8"))
         return checksums.checked(value) if isinstance(value, dict) else value
-    except checksums.Damaged:
+    except checksums.ChecksumError:
         raise damaged(path, "make it again") from None
     except (OSError, ValueError) as error:
         raise ResultsError(str(path), f"cannot be read ({error.__class__.__name__})", "make it again") from None
@@ -146,7 +146,9 @@ def require_place(path: Path) -> Path | None:
         except OSError:
             same = False
         if not same:
-            problem = "was deleted, renamed or replaced while this process was at work in it; nothing more is written there"
+            problem = (
+                "was deleted, renamed or replaced while this process was at work in it; nothing more is written there"
+            )
             raise OutputError(str(above), problem, "put it back, or begin anew with another --out")
         return above
     return None

@@ -126,7 +126,7 @@ def _read_arrow(path: Path, rules: schemas.Rules, remedy: str) -> pa.Table:
         content = read_bytes(path)
         sealed = checksums.verify(content)
         table = pq.read_table(pa.BufferReader(content))
-    except checksums.Damaged:
+    except checksums.ChecksumError:
         raise damaged(path, remedy) from None
     except Exception as error:  # whatever Arrow makes of arbitrary bytes
         raise ResultsError(str(path), f"not a readable Parquet file ({error.__class__.__name__})", remedy) from None
@@ -220,8 +220,8 @@ COMPARISON_KEY = ["run", "step", "data", "M", "K", "block", "first", "second", "
 
 # Text as it stands: a run may be called "NA" or "007".
 _TEXTS = (
-    "run", "data", "method", "estimator", "options", "block", "axis", "over", "verdict", "reason", "first", "second", "metric",
-    "reference",
+    "run", "data", "method", "estimator", "options", "block", "axis", "over", "verdict", "reason", "first", "second",
+    "metric", "reference",
 )  # fmt: skip
 
 # What may stand for a missing number.
@@ -263,13 +263,13 @@ def _verify_rows(text: str) -> None:
     """See to it that each row has its checksum, where there are any.
 
     Raises:
-        checksums.Damaged: one is wrong.
+        checksums.ChecksumError: one is wrong.
     """
     header, *rows = list(csv.reader(io.StringIO(text, newline=""))) or [[]]
     if header[-1:] != [checksums.KEY]:
         return
     if any(row[-1:] != [checksums.of_row(header[:-1], row[:-1])] for row in rows if row):
-        raise checksums.Damaged
+        raise checksums.ChecksumError
 
 
 def read_csv(path: Path, rules: schemas.Rules | None = None) -> pd.DataFrame:
@@ -294,8 +294,8 @@ def _read_csv(path: Path, rules: schemas.Rules, **how: Any) -> pd.DataFrame:
         missing = {name: _MISSING for name in header if name not in _TEXTS}
         table: pd.DataFrame = pd.read_csv(
             io.StringIO(text), dtype=kinds, na_values=missing, keep_default_na=False, **how
-        )  # type: ignore[call-overload]
-    except checksums.Damaged:
+        )
+    except checksums.ChecksumError:
         raise damaged(path, f"delete it, or its column '{checksums.KEY}' if you changed it yourself") from None
     except (OSError, ValueError, csv.Error, OverflowError) as error:
         raise ResultsError(str(path), f"not a readable CSV file ({error.__class__.__name__})", "delete it") from None
@@ -456,7 +456,7 @@ class RunDir:
         try:
             row = parse_json(line)
             row = checksums.checked(row) if isinstance(row, dict) else None
-        except checksums.Damaged:
+        except checksums.ChecksumError:
             problem = f"line {number} is damaged: it is not what was written (its checksum differs)"
             raise ResultsError(str(self.metrics), problem, "delete that line") from None
         except ValueError:

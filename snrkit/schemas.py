@@ -100,7 +100,7 @@ def require_frame(table: pd.DataFrame, rules: Rules, path: Path, remedy: str) ->
     try:
         arrow = pa.table({name: pa.array(table[name], from_pandas=True) for name in names})
     except (pa.ArrowException, ValueError, TypeError) as error:
-        raise ResultsError(str(path), f"holds several types in a column ({str(error):.80})", remedy) from None
+        raise ResultsError(str(path), f"holds several types in a column ({error!s:.80})", remedy) from None
     require(arrow, rules, path, remedy)
 
 

@@ -39,6 +39,7 @@ class Measurement:
         complete: whether all draws were made; if not, the tables rest on the finished blocks.
         remarks: what was asked for and cannot be had, in sentences.
         source: what the tables were made from.
+        store: the finished blocks of draws behind it, kept until ``settle``.
     """
 
     plan: Plan
@@ -49,6 +50,16 @@ class Measurement:
     complete: bool
     remarks: list[str]
     source: tables.Source = field(repr=False)
+    store: Store = field(repr=False)
+
+    def settle(self) -> None:
+        """Take away the blocks kept in ``folder``, since the tables are safe: call it once they are written.
+
+        Until then the same call finds every block and draws nothing again. Of a measurement that is not complete nothing is
+        taken away.
+        """
+        if self.complete:
+            self.store.clear()
 
     def strength(self, estimator: Estimator, M: int, K: int) -> dict[str, Reading]:
         """Block to the reading of snr_pooled_squared at (M, K), with its replicates."""
@@ -132,8 +143,9 @@ def diagnose(
         x: data ``[B, *event]``, finite; moved to the model's device and dtype.
         plan: what to measure.
         provenance: labels for the tables.
-        folder: keep finished blocks here until all are done; the same call then goes on where an interrupted one stopped
-            and ends with the same result, bit for bit.
+        folder: keep finished blocks here; the same call then goes on where an interrupted one stopped and ends with the
+            same result, bit for bit. They stay until ``Measurement.settle``, so that a write of the tables that fails loses
+            no draws.
         progress: called with (done, total, note); done and total count importance samples.
         stop: asked after every block of draws; True ends the measurement with what is finished.
 
@@ -148,7 +160,7 @@ def diagnose(
         tensors = [*model.named_parameters(), *model.named_buffers()]
         labels = layout.names, plan.seed, plan.engine, plan.chunk, points.device.type, statement(model, points)
         context = fingerprint(tensors, points, *labels)
-        store = Store(folder, context)
+        store = Store(folder, context, (layout.size, len(layout.names)))
         drawer = Drawer(
             model, points, Streams(plan.seed),
             engine=plan.engine, chunk=plan.chunk, store=store, progress=progress, stop=stop,
@@ -156,8 +168,6 @@ def diagnose(
         gatherer = Gatherer(plan, drawer, layout, select_blocks(layout, plan.blocks))
         drawn = _gather(gatherer)
     complete = len(drawn) == len(gatherer.jobs()) and all(found.complete for found in drawn.values())
-    if complete:
-        store.clear()
     device = torch.cuda.get_device_name(points.device) if points.is_cuda else "cpu"
     dtype = str(points.dtype).removeprefix("torch.")
     about = provenance or tables.Provenance()
@@ -171,6 +181,7 @@ def diagnose(
         complete=complete,
         remarks=gatherer.remarks(),
         source=source,
+        store=store,
     )
 
 
