@@ -15,12 +15,18 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from snrkit.errors import SpecError
+from snrkit.files import read_bytes, unplain
 
 Positive = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Scalar = bool | int | float | str
 Binarise = Literal["dynamic", "fixed", "threshold", "none"]
 DType = Literal["float32", "float64"]
+
+
+# Characters of a value in a message.
+_SHOWN = 80
+_LARGEST_TOML = 16 * 2**20
 
 
 class Spec(BaseModel):
@@ -167,13 +173,15 @@ class RunSpec(Spec):
             SpecError: naming the first field at fault.
         """
         try:
-            return cls.model_validate(data)
+            spec = cls.model_validate(data)
         except ValidationError as error:
             first = error.errors()[0]
             field = ".".join(str(part) for part in first["loc"]) or source
             unknown = first["type"] == "extra_forbidden"
-            problem = "no such setting" if unknown else f"{first['msg'].lower()}, got {first['input']!r}"
+            problem = "no such setting" if unknown else f"{first['msg'].lower()}, got {_short(first['input'])}"
             raise SpecError(field, problem, f"correct it in {source}; see 'snrkit train --help'") from None
+        _require_plain(dict(data), source)
+        return spec
 
     def to_toml(self) -> str:
         """The spec as TOML text; ``RunSpec.from_toml`` reads it back equal."""
@@ -193,34 +201,66 @@ def parse_toml(text: str, source: str) -> dict[str, Any]:
     """TOML text to a nested dict.
 
     Raises:
-        SpecError: the text is not TOML.
+        SpecError: the text is not TOML, or nested too deeply, or holds an integer that is too large.
     """
     try:
-        return tomllib.loads(text)
+        data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise SpecError(source, f"not valid TOML ({error})", "correct the file") from None
+    except ValueError:
+        raise SpecError(source, "holds an integer of more than 64 bits", "correct the file") from None
+    except (RecursionError, MemoryError):
+        raise SpecError(source, "is nested too deeply", "correct the file") from None
+    _require_plain(data, source)
+    return data
+
+
+def _require_plain(data: Any, source: str) -> None:
+    problem = unplain(data)
+    if problem:
+        raise SpecError(source, problem, "correct it")
+
+
+def _short(value: Any) -> str:
+    """A value in a message: one line that can be read."""
+    try:
+        text = repr(value)
+    except (RecursionError, ValueError):  # nested too deeply, or an integer of too many digits
+        return "something without end"
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 4]}...{text[-1]}"
 
 
 def read_toml(path: Path) -> dict[str, Any]:
     """A TOML file to a nested dict.
 
     Raises:
-        SpecError: the file is missing, unreadable or not TOML.
+        SpecError: the file is missing, unreadable, too large or not TOML.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = _read(path).decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(
             str(path), f"cannot be read ({error.__class__.__name__})", "give an existing TOML file"
         ) from None
+    if len(text) > _LARGEST_TOML:
+        raise SpecError(str(path), f"has more than {_LARGEST_TOML // 2**20} MiB", "give a file of settings")
     return parse_toml(text, str(path))
+
+
+def _read(path: Path) -> bytes:
+    """At most a byte more than is allowed."""
+    if path.parts[:3] == ("/", "dev", "fd") or path == Path("/dev/stdin"):
+        # What a shell puts in place of a command (``<(...)``) is a pipe, and its writer is there.
+        with path.open("rb") as stream:
+            return stream.read(_LARGEST_TOML + 1)
+    return read_bytes(path, _LARGEST_TOML + 1)
 
 
 def parse_value(text: str) -> Any:
     """The value of ``key=value`` on a command line: a TOML literal, or else the text itself."""
     try:
         return tomllib.loads(f"v = {text}")["v"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError, MemoryError):
         return text
 
 

@@ -2,8 +2,10 @@
 
 import json
 import math
+import os
 import resource
 import stat
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -35,7 +37,7 @@ def table(**columns):
         }
     )
     rows["floor"] = [0.5, math.nan, 0.25]
-    return rows.assign(options="", K=[1, 10, 100], **columns)
+    return rows.assign(**{"options": "", "K": [1, 10, 100], "M": 1, "draws": [4, 5, 6]} | columns)
 
 
 @pytest.fixture
@@ -159,7 +161,7 @@ def test_a_full_disk_is_called_so(tmp_path, monkeypatch):
     def full(_descriptor):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(results.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OutputError, match=r"no space left on device\); free some space"):
         write_bytes(tmp_path / "a", b"x")
     assert names(tmp_path) == []
@@ -230,7 +232,7 @@ def test_status(tmp_path):
 
 def test_name_of_a_run_directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert RunDir(results.Path()).name == tmp_path.name
+    assert RunDir(Path()).name == tmp_path.name
 
 
 def test_tables_from_before_the_parameters_were_noted(tmp_path):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.table import Table
 
+from snrkit.checksums import signed
 from snrkit.cli.options import (
     DIRECTORY,
     NAMES,
@@ -78,7 +79,7 @@ def command(  # noqa: PLR0913 (one per option)
         "run": saved.name, "step": saved.step, "data": label, "budget": total, "draws": draws, "seed": seed,
         "table": _plain(advice.table), "recommendations": _plain(advice.recommendations),
     }  # fmt: skip
-    write_json(path, result)
+    write_json(path, signed(result))
     if as_json:
         print_json(result)
     else:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.table import Table
 
+from snrkit.checksums import signed
 from snrkit.cli.options import DIRECTORY, SEED, checkpoint_option, common
 from snrkit.cli.output import print_json, print_table, progress
 from snrkit.results import require_writable, write_frame, write_json
@@ -88,7 +89,7 @@ def command(  # noqa: PLR0913 (one per option)
     if keep_means:
         table = means_table(each.layers, saved.dataset.test_labels)
         write_frame(means, table.assign(run=saved.name, step=saved.step, data=label))
-    write_json(path, result)
+    write_json(path, signed(result))
     if as_json:
         print_json(result)
     else:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import click
 
+from snrkit.checksums import unsealed
 from snrkit.errors import SnrkitError
 from snrkit.interrupt import Interrupted
 
@@ -68,7 +69,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         # Not standalone, click returns the code of an Exit; commands themselves return None.
         args = list(sys.argv[1:] if argv is None else argv) or ["--help"]
-        code = program.main(args, prog_name="snrkit", standalone_mode=False)
+        with unsealed() as without:
+            code = program.main(args, prog_name="snrkit", standalone_mode=False)
+        if without and "--quiet" not in args:
+            first, count = next(iter(without)), len(without)
+            which = first if count == 1 else f"{first} and {count - 1} more"
+            click.echo(f"note: {which}: from before checksums were written, so damage would not be seen", err=True)
         if code:
             sys.exit(code)
     except Interrupted:

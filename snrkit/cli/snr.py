@@ -17,6 +17,7 @@ from snrkit.cli.options import (
 from snrkit.cli.output import print_json, print_table, progress
 from snrkit.cli.summary import comparison_table, extra_table, slope_table, snr_table
 from snrkit.errors import SpecError
+from snrkit.files import pinned
 from snrkit.interrupt import Interrupted
 from snrkit.results import (
     COMPARISON_KEY,
@@ -129,8 +130,10 @@ def command(  # noqa: PLR0913 (one per option)
         )  # fmt: skip
         x, label = saved.test_points(data_points)
         path = out or saved.table
-        measurement = _measure(saved, x, plan, label, path, quiet)
-        _write(measurement, path)
+        require_writable(path)
+        with pinned(path.parent):
+            measurement = _measure(saved, x, plan, label, path, quiet)
+            _write(measurement, path)
         if as_json:
             shown.append(_json(measurement, path))
         else:
@@ -155,7 +158,6 @@ def _measure(saved: "Saved", x: Any, plan: Any, label: str, path: Path, quiet: b
     from snrkit.diagnostics.tables import Provenance
     from snrkit.interrupt import stop_requests
 
-    require_writable(path)
     require_same_parameters(path, saved.name, saved.step, parameters_digest(saved.model))
     with progress(f"snr {saved.name}", quiet) as update, stop_requests() as stopped:
         return diagnose(
@@ -171,6 +173,7 @@ def _write(measurement: "Measurement", path: Path) -> None:
     merge_csv(path.with_suffix(".comparisons.csv"), measurement.comparisons, COMPARISON_KEY)
     if len(measurement.kept):
         merge_kept(path.with_suffix(".draws.parquet"), measurement.kept)
+    measurement.settle()
 
 
 def _json(measurement: "Measurement", path: Path) -> dict[str, Any]:

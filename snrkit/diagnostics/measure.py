@@ -42,6 +42,7 @@ class Measurement:
         complete: whether all draws were made; if not, the tables rest on the finished blocks.
         remarks: what was asked for and cannot be had, and what rounding hides, in sentences.
         source: what the tables were made from.
+        store: the finished blocks of draws behind it, kept until ``settle``.
     """
 
     plan: Plan
@@ -52,6 +53,16 @@ class Measurement:
     complete: bool
     remarks: list[str]
     source: tables.Source = field(repr=False)
+    store: Store = field(repr=False)
+
+    def settle(self) -> None:
+        """Take away the blocks kept in ``folder``, since the tables are safe: call it once they are written.
+
+        Until then the same call finds every block and draws nothing again. Of a measurement that is not complete nothing is
+        taken away.
+        """
+        if self.complete:
+            self.store.clear()
 
     def strength(self, estimator: Estimator, M: int, K: int) -> dict[str, Reading]:
         """Block to the reading of snr_pooled_squared at (M, K), with its replicates."""
@@ -148,8 +159,9 @@ def diagnose(
         x: as for ``measure``.
         plan: what to measure.
         provenance: labels for the tables.
-        folder: keep finished blocks here until all are done; the same call then goes on where an interrupted one stopped
-            and ends with the same result, bit for bit.
+        folder: keep finished blocks here; the same call then goes on where an interrupted one stopped and ends with the
+            same result, bit for bit. They stay until ``Measurement.settle``, so that a write of the tables that fails loses
+            no draws.
         progress: called with (done, total, note); done and total count importance samples.
         stop: asked after every block of draws; True ends the measurement with what is finished.
 
@@ -169,7 +181,7 @@ def diagnose(
             precision, plan.mode,
         )  # fmt: skip
         context = fingerprint(tensors, subject.x, *labels)
-        store = Store(folder, context)
+        store = Store(folder, context, (layout.size, len(layout.names)))
         drawer = Drawer(
             subject.model, subject.x, Streams(plan.seed),
             engine=plan.engine, chunk=plan.chunk, store=store, progress=progress, stop=stop,
@@ -178,8 +190,6 @@ def diagnose(
         gatherer = Gatherer(plan, drawer, layout, select_blocks(layout, plan.blocks))
         drawn, lost = _gather(gatherer)
     complete = len(drawn) + len(lost) == len(gatherer.jobs()) and all(found.complete for found in drawn.values())
-    if complete:
-        store.clear()
     device = torch.cuda.get_device_name(subject.device) if subject.device.type == "cuda" else "cpu"
     about = provenance or tables.Provenance()
     source = tables.Source(plan, layout, drawn, about, parameters_digest(subject.model), device, precision)
@@ -192,6 +202,7 @@ def diagnose(
         complete=complete,
         remarks=[*remarks, *lost.values(), *gatherer.remarks()],
         source=source,
+        store=store,
     )
 
 

@@ -1,6 +1,7 @@
 """Finished blocks of draws on disk, so that an interrupted measurement goes on where it stopped."""
 
 import hashlib
+import io
 import json
 from collections.abc import Iterable
 from contextlib import suppress
@@ -10,42 +11,65 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from snrkit import checksums
 from snrkit.diagnostics.moments import BlockMoments
 from snrkit.diagnostics.plan import Job
 from snrkit.errors import OutputError
+from snrkit.files import discard_partial, read_bytes, write_bytes
 from snrkit.models.base import LatentModel
-from snrkit.results import atomic_path, discard_partial
 from snrkit.streams import Streams
 
 _FIELDS = ("mean", "variance", "points")
 # Data points, outer and importance samples at which a model is asked what it says.
 _ASKED = 3, 2, 3
+_PER_POINT = 3
 
 
 class Store:
-    """A folder of finished blocks; each file is named by everything that its content depends on.
+    """A folder of finished blocks; each file is named by everything that its content depends on, and bears a checksum.
+
+    Several processes may share a folder: a block is there whole or not at all, and equal names mean equal content.
 
     Args:
         folder: where; made when the first block is saved. None: nothing is kept.
         context: what all blocks of the measurement depend on (see ``fingerprint``).
+        sizes: (P, T), coordinates and tensors of the gradient, which a block must have; None: they are not known.
     """
 
-    def __init__(self, folder: Path | None, context: str) -> None:
-        self._folder, self._context = folder, context
+    def __init__(self, folder: Path | None, context: str, sizes: tuple[int, int] | None = None) -> None:
+        self._folder, self._context, self._sizes = folder, context, sizes
         self._own: set[Path] = set()
 
     def load(self, job: Job, draws: range) -> BlockMoments | None:
-        """A finished block, or None where there is none that can be read."""
+        """A finished block, or None where there is none that can be read and used; it is drawn again."""
         path = self._path(job, draws)
-        if path is None or not path.exists():
+        if path is None:
             return None
         try:
-            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as content:
-                block = BlockMoments(len(draws), *(content[name] for name in _FIELDS))
-        except Exception:  # numpy and zipfile raise nearly anything on a damaged file; it is drawn again
+            content = read_bytes(path)
+            sealed = checksums.verify(content)
+            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+                block = BlockMoments(len(draws), *(arrays[name] for name in _FIELDS))
+        except Exception:  # numpy and zipfile raise nearly anything on a damaged file
+            return None
+        if not sealed or not self._is_sound(block):
             return None
         self._own.add(path)
         return block
+
+    def _is_sound(self, block: BlockMoments) -> bool:
+        """Whether a block is moments, and of such gradients."""
+        arrays = block.mean, block.variance, block.points
+        if any(array.dtype != np.float64 or not np.isfinite(array).all() for array in arrays):
+            return False
+        if block.mean.ndim != 1 or block.variance.shape != block.mean.shape:
+            return False
+        if block.points.ndim != 3 or 0 in block.points.shape or block.points.shape[2] != _PER_POINT:
+            return False
+        if self._sizes not in (None, (block.mean.shape[0], block.points.shape[1])):
+            return False
+        # Of each point: the squared norm of its mean, an inner product, and the trace of its covariance.
+        return bool((block.variance >= 0).all() and (block.points[..., [0, 2]] >= 0).all())
 
     def save(self, job: Job, draws: range, block: BlockMoments) -> None:
         """Keep a block, whole or not at all.
@@ -55,12 +79,13 @@ class Store:
         """
         path = self._path(job, draws)
         if path is not None:
-            with atomic_path(path) as temporary, temporary.open("wb") as stream:
-                np.savez(stream, **{name: getattr(block, name) for name in _FIELDS})
+            buffer = io.BytesIO()
+            np.savez(buffer, **{name: getattr(block, name) for name in _FIELDS})
+            write_bytes(path, checksums.seal_zip(buffer.getvalue()))
             self._own.add(path)
 
     def clear(self) -> None:
-        """Remove the blocks loaded or saved, and the folder if nothing else is in it: the measurement is complete.
+        """Remove the blocks loaded or saved, and the folder if nothing else is in it: what was made of them is safe.
 
         Blocks that another measurement left there are still needed for it to go on.
         """

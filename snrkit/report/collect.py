@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from snrkit import schemas
 from snrkit.config import RunSpec
 from snrkit.errors import ResultsError, SpecError
 from snrkit.report.columns import (
@@ -32,17 +33,10 @@ from snrkit.report.find import find, inputs, run_folder
 from snrkit.results import COLUMNS, RunDir, read_csv, read_frame, read_json, read_table
 
 EVALUATION_SCHEMA = 1
+_AGAIN = "delete it and make it again"
 
 # What a run's config.toml says, in the columns of every frame made of files that lie in a run directory.
 TRAINED = ["run", "folder", "trained_on", "model", "estimator", "options", "M", "K", "seed", "setting", "rest"]
-
-
-def _parquet(path: Path) -> pd.DataFrame:
-    try:
-        return pd.read_parquet(path)
-    except (OSError, ValueError, pa.ArrowException) as error:
-        name = error.__class__.__name__
-        raise ResultsError(str(path), f"not a readable Parquet file ({name})", "delete it and make it again") from None
 
 
 def _readings(path: Path) -> pd.DataFrame:
@@ -50,7 +44,7 @@ def _readings(path: Path) -> pd.DataFrame:
 
 
 def _slopes(path: Path) -> pd.DataFrame:
-    return typed(read_csv(path), path, SLOPES).assign(setting=_setting(path))
+    return typed(read_csv(path, schemas.SLOPES), path, SLOPES).assign(setting=_setting(path))
 
 
 def _setting(path: Path) -> str:
@@ -60,7 +54,7 @@ def _setting(path: Path) -> str:
 
 
 def _draws(path: Path) -> pd.DataFrame:
-    return typed(_parquet(path), path, DRAWS)
+    return typed(read_frame(path, (), _AGAIN, schemas.DRAWS), path, DRAWS)
 
 
 def _metrics(path: Path) -> pd.DataFrame:
@@ -72,6 +66,7 @@ def _metrics(path: Path) -> pd.DataFrame:
 
 def _evaluations(path: Path) -> pd.DataFrame:
     content = read_json(path)
+    schemas.require_evaluation(content, path)
     try:
         if int(content["schema"]) > EVALUATION_SCHEMA:
             problem = f"schema {int(content['schema'])} is newer than {EVALUATION_SCHEMA}"
@@ -98,7 +93,7 @@ def _number(value: Any) -> float:
 
 def _points(path: Path) -> pd.DataFrame:
     own = trained(path)
-    table = typed(_parquet(path), path, POINTS)
+    table = typed(read_frame(path, (), _AGAIN, schemas.POINTS), path, POINTS)
     return table.assign(**{name: value for name, value in own.items() if name not in table})
 
 
@@ -130,7 +125,7 @@ def _published(path: Path) -> pd.DataFrame:
 
 def _reconstructions(path: Path) -> pd.DataFrame:
     remedy = "run 'snrkit reconstruct --ckpt CHECKPOINT' again"
-    table = read_frame(path, [*IMAGES, "pixels"], remedy)
+    table = read_frame(path, [*IMAGES, "pixels"], remedy, schemas.RECONSTRUCTIONS)
     known = {"ssim": "float64"} if "ssim" in table else {}
     table = typed(table, path, IMAGES | known, remedy)
     if not whole_pixels(table):
@@ -142,7 +137,7 @@ def _reconstructions(path: Path) -> pd.DataFrame:
 
 def _latents(path: Path) -> pd.DataFrame:
     remedy = "run 'snrkit evaluate --keep-means --ckpt CHECKPOINT' again"
-    table = read_frame(path, list(MEANS), remedy)
+    table = read_frame(path, list(MEANS), remedy, schemas.LATENTS)
     means = {name: "float64" for name in map(str, table.columns) if name.startswith("z")}
     return typed(table, path, MEANS | means, remedy)
 

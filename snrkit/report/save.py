@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from snrkit.errors import ResultsError
+from snrkit.files import inside
 from snrkit.report.drawing import Drawing, FigureKind, Sheet
 from snrkit.report.style import Look
 from snrkit.report.unchanged import digest, digest_of, made_by, versions
@@ -50,7 +51,7 @@ def current(name: str, inputs: Sequence[Path], to: Destination) -> dict[str, Any
     try:
         content = read_json(path)
         same = content["key"] == _key(inputs, to)
-        whole = all(digest(to.out / file) == expected for file, expected in content["outputs"].items())
+        whole = all(digest(inside(to.out, file)) == expected for file, expected in content["outputs"].items())
     except (ResultsError, OSError, KeyError, TypeError, AttributeError):
         return None
     return dict(content) if same and whole else None

@@ -2,7 +2,6 @@
 
 import functools
 import hashlib
-import json
 import platform
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from snrkit.errors import ResultsError
+from snrkit.files import inside, parse_json, read_bytes
 from snrkit.report.find import find, inputs
 
 # Beside the outputs, like their sidecars.
@@ -18,7 +18,7 @@ FILE = "report.meta.json"
 _PACKAGES = ("snrkit", "matplotlib", "numpy", "pandas", "pyarrow")
 _PACKAGE = Path(__file__).parent.parent
 # What decides an output beside the report's own modules.
-_SOURCES = ("report/page.html", "cli/report.py", "results.py", "config.py")
+_SOURCES = ("report/page.html", "cli/report.py", "results.py", "schemas.py", "files.py", "config.py")
 
 
 def key(paths: Sequence[Path], command: Sequence[str]) -> str:
@@ -34,11 +34,11 @@ def key(paths: Sequence[Path], command: Sequence[str]) -> str:
 def recall(out: Path, wanted: str) -> tuple[list[Path], list[str]] | None:
     """Files and notes of the report in a folder, if it has this key and its files are as they were written, else None."""
     try:
-        kept = json.loads((out / FILE).read_text(encoding="utf-8"))
-        files = {out / name: expected for name, expected in kept["files"]}
+        kept = parse_json(read_bytes(out / FILE).decode("utf-8"))
+        files = {inside(out, name): expected for name, expected in kept["files"]}
         same = kept["key"] == wanted and all(digest(path) == expected for path, expected in files.items())
         return (list(files), list(kept["notes"])) if same else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ResultsError):
         return None
 
 

@@ -1,6 +1,7 @@
 """How a run begins, or goes on from what its directory holds."""
 
 import hashlib
+import math
 import platform
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from snrkit.models.base import DataSummary
 from snrkit.results import RunDir, read_json, write_json, write_text
 from snrkit.training.beta import require_same_past
 from snrkit.training.checkpoint import Checkpoint, load_checkpoint
+from snrkit.version import version
 
 
 def resolve_spec(spec: RunSpec, dataset: Dataset) -> RunSpec:
@@ -76,10 +78,18 @@ def find_previous(run: RunDir, spec: RunSpec, dataset: Dataset, resume: bool) ->
     if (previous.epoch, previous.position) > (spec.epochs, 0):
         raise CheckpointError(str(run.path), f"is past epoch {spec.epochs} already", f"give --epochs {begun} or more")
     require_same_data(previous, dataset)
+    _require_same_steps(run, previous, math.ceil(len(dataset.train) / spec.batch_size))
     if not previous.optimiser and not is_finished(previous, spec):
         problem = "is an exported copy without the optimiser's state, so it cannot be trained further"
         raise CheckpointError(str(run.path), problem, "go on with the run that it was exported from")
     return previous
+
+
+def _require_same_steps(run: RunDir, previous: Checkpoint, steps: int) -> None:
+    if previous.position > steps or previous.step != previous.epoch * steps + previous.position:
+        found = f"step {previous.step} in epoch {previous.epoch}, position {previous.position}"
+        problem = f"damaged: {found}, where an epoch has {steps} steps"
+        raise CheckpointError(str(run.checkpoint), problem, "go back to a copy, or train anew")
 
 
 def _refuse_idle(data: DataSpec) -> None:
@@ -111,7 +121,7 @@ def require_same_data(checkpoint: Checkpoint, dataset: Dataset) -> None:
     """
     old, new = checkpoint.data_mean, summarise(dataset).mean
     # Means of the same data differ by rounding between machines.
-    same_mean = old.shape == new.shape and torch.allclose(old, new, rtol=1e-9, atol=1e-12)
+    same_mean = old.shape == new.shape and torch.allclose(old.double(), new, rtol=1e-9, atol=1e-12)
     if not same_mean or checkpoint.data_digest not in ("", data_digest(dataset)):
         problem = "the data are not those that the run began with"
         raise DataError(dataset.name, problem, "put them back, or train anew with another --out")
@@ -136,16 +146,18 @@ def begin(run: RunDir, spec: RunSpec, device: torch.device, epoch: int) -> None:
         epoch: epochs finished by that checkpoint.
 
     Raises:
+        ResultsError: the metrics are damaged or cannot be read; nothing has been changed.
         OutputError: the directory cannot be written.
     """
+    # Read before anything is changed: a file that cannot be read leaves the run as it was.
+    known = run.read_metrics() if run.checkpoint.exists() else []
     run.set_status("running")
     write_text(run.config, spec.to_toml())
+    run.write_metrics([row for row in known if row["epoch"] <= epoch])
     if run.checkpoint.exists():
-        run.write_metrics([row for row in run.read_metrics() if row["epoch"] <= epoch])
         first = _known_environment(run)
-        write_json(run.env, first | {"resumed": [*first.get("resumed", []), environment(device)]})
+        write_json(run.env, first | {"resumed": [*_sessions(first), environment(device)]})
     else:
-        run.write_metrics([])
         write_json(run.env, environment(device))
 
 
@@ -158,21 +170,39 @@ def _known_environment(run: RunDir) -> dict[str, Any]:
     return known if isinstance(known, dict) else {}
 
 
+def _sessions(known: dict[str, Any]) -> list[Any]:
+    resumed = known.get("resumed", [])
+    return resumed if isinstance(resumed, list) else []
+
+
 def environment(device: torch.device) -> dict[str, Any]:
-    """Versions, device, commit and command line."""
-    # The commit of the working directory, which is what a user would want to find again.
-    git = ["git", "rev-parse", "HEAD"]
-    try:
-        commit = subprocess.run(git, capture_output=True, text=True, check=True, timeout=5).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        commit = ""
+    """Versions, device, commits and command line."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     return {
+        "snrkit": version(),
+        "snrkit_commit": _own_commit(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "device": str(device),
         "device_name": name,
         "threads": torch.get_num_threads(),
-        "commit": commit,
+        # Of the working directory, which is what a user would want to find again.
+        "cwd_commit": _git("rev-parse", "HEAD"),
         "argv": sys.argv[1:],
     }
+
+
+def _own_commit() -> str:
+    """The commit of snrkit itself, where it is run from a checkout; not that of a repository in which it is installed."""
+    here = Path(__file__).resolve()
+    is_tracked = bool(_git("-C", str(here.parent), "ls-files", "--", here.name))
+    return _git("-C", str(here.parent), "rev-parse", "HEAD") if is_tracked else ""
+
+
+def _git(*arguments: str) -> str:
+    """What git answers; empty where there is no git, or no repository."""
+    try:
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True, timeout=5)
+    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
+        return ""
+    return done.stdout.strip()

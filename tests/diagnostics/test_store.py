@@ -67,6 +67,9 @@ def test_an_interrupted_measurement_ends_with_the_same_result(tmp_path, folded, 
     assert finished.complete
     assert same(finished, undisturbed)
     assert len(folded) == 2 * once  # no block was drawn twice
+    assert same(diagnose(model, x, PLAN, folder=tmp_path / "blocks"), undisturbed)
+    assert len(folded) == 2 * once  # nor are any, until the tables are said to be safe
+    finished.settle()
     assert not (tmp_path / "blocks").exists()
 
 
@@ -223,10 +226,10 @@ def test_the_end_takes_away_nothing_but_its_own_blocks(tmp_path, folded):
     diagnose(model, x, other, folder=tmp_path, stop=After(3))
     for block in set(tmp_path.iterdir()) - theirs:
         (tmp_path / f".{block.name}.x.tmp.npz").write_bytes(b"left by a killed process")
-    diagnose(model, x, other, folder=tmp_path)
+    diagnose(model, x, other, folder=tmp_path).settle()
     assert set(tmp_path.iterdir()) == theirs
     folded.clear()
-    diagnose(model, x, plan, folder=tmp_path)
+    diagnose(model, x, plan, folder=tmp_path).settle()
     assert len(folded) == 3  # of six
     assert [file.name for file in tmp_path.iterdir()] == ["mine.npz"]
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from snrkit.config import ModelSpec
-from snrkit.errors import CheckpointError, NonFiniteError, SpecError
+from snrkit.errors import CheckpointError, NonFiniteError, ResourceError, SpecError
 from snrkit.models.base import DataSummary, build_model
 from snrkit.results import RunDir
 from snrkit.training import commit, sweep
@@ -353,7 +353,7 @@ def test_runs_that_differ_in_shape_are_not_put_side_by_side(small, specs, tmp_pa
 
 
 def test_two_sweeps_do_not_work_in_one_folder(tmp_path):
-    with alone_in(tmp_path), pytest.raises(SpecError, match="another process"), alone_in(tmp_path):
+    with alone_in(tmp_path), pytest.raises(ResourceError, match="another process"), alone_in(tmp_path):
         pass
     with alone_in(tmp_path):
         pass
