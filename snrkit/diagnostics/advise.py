@@ -26,6 +26,9 @@ from snrkit.models.base import LatentModel
 from snrkit.streams import Streams
 from snrkit.training.cost import step_seconds
 from snrkit.training.evaluate import sample_log_weights
+from snrkit.trial.data import as_batch
+from snrkit.trial.needs import require_pure
+from snrkit.trial.opening import opened
 
 REFERENCE_SAMPLES = 5000
 CANDIDATES = ("vae", "iwae", "piwae", "dreg")
@@ -110,6 +113,7 @@ def advise(
 
     Raises:
         SpecError: the estimators cannot spend this budget.
+        ModelError, CapabilityError, NonFiniteError: as for ``snrkit.measure``.
     """
     every = settings(budget, estimators)
     if not every:
@@ -118,12 +122,23 @@ def advise(
     M, K = (tuple(dict.fromkeys(values)) for values in zip(*pairs, strict=True))
     plan = Plan(tuple(estimators), K, M, draws, seed, blocks=("inference", "generative"), pairs=pairs)
     measurement = diagnose(model, x, plan, progress=progress)
-    log_w = sample_log_weights(model, x, max(REFERENCE_SAMPLES, budget), Streams(seed))
-    rows = [_row(model, batch, log_w, setting, measurement.table) for setting in every]
+    with opened(model, x, plan.mode) as subject:
+        require_pure("a bound over test points", subject.findings)
+        log_w = sample_log_weights(subject.model, subject.x, max(REFERENCE_SAMPLES, budget), Streams(seed))
+        every = [setting for setting in every if _is_measured(setting, measurement.table)]
+        batch = as_batch(batch, subject.device, subject.dtype)
+        rows = [_row(subject.model, batch, log_w, setting, measurement.table) for setting in every]
     costs = [float(row["seconds_per_step"]) for row in rows]  # type: ignore[arg-type]
     within = [i for i, cost in enumerate(costs) if cost <= max(seconds or math.inf, min(costs))]
     chosen = _recommend([every[i] for i in within], measurement, [rows[i] for i in within], draws)
     return Advice(pd.DataFrame(rows), pd.DataFrame(chosen))
+
+
+def _is_measured(setting: Setting, table: pd.DataFrame) -> bool:
+    """Whether a setting's gradients could be read at all: weights may be zero at small K."""
+    estimator, M, K = setting
+    own = (table.estimator == estimator.name) & (table.options == estimator.describe())
+    return bool((own & (table.M == M) & (table.K == K)).any())
 
 
 def _row(model: LatentModel, batch: Tensor, log_w: Tensor, setting: Setting, table: pd.DataFrame) -> dict[str, object]:

@@ -13,10 +13,12 @@ from snrkit.errors import NonFiniteError, SpecError
 from snrkit.kernels import FastLinear
 from snrkit.logweights import effective_sample_size, log_mean_exp
 from snrkit.memory import out_of_memory, require_memory, within_memory
-from snrkit.models.base import LatentModel, check_log_weights
+from snrkit.models.base import LatentModel
 from snrkit.streams import Streams
 from snrkit.training.active import LayerMeans, active_units, latent_means
 from snrkit.training.score import Score
+from snrkit.trial.needs import require_pure
+from snrkit.trial.opening import tried
 
 Array = npt.NDArray[np.float64]
 Progress = Callable[[float, float, str], None]
@@ -65,6 +67,7 @@ def evaluate(
 
     Raises:
         SpecError: fewer than 128 samples or 2 points, or a model that does not accept the points.
+        ModelError, CapabilityError: the model's own code raises, or its log-weights are no function of point and noise.
         NonFiniteError: a log-weight is NaN or +inf, or all of a point are -inf.
         ResourceError: the log-weights of one point do not fit into memory.
     """
@@ -84,7 +87,7 @@ def checked_scores(
         raise SpecError("--samples", problem, "5000 is the papers' choice")
     if len(x) < 2:
         raise SpecError("--points", "must be at least 2 for a standard error", "give more points")
-    check_log_weights(model, x)
+    require_pure("evaluate", tried(model, x))
     scores = point_scores(model, x, samples, streams, progress)
     _require_finite(scores)
     return scores

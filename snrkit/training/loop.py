@@ -19,7 +19,7 @@ from snrkit.estimators.base import build_estimator
 from snrkit.estimators.ciwae import Mixture
 from snrkit.interrupt import Interrupted, stop_requests
 from snrkit.memory import keep_freed_memory, within_memory
-from snrkit.models.base import build_model, check_log_weights
+from snrkit.models.base import build_model
 from snrkit.results import RunDir
 from snrkit.streams import Streams
 from snrkit.training.beta import build_beta
@@ -30,6 +30,8 @@ from snrkit.training.opening import begin, data_digest, find_previous, is_finish
 from snrkit.training.passes import Passes, memory_for_step
 from snrkit.training.schedule import learning_rate
 from snrkit.training.updates import joint_gradients, step_in_turn
+from snrkit.trial.needs import require
+from snrkit.trial.opening import tried
 
 # Normal numbers: 16 MiB in float32.
 _DRAWN_AT_ONCE = 2**22
@@ -210,8 +212,8 @@ class Trainer:
         self.batches = Batches(dataset, spec.data, self.streams, self.dtype, device)
         self.followed = test_points(dataset, spec.data, self.dtype, device, slice(0, spec.eval_points))
         self.steps = math.ceil(len(self.batches) / spec.batch_size)
-        probe = test_points(dataset, spec.data, self.dtype, device, slice(0, 1))
-        check_log_weights(self.model, probe)
+        probe = test_points(dataset, spec.data, self.dtype, device, slice(0, 2))
+        require([self.estimator], tried(self.model, probe, "training"))
         self.noise_shape = self.model.noise_shape(probe)
         self._samples = (spec.estimator.M, spec.estimator.K, *self.noise_shape)
         self.passes = Passes.needed(self.model, self.estimator, probe, spec.batch_size, *self._samples[:2])

@@ -50,7 +50,8 @@ class Caller:
         x: data ``[B, *event]`` on its device and in its type.
 
     Attributes:
-        x: one or two different data points of x.
+        chosen: numbers of the one or two data points that calls are made on.
+        x: these.
         other: as many others, or the same in another order; as they are where there is one.
         noise: for them, ``[B', 2, 3, *noise_shape]``.
         double: parameters and buffers in float64, by the names that users know.
@@ -58,11 +59,11 @@ class Caller:
 
     def __init__(self, model: LatentModel, x: Batch) -> None:
         self.model, self.host = model, Host(model)
-        chosen = _different(x)
-        self.x = take(x, chosen)
-        self.other = _others(x, chosen)
+        self.chosen = _different(x)
+        self.x = take(x, self.chosen)
+        self.other = _others(x, self.chosen)
         parameter = next(model.parameters())
-        shape = len(chosen), M, K, *model.noise_shape(self.x)
+        shape = len(self.chosen), M, K, *model.noise_shape(self.x)
         self.noise = Streams(0).normal("trial", (), shape, dtype=parameter.dtype, device=parameter.device)
         self.double = {
             shown(name): own.detach().double() if own.is_floating_point() else own.detach().clone()

@@ -1,5 +1,6 @@
 """Data as users give them, brought into the form that models are called with."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -41,9 +42,8 @@ def _converted(x: Any, place: str, device: torch.device, dtype: torch.dtype) -> 
     if isinstance(x, PackedSequence):
         problem = "is a PackedSequence, whose first axis is not the data point"
         raise SpecError(place, problem, "give the padded tensor and the lengths, and pack in encode")
-    if isinstance(x, dict):
-        parts = {key: _converted(part, f"{place}[{key!r}]", device, dtype) for key, part in x.items()}
-        return type(x)(parts) if type(x) in (dict,) else dict(parts)
+    if isinstance(x, Mapping) and x:
+        return {key: _converted(part, f"{place}[{key!r}]", device, dtype) for key, part in x.items()}
     if isinstance(x, list | tuple) and x:
         converted = [_converted(part, f"{place}[{i}]", device, dtype) for i, part in enumerate(x)]
         return type(x)(*converted) if hasattr(x, "_fields") else type(x)(converted)
@@ -92,7 +92,7 @@ def _tensor(x: Any, place: str, device: torch.device, dtype: torch.dtype) -> Ten
 
 def _plain(x: Any, place: str) -> Tensor:
     try:
-        tensor = torch.as_tensor(x).detach()
+        tensor = torch.as_tensor(_native(x)).detach()
     except (TypeError, ValueError, RuntimeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise SpecError(place, f"cannot be read as numbers ({reason})", _GIVE) from None
@@ -102,4 +102,15 @@ def _plain(x: Any, place: str) -> Tensor:
         raise SpecError(place, "lies on the meta device, without values", "give data with values")
     if tensor.is_quantized:
         raise SpecError(place, "is quantised", "give x.dequantize()")
+    if tensor.is_inference():  # nothing that comes of it could be differentiated
+        tensor = tensor.clone()
     return tensor if tensor.layout == torch.strided else tensor.to_dense()
+
+
+def _native(x: Any) -> Any:
+    """Arrays in a form that torch takes: of this machine's byte order, forward and writable."""
+    if not isinstance(x, np.ndarray):
+        return x
+    if x.dtype.byteorder not in "=|<" or not x.flags.writeable or min(x.strides, default=0) < 0:
+        return x.astype(x.dtype.newbyteorder("="), copy=True, order="C")
+    return x

@@ -52,7 +52,7 @@ class _Trial:
 
     def findings(self) -> Findings:
         values, draws, changes, remarks = self._purity()
-        share = _require_weights(values)
+        share = _require_weights(values, self.caller.chosen)
         remarks += as_posterior(self.model.encode(self.caller.x), self.caller.x)[1]
         matters = self._mode_matters(values)
         compare, checked_in = self._comparison()
@@ -241,7 +241,7 @@ def _name(kind: torch.dtype) -> str:
     return str(kind).removeprefix("torch.")
 
 
-def _require_weights(values: Values) -> float:
+def _require_weights(values: Values, chosen: list[int]) -> float:
     """The share of log-weights that are -inf.
 
     Raises:
@@ -249,10 +249,10 @@ def _require_weights(values: Values) -> float:
     """
     log_p, log_q = values
     for name, value in (("log_joint", log_p), ("log_prob", log_q)):
-        wrong = torch.isnan(value) | (value == torch.inf)
+        wrong = (torch.isnan(value) | (value == torch.inf)).flatten(1).any(dim=1)
         if bool(wrong.any()):
-            remedy = "check the model's parameters and the range of the data"
-            raise NonFiniteError(name, "is NaN or +inf in a trial call", remedy)
+            problem = f"is NaN or infinite at data point {chosen[int(wrong.int().argmax())]}"
+            raise NonFiniteError(name, problem, "check the model's parameters and the range of the data")
     if bool((log_q == -torch.inf).any()):
         raise NonFiniteError("log_prob", "is -inf at a sample of the proposal itself", "correct sample or log_prob")
     return float((log_p == -torch.inf).double().mean())

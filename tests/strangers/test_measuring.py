@@ -298,3 +298,18 @@ def test_loaders_sets_and_the_like_are_refused_in_sentences():
     ):
         with pytest.raises(SpecError, match=said):
             measured(model, wrong)
+
+
+def test_arrays_and_tensors_of_any_make_are_taken():
+    model = made(Vae)
+    reference = measured(model, draws=8)
+    array = data().numpy()
+    readonly = array.copy()
+    readonly.flags.writeable = False
+    with torch.inference_mode():
+        inference = data()
+    for x in (
+        array, readonly, array[::-1][::-1], array[:, ::-1][:, ::-1], array.astype(">f4"), array.astype("f2"), array.tolist(),
+        data().double(), data().requires_grad_(), data().to_sparse(), inference, np.asfortranarray(array),
+    ):  # fmt: skip
+        assert measured(model, x, draws=8).value.equals(reference.value)
