@@ -1,5 +1,7 @@
 """Models whose encode returns an object of torch.distributions, drawn, measured and trained as any other."""
 
+import math
+
 import pytest
 import torch
 from torch import distributions as td
@@ -151,6 +153,54 @@ def test_draws_are_the_same_of_a_normal_however_it_is_given():
         draws, _ = draws_of(model, images(), "dreg", 4, 3, "loop")
         expected = draws if expected is None else expected
         assert torch.equal(draws, expected)
+
+
+class Shear(nn.Module, tt.Transform):
+    """One layer of a flow with parameters of its own, as users write them: the second half moves by the first."""
+
+    domain = codomain = td.constraints.real_vector
+    bijective = True
+
+    def __init__(self):
+        nn.Module.__init__(self)
+        tt.Transform.__init__(self)
+        self.shift = nn.Linear(D // 2, D // 2).double()
+
+    __hash__ = nn.Module.__hash__
+
+    def __call__(self, x):
+        return self._call(x)
+
+    def _call(self, x):
+        first, second = x.chunk(2, -1)
+        return torch.cat([first, 2 * second + torch.tanh(self.shift(first))], -1)
+
+    def _inverse(self, y):
+        first, second = y.chunk(2, -1)
+        return torch.cat([first, (second - torch.tanh(self.shift(first))) / 2], -1)
+
+    def log_abs_det_jacobian(self, x, y):
+        return torch.full_like(x[..., 0], D // 2 * math.log(2))
+
+
+def test_flow_whose_layers_belong_to_the_model():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        flow = Shear()
+    model = returning("normal")
+    model.flow = flow
+    model.make = lambda a, b: td.TransformedDistribution(td.Normal(a, b), [model.flow])
+    x = grey()
+    assert {n for n, owner in model.networks(x).items() if owner == "inference"} >= {"flow.shift.weight"}
+    dreg, names = draws_of(model, x, "dreg", 3, 900)
+    iwae, _ = draws_of(model, x, "iwae", 3, 900)
+    one_by_one, _ = draws_of(model, x, "dreg", 3, 4, "loop")
+    torch.testing.assert_close(dreg[:4], one_by_one)
+    z = (iwae - dreg).mean(0) / (iwae - dreg).std(0) * len(dreg) ** 0.5
+    sizes = [dict(model.named_parameters())[n].numel() for n in names]
+    inference = sum(s for s, n in zip(sizes, names, strict=True) if not n.startswith("decoder"))
+    assert z[:inference].abs().max() < 5
+    assert not any(module._forward_hooks for module in model.modules())
 
 
 def test_refused_before_the_first_draw():
