@@ -62,6 +62,8 @@ def normalised(log_w: Tensor) -> Tensor:
 def effective_sample_size(log_w: Tensor) -> Tensor:
     """ESS = (sum w)^2 / sum w^2 over the last axis, between 1 and K: ``[..., K]`` to ``[...]``."""
     wide = widened(log_w)
+    if wide is not log_w:
+        wide = wide - wide.amax(dim=-1, keepdim=True)  # changes nothing but the digits that are left
     ess = torch.exp(2 * torch.logsumexp(wide, dim=-1) - torch.logsumexp(2 * wide, dim=-1))
     return ess.to(log_w.dtype)
 

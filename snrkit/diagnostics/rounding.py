@@ -17,15 +17,15 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from snrkit.batches import on
+from snrkit.batches import on, transform
 from snrkit.diagnostics.moments import Array, Mask, PointMoments, Rounding, Verdict
 from snrkit.diagnostics.plan import Job
 from snrkit.diagnostics.problem import Layout, Problem
 from snrkit.estimators.base import Estimator, gradients
 from snrkit.models.base import LatentModel, call_with
 
-# What is examined: draws, data points, and at most so many outer and importance samples; more points where it matters.
-_DRAWS, _POINTS, _MORE_POINTS, _OUTER, _SAMPLES = 4, 2, 8, 2, 16
+# What is examined: draws, data points, and at most so many outer and importance samples; all points where it matters.
+_DRAWS, _POINTS, _OUTER, _SAMPLES = 4, 2, 2, 16
 # Rounding is at most so many eps of the largest coordinate (a zero) and of the coordinate itself (a constant).
 _OF_LARGEST, _OF_OWN = 64, 8
 # What the examined draws show holds for all draws if these vary no more than so many times as much.
@@ -59,45 +59,51 @@ class Compared:
     """What two precisions say of the coordinates.
 
     Attributes:
-        own: sizes in the precision of the measurement.
+        own: sizes in the precision of the measurement, at a few data points.
         other: sizes in another.
-        groups: data points whose mean is measured.
+        every: the same two of the mean over all data points.
         dtype: name of the measurement's precision.
         smallest: its smallest normal number.
     """
 
     own: Sizes
     other: Sizes
-    groups: int
+    every: tuple[Sizes, Sizes]
     dtype: str
     smallest: float
 
     @property
     def zero(self) -> Mask:
         """Coordinates whose size shrinks with the precision, and is small beside the largest."""
-        low, high = self._ordered
-        found: Mask = (high.rms < low.rms * _ratio(low, high)) & (low.rms < _OF_LARGEST * low.eps * low.rms.max())
+        (low, high), (_, all_high) = _ordered(self.own, self.other), _ordered(*self.every)
+        small = low.rms < _OF_LARGEST * low.eps * low.rms.max()
+        elsewhere = all_high.rms <= np.maximum(self._shrunk("rms"), _OF_LARGEST * high.eps * all_high.rms.max())
+        found: Mask = small & (high.rms < low.rms * _ratio(low, high)) & elsewhere
         return found
 
     @property
     def constant(self) -> Mask:
-        """Other coordinates whose standard deviation does so, and is small beside their size."""
-        low, high = self._ordered
-        found: Mask = ~self.zero & (high.sd < low.sd * _ratio(low, high)) & (low.sd < _OF_OWN * low.eps * low.rms)
-        return found
+        """Other coordinates whose standard deviation does so, and is small beside their size; or is nothing at all."""
+        (low, high), (_, all_high) = _ordered(self.own, self.other), _ordered(*self.every)
+        small = (low.sd < _OF_OWN * low.eps * low.rms) & (self.own.rms > 0)
+        nothing = _OF_OWN * high.eps * high.rms
+        found: Mask = small & (high.sd <= np.maximum(low.sd * _ratio(low, high), nothing))
+        return found & (all_high.sd <= np.maximum(self._shrunk("sd"), nothing)) & ~self.zero
 
     def judge(self, mean: Array, variance: Array) -> Verdict:
-        """What is so of all draws too, whose mean over groups has these moments: rare draws may have been missed."""
-        own, zero, constant = self.own, self.zero, self.constant
-        alike = own.eps * own.rms
-        seen = _SLACK * np.maximum(own.sd, np.where(zero, own.rms, alike))
-        # Draws that are exactly alike one by one need not be so where an engine sums in another order.
-        still = (own.sd == 0) & (self.other.sd <= _OF_OWN * self.other.eps * self.other.rms) & ~zero
-        most = np.where(zero | constant, seen, np.where(still, _OF_OWN * alike, 0.0)) / math.sqrt(self.groups)
-        rounding = (variance > 0) & (variance <= np.square(most))
-        zero = zero & (rounding | (variance == 0))
+        """What is so of all draws too, which have these moments: rare ones may have been missed."""
+        zero, constant, (own, _) = self.zero, self.constant, self.every
+        seen = np.maximum(own.sd, np.where(zero, own.rms, own.eps * self.own.rms))
+        rounding = (zero | constant) & (variance <= np.square(_SLACK * seen))
         lost = self._too_small & (mean == 0) & (variance == 0)
-        return Verdict(zero, rounding & ~zero, lost, self._too_small & ~lost, self.dtype)
+        few = self._too_small & ~lost
+        return Verdict(zero & rounding, constant & rounding & (variance > 0), lost, few, self.dtype)
+
+    def _shrunk(self, size: str) -> Array:
+        """A size over all data points, by as much smaller as the finer precision would have it if it were rounding."""
+        low, high = _ordered(*self.every)
+        found: Array = getattr(low, size) * _ratio(low, high)
+        return found
 
     @property
     def _too_small(self) -> Mask:
@@ -107,9 +113,14 @@ class Compared:
         found: Mask = genuine & (other.rms < self.smallest) & (self.own.eps > other.eps)
         return found
 
-    @property
-    def _ordered(self) -> tuple[Sizes, Sizes]:
-        return (self.own, self.other) if self.own.eps > self.other.eps else (self.other, self.own)
+
+def _ordered(one: Sizes, other: Sizes) -> tuple[Sizes, Sizes]:
+    """The coarser precision first."""
+    return (one, other) if one.eps > other.eps else (other, one)
+
+
+def _ratio(low: Sizes, high: Sizes) -> float:
+    return math.sqrt(high.eps / low.eps)
 
 
 @dataclass(frozen=True)
@@ -133,10 +144,6 @@ class Unchecked:
         return Verdict(none, rounding, none, none, self.dtype, self.why)
 
 
-def _ratio(low: Sizes, high: Sizes) -> float:
-    return math.sqrt(high.eps / low.eps)
-
-
 def examine(
     problem: Problem, estimator: Estimator, samples: int, context: Context = lambda *_: nullcontext()
 ) -> Rounding:
@@ -153,13 +160,9 @@ def examine(
     narrowest, name = _computed(problem.model, problem.x[0])
     eps = torch.finfo(narrowest).eps
     try:
-        examined = _Examined(problem, estimator, samples, context, narrowest)
-        found = examined.compare(name, _POINTS)
-        if problem.groups > _POINTS and bool((found.zero | found.constant).any()):
-            found = examined.compare(name, _MORE_POINTS)
+        return _Examined(problem, estimator, samples, context, narrowest).compare(name)
     except Exception as error:  # a model's own code may raise anything in a type that it was not written for
         return Unchecked(eps, name, str(error).partition("\n")[0] or type(error).__name__)
-    return found
 
 
 class _Examined:
@@ -168,57 +171,81 @@ class _Examined:
     def __init__(
         self, problem: Problem, estimator: Estimator, samples: int, context: Context, narrowest: torch.dtype
     ) -> None:
-        self._problem, self._samples, self._context, self._narrowest = problem, samples, context, narrowest
+        self._problem, self._context, self._narrowest = problem, context, narrowest
         self._gradient = _Gradient(problem, estimator)
+        self._types = (problem.x.dtype, torch.float32 if narrowest == torch.float64 else torch.float64)
+        self._outer, points = min(problem.M, _OUTER), problem.x.shape[1]
+        self._inner = min(problem.K, _SAMPLES, max(1, samples // (points * self._outer)))
+        self._batch = max(1, samples // (points * self._outer * self._inner))
 
-    def compare(self, name: str, points: int) -> Compared:
-        """Sizes in both precisions at a few data points, or at all of them where they are drawn together.
+    def compare(self, name: str) -> Compared:
+        """Sizes in both precisions: at a few data points, and over all of them where that matters.
 
         Raises:
             TypeError: the model computes in a type of its own.
         """
-        dtype, groups = self._problem.x.dtype, self._problem.groups
-        chosen = sorted(set(np.linspace(0, groups - 1, points).round().astype(int).tolist()))
-        smallest = float(torch.finfo(self._narrowest).tiny)
-        own = self._sizes(chosen, dtype, torch.finfo(self._narrowest).eps)
-        if self._narrowest == torch.float64:
-            return Compared(own, self._in_other(chosen, torch.float32), groups, name, smallest)
-        return Compared(own, self._in_other(chosen, torch.float64), groups, name, smallest)
+        groups, smallest = self._problem.groups, float(torch.finfo(self._narrowest).tiny)
+        self._require_both()
+        chosen = sorted({0, groups // 2})
+        own, other = (self._sizes([[[group]] for group in chosen], dtype) for dtype in self._types)
+        alike = Sizes(own.eps, own.rms, own.sd / groups**0.5), Sizes(other.eps, other.rms, other.sd / groups**0.5)
+        found = Compared(own, other, alike, name, smallest)
+        if groups <= _POINTS or not bool((found.zero | found.constant).any()):
+            return found
+        return Compared(own, other, self._over_all(), name, smallest)
 
-    def _in_other(self, chosen: Sequence[int], dtype: torch.dtype) -> Sizes:
-        with torch.autocast(self._problem.x.device.type, enabled=False):
-            casts = _Casts()
-            self._draw(chosen[0], 0, dtype, casts)
-            if casts.of(dtype) or self._gradient.seen != dtype:
-                raise TypeError("the model computes in a type of its own")
-            return self._sizes(chosen, dtype, torch.finfo(dtype).eps)
+    def _require_both(self) -> None:
+        casts, other = _Casts(), self._types[1]
+        self._draw([0], 0, other, casts)
+        if casts.of(other) or self._gradient.seen != other:
+            raise TypeError("the model computes in a type of its own")
 
-    def _sizes(self, chosen: Sequence[int], dtype: torch.dtype, eps: float) -> Sizes:
-        found = [self._draws(group, dtype) for group in chosen]
-        means, squares = ([_flat(getattr(part, kind)) for part in found] for kind in ("mean", "m2"))
-        rms = np.sqrt(np.mean([np.square(m) + s / _DRAWS for m, s in zip(means, squares, strict=True)], axis=0))
+    def _over_all(self) -> tuple[Sizes, Sizes]:
+        every, batch = range(self._problem.groups), self._batch
+        try:
+            own, other = (
+                self._sizes([[list(every[i : i + batch]) for i in every[::batch]]], dtype) for dtype in self._types
+            )
+        except Exception:  # as above; a model need not take several points at once
+            own, other = (self._sizes([[[group] for group in every]], dtype) for dtype in self._types)
+        return own, other
+
+    def _sizes(self, means: Sequence[Sequence[list[int]]], dtype: torch.dtype) -> Sizes:
+        """Sizes over several means, each over the data points of some batches."""
+        found = [self._draws(batches, dtype) for batches in means]
+        centres, squares = ([_flat(getattr(part, kind)) for part in found] for kind in ("mean", "m2"))
+        rms = np.sqrt(np.mean([np.square(m) + s / _DRAWS for m, s in zip(centres, squares, strict=True)], axis=0))
         sd = np.sqrt(np.mean(squares, axis=0) / (_DRAWS - 1))
         if not np.isfinite(rms).all():
             raise OverflowError(f"gradients are NaN or infinite in {str(dtype).removeprefix('torch.')}")
-        return Sizes(eps, rms, sd)
+        return Sizes(torch.finfo(self._narrowest if dtype == self._problem.x.dtype else dtype).eps, rms, sd)
 
-    def _draws(self, group: int, dtype: torch.dtype) -> PointMoments:
-        found = PointMoments()
+    def _draws(self, batches: Sequence[list[int]], dtype: torch.dtype) -> PointMoments:
+        found, points = PointMoments(), sum(len(batch) for batch in batches)
         for draw in range(_DRAWS):
-            found.add([part[None, None] for part in self._draw(group, draw, dtype)])
+            total: list[Tensor] = []
+            for batch in batches:
+                share = [part.double() * (len(batch) / points) for part in self._draw(batch, draw, dtype)]
+                total = [a + b for a, b in zip(total, share, strict=True)] if total else share
+            found.add([part[None, None] for part in total])
         return found
 
     def _draw(
-        self, group: int, draw: int, dtype: torch.dtype, watch: AbstractContextManager[Any] | None = None
+        self, groups: list[int], draw: int, dtype: torch.dtype, watch: AbstractContextManager[Any] | None = None
     ) -> list[Tensor]:
+        """The gradient of the mean over the points of some groups."""
         problem = self._problem
-        own, points = problem.x.dtype, problem.x.shape[1]
+        own, device = problem.x.dtype, problem.x.device
         tensors = {f"model.{name}": _copy(tensor, own, dtype) for name, tensor in _tensors(problem.model)}
-        outer = min(problem.M, _OUTER)
-        inner = min(_SAMPLES, max(1, self._samples // (points * outer)))
-        noise = problem.noise.draw(group, range(draw, draw + 1))[0, :, :outer, :inner].to(dtype)
-        x = on(problem.x[group], problem.x.device, dtype)
-        with self._context(group, draw), watch or nullcontext():
+        parts = [problem.noise.draw(group, range(draw, draw + 1))[0] for group in groups]
+        noise = torch.cat([part[:, : self._outer, : self._inner] for part in parts]).to(dtype)
+        x = on(transform(problem.x, lambda tensor: tensor[groups].flatten(0, 1)), device, dtype)
+        other = dtype != own
+        with (
+            torch.autocast(device.type, enabled=False) if other else nullcontext(),
+            self._context(groups[0], draw),
+            watch or nullcontext(),
+        ):
             found: list[Tensor] = call_with(self._gradient, tensors, x, noise)
         return found
 

@@ -30,12 +30,14 @@ def bernoulli_log_prob(x: Tensor, logits: Tensor) -> Tensor:
     """Sum over pixels of log Bernoulli(x; sigmoid(logits)).
 
     Args:
-        x: values in [0, 1] of any type, shape broadcastable to that of ``logits``, e.g. ``[B, 1, 1, P]``.
-        logits: shape ``[..., P]``.
+        x: values in [0, 1] of any type, e.g. ``[B, 1, 1, P]``.
+        logits: finite, of a shape that broadcasts against that of x, ``[..., P]``.
 
     Returns:
         Shape ``[...]``, in the type of ``logits``; where that is half precision and x is not, in the type of x.
     """
+    shape = torch.broadcast_shapes(x.shape, logits.shape)
+    logits = logits if shape == logits.shape else logits.expand(shape)
     wide = widened(logits)
     x = x if x.is_floating_point() else x.to(logits.dtype)
     result = logits.dtype if wide is logits else torch.promote_types(x.dtype, logits.dtype)

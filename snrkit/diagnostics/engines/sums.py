@@ -12,8 +12,8 @@ from snrkit.diagnostics.engines.taps import Sink
 _TILE = 16
 # Squared relative deviation of a factor, in roundings, below which squares are not summed uncentred.
 _STEADY = 1000
-# This power of the smallest normal number, and its inverse, bound what needs no scaling (float32: 6e-8): even deviations of a
-# few roundings of products of two such numbers can be squared.
+# This power of the smallest normal number, and its inverse, bound what needs no scaling (float32: 6e-8): even deviations of
+# a few roundings of products of two such numbers can be squared.
 _ORDINARY = 24 / 126
 
 
