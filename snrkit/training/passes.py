@@ -30,7 +30,7 @@ BUDGET = 2**31
 # quarter of the budget holds.
 _ROWS = 2048
 # Numbers per sample that stay while a data point is streamed: log p, log q, their cotangents and the surrogate's graph.
-_HELD = 12
+_HELD = 16
 
 
 def memory_for_step(spec: RunSpec) -> AbstractContextManager[None]:
