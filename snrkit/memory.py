@@ -68,7 +68,7 @@ def within_memory(argument: str, asked: str, remedy: str) -> Iterator[None]:
 
 
 def require_memory(argument: str, asked: str, size: int, remedy: str) -> None:
-    """Refuse before any work what cannot fit into this machine's memory.
+    """Refuse before any work what does not fit into the memory that is free.
 
     Systems promise more memory than they have and end a process that comes to use it, so asking for it finds out nothing.
 
@@ -79,17 +79,20 @@ def require_memory(argument: str, asked: str, size: int, remedy: str) -> None:
         remedy: what to do.
 
     Raises:
-        ResourceError: there are not so many.
+        ResourceError: fewer are free.
     """
-    limit = installed()
+    limit = available()
     if size > limit:
-        problem = f"{asked} need {in_words(size)} of memory, and there are {in_words(limit)}"
+        problem = f"{asked} need {in_words(size)} of memory, and {in_words(limit)} are free"
         raise ResourceError(argument, problem, remedy)
 
 
-def installed() -> int:
-    """Bytes of memory that this process may come to use: the machine's, or the less that it is allowed."""
+def available() -> int:
+    """Bytes of memory that this process may come to use: what the machine has left, or the less that it is allowed."""
     found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    with suppress(OSError, ValueError, StopIteration):
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        found.append(1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")))
     for file in _QUOTAS:
         with suppress(OSError, ValueError):
             found.append(int(file.read_text(encoding="ascii")))

@@ -24,13 +24,13 @@ from snrkit.memory import require_memory, within_memory
 from snrkit.models.base import LatentModel
 from snrkit.streams import Streams
 
-# Bytes that autograd may keep of a step in one pass: for the papers' model of 784 pixels some 200,000 samples.
+# Bytes that a step in one pass may keep (noise, samples, what autograd saves, log-weights): for the papers' model of 784 pixels some 200,000 samples.
 BUDGET = 2**31
 # Samples of a pass where there are several. On a CPU more gain nothing and take memory; a GPU wants many, and gets what a
 # quarter of the budget holds.
 _ROWS = 2048
 # Numbers per sample that stay while a data point is streamed: log p, log q, their cotangents and the surrogate's graph.
-_HELD = 12
+_HELD = 16
 
 
 def memory_for_step(spec: RunSpec) -> AbstractContextManager[None]:
@@ -74,12 +74,13 @@ class Passes:
         Raises:
             ResourceError: not even the noise and the log-weights of what must be held fit into this machine's memory.
         """
-        each = _saved_bytes_per_sample(model, estimator, x)
+        shape = model.noise_shape(x)
+        each = _saved_bytes_per_sample(model, estimator, x) + x.element_size() * (2 * math.prod(shape) + _HELD)
         if batch * M * K * each <= BUDGET:
             return None
         samples = max(_ROWS, BUDGET // 4 // each) if x.is_cuda else _ROWS
         points = max(1, min(batch, samples // (M * K))) if model.independent_points else batch
-        found = cls(M, K, model.noise_shape(x), points, samples)
+        found = cls(M, K, shape, points, samples)
         if not x.is_cuda:
             found._require(x.element_size())
         return found

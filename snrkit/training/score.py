@@ -30,11 +30,8 @@ class Score:
     def average(cls, metric: str, values: npt.NDArray[np.float64], definition: str) -> Self:
         """The mean over data points of values ``[N]``; of an infinite mean there is no error."""
         if np.isinf(values).any():
-            return cls(
-                metric,
-                float(values.mean()),
-                math.nan,
-                f"{definition}; {'-' * (values.min() == -np.inf)}infinite, since some weights are zero",
-            )
+            sign = "-" if values.min() == -np.inf else ""
+            told = f"{definition}; {sign}infinite, since some weights are zero"
+            return cls(metric, float(values.mean()), math.nan, told)
         sd = float(values.std(ddof=1))
         return cls(metric, float(values.mean()), sd / math.sqrt(len(values)), definition, sd)
