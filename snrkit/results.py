@@ -125,7 +125,7 @@ def _read_arrow(path: Path, rules: schemas.Rules, remedy: str) -> pa.Table:
     try:
         content = read_bytes(path)
         sealed = checksums.verify(content)
-        table = pq.read_table(pa.BufferReader(content))
+        table = pq.ParquetFile(pa.BufferReader(content)).read()
     except checksums.ChecksumError:
         raise damaged(path, remedy) from None
     except Exception as error:  # whatever Arrow makes of arbitrary bytes

@@ -213,7 +213,7 @@ NAN, SUMS = float("nan"), {"bound": 0.0, "points": 0.0, "seconds": 0.0}
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("epoch", -1), ("epoch", True), ("epoch", 10**30), ("step", -1), ("step", 2), ("position", -1), ("position", 7),
+        ("epoch", -1), ("epoch", True), ("epoch", 10**30), ("step", -1), ("step", 0), ("position", -1), ("position", 7),
         ("running", {}), ("running", SUMS | {"bound": NAN}), ("running", SUMS | {"points": -1.0}),
         ("running", SUMS | {"seconds": "1"}), ("running", SUMS | {"points": 3.0}), ("running", SUMS | {"bound": 10**400}),
         ("data_mean", torch.tensor(0.5)), ("data_mean", torch.arange(3)), ("data_mean", torch.full((3,), NAN)),
