@@ -133,7 +133,7 @@ def _read_arrow(path: Path, rules: schemas.Rules, remedy: str) -> pa.Table:
     try:
         content = read_bytes(path)
         sealed = checksums.verify(content)
-        table = pq.read_table(pa.BufferReader(content))
+        table = pq.ParquetFile(pa.BufferReader(content)).read()
     except checksums.ChecksumError:
         raise damaged(path, remedy) from None
     except Exception as error:  # whatever Arrow makes of arbitrary bytes
@@ -247,15 +247,18 @@ def merge_csv(path: Path, table: pd.DataFrame, key: list[str]) -> None:
     """
     if table.empty:
         return
+    text = table.to_csv(index=False)
     with merging(path):
         if path.exists():
             rules = schemas.SLOPES if key == SLOPE_KEY else schemas.COMPARISONS
-            old = _read_csv(path, rules, float_precision="round_trip")
-            missing = [name for name in key if name not in old]
+            missing = [name for name in key if name not in read_csv(path, rules)]
             if missing:
                 raise ResultsError(str(path), f"columns missing: {', '.join(missing)}", "delete it")
-            table = pd.concat([old, table], ignore_index=True).drop_duplicates(subset=key, keep="last")
-        write_text(path, _with_checksums(table.to_csv(index=False)))
+            # As text, so that no digit of a row that stays is lost.
+            both = [pd.read_csv(io.StringIO(each), dtype="str", keep_default_na=False) for each in (_text(path), text)]
+            rows = pd.concat(both, ignore_index=True).drop(columns=checksums.KEY, errors="ignore").fillna("")
+            text = rows.drop_duplicates(subset=key, keep="last").to_csv(index=False)
+        write_text(path, _with_checksums(text))
 
 
 def _with_checksums(text: str) -> str:
@@ -291,25 +294,25 @@ def read_csv(path: Path, rules: schemas.Rules | None = None) -> pd.DataFrame:
     Raises:
         ResultsError: missing, damaged, or with other content.
     """
-    return _read_csv(path, rules or {})
-
-
-def _read_csv(path: Path, rules: schemas.Rules, **how: Any) -> pd.DataFrame:
     try:
-        text = read_bytes(path).decode("utf-8")
-        _verify_rows(text)
+        text = _text(path)
         header = next(csv.reader(io.StringIO(text, newline="")), [])
-        kinds = {name: "str" for name in header if name in _TEXTS}
+        texts = {name: "str" for name in header if name in _TEXTS}
         missing = {name: _MISSING for name in header if name not in _TEXTS}
-        table: pd.DataFrame = pd.read_csv(
-            io.StringIO(text), dtype=kinds, na_values=missing, keep_default_na=False, **how
-        )
+        table = pd.read_csv(io.StringIO(text), dtype=texts, na_values=missing, keep_default_na=False)
     except checksums.ChecksumError:
         raise damaged(path, f"delete it, or its column '{checksums.KEY}' if you changed it yourself") from None
     except (OSError, ValueError, csv.Error, OverflowError) as error:
         raise ResultsError(str(path), f"not a readable CSV file ({error.__class__.__name__})", "delete it") from None
-    schemas.require_frame(table, rules, path, "delete it")
+    schemas.require_frame(table, rules or {}, path, "delete it")
     return table.drop(columns=checksums.KEY, errors="ignore")
+
+
+def _text(path: Path) -> str:
+    """The text of a CSV file, its rows seen to be what was written."""
+    text = read_bytes(path).decode("utf-8")
+    _verify_rows(text)
+    return text
 
 
 KEPT_KEY = ["run", "step", "data", "estimator", "options", "M", "K", "coordinate", "draw", "seed", "method"]

@@ -89,7 +89,7 @@ class Checkpoint:
         Raises:
             CheckpointError: the state does not fit them.
         """
-        problem = model_problem(self.model, model)
+        problem = model_problem(self.model, model, exported=not self.optimiser)
         if optimiser is not None and not problem:
             problem = optimiser_problem(self.optimiser, optimiser, self.step)
         if problem:

@@ -78,18 +78,10 @@ def find_previous(run: RunDir, spec: RunSpec, dataset: Dataset, resume: bool) ->
     if (previous.epoch, previous.position) > (spec.epochs, 0):
         raise CheckpointError(str(run.path), f"is past epoch {spec.epochs} already", f"give --epochs {begun} or more")
     require_same_data(previous, dataset)
-    _require_same_steps(run, previous, math.ceil(len(dataset.train) / spec.batch_size))
     if not previous.optimiser and not is_finished(previous, spec):
         problem = "is an exported copy without the optimiser's state, so it cannot be trained further"
         raise CheckpointError(str(run.path), problem, "go on with the run that it was exported from")
     return previous
-
-
-def _require_same_steps(run: RunDir, previous: Checkpoint, steps: int) -> None:
-    if previous.position > steps or previous.step != previous.epoch * steps + previous.position:
-        found = f"step {previous.step} in epoch {previous.epoch}, position {previous.position}"
-        problem = f"damaged: {found}, where an epoch has {steps} steps"
-        raise CheckpointError(str(run.checkpoint), problem, "go back to a copy, or train anew")
 
 
 def _refuse_idle(data: DataSpec) -> None:
@@ -114,10 +106,11 @@ def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def require_same_data(checkpoint: Checkpoint, dataset: Dataset) -> None:
-    """See to it that data are those of a checkpoint.
+    """See to it that data are those of a checkpoint, and that its steps are those that they make an epoch of.
 
     Raises:
         DataError: they are not.
+        CheckpointError: epoch, step and position contradict one another.
     """
     old, new = checkpoint.data_mean, summarise(dataset).mean
     # Means of the same data differ by rounding between machines.
@@ -125,6 +118,11 @@ def require_same_data(checkpoint: Checkpoint, dataset: Dataset) -> None:
     if not same_mean or checkpoint.data_digest not in ("", data_digest(dataset)):
         problem = "the data are not those that the run began with"
         raise DataError(dataset.name, problem, "put them back, or train anew with another --out")
+    steps = math.ceil(len(dataset.train) / checkpoint.run_spec().batch_size)
+    epoch, step, position = checkpoint.epoch, checkpoint.step, checkpoint.position
+    if position > steps or step != epoch * steps + position:
+        problem = f"damaged: step {step} at epoch {epoch}, position {position}, where an epoch has {steps} steps"
+        raise CheckpointError("checkpoint", problem, "go back to a copy, or train anew")
 
 
 def settle(run: RunDir, spec: RunSpec) -> None:

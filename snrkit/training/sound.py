@@ -77,22 +77,26 @@ def beta_problem(checkpoint: Checkpoint, spec: RunSpec) -> str:
     if set(state) not in ({"raw"}, {"raw", *_ADAM}):
         return f"beta holds {_names(state)}"
     for name, value in state.items():
-        problem = _tensor_problem(value) or _like_problem(value, torch.Size(()), None)
-        if problem:
+        problem = _tensor_problem(value) or _like_problem(value, torch.Size(()))
+        if problem or not value.is_floating_point():
+            problem = problem or f"is of {_type(value)}"
             return f"beta {name} {problem}"
         if name in ("step", "exp_avg_sq") and bool(value < 0):
             return f"beta {name} is negative"
     return _step_problem(state["step"], checkpoint.step) if "step" in state else ""
 
 
-def model_problem(state: Mapping[str, Any], model: nn.Module) -> str:
-    """Of the parameters and buffers: names, shapes, types, and all of them finite."""
+def model_problem(state: Mapping[str, Any], model: nn.Module, *, exported: bool) -> str:
+    """Of the parameters and buffers: names, shapes, types (exported copies have half precision), and all of them finite."""
     expected = model.state_dict()
     if set(state) != set(expected):
         odd = set(state) ^ set(expected)
         return f"it has, or lacks, {_names(odd)}"
     for name, own in expected.items():
-        problem = _tensor_problem(state[name]) or _like_problem(state[name], own.shape, own.dtype)
+        value = state[name]
+        problem = _tensor_problem(value) or _like_problem(value, own.shape)
+        if not problem and value.dtype != own.dtype and not (exported and _is_half(value.dtype, own.dtype)):
+            problem = f"is of {_type(value)}, not {str(own.dtype).removeprefix('torch.')}"
         if problem:
             return f"{name} {problem}"
     return ""
@@ -144,7 +148,7 @@ def _moment_problem(own: Any, parameter: Tensor, step: int) -> str:
     if not isinstance(own, dict) or set(own) != _ADAM:
         return f"it does not hold {', '.join(sorted(_ADAM))}"
     for name in _MOMENTS:
-        problem = _tensor_problem(own[name]) or _like_problem(own[name], parameter.shape, None)
+        problem = _tensor_problem(own[name]) or _like_problem(own[name], parameter.shape)
         if problem or own[name].dtype != parameter.dtype:
             return f"{name} {problem or f'is of {_type(own[name])}'}"
     if bool((own["exp_avg_sq"] < 0).any()):
@@ -171,19 +175,14 @@ def _tensor_problem(value: Any) -> str:
     return ""
 
 
-def _like_problem(value: Tensor, shape: torch.Size, dtype: torch.dtype | None) -> str:
-    """Of a tensor that is to have a shape and, if it is of numbers with a fraction, to be finite."""
+def _like_problem(value: Tensor, shape: torch.Size) -> str:
+    """Of a tensor that is to have a shape and to be finite."""
     if value.shape != shape:
         return f"has shape {list(value.shape)}, not {list(shape)}"
-    if dtype is not None and value.dtype != dtype and not _is_export(value.dtype, dtype):
-        return f"is of {_type(value)}, not {str(dtype).removeprefix('torch.')}"
-    if dtype is None and not value.is_floating_point():
-        return f"is of {_type(value)}"
     return "" if _all_finite(value) else "is not finite"
 
 
-def _is_export(kind: torch.dtype, own: torch.dtype) -> bool:
-    """Exported copies hold half precision."""
+def _is_half(kind: torch.dtype, own: torch.dtype) -> bool:
     return kind == torch.float16 and own.is_floating_point
 
 

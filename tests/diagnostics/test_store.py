@@ -2,12 +2,15 @@
 
 import copy
 import dataclasses
+import io
+import itertools
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
+from snrkit import checksums
 from snrkit.diagnostics.draws import Drawer
 from snrkit.diagnostics.measure import diagnose
 from snrkit.diagnostics.plan import Job, Plan
@@ -249,3 +252,73 @@ def test_fingerprints_of_any_precision_and_shape(dtype):
     assert one != fingerprint(tensors, x, "label")
     assert one != fingerprint(tensors[::-1], x)
     assert one != fingerprint([("a", tensors[0][1]), ("b", tensors[1][1] + 1)], x)
+
+
+def of_block(change):
+    """Damage that a checksum does not find: a block written whole, with other numbers in it."""
+
+    def damage(file):
+        with np.load(file) as content:
+            arrays = change({name: content[name].copy() for name in content.files})
+        buffer = io.BytesIO()
+        np.savez(buffer, **arrays)
+        file.write_bytes(checksums.seal_zip(buffer.getvalue()))
+
+    return damage
+
+
+def put(name, index, value):
+    def change(arrays):
+        arrays[name][index] = value
+        return arrays
+
+    return of_block(change)
+
+
+UNSOUND = {
+    "NaN": put("mean", 0, np.nan),
+    "infinity": put("points", (0, 0, 0), np.inf),
+    "negative variance": put("variance", 1, -1e-9),
+    "negative norm": put("points", (0, 0, 2), -1.0),
+    "shorter": of_block(lambda a: a | {"mean": a["mean"][:-1], "variance": a["variance"][:-1]}),
+    "other shapes": of_block(lambda a: a | {"variance": a["variance"][:-1]}),
+    "a column": of_block(lambda a: a | {"mean": a["mean"][:, None], "variance": a["variance"][:, None]}),
+    "float32": of_block(lambda a: a | {"mean": a["mean"].astype("float32")}),
+    "integers": of_block(lambda a: a | {"mean": a["mean"].astype(int)}),
+    "fewer tensors": of_block(lambda a: a | {"points": a["points"][:, 1:]}),
+    "no points": of_block(lambda a: a | {"points": a["points"][:0]}),
+    "missing": of_block(lambda a: {"mean": a["mean"], "variance": a["variance"]}),
+    "no checksum": lambda file: np.savez(file, **dict(np.load(file))),
+}
+
+
+@pytest.mark.parametrize("damage", UNSOUND)
+def test_a_block_that_cannot_be_is_drawn_again(tmp_path, folded, damage):
+    model, x = toy(dim=3)
+    plan = Plan((build_estimator("iwae", {}),), (2,), draws=12)
+    undisturbed = diagnose(model, x, plan)
+    diagnose(model, x, plan, folder=tmp_path, stop=After(4))
+    for file in sorted(tmp_path.iterdir())[:2]:
+        UNSOUND[damage](file)
+    folded.clear()
+    assert same(diagnose(model, x, plan, folder=tmp_path), undisturbed)
+    assert len(folded) == 2 + 2
+
+
+def test_two_processes_share_a_folder(tmp_path):
+    """One settles while the other is at work: nothing is lost but draws."""
+    model, x = toy(dim=3)
+    plan = Plan((build_estimator("iwae", {}),), (2,), draws=12)
+    first = diagnose(model, x, plan, folder=tmp_path / "blocks")
+    count = itertools.count()
+
+    def meanwhile():
+        if next(count) == 2:
+            first.settle()
+        return False
+
+    other = dataclasses.replace(plan, K=(3,))
+    found = diagnose(model, x, other, folder=tmp_path / "blocks", stop=meanwhile)
+    assert same(found, diagnose(model, x, other))
+    found.settle()
+    assert not (tmp_path / "blocks").exists()

@@ -1,12 +1,13 @@
 """A sweep killed at any moment and started again ends with the bits of one that was not; a run that fails, fails alone."""
 
 import json
+import shutil
 
 import pytest
 import torch
 
 from snrkit.config import ModelSpec
-from snrkit.errors import CheckpointError, NonFiniteError, ResourceError, SpecError
+from snrkit.errors import CheckpointError, NonFiniteError, ResourceError, ResultsError, SpecError
 from snrkit.models.base import DataSummary, build_model
 from snrkit.results import RunDir
 from snrkit.training import commit, sweep
@@ -367,3 +368,62 @@ def test_a_run_that_is_being_trained_is_left_to_that(specs, tmp_path):
         assert "another process is at work" in entries[0].why
         assert [path.name for path in own.iterdir()] == [".lock"]
     assert states(go(specs, tmp_path)) == ["done"] * 3
+
+
+@pytest.fixture
+def begun(specs, tmp_path):
+    """A sweep that is done, and a run beside its folder that is none of its business, with a checkpoint to come."""
+    out = tmp_path / "out"
+    go(specs, out)
+    for run in (tmp_path / "victim", out / "bystander"):
+        run.mkdir()
+        (run / "run.pt").write_bytes(b"old")
+        (run / commit.STAGED).write_bytes(b"new")
+    return out
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"saved": ["../victim"], "failed": {}},
+        {"saved": ["bystander"], "failed": {}},
+        {"saved": [], "failed": {"../victim": "why"}},
+        {"saved": [3], "failed": {}},
+        {"saved": [], "failed": {"OWN": 3}},
+        {"saved": "OWN", "failed": {}},
+        {"saved": ["OWN", "../victim"], "failed": {}},
+        {"saved": []},
+        [],
+        "[" * 5000,
+    ],
+)
+def test_a_marker_that_names_anything_but_runs_of_the_sweep_changes_nothing(specs, begun, tmp_path, record):
+    own = run_name(specs[0])
+    (begun / own / commit.STAGED).write_bytes(b"new")
+    marker = begun / "sweep.commit"
+    marker.write_text((record if isinstance(record, str) else json.dumps(record)).replace("OWN", own))
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(ResultsError) as caught:
+        go(specs, begun)
+    assert str(marker) in str(caught.value) or str(begun) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_run_that_is_a_link_to_elsewhere_is_not_written_through(specs, begun, tmp_path):
+    own = begun / run_name(specs[0])
+    own.rename(tmp_path / "moved")
+    own.symlink_to(tmp_path / "victim")
+    (begun / "sweep.commit").write_text(json.dumps({"saved": [own.name], "failed": {}}))
+    with pytest.raises(ResultsError, match="no folder beside it"):
+        go(specs, begun)
+    assert (tmp_path / "victim" / "run.pt").read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_run_directories_deleted_while_they_train_do_not_come_back(specs, tmp_path, size):
+    out = tmp_path / "out"
+    entries = go(specs, out, size=size, watch=after(7, lambda: [shutil.rmtree(path) for path in out.iterdir()]))
+    assert states(entries)[0] == "failed"
+    assert "deleted, renamed or replaced" in entries[0].why
+    assert not (out / run_name(specs[0])).exists()
