@@ -1,0 +1,103 @@
+"""Errors from a user's own code, as one exception that says where it was and what it was given."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from snrkit.batches import describe
+from snrkit.errors import ModelError, SnrkitError
+from snrkit.interrupt import Interrupted
+from snrkit.memory import out_of_memory
+
+# The methods that a user writes, those that say most first.
+_METHODS = (("encode", "log_joint"), ("sample", "log_prob", "detached", "layer_means", "networks"), ("forward",))
+_GENERIC = "correct it, or give data that the model was made for"
+
+
+@contextmanager
+def users_code(during: str = "a gradient draw") -> Iterator[None]:
+    """Within the block only a user's code can raise; what it raises comes out as ``ModelError`` with the cause chained.
+
+    Memory that ran out, our own errors and interruptions pass as they are.
+
+    Args:
+        during: what is being done, for errors that come from no method of the model (a backward pass).
+    """
+    try:
+        yield
+    except (SnrkitError, Interrupted):
+        raise
+    except Exception as error:
+        if out_of_memory(error):
+            raise
+        raise explain(error, during) from error
+
+
+def explain(error: Exception, during: str) -> ModelError:
+    """The method that raised, what it was given, what it said, and what may help."""
+    frame = _frame(error.__traceback__)
+    said = f"{type(error).__name__}: {_first_line(error)}"
+    if frame is None:
+        return ModelError("model", f"fails in {during}: {said}", _remedy(said, ""))
+    given = _arguments(frame)
+    where = f"{Path(frame.f_code.co_filename).name} line {_line(error.__traceback__, frame)}"
+    problem = f"{frame.f_code.co_name} fails on {given} ({said}; {where})"
+    return ModelError("model", problem, _remedy(said, given))
+
+
+def _frame(traceback: TracebackType | None) -> FrameType | None:
+    """The innermost call of a method of the user's that the traceback goes through."""
+    frames = []
+    while traceback is not None:
+        frames.append(traceback.tb_frame)
+        traceback = traceback.tb_next
+    torch_home = str(Path(torch.__file__).parent)
+    own = [frame for frame in frames if not frame.f_code.co_filename.startswith(torch_home)]
+    for names in _METHODS:
+        for frame in reversed(own):
+            if frame.f_code.co_name in names and "self" in frame.f_locals:
+                return frame
+    return None
+
+
+def _line(traceback: TracebackType | None, frame: FrameType) -> int:
+    while traceback is not None:
+        if traceback.tb_frame is frame:
+            return traceback.tb_lineno
+        traceback = traceback.tb_next
+    return frame.f_lineno
+
+
+def _arguments(frame: FrameType) -> str:
+    """Names and shapes of a method's arguments, as they are now."""
+    names = frame.f_code.co_varnames[1 : frame.f_code.co_argcount]
+    return ", ".join(f"{name} {_shown(frame.f_locals.get(name))}" for name in names) or "no argument"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, Tensor | dict | list | tuple):
+        try:
+            return describe(value)
+        except Exception:  # a structure that holds other things than tensors
+            return type(value).__name__
+    return type(value).__name__
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else "no message"
+
+
+def _remedy(said: str, given: str) -> str:
+    if "Expected more than 1 value per channel" in said:
+        return "batch normalisation needs at least two data points: give more, or measure in evaluation mode"
+    if "to satisfy the constraint" in said or "Expected value argument" in said or "within the support" in said:
+        return "torch.distributions checks its values: pass validate_args=False where values outside are meant"
+    if "int" in given and any(word in said for word in ("dtype", "Long", "Int", "Byte", "Bool")):
+        return "integers stay integers here: give the data as floating-point numbers (x.float()) if the model wants those"
+    return _GENERIC

@@ -1,0 +1,374 @@
+"""What a model carries beside its parameters, remembered and put back: a measurement leaves its object as it was.
+
+Remembered are the values of parameters and buffers, gradients, plain attributes and what lies in lists, dicts and sets of
+them, the state of generators, objects of the user's own package, and attributes of the model's classes. Not seen are
+variables of a module or a closure, and iterators.
+"""
+
+import random
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import UninitializedTensorMixin
+
+Mode = Literal["evaluation", "training"]
+Restore = Callable[[], None]
+
+_PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, torch.Size)
+_DEEPEST = 12
+# One measurement at a time in a process: modes, generators and precision switches belong to all threads together.
+_ALONE = threading.RLock()
+
+
+@contextmanager
+def unchanged(model: nn.Module) -> Iterator["Snapshot"]:
+    """Within the block a model may be used in any way; afterwards it, the global generators and torch's switches are as before.
+
+    Other threads that want the same wait.
+    """
+    with _ALONE:
+        snapshot, switches = Snapshot(model), _switches()
+        generators = Generators(model)
+        try:
+            yield snapshot
+        finally:
+            snapshot.restore()
+            generators.restore()
+            for restore in switches:
+                restore()
+
+
+@contextmanager
+def in_mode(model: nn.Module, mode: Mode) -> Iterator[None]:
+    """Every module in evaluation mode, or the model in training mode, within the block; afterwards each in its own.
+
+    A model that is in training mode already is taken as it is: parts of it that are in evaluation mode (a frozen batch
+    normalisation) are so on purpose.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    if mode == "evaluation":
+        model.eval()
+    elif not model.training:
+        model.train()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+class Generators:
+    """The global random generators of torch, numpy and ``random``, as they are now.
+
+    Args:
+        model: tells whether those of CUDA devices count.
+    """
+
+    NAMES = ("torch", "numpy", "random")
+
+    def __init__(self, model: nn.Module) -> None:
+        self._cuda = [*{p.device for p in model.parameters() if p.is_cuda}]
+        self._torch = torch.get_rng_state()
+        self._devices = [torch.cuda.get_rng_state(device) for device in self._cuda]
+        self._numpy, self._random = np.random.get_state(), random.getstate()  # noqa: NPY002 (it is the user's)
+
+    def restore(self) -> None:
+        """Put them back."""
+        torch.set_rng_state(self._torch)
+        for device, state in zip(self._cuda, self._devices, strict=True):
+            torch.cuda.set_rng_state(state, device)
+        np.random.set_state(self._numpy)  # noqa: NPY002
+        random.setstate(self._random)
+
+    def advanced(self) -> tuple[str, ...]:
+        """Names of those that have been drawn from since."""
+        now = torch.get_rng_state()
+        drawn = not torch.equal(now, self._torch) or any(
+            not torch.equal(torch.cuda.get_rng_state(device), state)
+            for device, state in zip(self._cuda, self._devices, strict=True)
+        )
+        _, key, *rest = np.random.get_state()  # noqa: NPY002
+        _, old, *other = self._numpy
+        moved = rest != other or not np.array_equal(key, old)
+        changed = (drawn, moved, random.getstate() != self._random)
+        return tuple(name for name, moved in zip(self.NAMES, changed, strict=True) if moved)
+
+
+def seed_generators(seed: int) -> None:
+    """Set torch's generators (of all devices), numpy's and ``random``'s to a place that ``seed`` of 63 bits names."""
+    torch.manual_seed(seed)
+    np.random.seed([seed & 0xFFFFFFFF, seed >> 32])  # noqa: NPY002
+    random.seed(seed)
+
+
+def _switches() -> list[Restore]:
+    """How to put back what torch keeps for the whole process or thread."""
+    dtype, precision = torch.get_default_dtype(), torch.get_float32_matmul_precision()
+    restores: list[Restore] = [lambda: torch.set_default_dtype(dtype)]
+    # Where a user mixes torch's old and new switches of precision, setting the old one is refused; then it did not change.
+    restores.append(lambda: _if_other(torch.get_float32_matmul_precision, torch.set_float32_matmul_precision, precision))
+    for device in ("cpu", "cuda"):
+        enabled, kind = torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)
+        restores.append(lambda d=device, e=enabled: torch.set_autocast_enabled(d, e))  # type: ignore[misc]
+        restores.append(lambda d=device, k=kind: torch.set_autocast_dtype(d, k))  # type: ignore[misc]
+    return restores
+
+
+def _if_other(read: Callable[[], Any], write: Callable[[Any], None], value: Any) -> None:
+    if read() != value:
+        write(value)
+
+
+class Snapshot:
+    """The state of a model, as it is now.
+
+    Args:
+        model: the model.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+        self._restores: list[Restore] = []
+        self._seen: dict[int, Any] = {}
+        self._package = _package(type(model))
+        self._remember(model, 0)
+        for owner in _classes(model):
+            self._restores.append(_of_class(owner))
+
+    def restore(self) -> None:
+        """Put everything back, outer containers before what lies in them."""
+        with torch.no_grad():
+            for restore in self._restores:
+                restore()
+
+    def _remember(self, value: Any, depth: int) -> None:
+        # The value itself is kept: another object may not get its address while this lives.
+        if id(value) in self._seen or depth > _DEEPEST:
+            return
+        self._seen[id(value)] = value
+        restore = _restore_of(value)
+        if restore is not None:
+            self._restores.append(restore)
+        for _, part in _parts(value, self._package):
+            if not isinstance(part, _PLAIN):
+                self._remember(part, depth + 1)
+
+
+def differences(before: dict[str, Any], after: dict[str, Any]) -> tuple[str, ...]:
+    """Names of what two results of ``digest`` of one model do not share."""
+    return tuple(sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name)))
+
+
+def digest(model: nn.Module) -> dict[str, Any]:
+    """Every plain value and tensor of a model's state by its place, in a form that compares equal if it is the same."""
+    found: dict[str, Any] = {}
+    _note(model, "", found, set(), _package(type(model)), 0)
+    for owner in _classes(model):
+        for name, value in _own(owner).items():
+            _note(value, f"{owner.__name__}.{name}", found, set(), _package(type(model)), 1)
+    return found
+
+
+def _note(value: Any, place: str, found: dict[str, Any], seen: set[int], package: str, depth: int) -> None:
+    if isinstance(value, _PLAIN):
+        found[place] = value if value == value else "nan"
+        return
+    if id(value) in seen or depth > _DEEPEST:
+        return
+    seen.add(id(value))
+    if isinstance(value, Tensor):
+        found[place] = _digest_of_tensor(value)
+    elif isinstance(value, np.ndarray):
+        found[place] = value.shape, value.tobytes()
+    elif isinstance(value, torch.Generator):
+        found[place] = value.get_state().numpy().tobytes()
+    elif isinstance(value, np.random.Generator | np.random.RandomState | random.Random):
+        found[place] = repr(_state_of(value))
+    elif isinstance(value, list | tuple | set | frozenset | deque | dict):
+        found[f"{place} (length)"] = len(value)
+    for name, part in _parts(value, package):
+        _note(part, f"{place}.{name}" if place else name, found, seen, package, depth + 1)
+
+
+def _digest_of_tensor(tensor: Tensor) -> Any:
+    if isinstance(tensor, UninitializedTensorMixin) or tensor.is_meta:
+        return "empty"
+    flat = tensor.detach().to_dense().flatten()
+    if flat.is_floating_point() or flat.is_complex():
+        flat = torch.view_as_real(flat).flatten() if flat.is_complex() else flat
+        flat = flat.double().nan_to_num()
+        # Two sums with other weights: a permutation shows.
+        ramp = torch.arange(1, len(flat) + 1, dtype=torch.float64, device=flat.device)
+        return tuple(tensor.shape), float(flat.sum()), float((flat * ramp).sum())
+    return tuple(tensor.shape), flat.cpu().numpy().tobytes()
+
+
+def _parts(value: Any, package: str) -> list[tuple[str, Any]]:
+    """What lies in a value, with names."""
+    if isinstance(value, nn.Module):
+        # Parameters, buffers and submodules stand under their own names.
+        own = {k: v for k, v in value.__dict__.items() if k not in ("_parameters", "_buffers", "_modules")}
+        inside = [own, value._parameters, value._buffers, value._modules]
+        return [(name, part) for held in inside for name, part in held.items() if not _hooks(name)] + [
+            (f"({name})", value.__dict__[name]) for name in ("_parameters", "_buffers", "_modules")
+        ]
+    if isinstance(value, dict):
+        return [(str(key), part) for key, part in value.items()]
+    if isinstance(value, list | tuple | deque):
+        return [(str(i), part) for i, part in enumerate(value)]
+    if isinstance(value, set | frozenset):
+        return []
+    if _is_users(value, package):
+        return list(vars(value).items())
+    return []
+
+
+def _hooks(name: str) -> bool:
+    return name.startswith(("_forward_", "_backward_", "_state_dict_", "_load_state_", "_non_persistent"))
+
+
+def _is_users(value: Any, package: str) -> bool:
+    """Whether a value is an object of a class from the model's own package, with attributes."""
+    kind = type(value)
+    return _package(kind) in (package, "types") and hasattr(value, "__dict__") and not isinstance(value, type | Tensor)
+
+
+def _package(kind: type) -> str:
+    return kind.__module__.partition(".")[0]
+
+
+def _classes(model: nn.Module) -> list[type]:
+    """The classes of a model that are its user's."""
+    return [kind for kind in type(model).__mro__ if _package(kind) not in ("torch", "snrkit", "builtins", "abc")]
+
+
+def _own(kind: type) -> dict[str, Any]:
+    """The data among a class's attributes."""
+    data = (*_PLAIN, list, dict, set, deque, Tensor, np.ndarray)
+    return {n: v for n, v in vars(kind).items() if not n.startswith(("__", "_abc")) and isinstance(v, data)}
+
+
+def _of_class(kind: type) -> Restore:
+    before = _own(kind)
+    parts = [restore for value in before.values() if (restore := _restore_of(value)) is not None]
+
+    def restore() -> None:
+        for name in _own(kind).keys() - before.keys():
+            delattr(kind, name)
+        for name, value in before.items():
+            if vars(kind).get(name) is not value:
+                setattr(kind, name, value)
+        for part in parts:
+            part()
+
+    return restore
+
+
+def _restore_of(value: Any) -> Restore | None:  # noqa: PLR0911 (one per kind)
+    """How to put a value's own content back; None where it has none that can change."""
+    if isinstance(value, Tensor):
+        return _of_tensor(value)
+    if isinstance(value, np.ndarray):
+        array = value.copy()
+        return lambda: None if not value.flags.writeable else np.copyto(value, array)
+    if isinstance(value, nn.Module):
+        return _of_dict(value.__dict__)
+    if isinstance(value, dict):
+        return _of_dict(value)
+    if isinstance(value, list | deque | set):
+        return _of_collection(value)
+    if isinstance(value, torch.Generator | np.random.Generator | np.random.RandomState | random.Random):
+        return _of_generator(value)
+    if hasattr(value, "__dict__") and not isinstance(value, type) and not callable(value):
+        return _of_dict(vars(value))
+    return None
+
+
+def _of_dict(value: dict[Any, Any]) -> Restore:
+    before = list(value.items())
+
+    def restore() -> None:
+        now = list(value.items())
+        same = len(now) == len(before) and all(
+            a is b and v is w for (a, v), (b, w) in zip(now, before, strict=True)
+        )
+        if not same:
+            value.clear()
+            value.update(before)
+
+    return restore
+
+
+def _of_collection(value: Any) -> Restore:
+    before = list(value)
+
+    def restore() -> None:
+        if len(value) != len(before) or any(a is not b for a, b in zip(value, before, strict=True)):
+            value.clear()
+            value.update(before) if isinstance(value, set) else value.extend(before)
+
+    return restore
+
+
+def _state_of(value: Any) -> Any:
+    if isinstance(value, torch.Generator | np.random.RandomState):
+        return value.get_state()
+    return value.getstate() if isinstance(value, random.Random) else value.bit_generator.state
+
+
+def _of_generator(value: Any) -> Restore:
+    state = _state_of(value)
+
+    def restore() -> None:
+        if isinstance(value, torch.Generator | np.random.RandomState):
+            value.set_state(state)
+        elif isinstance(value, random.Random):
+            value.setstate(state)
+        else:
+            value.bit_generator.state = state
+
+    return restore
+
+
+def _of_tensor(value: Tensor) -> Restore | None:
+    if isinstance(value, UninitializedTensorMixin) or value.is_meta:
+        return None
+    content = value.detach().clone()
+    gradient = value.grad if value.is_leaf else None
+    kept = None if gradient is None else gradient.detach().clone()
+    wanted = value.requires_grad if value.is_leaf else None
+
+    def restore() -> None:
+        # Through ``data``: autograd's version counters, which tell others of a change, stay.
+        if value.shape != content.shape or value.dtype != content.dtype:
+            value.data = content
+        elif not torch.equal(value.detach(), content):
+            value.data.copy_(content)
+        if wanted is None:
+            return
+        if value.requires_grad != wanted:
+            value.requires_grad_(wanted)
+        if value.grad is not gradient:
+            value.grad = gradient
+        if gradient is not None and kept is not None and not torch.equal(gradient, kept):
+            gradient.data.copy_(kept)
+
+    return restore
+
+
+@contextmanager
+def uncompiled() -> Iterator[None]:
+    """Within the block what ``torch.compile`` made runs as it was written: its graphs can be differentiated only once."""
+    with ExitStack() as stack:
+        # Importing the compiler takes a second; where nothing has, nothing was compiled.
+        if "torch._dynamo" in sys.modules:
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        yield
+
