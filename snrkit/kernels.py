@@ -6,6 +6,7 @@ process, on a layer of the size that the papers use; CUDA tensors and other type
 """
 
 import functools
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -87,6 +88,19 @@ def full_precision() -> Iterator[None]:
     finally:
         for (backend, name), setting in zip(switches, before, strict=True):
             setattr(backend, name, setting)
+
+
+@contextmanager
+def uncompiled() -> Iterator[None]:
+    """Modules that torch.compile was asked for run as they are written within the block.
+
+    Their graphs allow one backward pass where a surrogate needs two, and compile anew for every number of draws.
+    """
+    if "torch._dynamo" not in sys.modules:  # nothing is compiled, and loading it takes a second
+        yield
+        return
+    with torch.compiler.set_stance("force_eager"):
+        yield
 
 
 def _precision_switches() -> tuple[list[tuple[Any, str]], str | bool]:

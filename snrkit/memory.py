@@ -14,7 +14,7 @@ from snrkit.errors import ResourceError
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 # Blocks up to the largest size that glibc lets its heap serve; the heap gives back only what is left over beyond a gigabyte.
 _HEAP_BLOCK, _SPARE = 32 * 2**20, 2**30
-# What allocators say: torch's of the processor (Linux, macOS, Windows), of a GPU, and its libraries'; and sizes past 64 bits.
+# What torch's allocators say, on a processor (Linux, macOS, Windows) and on a GPU, and of sizes past 64 bits.
 _REFUSALS = (
     "out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory", "bad_alloc", "ALLOC_FAILED",
     "Storage size calculation overflowed",

@@ -56,7 +56,8 @@ class Streams:
         if device.type == "cpu":
             numbers = self.numpy(purpose, *index).standard_normal(tuple(shape), dtype=np.float32)
             return torch.from_numpy(numbers).to(dtype)
-        return torch.randn(tuple(shape), generator=self._torch(purpose, index, device), device=device).to(dtype)
+        generator = self._torch(purpose, index, device)
+        return torch.randn(tuple(shape), dtype=torch.float32, generator=generator, device=device).to(dtype)
 
     def normal_rows(
         self,
@@ -102,7 +103,8 @@ class Streams:
         """Numbers uniform on [0, 1) of the given shape."""
         if device.type == "cpu":
             return torch.from_numpy(self.numpy(purpose, *index).random(tuple(shape), dtype=np.float32)).to(dtype)
-        return torch.rand(tuple(shape), generator=self._torch(purpose, index, device), device=device).to(dtype)
+        generator = self._torch(purpose, index, device)
+        return torch.rand(tuple(shape), dtype=torch.float32, generator=generator, device=device).to(dtype)
 
     def permutation(self, purpose: str, index: Sequence[int], n: int) -> Tensor:
         """A random permutation of 0..n-1, int64 on the CPU."""

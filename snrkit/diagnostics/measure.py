@@ -19,7 +19,7 @@ from snrkit.diagnostics.store import Store, fingerprint, parameters_digest, stat
 from snrkit.errors import CapabilityError, SpecError
 from snrkit.estimators.base import Estimator, build_estimator
 from snrkit.interrupt import Interrupted
-from snrkit.kernels import full_precision
+from snrkit.kernels import full_precision, uncompiled
 from snrkit.memory import keep_freed_memory
 from snrkit.models.base import LatentModel, check_log_weights
 from snrkit.streams import Streams
@@ -203,7 +203,7 @@ def opened(model: LatentModel, x: Tensor, direct: bool) -> Iterator[Tensor]:
         raise CapabilityError(
             "model", "its data points are not independent", "use measure(direct=True) or snr --direct"
         )
-    with evaluation_mode(model), full_precision(), torch.enable_grad():
+    with evaluation_mode(model), full_precision(), uncompiled(), torch.enable_grad():
         check_log_weights(model, x)
         yield x
 

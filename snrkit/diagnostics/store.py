@@ -10,10 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from snrkit.batches import Batch, named_leaves, points, take
 from snrkit.diagnostics.moments import BlockMoments
 from snrkit.diagnostics.plan import Job
+from snrkit.diagnostics.seeding import Seeding
 from snrkit.errors import OutputError
 from snrkit.models.base import LatentModel
+from snrkit.models.state import Mode
 from snrkit.results import atomic_path, discard_partial
 from snrkit.streams import Streams
 
@@ -88,10 +91,12 @@ def parameters_digest(model: nn.Module) -> str:
     return digest.hexdigest()[:12]
 
 
-def fingerprint(tensors: Iterable[tuple[str, Tensor]], x: Tensor, *labels: object) -> str:
+def fingerprint(tensors: Iterable[tuple[str, Tensor]], x: Batch, *labels: object) -> str:
     """SHA-256 over the model's named tensors, data and labels: what draws depend on beside their job."""
     digest = hashlib.sha256(json.dumps([str(label) for label in labels]).encode())
-    _update(digest, [*tensors, ("x", x)])
+    # A tensor by itself has the plain name; parts of a structure have their places, a dict's its keys.
+    parts = [("x", x)] if isinstance(x, Tensor) else [(f"x{place}", part) for place, part in named_leaves(x)]
+    _update(digest, [*tensors, *parts])
     return digest.hexdigest()
 
 
@@ -102,7 +107,7 @@ def _update(digest: "hashlib._Hash", tensors: Iterable[tuple[str, Tensor]]) -> N
         digest.update(flat.view(torch.uint8).numpy().tobytes())  # numpy lacks bfloat16
 
 
-def statement(model: LatentModel, x: Tensor) -> str:
+def statement(model: LatentModel, x: Batch, mode: Mode = "evaluation") -> str:
     """The model's class and what it says of its first data points at fixed noise.
 
     Its tensors do not tell all: a temperature or an activation may be a plain attribute. Log densities are rounded, so that
@@ -111,13 +116,23 @@ def statement(model: LatentModel, x: Tensor) -> str:
     Args:
         model: the model.
         x: data ``[B, *event]``.
+        mode: in ``training`` what the model draws itself is drawn from fixed seeds, and its points are asked together.
     """
-    points, M, K = _ASKED
-    said = []
+    first = take(x, slice(0, min(_ASKED[0], points(x))))
     with torch.no_grad():
-        for i, point in enumerate(torch.split(x[:points], 1)):
-            shape = (1, M, K, *model.noise_shape(point))
-            weights = model(point, Streams(0).normal("statement", (i,), shape, dtype=x.dtype, device=x.device))
-            said += [float(part.double().sum()) for part in (weights.log_p, weights.log_q)]
+        if mode == "training":
+            seeding = Seeding(Streams(0), *_ASKED[1:], model)
+            with seeding.around(), seeding.at(0, 0):
+                said = _said(model, first, 0)
+        else:
+            said = [value for i in range(points(first)) for value in _said(model, take(first, slice(i, i + 1)), i)]
     kind = type(model)
     return f"{kind.__module__}.{kind.__qualname__} " + " ".join(f"{value:.5g}" for value in said)
+
+
+def _said(model: LatentModel, x: Batch, index: int) -> list[float]:
+    _, M, K = _ASKED
+    like = next(model.parameters())
+    shape = (points(x), M, K, *model.noise_shape(x))
+    weights = model(x, Streams(0).normal("statement", (index,), shape, dtype=like.dtype, device=like.device))
+    return [float(part.double().sum()) for part in (weights.log_p, weights.log_q)]

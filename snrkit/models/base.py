@@ -83,13 +83,15 @@ class LatentModel(nn.Module, ABC):
         """
 
     def proposal(self, x: Batch) -> Posterior:
-        """What ``encode`` says, as a ``Posterior``.
+        """What ``encode`` returned, as a ``Posterior``.
 
         Raises:
-            CapabilityError: a distribution whose samples are no known function of normal noise.
-            SpecError: no distribution at all.
+            CapabilityError: a distribution whose samples are no known function of normal or uniform noise.
+            SpecError: no distribution at all, or one of another shape than is due.
         """
-        return self.encode(x)
+        from snrkit.models.distributions import as_posterior
+
+        return as_posterior(self.encode(x), x)[0]
 
     def forward(self, x: Batch, noise: Tensor, path: bool = False) -> LogWeights:
         """Log importance weights for given data and noise.
@@ -110,10 +112,10 @@ class LatentModel(nn.Module, ABC):
     def noise_shape(self, x: Batch) -> tuple[int, ...]:
         """Shape of the noise behind one importance sample, for data ``[B, *event]``."""
         with torch.no_grad():
-            return self.proposal(take(x, slice(0, self._fewest))).noise_shape
+            return self.proposal(take(x, slice(0, self.fewest))).noise_shape
 
     @property
-    def _fewest(self) -> int:
+    def fewest(self) -> int:
         """Data points of the smallest call: in training mode a batch normalisation wants more than one."""
         return 2 if self.training else 1
 
@@ -143,7 +145,7 @@ class LatentModel(nn.Module, ABC):
         trained = {name: own for name, own in parameters_of(self).items() if own.requires_grad}
         if not trained:
             return {}
-        few = take(x, slice(0, self._fewest))
+        few = take(x, slice(0, self.fewest))
         posterior = self.proposal(few)
         parameter = next(iter(trained.values()))
         noise = parameter.new_zeros(points(few), 1, 1, *posterior.noise_shape)
@@ -243,11 +245,11 @@ def check_log_weights(model: LatentModel, x: Batch) -> LogWeights:
         ModelError: ``encode`` or ``log_joint`` raises.
         SpecError: one of them gives no real tensor, or another shape than ``[B, M, K]``.
     """
-    few = take(x, slice(0, model._fewest))
+    few = take(x, slice(0, model.fewest))
     wanted = points(few), 2, 3
     with torch.no_grad(), users_code("a trial call"):
         parameter = next(model.parameters())
-        weights = model(few, parameter.new_zeros(*wanted, *model.noise_shape(few)))
+        weights: LogWeights = model(few, parameter.new_zeros(*wanted, *model.noise_shape(few)))
     for part, value in (("log_joint", weights.log_p), ("log_prob", weights.log_q)):
         if not isinstance(value, Tensor):
             problem = f"{part} returned {type(value).__name__} where a tensor [B, M, K] was due"

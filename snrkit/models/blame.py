@@ -16,6 +16,7 @@ from snrkit.memory import out_of_memory
 
 # The methods that a user writes, those that say most first.
 _METHODS = (("encode", "log_joint"), ("sample", "log_prob", "detached", "layer_means", "networks"), ("forward",))
+_TORCH = str(Path(torch.__file__).parent)
 _GENERIC = "correct it, or give data that the model was made for"
 
 
@@ -33,9 +34,15 @@ def users_code(during: str = "a gradient draw") -> Iterator[None]:
     except (SnrkitError, Interrupted):
         raise
     except Exception as error:
-        if out_of_memory(error):
+        if out_of_memory(error) or not _users(error):
             raise
         raise explain(error, during) from error
+
+
+def _users(error: Exception) -> bool:
+    """Whether an error came from a method of the user's or from torch, rather than from a mistake of ours."""
+    frames = _frames(error.__traceback__)
+    return _frame(error.__traceback__) is not None or frames[-1].f_code.co_filename.startswith(_TORCH)
 
 
 def explain(error: Exception, during: str) -> ModelError:
@@ -52,17 +59,20 @@ def explain(error: Exception, during: str) -> ModelError:
 
 def _frame(traceback: TracebackType | None) -> FrameType | None:
     """The innermost call of a method of the user's that the traceback goes through."""
-    frames = []
-    while traceback is not None:
-        frames.append(traceback.tb_frame)
-        traceback = traceback.tb_next
-    torch_home = str(Path(torch.__file__).parent)
-    own = [frame for frame in frames if not frame.f_code.co_filename.startswith(torch_home)]
+    own = [frame for frame in _frames(traceback) if not frame.f_code.co_filename.startswith(_TORCH)]
     for names in _METHODS:
         for frame in reversed(own):
             if frame.f_code.co_name in names and "self" in frame.f_locals:
                 return frame
     return None
+
+
+def _frames(traceback: TracebackType | None) -> list[FrameType]:
+    frames = []
+    while traceback is not None:
+        frames.append(traceback.tb_frame)
+        traceback = traceback.tb_next
+    return frames
 
 
 def _line(traceback: TracebackType | None, frame: FrameType) -> int:
@@ -99,5 +109,7 @@ def _remedy(said: str, given: str) -> str:
     if "to satisfy the constraint" in said or "Expected value argument" in said or "within the support" in said:
         return "torch.distributions checks its values: pass validate_args=False where values outside are meant"
     if "int" in given and any(word in said for word in ("dtype", "Long", "Int", "Byte", "Bool")):
-        return "integers stay integers here: give the data as floating-point numbers (x.float()) if the model wants those"
+        return (
+            "integers stay integers here: give the data as floating-point numbers (x.float()) if the model wants those"
+        )
     return _GENERIC

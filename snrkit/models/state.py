@@ -16,10 +16,11 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 Mode = Literal["evaluation", "training"]
 Restore = Callable[[], None]
+UNINITIALISED = UninitializedParameter, UninitializedBuffer
 
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, torch.Size)
 _DEEPEST = 12
@@ -29,7 +30,7 @@ _ALONE = threading.RLock()
 
 @contextmanager
 def unchanged(model: nn.Module) -> Iterator["Snapshot"]:
-    """Within the block a model may be used in any way; afterwards it, the global generators and torch's switches are as before.
+    """Within the block a model may be used in any way; afterwards it, generators and torch's switches are as before.
 
     Other threads that want the same wait.
     """
@@ -77,14 +78,14 @@ class Generators:
         self._cuda = [*{p.device for p in model.parameters() if p.is_cuda}]
         self._torch = torch.get_rng_state()
         self._devices = [torch.cuda.get_rng_state(device) for device in self._cuda]
-        self._numpy, self._random = np.random.get_state(), random.getstate()  # noqa: NPY002 (it is the user's)
+        self._numpy, self._random = np.random.get_state(), random.getstate()
 
     def restore(self) -> None:
         """Put them back."""
         torch.set_rng_state(self._torch)
         for device, state in zip(self._cuda, self._devices, strict=True):
             torch.cuda.set_rng_state(state, device)
-        np.random.set_state(self._numpy)  # noqa: NPY002
+        np.random.set_state(self._numpy)
         random.setstate(self._random)
 
     def advanced(self) -> tuple[str, ...]:
@@ -94,7 +95,7 @@ class Generators:
             not torch.equal(torch.cuda.get_rng_state(device), state)
             for device, state in zip(self._cuda, self._devices, strict=True)
         )
-        _, key, *rest = np.random.get_state()  # noqa: NPY002
+        _, key, *rest = np.random.get_state()
         _, old, *other = self._numpy
         moved = rest != other or not np.array_equal(key, old)
         changed = (drawn, moved, random.getstate() != self._random)
@@ -104,7 +105,7 @@ class Generators:
 def seed_generators(seed: int) -> None:
     """Set torch's generators (of all devices), numpy's and ``random``'s to a place that ``seed`` of 63 bits names."""
     torch.manual_seed(seed)
-    np.random.seed([seed & 0xFFFFFFFF, seed >> 32])  # noqa: NPY002
+    np.random.seed([seed & 0xFFFFFFFF, seed >> 32])
     random.seed(seed)
 
 
@@ -113,7 +114,9 @@ def _switches() -> list[Restore]:
     dtype, precision = torch.get_default_dtype(), torch.get_float32_matmul_precision()
     restores: list[Restore] = [lambda: torch.set_default_dtype(dtype)]
     # Where a user mixes torch's old and new switches of precision, setting the old one is refused; then it did not change.
-    restores.append(lambda: _if_other(torch.get_float32_matmul_precision, torch.set_float32_matmul_precision, precision))
+    restores.append(
+        lambda: _if_other(torch.get_float32_matmul_precision, torch.set_float32_matmul_precision, precision)
+    )
     for device in ("cpu", "cuda"):
         enabled, kind = torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)
         restores.append(lambda d=device, e=enabled: torch.set_autocast_enabled(d, e))  # type: ignore[misc]
@@ -178,7 +181,7 @@ def digest(model: nn.Module) -> dict[str, Any]:
 
 def _note(value: Any, place: str, found: dict[str, Any], seen: set[int], package: str, depth: int) -> None:
     if isinstance(value, _PLAIN):
-        found[place] = value if value == value else "nan"
+        found[place] = repr(value)
         return
     if id(value) in seen or depth > _DEEPEST:
         return
@@ -198,7 +201,7 @@ def _note(value: Any, place: str, found: dict[str, Any], seen: set[int], package
 
 
 def _digest_of_tensor(tensor: Tensor) -> Any:
-    if isinstance(tensor, UninitializedTensorMixin) or tensor.is_meta:
+    if isinstance(tensor, UNINITIALISED) or tensor.is_meta:
         return "empty"
     flat = tensor.detach().to_dense().flatten()
     if flat.is_floating_point() or flat.is_complex():
@@ -257,7 +260,7 @@ def _own(kind: type) -> dict[str, Any]:
 
 def _of_class(kind: type) -> Restore:
     before = _own(kind)
-    parts = [restore for value in before.values() if (restore := _restore_of(value)) is not None]
+    parts = [part for value in before.values() if (part := _restore_of(value)) is not None]
 
     def restore() -> None:
         for name in _own(kind).keys() - before.keys():
@@ -276,8 +279,7 @@ def _restore_of(value: Any) -> Restore | None:  # noqa: PLR0911 (one per kind)
     if isinstance(value, Tensor):
         return _of_tensor(value)
     if isinstance(value, np.ndarray):
-        array = value.copy()
-        return lambda: None if not value.flags.writeable else np.copyto(value, array)
+        return _of_array(value)
     if isinstance(value, nn.Module):
         return _of_dict(value.__dict__)
     if isinstance(value, dict):
@@ -291,14 +293,22 @@ def _restore_of(value: Any) -> Restore | None:  # noqa: PLR0911 (one per kind)
     return None
 
 
+def _of_array(value: np.ndarray[Any, Any]) -> Restore:
+    before = value.copy()
+
+    def restore() -> None:
+        if value.flags.writeable:
+            np.copyto(value, before)
+
+    return restore
+
+
 def _of_dict(value: dict[Any, Any]) -> Restore:
     before = list(value.items())
 
     def restore() -> None:
         now = list(value.items())
-        same = len(now) == len(before) and all(
-            a is b and v is w for (a, v), (b, w) in zip(now, before, strict=True)
-        )
+        same = len(now) == len(before) and all(a is b and v is w for (a, v), (b, w) in zip(now, before, strict=True))
         if not same:
             value.clear()
             value.update(before)
@@ -338,7 +348,7 @@ def _of_generator(value: Any) -> Restore:
 
 
 def _of_tensor(value: Tensor) -> Restore | None:
-    if isinstance(value, UninitializedTensorMixin) or value.is_meta:
+    if isinstance(value, UNINITIALISED) or value.is_meta:
         return None
     content = value.detach().clone()
     gradient = value.grad if value.is_leaf else None
@@ -371,4 +381,3 @@ def uncompiled() -> Iterator[None]:
         if "torch._dynamo" in sys.modules:
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         yield
-

@@ -5,7 +5,7 @@ bytes written), and what grows with the samples is carried on. The prices are th
 their ratios matter, and they err by a factor of 1.3 or so.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -76,6 +76,15 @@ class Task:
     rows: int
     block: int
 
+    def of_points(self, points: int) -> "Task":
+        """A draw of so many data points together, which takes no more calls."""
+        more, encoder = (
+            Work(work.calls, points * work.flops, points * work.convolved, points * work.moved)
+            for work in (self.work, self.encoder)
+        )
+        units, rows = max(1, self.units // points), max(1, self.rows // points)
+        return replace(self, work=more, encoder=encoder, samples=points * self.samples, units=units, rows=rows)
+
     def loop(self) -> float:
         """Seconds by the loop."""
         return _CALL * self.work.calls + _products(self.work) + self._moved() + _MERGED_ONE * self.coordinates
@@ -134,12 +143,12 @@ def _counted(problem: Problem, estimator: Estimator) -> Work:
     return Work(counter.calls, counter.flops, counter.convolved, counter.moved)
 
 
-class _Counter(TorchDispatchMode):
+class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.calls = self.flops = self.convolved = self.moved = 0
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ARG002
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         self.calls += 1
         results = out if isinstance(out, tuple | list) else (out,)

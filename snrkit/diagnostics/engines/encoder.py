@@ -34,7 +34,7 @@ class EncoderMoments(Protocol):
 
 
 def by_jacobian(width: int, several: bool) -> bool:
-    """Whether the Jacobian is formed, for a proposal of ``width`` numbers per point, with several points in a pass or one."""
+    """Whether the Jacobian is formed, for a proposal of ``width`` numbers per point and several points in a pass or one."""
     return width <= _JACOBIAN and not several
 
 

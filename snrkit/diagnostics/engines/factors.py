@@ -51,6 +51,8 @@ _FEW = 64
 _FEWEST_DRAWS = 12
 # The loop must be predicted to be this much faster than vmap, whose price is the less certain.
 _CLEARLY = 0.75
+# Where factors reach everything, they must be predicted to be slower by more than this to be left.
+_DOUBTFUL = 1.3
 
 Pair = tuple[Tensor, Tensor]
 State = list[tuple[bool, int]]
@@ -141,6 +143,17 @@ class FactorEngine:
             plans.served[key] = self._choose(plans, problem, estimator)
         return plans.served[key]
 
+    def prices(self, problem: Problem, estimator: Estimator) -> tuple[float, float]:
+        """Predicted seconds of one draw of every group, and of one draw of all of their points together."""
+        served = set(self.serving(problem, estimator).values())
+        task = self._plans_of(problem.model).task(problem, estimator)
+        whole = task.of_points(problem.groups)
+        vmap = served != {LoopEngine.name}
+        own = min(task.loop(), task.vmap()) if vmap else task.loop()
+        if served == {self.name}:
+            own = min(own, task.factors(problem.layout.size, *_encoder(problem)))
+        return problem.groups * own, min(whole.loop(), whole.vmap()) if vmap else whole.loop()
+
     def _choose(self, plans: Plans, problem: Problem, estimator: Estimator) -> dict[str, str]:
         names, reached = problem.layout.names, plans.reached(problem, estimator)
         if reached:
@@ -150,7 +163,7 @@ class FactorEngine:
             price = task.factors(served, *_encoder(problem))
             if not rest:
                 # vmap takes a second to load; where nothing is left for it, it need not be tried.
-                if price <= min(task.loop(), task.vmap()):
+                if price <= _DOUBTFUL * min(task.loop(), task.vmap()):
                     return dict.fromkeys(names, self.name)
             else:
                 other = plans.other(restricted(problem, rest), estimator)
@@ -267,7 +280,7 @@ class _Proposals:
         }
 
     def leaves(self, draws: int) -> tuple[Posterior, list[Tensor]]:
-        """Proposals of so many draws of each point, ``[p draws, ...]`` point by point; what depends on parameters as leaves."""
+        """Proposals of so many draws of each point, ``[p draws, ...]``; what depends on parameters as leaves."""
         changed, leaves = copy.copy(self._posterior), []
         for name, value in self._own.items():
             if name in self.varying:

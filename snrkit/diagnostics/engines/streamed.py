@@ -53,8 +53,8 @@ def _values(problem: Problem, estimator: Estimator, group: int, draw: int, width
     """
     # Filled in place: results kept between the large temporaries would keep the heap from reusing their memory.
     shape = problem.points_per_group, problem.M, problem.K
-    x, leaves = problem.group(group), []
-    start = 0
+    x, start = problem.group(group), 0
+    leaves: list[Tensor] = []
     with torch.no_grad(), FastLinear():
         for portion in problem.noise.portions(group, draw, width):
             weights = problem.model(x, portion, path=estimator.path)
