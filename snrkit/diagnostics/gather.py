@@ -140,7 +140,7 @@ class Gatherer:
 
     def remarks(self) -> list[str]:
         """What was asked for and cannot be had, where weights are zero, and what rounding hides, in sentences."""
-        return [*self._zeros, *self._impossible(), *rounding.remarks(self._verdicts, self.layout)]
+        return [*self._zeros, *self.drawer.remarks, *self._impossible(), *rounding.remarks(self._verdicts, self.layout)]
 
     def _impossible(self) -> list[str]:
         wanted = [name for name, asked in (("DSNR", self.plan.dsnr), ("kept draws", self.plan.keep)) if asked]

@@ -17,12 +17,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from snrkit.batches import on, transform
+from snrkit.batches import Batch, on, points, take, transform
 from snrkit.diagnostics.moments import Array, Mask, PointMoments, Rounding, Verdict
 from snrkit.diagnostics.plan import Job
 from snrkit.diagnostics.problem import Layout, Problem
 from snrkit.estimators.base import Estimator, gradients
-from snrkit.models.base import LatentModel, call_with
+from snrkit.models.base import LatentModel, call_with, parameters_of, shown
 
 # What is examined: draws, data points, and at most so many outer and importance samples; all points where it matters.
 _DRAWS, _POINTS, _OUTER, _SAMPLES = 4, 2, 2, 16
@@ -157,7 +157,7 @@ def examine(
         samples: importance samples that fit in one pass.
         context: in which each draw is made.
     """
-    narrowest, name = _computed(problem.model, problem.x[0])
+    narrowest, name = _computed(problem.model, problem.group(0))
     eps = torch.finfo(narrowest).eps
     try:
         return _Examined(problem, estimator, samples, context, narrowest).compare(name)
@@ -173,8 +173,8 @@ class _Examined:
     ) -> None:
         self._problem, self._context, self._narrowest = problem, context, narrowest
         self._gradient = _Gradient(problem, estimator)
-        self._types = (problem.x.dtype, torch.float32 if narrowest == torch.float64 else torch.float64)
-        self._outer, points = min(problem.M, _OUTER), problem.x.shape[1]
+        self._types = (problem.dtype, torch.float32 if narrowest == torch.float64 else torch.float64)
+        self._outer, points = min(problem.M, _OUTER), problem.points_per_group
         self._inner = min(problem.K, _SAMPLES, max(1, samples // (points * self._outer)))
         self._batch = max(1, samples // (points * self._outer * self._inner))
 
@@ -218,7 +218,7 @@ class _Examined:
         sd = np.sqrt(np.mean(squares, axis=0) / (_DRAWS - 1))
         if not np.isfinite(rms).all():
             raise OverflowError(f"gradients are NaN or infinite in {str(dtype).removeprefix('torch.')}")
-        return Sizes(torch.finfo(self._narrowest if dtype == self._problem.x.dtype else dtype).eps, rms, sd)
+        return Sizes(torch.finfo(self._narrowest if dtype == self._problem.dtype else dtype).eps, rms, sd)
 
     def _draws(self, batches: Sequence[list[int]], dtype: torch.dtype) -> PointMoments:
         found, points = PointMoments(), sum(len(batch) for batch in batches)
@@ -235,10 +235,9 @@ class _Examined:
     ) -> list[Tensor]:
         """The gradient of the mean over the points of some groups."""
         problem = self._problem
-        own, device = problem.x.dtype, problem.x.device
-        tensors = {f"model.{name}": _copy(tensor, own, dtype) for name, tensor in _tensors(problem.model)}
-        parts = [problem.noise.draw(group, range(draw, draw + 1))[0] for group in groups]
-        noise = torch.cat([part[:, : self._outer, : self._inner] for part in parts]).to(dtype)
+        own, device = problem.dtype, problem.device
+        tensors = {f"model.{shown(name)}": _copy(tensor, own, dtype) for name, tensor in _tensors(problem.model)}
+        noise = torch.cat([self._noise(group, draw) for group in groups]).to(dtype)
         x = on(transform(problem.x, lambda tensor: tensor[groups].flatten(0, 1)), device, dtype)
         other = dtype != own
         with (
@@ -248,6 +247,13 @@ class _Examined:
         ):
             found: list[Tensor] = call_with(self._gradient, tensors, x, noise)
         return found
+
+    def _noise(self, group: int, draw: int) -> Tensor:
+        """The first samples of a draw."""
+        noise = self._problem.noise
+        if noise.held:
+            return noise.draw(group, range(draw, draw + 1))[0, :, : self._outer, : self._inner]
+        return next(noise.portions(group, draw, self._inner))
 
 
 class _Gradient(nn.Module):
@@ -264,8 +270,8 @@ class _Gradient(nn.Module):
 
     def forward(self, x: Tensor, noise: Tensor) -> list[Tensor]:
         """The gradient per parameter, in the order of the layout."""
-        named: dict[str, Tensor] = dict(self.model.named_parameters())
-        parameters = [named[name] for name in self._layout.names]
+        named = parameters_of(self.model)
+        parameters: list[Tensor] = [named[name] for name in self._layout.names]
         inference = sum(network == "inference" for network in self._layout.networks)
         weights = self.model(x, noise, path=self._estimator.path)
         self.seen = weights.log_w.dtype
@@ -287,7 +293,7 @@ def _flat(tensors: Sequence[Tensor]) -> Array:
     return torch.cat([tensor.flatten() for tensor in tensors]).cpu().numpy()
 
 
-def computed_in(model: LatentModel, x: Tensor) -> str:
+def computed_in(model: LatentModel, x: Batch) -> str:
     """The precision that a model computes in: its own type, and a narrower one that autocast or its own code takes.
 
     Args:
@@ -297,19 +303,19 @@ def computed_in(model: LatentModel, x: Tensor) -> str:
     return _computed(model, x)[1]
 
 
-def _computed(model: LatentModel, x: Tensor) -> tuple[torch.dtype, str]:
+def _computed(model: LatentModel, x: Batch) -> tuple[torch.dtype, str]:
     """The narrowest type and the name of the precision."""
-    noise = x.new_zeros(1, 1, 2, *model.noise_shape(x[:1]))
+    few = take(x, slice(0, model.fewest))
+    parameter = next(parameter for parameter in model.parameters() if parameter.requires_grad)
+    own, device = parameter.dtype, parameter.device.type
     with torch.no_grad(), _Casts() as casts:
-        model(x[:1], noise)
-    own = x.dtype
+        model(few, parameter.new_zeros(points(few), 1, 2, *model.noise_shape(few)))
     narrowest = max({own, *casts.of(own)}, key=lambda dtype: torch.finfo(dtype).eps)
     name, other = (str(dtype).removeprefix("torch.") for dtype in (own, narrowest))
     if narrowest == own:
         return own, name
-    return narrowest, f"{name} (autocast {other})" if torch.is_autocast_enabled(
-        x.device.type
-    ) else f"{name} (partly {other})"
+    cause = "autocast" if torch.is_autocast_enabled(device) else "partly"
+    return narrowest, f"{name} ({cause} {other})"
 
 
 class _Casts(TorchDispatchMode):  # type: ignore[no-untyped-call]

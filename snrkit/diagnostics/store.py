@@ -12,11 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from snrkit import checksums
+from snrkit.batches import Batch, named_leaves, points, take
 from snrkit.diagnostics.moments import BlockMoments
 from snrkit.diagnostics.plan import Job
 from snrkit.errors import OutputError
 from snrkit.files import discard_partial, read_bytes, write_bytes
 from snrkit.models.base import LatentModel
+from snrkit.models.state import seed_generators
 from snrkit.streams import Streams
 
 _FIELDS = ("mean", "variance", "points")
@@ -113,10 +115,12 @@ def parameters_digest(model: nn.Module) -> str:
     return digest.hexdigest()[:12]
 
 
-def fingerprint(tensors: Iterable[tuple[str, Tensor]], x: Tensor, *labels: object) -> str:
+def fingerprint(tensors: Iterable[tuple[str, Tensor]], x: Batch, *labels: object) -> str:
     """SHA-256 over the model's named tensors, data and labels: what draws depend on beside their job."""
     digest = hashlib.sha256(json.dumps([str(label) for label in labels]).encode())
-    _update(digest, [*tensors, ("x", x)])
+    # A tensor by itself has the plain name; parts of a structure have their places, a dict's its keys.
+    parts = [("x", x)] if isinstance(x, Tensor) else [(f"x{place}", part) for place, part in named_leaves(x)]
+    _update(digest, [*tensors, *parts])
     return digest.hexdigest()
 
 
@@ -127,22 +131,26 @@ def _update(digest: "hashlib._Hash", tensors: Iterable[tuple[str, Tensor]]) -> N
         digest.update(flat.view(torch.uint8).numpy().tobytes())  # numpy lacks bfloat16
 
 
-def statement(model: LatentModel, x: Tensor) -> str:
+def statement(model: LatentModel, x: Batch) -> str:
     """The model's class and what it says of its first data points at fixed noise.
 
     Its tensors do not tell all: a temperature or an activation may be a plain attribute. Log densities are rounded, so that
     another order of sums (another number of threads) says the same.
 
     Args:
-        model: the model.
+        model: the model; the global generators are seeded, and its caller's to put back.
         x: data ``[B, *event]``.
     """
-    points, M, K = _ASKED
-    said = []
+    seed_generators(0)
     with torch.no_grad():
-        for i, point in enumerate(torch.split(x[:points], 1)):
-            shape = (1, M, K, *model.noise_shape(point))
-            weights = model(point, Streams(0).normal("statement", (i,), shape, dtype=x.dtype, device=x.device))
-            said += [float(part.double().sum()) for part in (weights.log_p, weights.log_q)]
+        said = _said(model, take(x, slice(0, min(_ASKED[0], points(x)))))
     kind = type(model)
     return f"{kind.__module__}.{kind.__qualname__} " + " ".join(f"{value:.5g}" for value in said)
+
+
+def _said(model: LatentModel, x: Batch) -> list[float]:
+    _, M, K = _ASKED
+    like = next(model.parameters())
+    shape = (points(x), M, K, *model.noise_shape(x))
+    weights = model(x, Streams(0).normal("statement", (), shape, dtype=like.dtype, device=like.device))
+    return [float(row) for part in (weights.log_p, weights.log_q) for row in part.double().sum(dim=(1, 2))]

@@ -11,6 +11,20 @@ from snrkit.logweights import effective_sample_size, normalised
 
 _CHECK = "check the model's parameters and the range of the data"
 _NAMED = 3
+# Log-weights of one data point that are summarised at once.
+_AT_ONCE = 2**22
+
+
+def _summaries(log_w: Tensor) -> Tensor:
+    """(ESS, largest normalised weight): ``[..., K]`` to ``[..., 2]``, float64."""
+    if log_w.shape[-1] <= _AT_ONCE:
+        return torch.stack([effective_sample_size(log_w), normalised(log_w).amax(dim=-1)], dim=-1)
+    parts = torch.split(log_w, _AT_ONCE, dim=-1)
+    once, twice = (
+        torch.stack([torch.logsumexp(factor * part.double(), dim=-1) for part in parts]).logsumexp(dim=0)
+        for factor in (1, 2)
+    )
+    return torch.stack([torch.exp(2 * once - twice), torch.exp(log_w.amax(dim=-1).double() - once)], dim=-1)
 
 
 class WeightTally:
@@ -30,16 +44,17 @@ class WeightTally:
         self._bounds: dict[int, int] = {}
 
     def add(self, group: int, draws: range, log_w: Tensor) -> None:
-        """Count log-weights ``[Bg, len(draws) M, K]``, float64.
+        """Count log-weights ``[Bg, len(draws) M, K]``.
 
         Raises:
             NonFiniteError: one is NaN or +inf.
         """
         points = len(log_w)
-        each = torch.stack([effective_sample_size(log_w), normalised(log_w).amax(dim=-1)], dim=-1)
+        log_w = log_w.double() if log_w.shape[-1] <= _AT_ONCE else log_w
+        each = _summaries(log_w)
         self._total[draws.start : draws.stop] += each.view(points, len(draws), -1, 2).mean(dim=(0, 2)).cpu().numpy()
         bound = self._job.estimator.bound(log_w.view(points, len(draws), self._job.M, -1))
-        wrong = (torch.isnan(log_w) | (log_w == torch.inf)).flatten(1).any(dim=1)
+        wrong = (~(log_w < torch.inf)).flatten(1).any(dim=1)  # NaN is below nothing
         if bool(wrong.any()):
             point = group * points + int(wrong.int().argmax())
             problem = f"NaN or +inf at data point {point}, K={self._job.K}"

@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol, Self, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from snrkit.backward import derivatives, hides_parameters
 from snrkit.batches import Batch, broadcastable, describe, points, take
 from snrkit.config import ModelSpec
 from snrkit.errors import CapabilityError, SpecError
@@ -150,14 +151,18 @@ class LatentModel(nn.Module, ABC):
         noise = parameter.new_zeros(points(few), 1, 1, *posterior.noise_shape)
         z = posterior.sample(noise)
         parameters = tuple(trained.values())
-        in_q = _reached(z.sum() + posterior.log_prob(z).sum(), parameters)
-        in_p = _reached(self.log_joint(broadcastable(few), z.detach()).sum(), parameters)
+        in_q = _reached(self, z.sum() + posterior.log_prob(z).sum(), parameters)
+        # With a graph to z, without which a reentrant checkpoint gives no gradients.
+        still = z.detach().requires_grad_(z.is_floating_point())
+        in_p = _reached(self, self.log_joint(broadcastable(few), still).sum(), parameters)
         return dict(zip(trained, zip(in_q, in_p, strict=True), strict=True))
 
 
-def _reached(value: Tensor, parameters: tuple[nn.Parameter, ...]) -> list[bool]:
+def _reached(model: nn.Module, value: Tensor, parameters: tuple[nn.Parameter, ...]) -> list[bool]:
     if not value.requires_grad:
         return [False] * len(parameters)
+    if hides_parameters([value]):
+        return [bool(found.any()) for found in derivatives(model, [value], parameters, hidden=True)]
     return [gradient is not None for gradient in torch.autograd.grad(value, parameters, allow_unused=True)]
 
 

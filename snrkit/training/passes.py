@@ -24,7 +24,8 @@ from snrkit.memory import require_memory, within_memory
 from snrkit.models.base import LatentModel
 from snrkit.streams import Streams
 
-# Bytes that a step in one pass may keep (noise, samples, what autograd saves, log-weights): for the papers' model of 784 pixels some 200,000 samples.
+# Bytes that a step in one pass may keep (noise, samples, what autograd saves, log-weights): for the papers' model of 784
+# pixels some 200,000 samples.
 BUDGET = 2**31
 # Samples of a pass where there are several. On a CPU more gain nothing and take memory; a GPU wants many, and gets what a
 # quarter of the budget holds.

@@ -1,10 +1,12 @@
 """One draw whose importance samples do not fit in memory at once."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
+from snrkit.backward import derivatives, hides_parameters
+from snrkit.batches import Batch
 from snrkit.diagnostics.problem import Problem
 from snrkit.estimators.base import Estimator, Surrogate
 from snrkit.kernels import FastLinear
@@ -13,7 +15,7 @@ from snrkit.logweights import LogWeights
 _ROWS = 2048
 
 
-def streamed_gradient(problem: Problem, estimator: Estimator, x: Tensor, noise: Tensor, samples: int) -> list[Tensor]:
+def streamed_gradient(problem: Problem, estimator: Estimator, group: int, draw: int, samples: int) -> list[Tensor]:
     """The gradient of one draw in two passes over portions of its samples; exact for any estimator.
 
     A surrogate depends on the parameters through the log-weights only. So the first pass computes their values, the
@@ -23,40 +25,47 @@ def streamed_gradient(problem: Problem, estimator: Estimator, x: Tensor, noise: 
     Args:
         problem: what is drawn.
         estimator: the estimator.
-        x: data of one group, ``[Bg, *event]``.
-        noise: ``[Bg, M, K, *noise_shape]``.
+        group: group of data points.
+        draw: which draw of it.
         samples: importance samples at once, at most; more than 2,048 gain nothing and take memory.
 
     Returns:
         The ascent direction per parameter tensor of the layout.
     """
-    width = max(1, min(samples, _ROWS) // x.shape[0])
-    # Samples are exchangeable for the model, so M and K are one axis here.
-    portions = torch.split(noise.flatten(1, 2)[:, None], width, dim=2)
-    leaves = _values(problem, estimator, x, portions, noise.shape[:3])
+    width = max(1, min(samples, _ROWS) // problem.points_per_group)
+    leaves = _values(problem, estimator, group, draw, width)
     cotangents = _cotangents(estimator.surrogate(LogWeights(*leaves)), leaves)
+    del leaves
     # theta and phi need different cotangents, and so separate passes, unless one surrogate serves both.
     total = [torch.zeros_like(parameter) for parameter in problem.parameters.values()]
-    for network, cotangent in cotangents.items():
+    for network in list(cotangents):
         chosen = [network in ("both", owner) for owner in problem.layout.networks]
-        _pull_back(problem, estimator, x, zip(portions, _split(cotangent, width), strict=True), chosen, total)
+        portions = problem.noise.portions(group, draw, width)
+        pairs = zip(portions, _split(cotangents.pop(network), width), strict=True)
+        _pull_back(problem, estimator, problem.group(group), pairs, chosen, total)
     return total
 
 
-def _values(
-    problem: Problem, estimator: Estimator, x: Tensor, portions: Sequence[Tensor], shape: torch.Size
-) -> list[Tensor]:
-    """log p, log q and, where the estimator needs it, log q with detached parameters, as leaves ``[Bg, M, K]``."""
+def _values(problem: Problem, estimator: Estimator, group: int, draw: int, width: int) -> list[Tensor]:
+    """log p, log q and, where the estimator needs it, log q with detached parameters, as leaves ``[Bg, M, K]``.
+
+    Samples are exchangeable for the model, so M and K are one axis where they are taken in portions.
+    """
     # Filled in place: results kept between the large temporaries would keep the heap from reusing their memory.
-    leaves = [x.new_empty(shape) for _ in range(2 + estimator.path)]
-    flat = zip(*[torch.split(leaf.view(len(x), 1, -1), portions[0].shape[2], dim=2) for leaf in leaves], strict=True)
+    shape = problem.points_per_group, problem.M, problem.K
+    x, start = problem.group(group), 0
+    leaves: list[Tensor] = []
     with torch.no_grad(), FastLinear():
-        for portion, targets in zip(portions, flat, strict=True):
+        for portion in problem.noise.portions(group, draw, width):
             weights = problem.model(x, portion, path=estimator.path)
-            found = (weights.log_p, weights.log_q, weights.log_q_path)[: len(targets)]
-            for target, part in zip(targets, found, strict=True):
+            found = [weights.log_p, weights.log_q, *([weights.log_q_path] if estimator.path else [])]
+            if not leaves:
+                leaves = [part.new_empty(shape) for part in found if part is not None]
+            stop = start + portion.shape[2]
+            for leaf, part in zip(leaves, found, strict=True):
                 if part is not None:
-                    target.copy_(part)
+                    leaf.view(shape[0], 1, -1)[:, :, start:stop].copy_(part)
+            start = stop
     return [leaf.requires_grad_() for leaf in leaves]
 
 
@@ -77,7 +86,7 @@ def _split(cotangent: list[Tensor], width: int) -> Iterator[tuple[Tensor, ...]]:
 def _pull_back(
     problem: Problem,
     estimator: Estimator,
-    x: Tensor,
+    x: Batch,
     portions: Iterator[tuple[Tensor, tuple[Tensor, ...]]],
     chosen: list[bool],
     total: list[Tensor],
@@ -96,6 +105,7 @@ def _pull_back(
         if not live:
             continue
         values, cotangents = zip(*live, strict=True)
-        found = torch.autograd.grad(values, parameters, cotangents, materialize_grads=True)
+        hidden = hides_parameters(values)
+        found = derivatives(problem.model, values, parameters, cotangents, hidden=hidden)
         for target, gradient in zip(targets, found, strict=True):
             target.add_(gradient)
