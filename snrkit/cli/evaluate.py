@@ -1,6 +1,7 @@
 """``snrkit evaluate``."""
 
 import dataclasses
+import math
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,7 +81,7 @@ def command(  # noqa: PLR0913 (one per option)
         "trained_on": trained_on,
         "points": len(x),
         "seconds": time.perf_counter() - start,
-        "rows": [dataclasses.asdict(score) for score in scores],
+        "rows": [_plain(score) for score in scores],
     }
     if keep_points:
         _keep(kept, about, each, ssim)
@@ -103,9 +104,16 @@ def _keep(path: Path, about: dict[str, Any], scores: "PointScores", ssim: Any) -
     write_frame(path, table.assign(**about))
 
 
+def _plain(score: "Score") -> dict[str, Any]:
+    """A row without NaN and infinity, which JSON lacks; its definition says what they were."""
+    row = dataclasses.asdict(score)
+    return {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in row.items()}
+
+
 def _show(scores: "list[Score]", title: str) -> None:
     table = Table("metric", "value", "± se", "sd", "definition", title=title)
     for score in scores:
         sd = "" if score.sd is None else f"{score.sd:.3f}"
-        table.add_row(score.metric, f"{score.value:.3f}", f"{score.stderr:.3f}", sd, score.definition)
+        stderr = "" if math.isnan(score.stderr) else f"{score.stderr:.3f}"
+        table.add_row(score.metric, f"{score.value:.3f}", stderr, sd, score.definition)
     print_table(table)

@@ -1,6 +1,7 @@
 """Find result files and load them: one tidy frame per kind of file, read when first asked for."""
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,7 +77,7 @@ def _evaluations(path: Path) -> pd.DataFrame:
             problem = f"schema {int(content['schema'])} is newer than {EVALUATION_SCHEMA}"
             raise ResultsError(str(path), problem, "update snrkit")
         rows = [
-            {"metric": str(row["metric"]), "value": float(row["value"]), "stderr": float(row["stderr"]),
+            {"metric": str(row["metric"]), "value": _number(row["value"]), "stderr": _number(row["stderr"]),
              "definition": str(row["definition"])}
             for row in content["rows"]
         ]  # fmt: skip
@@ -88,6 +89,11 @@ def _evaluations(path: Path) -> pd.DataFrame:
         problem = f"not an evaluation ({error.__class__.__name__}: {error})"
         raise ResultsError(str(path), problem, "evaluate again with 'snrkit evaluate'") from None
     return pd.DataFrame(rows).replace([np.inf, -np.inf], np.nan).assign(**shared, **trained(path))
+
+
+def _number(value: Any) -> float:
+    """A number from JSON, which says null for what is infinite."""
+    return math.nan if value is None else float(value)
 
 
 def _points(path: Path) -> pd.DataFrame:
