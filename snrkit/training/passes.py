@@ -6,7 +6,6 @@ does the same. The noise is that of a step in one pass; only the order of summat
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -22,10 +21,11 @@ from snrkit.estimators.streamed import streamed_gradients
 from snrkit.kernels import FastLinear
 from snrkit.memory import require_memory, within_memory
 from snrkit.models.base import LatentModel
+from snrkit.models.state import unchanged
 from snrkit.streams import Streams
 
-# Bytes that a step in one pass may keep (noise, samples, what autograd saves, log-weights): for the papers' model of 784
-# pixels some 200,000 samples.
+# Bytes that a step in one pass may keep (noise, samples, what autograd saves, log-weights):
+# for the papers' model of 784 pixels some 200,000 samples.
 BUDGET = 2**31
 # Samples of a pass where there are several. On a CPU more gain nothing and take memory; a GPU wants many, and gets what a
 # quarter of the budget holds.
@@ -75,8 +75,9 @@ class Passes:
         Raises:
             ResourceError: not even the noise and the log-weights of what must be held fit into this machine's memory.
         """
-        shape = model.noise_shape(x)
-        each = _saved_bytes_per_sample(model, estimator, x) + x.element_size() * (2 * math.prod(shape) + _HELD)
+        with unchanged(model):
+            shape = model.noise_shape(x)
+            each = _saved_bytes_per_sample(model, estimator, x) + x.element_size() * (2 * math.prod(shape) + _HELD)
         if batch * M * K * each <= BUDGET:
             return None
         samples = max(_ROWS, BUDGET // 4 // each) if x.is_cuda else _ROWS
@@ -160,10 +161,8 @@ class Passes:
 
 
 def _saved_bytes_per_sample(model: LatentModel, estimator: Estimator, x: Tensor) -> int:
-    """Bytes that a backward pass keeps for one more importance sample, found by two tiny passes of a copy."""
-    model = copy.deepcopy(model)
-    with torch.random.fork_rng(devices=[x.device] if x.is_cuda else []):
-        few, many = (_saved_bytes(model, estimator, x[:1], K) for K in (2, 10))
+    """Bytes that a backward pass keeps for one more importance sample, found by two tiny passes."""
+    few, many = (_saved_bytes(model, estimator, x[:1], K) for K in (2, 10))
     return max(1, (many - few) // 8)
 
 
