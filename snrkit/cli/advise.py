@@ -79,7 +79,8 @@ def command(  # noqa: PLR0913 (one per option)
         "run": saved.name, "step": saved.step, "data": label, "budget": total, "draws": draws, "seed": seed,
         "table": _plain(advice.table), "recommendations": _plain(advice.recommendations),
     }  # fmt: skip
-    write_json(path, signed(result))
+    result = signed(result)
+    write_json(path, result)
     if as_json:
         print_json(result)
     else:

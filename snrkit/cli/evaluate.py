@@ -88,7 +88,8 @@ def command(  # noqa: PLR0913 (one per option)
     if keep_means:
         table = means_table(each.layers, saved.dataset.test_labels)
         write_frame(means, table.assign(run=saved.name, step=saved.step, data=label))
-    write_json(path, signed(result))
+    result = signed(result)
+    write_json(path, result)
     if as_json:
         print_json(result)
     else:
