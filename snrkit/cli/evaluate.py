@@ -11,6 +11,7 @@ from rich.table import Table
 from snrkit.checksums import signed
 from snrkit.cli.options import DIRECTORY, SEED, checkpoint_option, common
 from snrkit.cli.output import print_json, print_table, progress
+from snrkit.files import pinned
 from snrkit.results import require_writable, write_frame, write_json
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ def command(  # noqa: PLR0913 (one per option)
     own = other is None and out is None
     means = saved.beside("latents.parquet") if own else path.with_suffix(".latents.parquet")
     require_writable(path)
+    click.get_current_context().with_resource(pinned(path.parent))
     streams, shape = Streams(seed), saved.dataset.image_shape
     start = time.perf_counter()
     with progress(f"evaluate {saved.name}", quiet) as update:

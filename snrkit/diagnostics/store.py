@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from snrkit import checksums
+from snrkit.batches import Batch, describe, leaves, points, take
 from snrkit.diagnostics.moments import BlockMoments
 from snrkit.diagnostics.plan import Job
 from snrkit.errors import OutputError
@@ -113,10 +114,17 @@ def parameters_digest(model: nn.Module) -> str:
     return digest.hexdigest()[:12]
 
 
-def fingerprint(tensors: Iterable[tuple[str, Tensor]], x: Tensor, *labels: object) -> str:
-    """SHA-256 over the model's named tensors, data and labels: what draws depend on beside their job."""
+def fingerprint(tensors: Iterable[tuple[str, Tensor]], x: Batch, *labels: object) -> str:
+    """SHA-256 over the model's named tensors, data and labels: what draws depend on beside their job.
+
+    Args:
+        tensors: of the model.
+        x: data ``[B, *event]``, or a structure of them.
+        labels: anything else that says itself as text, e.g. the seed and the model's mode.
+    """
     digest = hashlib.sha256(json.dumps([str(label) for label in labels]).encode())
-    _update(digest, [*tensors, ("x", x)])
+    shape = "" if isinstance(x, Tensor) else describe(x)
+    _update(digest, [*tensors, *((f"x{shape}", leaf) for leaf in leaves(x))])
     return digest.hexdigest()
 
 
@@ -127,7 +135,7 @@ def _update(digest: "hashlib._Hash", tensors: Iterable[tuple[str, Tensor]]) -> N
         digest.update(flat.view(torch.uint8).numpy().tobytes())  # numpy lacks bfloat16
 
 
-def statement(model: LatentModel, x: Tensor) -> str:
+def statement(model: LatentModel, x: Batch) -> str:
     """The model's class and what it says of its first data points at fixed noise.
 
     Its tensors do not tell all: a temperature or an activation may be a plain attribute. Log densities are rounded, so that
@@ -135,14 +143,17 @@ def statement(model: LatentModel, x: Tensor) -> str:
 
     Args:
         model: the model.
-        x: data ``[B, *event]``.
+        x: data ``[B, *event]``, or a structure of them.
     """
-    points, M, K = _ASKED
+    asked, M, K = _ASKED
     said = []
+    # Of the data themselves only if they are plain: labels and masks are of other types.
+    like = x if isinstance(x, Tensor) and x.is_floating_point() else next(model.parameters())
     with torch.no_grad():
-        for i, point in enumerate(torch.split(x[:points], 1)):
+        for i in range(min(asked, points(x))):
+            point = take(x, slice(i, i + 1))
             shape = (1, M, K, *model.noise_shape(point))
-            weights = model(point, Streams(0).normal("statement", (i,), shape, dtype=x.dtype, device=x.device))
+            weights = model(point, Streams(0).normal("statement", (i,), shape, dtype=like.dtype, device=like.device))
             said += [float(part.double().sum()) for part in (weights.log_p, weights.log_q)]
     kind = type(model)
     return f"{kind.__module__}.{kind.__qualname__} " + " ".join(f"{value:.5g}" for value in said)
