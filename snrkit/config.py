@@ -257,11 +257,20 @@ def _read(path: Path) -> bytes:
 
 
 def parse_value(text: str) -> Any:
-    """The value of ``key=value`` on a command line: a TOML literal, or else the text itself."""
+    """The value of ``key=value`` on a command line: a TOML literal, or else the text itself.
+
+    Raises:
+        SpecError: it is nested too deeply, or holds an integer that is too large.
+    """
     try:
-        return tomllib.loads(f"v = {text}")["v"]
-    except (ValueError, RecursionError, MemoryError):
+        value = tomllib.loads(f"v = {text}")["v"]
+    except tomllib.TOMLDecodeError:
         return text
+    except (ValueError, RecursionError, MemoryError):
+        problem = "is nested too deeply, or holds an integer of more than 64 bits"
+        raise SpecError(_short(text), problem, "write a value that can be used") from None
+    _require_plain(value, _short(text))
+    return value
 
 
 def assign(data: dict[str, Any], key: str, value: Any) -> None:

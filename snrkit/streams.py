@@ -97,44 +97,6 @@ class Streams:
             for piece in torch.split(self.normal(purpose, own, size, dtype=torch.float32, device=device), portion):
                 yield piece.to(dtype)
 
-    def normal_rows(
-        self,
-        purpose: str,
-        index: Sequence[int],
-        rows: int,
-        shape: Sequence[int],
-        portion: int,
-        *,
-        dtype: torch.dtype,
-        device: torch.device,
-    ) -> Iterator[Tensor]:
-        """The numbers that ``normal`` gives for ``[rows, *shape]``, a portion of rows at a time, which is all that is held.
-
-        On a CUDA device that is so up to 2^28 numbers, and these are held. More are drawn in stretches of as many whole rows
-        as that, each from a stream of its own, so that they do not depend on the portion either.
-
-        Args:
-            purpose: name of the stream.
-            index: index within the stream.
-            rows: how many in all.
-            shape: of one row.
-            portion: rows at once, at least 1; the last portion, and on CUDA the last of a stretch, may be smaller.
-            dtype: type of the numbers.
-            device: where they go.
-        """
-        if device.type == "cpu":
-            generator = self.numpy(purpose, *index)
-            for start in range(0, rows, portion):
-                size = (min(portion, rows - start), *shape)
-                yield torch.from_numpy(generator.standard_normal(size, dtype=np.float32)).to(dtype)
-            return
-        stretch = max(1, _AT_ONCE // max(1, math.prod(shape)))
-        for part, start in enumerate(range(0, rows, stretch)):
-            own = (*index, part) if rows > stretch else index
-            size = (min(stretch, rows - start), *shape)
-            for piece in torch.split(self.normal(purpose, own, size, dtype=torch.float32, device=device), portion):
-                yield piece.to(dtype)
-
     def uniform(
         self, purpose: str, index: Sequence[int], shape: Sequence[int], *, dtype: torch.dtype, device: torch.device
     ) -> Tensor:

@@ -153,10 +153,13 @@ def test_text_without_end_is_one_line(tmp_path, name):
 )
 @pytest.mark.parametrize("key", ["epochs", "model.options.hidden", ".".join("a" * 2000)])
 def test_settings_without_end_are_one_line(key, value):
-    data = {}
-    apply_settings(data, [f"{key}={value}"])
-    with pytest.raises(SpecError) as caught:
+    def use():
+        data = {}
+        apply_settings(data, [f"{key}={value}"])
         RunSpec.parse(data, "the flags")
+
+    with pytest.raises(SpecError) as caught:
+        use()
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 400
 

@@ -19,6 +19,7 @@ from snrkit.cli.options import (
 )
 from snrkit.cli.output import print_json, print_table, progress
 from snrkit.errors import SpecError
+from snrkit.files import pinned
 from snrkit.results import require_writable, write_json
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def command(  # noqa: PLR0913 (one per option)
     saved = open_saved(ckpt, data_dir, device)
     path = out or saved.beside("advice.json")
     require_writable(path)
+    click.get_current_context().with_resource(pinned(path.parent))
     chosen = build_estimators(names, parse_options(options)) if names else default_estimators()
     x, label = saved.test_points(data_points)
     batch = cost_batch(x, saved.spec.batch_size)
@@ -79,7 +81,8 @@ def command(  # noqa: PLR0913 (one per option)
         "run": saved.name, "step": saved.step, "data": label, "budget": total, "draws": draws, "seed": seed,
         "table": _plain(advice.table), "recommendations": _plain(advice.recommendations),
     }  # fmt: skip
-    write_json(path, signed(result))
+    result = signed(result)
+    write_json(path, result)
     if as_json:
         print_json(result)
     else:

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from snrkit.cli.options import DIRECTORY, SEED, checkpoint_option, common
 from snrkit.cli.output import print_json, print_table, progress
+from snrkit.files import pinned
 from snrkit.results import require_writable, write_text
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def command(  # noqa: PLR0913 (one per option)
     x, label = saved.test_points(data_points)
     path = out or saved.beside("beta.csv")
     require_writable(path)
+    click.get_current_context().with_resource(pinned(path.parent))
     with progress(f"beta {saved.name}", quiet) as update:
         curve = beta_curve(
             saved.model, x, importance, M=outer, draws=draws, seed=seed, block=block, progress=update

@@ -12,6 +12,7 @@ from rich.table import Table
 from snrkit.checksums import signed
 from snrkit.cli.options import DIRECTORY, SEED, checkpoint_option, common
 from snrkit.cli.output import print_json, print_table, progress
+from snrkit.files import pinned
 from snrkit.results import require_writable, write_frame, write_json
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ def command(  # noqa: PLR0913 (one per option)
     own = other is None and out is None
     means = saved.beside("latents.parquet") if own else path.with_suffix(".latents.parquet")
     require_writable(path)
+    click.get_current_context().with_resource(pinned(path.parent))
     streams, shape = Streams(seed), saved.dataset.image_shape
     start = time.perf_counter()
     with progress(f"evaluate {saved.name}", quiet) as update:
@@ -89,7 +91,8 @@ def command(  # noqa: PLR0913 (one per option)
     if keep_means:
         table = means_table(each.layers, saved.dataset.test_labels)
         write_frame(means, table.assign(run=saved.name, step=saved.step, data=label))
-    write_json(path, signed(result))
+    result = signed(result)
+    write_json(path, result)
     if as_json:
         print_json(result)
     else:

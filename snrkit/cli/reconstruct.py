@@ -8,6 +8,7 @@ import click
 
 from snrkit.cli.options import DIRECTORY, SEED, checkpoint_option, common
 from snrkit.cli.output import print_json
+from snrkit.files import pinned
 from snrkit.results import require_writable, write_bytes, write_frame
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ def command(  # noqa: PLR0913 (one per option)
     files = {ending: base.with_name(base.name + ending) for ending in sorted(_ENDINGS)}
     for file in files.values():
         require_writable(file)
+    click.get_current_context().with_resource(pinned(path.parent))
     images = reconstruct(saved.model, x, points, k, samples, Streams(seed))
     height, width = saved.dataset.image_shape or (1, x.shape[1])
     if has_ssim(saved.model, saved.dataset.image_shape):

@@ -66,11 +66,11 @@ def _metrics(path: Path) -> pd.DataFrame:
 
 def _evaluations(path: Path) -> pd.DataFrame:
     content = read_json(path)
-    schemas.require_evaluation(content, path)
     try:
         if int(content["schema"]) > EVALUATION_SCHEMA:
             problem = f"schema {int(content['schema'])} is newer than {EVALUATION_SCHEMA}"
             raise ResultsError(str(path), problem, "update snrkit")
+        schemas.require_evaluation(content, path)
         rows = [
             {"metric": str(row["metric"]), "value": _number(row["value"]), "stderr": _number(row["stderr"]),
              "definition": str(row["definition"])}
@@ -80,7 +80,7 @@ def _evaluations(path: Path) -> pd.DataFrame:
             "step": int(content["step"]), "data": str(content["data"]), "points": int(content["points"]),
             "samples": int(content["samples"]),
         }  # fmt: skip
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         problem = f"not an evaluation ({error.__class__.__name__}: {error})"
         raise ResultsError(str(path), problem, "evaluate again with 'snrkit evaluate'") from None
     return pd.DataFrame(rows).replace([np.inf, -np.inf], np.nan).assign(**shared, **trained(path))

@@ -72,8 +72,7 @@ def versions() -> dict[str, str]:
 
 def digest(path: Path) -> str:
     """SHA-256 of a file."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return hashlib.sha256(read_bytes(path)).hexdigest()
 
 
 def digest_of(parts: Sequence[str]) -> str:

@@ -34,7 +34,7 @@ class Commit:
             OutputError: the file cannot be written.
         """
         save_checkpoint(run.path / STAGED, checkpoint)
-        self._saved.append(run.name)
+        self._saved.append(run.path.name)
 
     def finish(self, failed: dict[str, str]) -> None:
         """Let all that was staged take effect.

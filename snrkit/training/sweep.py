@@ -96,7 +96,7 @@ class Sweep:
         self._data: dict[str, Dataset] = {}
         discard_partial(self._marker)
         if self._marker.exists():
-            recover(self._marker, {entry.run.name for entry in self.entries})
+            recover(self._marker, {entry.run.path.name for entry in self.entries})
         for entry in self.entries:
             try:
                 _look(entry, retry)

@@ -252,6 +252,8 @@ def test_fingerprints_of_any_precision_and_shape(dtype):
     assert one != fingerprint(tensors, x, "label")
     assert one != fingerprint(tensors[::-1], x)
     assert one != fingerprint([("a", tensors[0][1]), ("b", tensors[1][1] + 1)], x)
+    pair = fingerprint(tensors, (x, x.long()))
+    assert len({one, pair, fingerprint(tensors, (x.long(), x)), fingerprint(tensors, {"a": x, "b": x.long()})}) == 4
 
 
 def of_block(change):
