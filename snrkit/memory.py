@@ -1,7 +1,15 @@
-"""Keeping freed memory in the process, where the C library allows it to be asked for."""
+"""How much memory there is, whether something fits, and keeping what was freed in the process."""
 
 import ctypes
+import errno
 import functools
+import os
+import re
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+
+from snrkit.errors import ResourceError
 
 # glibc's numbers for mallopt (malloc.h).
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
@@ -24,3 +32,76 @@ def keep_freed_memory() -> bool:
     except (AttributeError, OSError, TypeError):
         return False
     return bool(mallopt(_MMAP_THRESHOLD, _HEAP_BLOCK)) and bool(mallopt(_TRIM_THRESHOLD, _SPARE))
+
+
+_UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+# What control groups, versions 2 and 1, call the limit of a container.
+_GROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+
+
+def installed() -> int:
+    """Bytes of memory that this process can have at most: what the machine, its container and its limits allow."""
+    return min(_limits())
+
+
+def _limits() -> Iterator[int]:
+    yield os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if soft != resource.RLIM_INFINITY:
+        yield soft
+    for file in _GROUP_LIMITS:
+        try:
+            yield int(file.read_text())
+        except (OSError, ValueError):  # no such group, or "max"
+            continue
+
+
+def require_room(size: int, argument: str, asked: str, remedy: str) -> None:
+    """Find out before the work that something cannot fit in memory, whatever else is in it.
+
+    Args:
+        size: bytes that it takes at least.
+        argument: the setting at fault.
+        asked: what was asked for.
+        remedy: what the user can do about it.
+
+    Raises:
+        ResourceError: it takes more than there is.
+    """
+    if size > installed():
+        problem = f"{asked} takes {readable(size)} at least, and there are {readable(installed())} of memory"
+        raise ResourceError(argument, problem, remedy)
+
+
+def readable(size: int) -> str:
+    """A number of bytes in words, e.g. ``3.2 GiB``."""
+    power = min(max(0, size.bit_length() - 1) // 10, len(_UNITS) - 1)
+    number = size / 1024**power
+    return f"{number:.0f} {_UNITS[power]}" if power == 0 or number >= 100 else f"{number:.3g} {_UNITS[power]}"
+
+
+# How allocators and those that reckon sizes for them say that something is too large.
+_TOO_LARGE = re.compile(
+    r"out of memory|can't allocate|cannot allocate|not enough memory|unable to (?:mmap|allocate)|size calculation overflowed"
+    r"|multiplication overflow|array is too big|maximum allowed dimension|too large to convert|int too big"
+    r"|overflow when unpacking|invalid buffer size",
+    re.IGNORECASE,
+)
+_ASKED = re.compile(r"(?:allocate|mmap)\s+([\d.]+)\s*([KMGTPE]iB|bytes)", re.IGNORECASE)
+
+
+def shortage(error: BaseException) -> ResourceError | None:
+    """What an exception says if it says that memory ran out, in the user's words; None if it says something else."""
+    text = str(error)
+    raised_by_allocators = isinstance(error, RuntimeError | ValueError | OverflowError) and _TOO_LARGE.search(text)
+    of_the_system = isinstance(error, OSError) and error.errno == errno.ENOMEM
+    if not (isinstance(error, MemoryError) or raised_by_allocators or of_the_system):
+        return None
+    found = _ASKED.search(text)
+    size = "" if found is None else f" ({_size(found[1], found[2])} asked for at once)"
+    remedy = "ask for less at once: fewer samples or data points, a smaller batch or a smaller model"
+    return ResourceError("memory", f"not enough for this{size}", remedy)
+
+
+def _size(number: str, unit: str) -> str:
+    return readable(int(number)) if unit == "bytes" and number.isdecimal() else f"{number.rstrip('.')} {unit}"

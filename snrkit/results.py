@@ -16,7 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from snrkit.errors import OutputError, ResultsError
+from snrkit.errors import OutputError, PathError, ResultsError, is_bad_path
 
 SCHEMA_VERSION = 1
 
@@ -106,7 +106,8 @@ def output_error(path: Path, error: OSError) -> OutputError:
     """An ``OSError`` met while writing ``path``, in the user's words."""
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     remedy = "free some space or give another --out" if full else "give an --out that you may write to"
-    return OutputError(str(path), f"cannot be written ({os.strerror(error.errno or errno.EIO).lower()})", remedy)
+    kind = PathError if is_bad_path(error) else OutputError
+    return kind(str(path), f"cannot be written ({os.strerror(error.errno or errno.EIO).lower()})", remedy)
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -7,16 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.table import Table
 
-from snrkit.cli.options import (
-    DIRECTORY,
-    NAMES,
-    SEED,
-    build_estimators,
-    checkpoint_option,
-    common,
-    parse_options,
-)
-from snrkit.cli.output import print_json, print_table, progress
+from snrkit.cli.options import NAMES, OUTPUT, SEED, Whole, build_estimators, checkpoint_option, common, parse_options
+from snrkit.cli.output import print_json, print_table, progress, tell
 from snrkit.errors import SpecError
 from snrkit.results import require_writable, write_json
 
@@ -26,16 +18,16 @@ if TYPE_CHECKING:
 
 @click.command(name="advise")
 @checkpoint_option
-@click.option("--budget", type=click.IntRange(min=1), help="Samples per data point, T = M K.")
+@click.option("--budget", type=Whole(1), help="Samples per data point, T = M K.")
 @click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="Instead: what a training step may take.")
 @click.option("--estimator", "names", type=NAMES, help="Candidates; default: vae, iwae, piwae, dreg.")
 @click.option(
     "--option", "options", multiple=True, metavar="NAME=VALUE", help="Of an estimator, e.g. beta=0.5 (ciwae)."
 )
-@click.option("--draws", default=1000, show_default=True, help="Gradient draws R per setting.")
-@click.option("--data-points", type=click.IntRange(min=1), default=10, show_default=True, help="Test points.")
+@click.option("--draws", type=Whole(4), default=1000, show_default=True, help="Gradient draws R per setting.")
+@click.option("--data-points", type=Whole(1), default=10, show_default=True, help="Test points.")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Root of the noise.")
-@click.option("--out", type=DIRECTORY, help="JSON file. Default: advice.json in the run directory.")
+@click.option("--out", type=OUTPUT, help="JSON file. Default: advice.json in the run directory.")
 @common
 def command(  # noqa: PLR0913 (one per option)
     *,
@@ -107,9 +99,7 @@ def _show(advice: "Advice", heading: str) -> None:
         table.add_row(row["estimator"], str(row["M"]), str(row["K"]), *snr, cost, f"{row['bound_gap']:.3f}")
     print_table(table)
     for row in _plain(advice.recommendations):
-        click.echo(
-            f"{row['goal']}: {row['setting'] + ', since ' if row['setting'] else ''}{row['reason']}{_needed(row)}"
-        )
+        tell(f"{row['goal']}: {row['setting'] + ', since ' if row['setting'] else ''}{row['reason']}{_needed(row)}")
 
 
 def _needed(row: dict[str, Any]) -> str:

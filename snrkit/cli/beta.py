@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.table import Table
 
-from snrkit.cli.options import DIRECTORY, SEED, checkpoint_option, common
-from snrkit.cli.output import print_json, print_table, progress
+from snrkit.cli.options import OUTPUT, SEED, Whole, checkpoint_option, common
+from snrkit.cli.output import print_json, print_table, progress, tell
 from snrkit.results import require_writable, write_text
 
 if TYPE_CHECKING:
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 @click.command(name="beta")
 @checkpoint_option
-@click.option("--K", "importance", type=click.IntRange(min=2), default=64, show_default=True, help="Samples per group.")
-@click.option("--M", "outer", type=click.IntRange(min=1), default=1, show_default=True, help="Groups, by algebra.")
-@click.option("--draws", type=click.IntRange(min=4), default=1000, show_default=True, help="Gradient draws R.")
-@click.option("--data-points", type=click.IntRange(min=1), default=10, show_default=True, help="Test points.")
+@click.option("--K", "importance", type=Whole(2), default=64, show_default=True, help="Samples per group.")
+@click.option("--M", "outer", type=Whole(1), default=1, show_default=True, help="Groups, by algebra.")
+@click.option("--draws", type=Whole(4), default=1000, show_default=True, help="Gradient draws R.")
+@click.option("--data-points", type=Whole(1), default=10, show_default=True, help="Test points.")
 @click.option("--block", default="inference", show_default=True, help="inference, generative, all or a tensor's name.")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Root of the noise.")
-@click.option("--out", type=DIRECTORY, help="CSV file. Default: beta.csv in the run directory.")
+@click.option("--out", type=OUTPUT, help="CSV file. Default: beta.csv in the run directory.")
 @common
 def command(  # noqa: PLR0913 (one per option)
     *,
@@ -67,9 +67,9 @@ def command(  # noqa: PLR0913 (one per option)
         )
         return
     _show(table, f"{saved.name}, step {saved.step}, {label}, {block}, M={outer}, K={importance}, {draws} draws")
-    click.echo(f"highest snr_pooled: beta = {curve.best:g}")
+    tell(f"highest snr_pooled: beta = {curve.best:g}")
     for remark in curve.remarks:
-        click.echo(f"note: {remark}")
+        tell(f"note: {remark}")
 
 
 def _show(table: "pd.DataFrame", title: str) -> None:

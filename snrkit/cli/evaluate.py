@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.table import Table
 
-from snrkit.cli.options import DIRECTORY, SEED, checkpoint_option, common
+from snrkit.cli.options import OUTPUT, SEED, Whole, checkpoint_option, common
 from snrkit.cli.output import print_json, print_table, progress
 from snrkit.results import require_writable, write_frame, write_json
 
@@ -19,14 +19,16 @@ if TYPE_CHECKING:
 
 @click.command(name="evaluate")
 @checkpoint_option
-@click.option("--samples", default=5000, show_default=True, help="Importance samples per point behind log p(x).")
-@click.option("--points", type=click.IntRange(min=2), help="Only the first so many test points.")
+@click.option(
+    "--samples", type=Whole(1), default=5000, show_default=True, help="Importance samples per point behind log p(x)."
+)
+@click.option("--points", type=Whole(2), help="Only the first so many test points.")
 @click.option("--data", "other", help="Evaluate on the test set of other data of the same size, e.g. omniglot.")
 @click.option("--keep-points", is_flag=True, help="Also write what each point has: bounds, KL, ESS, SSIM (Parquet).")
 @click.option("--keep-means", is_flag=True, help="Also write E_q[z|x] of every point (latents.parquet).")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Root of the noise.")
 @click.option(
-    "--out", type=DIRECTORY, help="JSON file. Default: evaluation.json (with --data: evaluation.DATA.json) in the run."
+    "--out", type=OUTPUT, help="JSON file. Default: evaluation.json (with --data: evaluation.DATA.json) in the run."
 )
 @common
 def command(  # noqa: PLR0913 (one per option)

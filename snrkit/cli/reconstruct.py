@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from snrkit.cli.options import DIRECTORY, SEED, checkpoint_option, common
-from snrkit.cli.output import print_json
+from snrkit.cli.options import OUTPUT, SEED, Whole, checkpoint_option, common
+from snrkit.cli.output import print_json, tell
 from snrkit.results import require_writable, write_bytes, write_frame
 
 if TYPE_CHECKING:
@@ -38,15 +38,11 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]
 
 @click.command(name="reconstruct")
 @checkpoint_option
-@click.option(
-    "--resample", "k", type=click.IntRange(min=1), default=50, show_default=True, help="Importance samples behind q_IW."
-)
+@click.option("--resample", "k", type=Whole(1), default=50, show_default=True, help="Importance samples behind q_IW.")
 @click.option("--points", type=Numbers(), default="0-9", show_default=True, help="Test points, counted from 0.")
-@click.option(
-    "--samples", type=click.IntRange(min=1), default=5, show_default=True, help="Reconstructions per point and kind."
-)
+@click.option("--samples", type=Whole(1), default=5, show_default=True, help="Reconstructions per point and kind.")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Root of the noise.")
-@click.option("--out", type=DIRECTORY, help="FILE.parquet, with the figure beside it. Default: in the run directory.")
+@click.option("--out", type=OUTPUT, help="FILE.parquet, with the figure beside it. Default: in the run directory.")
 @common
 def command(  # noqa: PLR0913 (one per option)
     *,
@@ -92,9 +88,9 @@ def command(  # noqa: PLR0913 (one per option)
         print_json({"run": saved.name, "files": [str(file) for file in files.values()], **means})
         return
     for line in _lines(means, len(points)):
-        click.echo(line)
+        tell(line)
     for file in files.values():
-        click.echo(str(file))
+        tell(str(file))
 
 
 def _draw(table: "pd.DataFrame", files: dict[str, Path]) -> None:

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from snrkit.cli.options import DIRECTORY, common
-from snrkit.cli.output import PLAIN_INTERVAL_S, print_json, print_table
+from snrkit.cli.options import FOLDER, INPUT, Whole, common
+from snrkit.cli.output import PLAIN_INTERVAL_S, error_console, print_json, print_table, say, tell
 from snrkit.config import apply_settings, read_toml
 from snrkit.training.grid import expand
 
@@ -41,12 +40,12 @@ class Duration(click.ParamType):  # type: ignore[type-arg]
 
 
 @click.command(name="sweep")
-@click.argument("grid", type=DIRECTORY)
-@click.option("--out", type=DIRECTORY, help="Folder of the run directories. Default: checkpoints/ and the grid's name.")
+@click.argument("grid", type=INPUT)
+@click.option("--out", type=FOLDER, help="Folder of the run directories. Default: checkpoints/ and the grid's name.")
 @click.option("--time-limit", type=Duration(), help="Save and exit 0 after so long, e.g. 9m; the same command goes on.")
-@click.option("--ensemble", type=click.IntRange(min=1), help="Runs to train side by side. Default: CPU 1, CUDA 20.")
+@click.option("--ensemble", type=Whole(1), help="Runs to train side by side. Default: CPU 1, CUDA 20.")
 @click.option("--retry", is_flag=True, help="Go on with failed runs too, from their last checkpoints.")
-@click.option("--export", "exports", type=DIRECTORY, help="Folder for compact copies of what is finished.")
+@click.option("--export", "exports", type=FOLDER, help="Folder for compact copies of what is finished.")
 @click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Over the file, e.g. epochs=9 or grid.seed=[0]."
 )
@@ -98,7 +97,7 @@ def command(  # noqa: PLR0913 (one per option)
         print_json({"out": str(folder), "runs": [_record(entry) for entry in sweep.entries]})
     else:
         print_table(_table(sweep.entries))
-        click.echo(f"{folder}: {_counts(sweep.entries)}")
+        tell(f"{folder}: {_counts(sweep.entries)}")
     if interrupted:
         raise Interrupted
     if any(entry.state == "failed" for entry in sweep.entries):
@@ -108,7 +107,7 @@ def command(  # noqa: PLR0913 (one per option)
 @contextmanager
 def board(entries: "list[Entry]", quiet: bool) -> Iterator[Callable[[], None]]:
     """Yield ``watch()``: a table redrawn in place on a terminal, one plain line every 30 s elsewhere."""
-    console = Console(stderr=True)
+    console = error_console()
     clock = _Clock(entries)
     if quiet:
         yield lambda: None
@@ -141,7 +140,7 @@ class _Clock:
     def tick(self) -> None:
         if time.monotonic() - self._last >= PLAIN_INTERVAL_S:
             self._last = time.monotonic()
-            click.echo(f"sweep: {_counts(self._entries)}, {self.eta()}", err=True)
+            say(f"sweep: {_counts(self._entries)}, {self.eta()}")
 
 
 def _counts(entries: "list[Entry]") -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from snrkit.errors import SpecError
+from snrkit.errors import ResourceError
 from snrkit.results import output_error
 
 _LOCK = ".lock"
@@ -16,7 +16,7 @@ def alone_in(folder: Path) -> Iterator[None]:
     """Keep other runs and sweeps out of a folder, which is made, while the block runs; it goes if nothing is put there.
 
     Raises:
-        SpecError: one is at work there.
+        ResourceError: one is at work there.
         OutputError: the folder cannot be written.
     """
     file = folder / _LOCK
@@ -30,7 +30,7 @@ def alone_in(folder: Path) -> Iterator[None]:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             problem = f"another process is at work in '{folder}'"
-            raise SpecError("--out", problem, "wait for it, or stop it") from None
+            raise ResourceError("--out", problem, "wait for it, or stop it") from None
         try:
             yield
         finally:

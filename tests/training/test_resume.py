@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from snrkit.cli.saved import open_saved
-from snrkit.errors import CheckpointError, DataError, OutputError, SpecError
+from snrkit.errors import CheckpointError, DataError, OutputError, ResourceError, SpecError
 from snrkit.results import RunDir, read_json
 from snrkit.training.lock import alone_in
 from snrkit.training.loop import Interrupted, Trainer
@@ -264,7 +264,7 @@ def test_the_order_of_points_and_the_noise_change_from_epoch_to_epoch(small, go,
 def test_one_process_at_a_time(small, go, tmp_path):
     go(small(epochs=1))
     before = contents(tmp_path / "run")
-    with alone_in(tmp_path / "run"), pytest.raises(SpecError, match="another process is at work"):
+    with alone_in(tmp_path / "run"), pytest.raises(ResourceError, match="another process is at work"):
         go(small(), resume=True)
     assert contents(tmp_path / "run") == before
     assert go(small(), resume=True).epoch == 4
