@@ -16,8 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from snrkit.errors import SpecError
 
-Positive = Annotated[int, Field(ge=1)]
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Positive = Annotated[int, Field(ge=1, lt=2**63)]
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+Seed = Count
 Scalar = bool | int | float | str
 Binarise = Literal["dynamic", "fixed", "threshold", "none"]
 DType = Literal["float32", "float64"]
@@ -143,13 +144,13 @@ class RunSpec(Spec):
     optimiser: OptimiserSpec = OptimiserSpec()
     update: UpdateSpec = UpdateSpec()
     beta: BetaSpec = BetaSpec()
-    epochs: Annotated[int, Field(ge=0)] = 100
+    epochs: Count = 100
     batch_size: Positive = 20
     seed: Seed = 0
     dtype: DType = "float32"
     checkpoint_every: Positive = 10
-    keep_every: Annotated[int, Field(ge=0)] = 0
-    eval_points: Annotated[int, Field(ge=0)] = 500
+    keep_every: Count = 0
+    eval_points: Count = 500
 
     def identity(self) -> str:
         """Digest of what makes the run what it is: all but how long it goes on and what is kept of it."""

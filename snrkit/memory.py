@@ -9,7 +9,7 @@ import resource
 from collections.abc import Iterator
 from pathlib import Path
 
-from snrkit.errors import ResourceError
+from snrkit.errors import BUG, ResourceError, SnrkitError
 
 # glibc's numbers for mallopt (malloc.h).
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
@@ -101,6 +101,18 @@ def shortage(error: BaseException) -> ResourceError | None:
     size = "" if found is None else f" ({_size(found[1], found[2])} asked for at once)"
     remedy = "ask for less at once: fewer samples or data points, a smaller batch or a smaller model"
     return ResourceError("memory", f"not enough for this{size}", remedy)
+
+
+def is_shortage(error: BaseException) -> bool:
+    """Whether an exception says that memory ran out, in an allocator's words or in ours."""
+    return isinstance(error, ResourceError) or shortage(error) is not None
+
+
+def exit_code_of(error: BaseException) -> int:
+    """What the program exits with when it ends with this exception."""
+    if isinstance(error, SnrkitError):
+        return error.exit_code
+    return BUG if shortage(error) is None else ResourceError.exit_code
 
 
 def _size(number: str, unit: str) -> str:

@@ -14,6 +14,7 @@ from rich.table import Table
 from snrkit.cli.options import FOLDER, INPUT, Whole, common
 from snrkit.cli.output import PLAIN_INTERVAL_S, error_console, print_json, print_table, say, tell
 from snrkit.config import apply_settings, read_toml
+from snrkit.errors import BUG
 from snrkit.training.grid import expand
 
 if TYPE_CHECKING:
@@ -67,8 +68,9 @@ def command(  # noqa: PLR0913 (one per option)
     """Train every run of a grid: GRID is a TOML file of settings, lists of values under [grid], and [[runs]].
 
     Each run has a directory named by its settings, as 'snrkit train' makes it. Finished runs are skipped, interrupted ones
-    go on bit for bit, a failed one is reported and does not stop the rest. Exit 0 done or out of time, 1 if a run failed,
-    130 interrupted.
+    go on bit for bit, a failed one is reported and does not stop the rest. Exit 0 done or out of time, 130 interrupted;
+    where runs failed, what 'snrkit train' would have exited with if all failed alike (2 bad input, 3 diverged, 4 disk,
+    memory or lock), else 1.
     """
     data = read_toml(grid)
     apply_settings(data, settings)
@@ -100,8 +102,9 @@ def command(  # noqa: PLR0913 (one per option)
         tell(f"{folder}: {_counts(sweep.entries)}")
     if interrupted:
         raise Interrupted
-    if any(entry.state == "failed" for entry in sweep.entries):
-        raise click.exceptions.Exit(1)
+    codes = {entry.code for entry in sweep.entries if entry.state == "failed"}
+    if codes:
+        raise click.exceptions.Exit(codes.pop() if len(codes) == 1 else BUG)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from snrkit.config import ModelSpec
 from snrkit.errors import CapabilityError, SpecError
 from snrkit.logweights import LogWeights
 from snrkit.models import MODELS
+from snrkit.models.size import require_model_room
 from snrkit.streams import Streams
 
 Network = Literal["inference", "generative"]
@@ -177,12 +178,14 @@ def build_model(spec: ModelSpec, data: DataSummary, seed: int) -> LatentModel:
 
     Raises:
         SpecError: unknown name or option, or data that the model cannot take.
+        ResourceError: its parameters cannot fit in memory.
     """
-    streams = Streams(seed)
+    streams, build = Streams(seed), MODELS.load(spec.name)
+    require_model_room(build, spec, data)
     # torch's layers initialise themselves from the global generator; it is lent to them and put back.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(streams.integer("init"))
-        model: LatentModel = MODELS.load(spec.name)(spec.options, data, streams)
+        model: LatentModel = build(spec.options, data, streams)
     return model
 
 

@@ -7,6 +7,7 @@ they take the place of the old ones and the marker goes; if that was cut short, 
 from functools import partial
 from pathlib import Path
 
+from snrkit.errors import DIVERGED
 from snrkit.results import RunDir, guard, read_json, write_json
 from snrkit.training.checkpoint import Checkpoint, save_checkpoint
 
@@ -60,5 +61,5 @@ def recover(marker: Path) -> None:
         if staged.exists():
             guard(run.checkpoint, partial(staged.replace, run.checkpoint))
     for name, why in record["failed"].items():
-        RunDir(marker.parent / name).set_status("failed", why)
+        RunDir(marker.parent / name).set_status("failed", why, DIVERGED)
     marker.unlink()

@@ -20,14 +20,23 @@ from snrkit.estimators.base import build_estimator, gradients
 from snrkit.estimators.ciwae import Mixture
 from snrkit.interrupt import Interrupted, stop_requests
 from snrkit.kernels import FastLinear
-from snrkit.memory import keep_freed_memory
+from snrkit.memory import exit_code_of, is_shortage, keep_freed_memory
 from snrkit.models.base import build_model, check_log_weights
 from snrkit.results import RunDir
 from snrkit.streams import Streams
 from snrkit.training.beta import build_beta
 from snrkit.training.checkpoint import Checkpoint, save_checkpoint
 from snrkit.training.lock import alone_in
-from snrkit.training.opening import begin, data_digest, find_previous, is_finished, resolve_spec, settle, summarise
+from snrkit.training.opening import (
+    begin,
+    data_digest,
+    discard,
+    find_previous,
+    is_finished,
+    resolve_spec,
+    settle,
+    summarise,
+)
 from snrkit.training.schedule import learning_rate
 from snrkit.training.updates import step_in_turn
 
@@ -84,19 +93,23 @@ def train(
 def _train(trainer: "Trainer", progress: Progress, observe: Callable[["Trainer", Stopped], None]) -> None:
     """Train to the end, and record in the run's directory how it goes."""
     run = trainer.run_dir
-    begin(run, trainer.spec, trainer.device, trainer.epoch)
+    is_new = not run.checkpoint.exists()
     try:
         with stop_requests() as stopped:
+            begin(run, trainer.spec, trainer.device, trainer.epoch)
             run_epochs(trainer, stopped, progress, observe)
+            run.set_status("done")
     except (Interrupted, KeyboardInterrupt):
         run.set_status("interrupted", "signal")
         raise
     except BaseException as error:
+        if is_new and trainer.step == 0 and is_shortage(error):
+            discard(run)
+            raise
         # On a full disk the status fails as well; what came first is what the user should read.
         with suppress(OutputError):
-            run.set_status("failed", str(error) or error.__class__.__name__)
+            run.set_status("failed", str(error) or error.__class__.__name__, exit_code_of(error))
         raise
-    run.set_status("done")
 
 
 class Crew(Protocol):

@@ -149,6 +149,12 @@ def begin(run: RunDir, spec: RunSpec, device: torch.device, epoch: int) -> None:
         write_json(run.env, environment(device))
 
 
+def discard(run: RunDir) -> None:
+    """Delete the files of a run that could not even take its first step, so that nothing of it is left."""
+    for file in (run.checkpoint, run.metrics, run.config, run.env, run.status):
+        file.unlink(missing_ok=True)
+
+
 def _known_environment(run: RunDir) -> dict[str, Any]:
     """What ``env.json`` holds; nothing if it is missing or damaged, for it is only a record."""
     try:

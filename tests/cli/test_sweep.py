@@ -120,10 +120,10 @@ def _once(act):
     return lambda *args: done or (done.append(1), act(*args))
 
 
-def test_a_failed_run_exits_1_and_the_rest_is_done(snrkit, grid, tmp_path):
+def test_a_run_that_diverged_exits_3_and_the_rest_is_done(snrkit, grid, tmp_path):
     grid.write_text(GRID.replace("K = 4}", "K = 4}\noptimiser = {lr = 1e30}"))
     result = snrkit("sweep", grid, "--out", tmp_path / "out", "--ensemble", 4, "--json")
-    assert result.code == 1
+    assert result.code == 3
     runs = json.loads(result.out)["runs"]
     assert [run["state"] for run in runs] == ["done", "failed"] * 2
     assert all("optimiser.lr" in run["why"] for run in runs if run["state"] == "failed")
