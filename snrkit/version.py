@@ -1,12 +1,12 @@
-"""Which snrkit this is."""
+"""The version of the program."""
 
 from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as installed_version
+from importlib.metadata import version as installed
 
 
 def version() -> str:
-    """The version of the installed package; ``source`` where it runs from a source tree that is not installed."""
+    """The version of the installed package; ``source`` where the source tree itself is run."""
     try:
-        return installed_version("snrkit")
+        return installed("snrkit")
     except PackageNotFoundError:
         return "source"

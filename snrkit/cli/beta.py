@@ -43,22 +43,25 @@ def command(  # noqa: PLR0913 (one per option)
 
     For a run in stages of Burda's schedule: measure at the end of a stage, choose, and go on with one beta more, e.g.
     'snrkit train --resume --out RUN --epochs 13 --set beta.stages=[0.5,0.5,0.2]'. The beta of the highest SNR is not that of
-    the best bound; remarks say when it misleads.
+    the best bound; remarks say when it misleads. Ctrl-C keeps finished draws, and the same command goes on from there.
     """
     from snrkit.cli.saved import open_saved
     from snrkit.diagnostics.beta_curve import beta_curve
+    from snrkit.interrupt import stop_requests
 
     saved = open_saved(ckpt, data_dir, device)
     x, label = saved.test_points(data_points)
     path = out or saved.beside("beta.csv")
     require_writable(path)
-    with progress(f"beta {saved.name}", quiet) as update:
+    with progress(f"beta {saved.name}", quiet) as update, stop_requests() as stopped:
         curve = beta_curve(
-            saved.model, x, importance, M=outer, draws=draws, seed=seed, block=block, progress=update
+            saved.model, x, importance, M=outer, draws=draws, seed=seed, block=block,
+            folder=path.with_suffix(".partial"), progress=update, stop=stopped,
         )  # fmt: skip
     about: dict[str, int | str] = {"run": saved.name, "step": saved.step, "data": label, "seed": seed}
     table = curve.table.assign(**about)
     write_text(path, table.to_csv(index=False))
+    curve.settle()
     if as_json:
         rows = table.astype(object).where(table.notna(), None).to_dict("records")
         best = None if curve.best != curve.best else curve.best  # JSON has no NaN

@@ -10,9 +10,13 @@ from rich.table import Table
 
 from snrkit.cli.options import OUTPUT, SEED, Whole, checkpoint_option, common
 from snrkit.cli.output import print_json, print_table, progress
+from snrkit.interrupt import Interrupted
 from snrkit.results import require_writable, write_frame, write_json
 
 if TYPE_CHECKING:
+    import torch
+
+    from snrkit.cli.saved import Saved
     from snrkit.training.evaluate import PointScores
     from snrkit.training.score import Score
 
@@ -49,12 +53,14 @@ def command(  # noqa: PLR0913 (one per option)
     """Bounds, KL, ESS, active units and SSIM of a trained model on its test set.
 
     Each with its standard error over test points. Samples are streamed, so memory stays bounded. SSIM compares images of at
-    least 11 pixels a side with their reconstructions; for smaller ones it is left out.
+    least 11 pixels a side with their reconstructions; for smaller ones it is left out. Ctrl-C keeps finished points, and the
+    same command goes on from there.
     """
+    from snrkit.cli.portions import Portions
     from snrkit.cli.saved import open_saved
     from snrkit.streams import Streams
     from snrkit.training.active import means_table
-    from snrkit.training.evaluate import checked_scores, summarise
+    from snrkit.training.evaluate import summarise
     from snrkit.training.ssim import has_ssim, point_ssim, ssim_score
 
     saved = open_saved(ckpt, data_dir, device)
@@ -69,8 +75,12 @@ def command(  # noqa: PLR0913 (one per option)
     require_writable(path)
     streams, shape = Streams(seed), saved.dataset.image_shape
     start = time.perf_counter()
-    with progress(f"evaluate {saved.name}", quiet) as update:
-        each = checked_scores(saved.model, x, samples, streams, update)
+    kept_portions = Portions(path.with_suffix(".partial"), _context(saved, x, samples, seed))
+    try:
+        with progress(f"evaluate {saved.name}", quiet) as update:
+            each = kept_portions.scores(saved.model, x, samples, seed, update)
+    except KeyboardInterrupt:
+        raise Interrupted from None
     ssim = None
     if shape is not None and has_ssim(saved.model, shape):
         ssim = point_ssim(saved.model, x, shape, streams)
@@ -90,10 +100,19 @@ def command(  # noqa: PLR0913 (one per option)
         table = means_table(each.layers, saved.dataset.test_labels)
         write_frame(means, table.assign(run=saved.name, step=saved.step, data=label))
     write_json(path, result)
+    kept_portions.settle()
     if as_json:
         print_json(result)
     else:
         _show(scores, f"{saved.name}, step {saved.step}, {label}")
+
+
+def _context(saved: "Saved", x: "torch.Tensor", samples: int, seed: int) -> str:
+    """What the scores of points depend on."""
+    from snrkit.diagnostics.store import fingerprint
+
+    tensors = [*saved.model.named_parameters(), *saved.model.named_buffers()]
+    return fingerprint(tensors, x, saved.spec.model.model_dump_json(), samples, seed, saved.device.type)
 
 
 def _keep(path: Path, about: dict[str, Any], scores: "PointScores", ssim: Any) -> None:

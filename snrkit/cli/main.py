@@ -1,6 +1,5 @@
 """The ``snrkit`` program: finds a command by name and turns errors into exit codes."""
 
-import difflib
 import importlib
 import sys
 import traceback
@@ -13,6 +12,7 @@ from snrkit.cli.output import complain, drop, prepare_output, say, tell
 from snrkit.errors import BAD_INPUT, BUG, INTERRUPTED, NO_ROOM, SnrkitError, is_bad_path
 from snrkit.interrupt import Interrupted, raising_signals
 from snrkit.memory import shortage
+from snrkit.registry import hint
 
 
 class Commands(click.Group):
@@ -36,9 +36,8 @@ class Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Name, command and the rest; what is no command is told what it may have been meant to be."""
         if args and args[0] not in self.TABLE and not args[0].startswith("-"):
-            near = difflib.get_close_matches(args[0], self.TABLE, n=1)
-            hint = f"did you mean '{near[0]}'? " if near else ""
-            raise click.UsageError(f"No such command '{args[0]}'. {hint}choose from {', '.join(self.TABLE)}", ctx)
+            near = hint(args[0], self.TABLE)
+            raise click.UsageError(f"no such command '{args[0]}'; {near}choose from {', '.join(self.TABLE)}", ctx)
         return super().resolve_command(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002

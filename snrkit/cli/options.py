@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import click
 
 from snrkit.errors import SpecError
+from snrkit.registry import hint
 
 if TYPE_CHECKING:
     from snrkit.estimators.base import Estimator
@@ -203,8 +204,7 @@ def build_estimators(names: list[str], options: dict[str, float]) -> "list[Estim
     fields = {name: {field.name for field in dataclasses.fields(ESTIMATORS.load(name))} for name in names}
     for option in options:
         if not any(option in known for known in fields.values()):
-            known = ", ".join(sorted(set().union(*fields.values()))) or "none"
-            raise SpecError(
-                "--option", f"no estimator of {', '.join(names)} has '{option}'", f"options there are: {known}"
-            )
+            known = sorted(set().union(*fields.values()))
+            remedy = f"{hint(option, known)}options there are: {', '.join(known) or 'none'}"
+            raise SpecError("--option", f"no estimator of {', '.join(names)} has '{option}'", remedy)
     return [build_estimator(name, {k: v for k, v in options.items() if k in fields[name]}) for name in names]

@@ -6,14 +6,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from snrkit.cli.options import OUTPUT, SEED, Whole, checkpoint_option, common
+from snrkit.cli.options import OUTPUT, SEED, Whole, checkpoint_option, common, shortened
 from snrkit.cli.output import print_json, tell
+from snrkit.memory import require_room
 from snrkit.results import require_writable, write_bytes, write_frame
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _ENDINGS = {".parquet", ".pdf", ".png"}
+_MOST_POINTS = 1_000_000
+
+
+def _is_number(text: str) -> bool:
+    """Whether a text is a number that can be that of a test point."""
+    return text.isdecimal() and len(text) < 19
 
 
 class Numbers(click.ParamType):  # type: ignore[type-arg]
@@ -28,11 +35,14 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]
         found: list[int] = []
         for part in str(value).split(","):
             first, dash, last = part.strip().partition("-")
-            if not first.isdecimal() or (dash and not last.isdecimal()):
-                self.fail(f"'{part}' is no number of a test point; write for example 0-9,12", param, ctx)
+            if not _is_number(first) or (dash and not _is_number(last)):
+                self.fail(f"'{shortened(part)}' is no number of a test point; write for example 0-9,12", param, ctx)
             if dash and int(last) < int(first):
                 self.fail(f"'{part}' runs backwards; write {last}-{first}", param, ctx)
-            found += range(int(first), int(last if dash else first) + 1)
+            numbers = range(int(first), int(last if dash else first) + 1)
+            if len(found) + len(numbers) > _MOST_POINTS:
+                self.fail(f"names more than {_MOST_POINTS:,} test points; write for example 0-9,12", param, ctx)
+            found += numbers
         return list(dict.fromkeys(found))
 
 
@@ -76,6 +86,9 @@ def command(  # noqa: PLR0913 (one per option)
     files = {ending: base.with_name(base.name + ending) for ending in sorted(_ENDINGS)}
     for file in files.values():
         require_writable(file)
+    # Pixels and latents of both kinds, as they are computed and as they are kept.
+    size = 4 * len(points) * samples * x[0].nbytes
+    require_room(size, "--samples", f"{samples:,} reconstructions of {len(points):,} points", "ask for fewer")
     images = reconstruct(saved.model, x, points, k, samples, Streams(seed))
     height, width = saved.dataset.image_shape or (1, x.shape[1])
     if has_ssim(saved.model, saved.dataset.image_shape):

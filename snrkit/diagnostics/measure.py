@@ -1,6 +1,6 @@
 """Measure the gradients of a model: the Python face of the diagnostics."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,11 +13,11 @@ from snrkit.diagnostics import tables
 from snrkit.diagnostics.draws import Drawer, Progress
 from snrkit.diagnostics.gather import Drawn, Gatherer
 from snrkit.diagnostics.metrics import Reading
-from snrkit.diagnostics.plan import Job, Plan, counts
+from snrkit.diagnostics.plan import Job, Plan, chosen, counts, names
 from snrkit.diagnostics.problem import Layout
 from snrkit.diagnostics.store import Store, fingerprint, parameters_digest, statement
 from snrkit.errors import CapabilityError, SpecError
-from snrkit.estimators.base import Estimator, build_estimator
+from snrkit.estimators.base import Estimator
 from snrkit.interrupt import Interrupted
 from snrkit.kernels import full_precision
 from snrkit.memory import keep_freed_memory
@@ -58,16 +58,16 @@ class Measurement:
 def measure(  # noqa: PLR0913 (one option each; most by keyword)
     model: LatentModel,
     x: Tensor,
-    estimators: Sequence[str | Estimator],
-    K: Sequence[int],
-    M: Sequence[int] = (1,),
+    estimators: str | Estimator | Iterable[str | Estimator],
+    K: int | Iterable[int],
+    M: int | Iterable[int] = 1,
     draws: int = 1000,
     seed: int = 0,
     *,
     engine: str = "factors",
     direct: bool = False,
     chunk: int | None = None,
-    blocks: Sequence[str] | None = None,
+    blocks: str | Iterable[str] | None = None,
     progress: Progress | None = None,
 ) -> pd.DataFrame:
     """Moments of repeated gradient draws at fixed data and parameters, and the SNRs they imply.
@@ -80,9 +80,9 @@ def measure(  # noqa: PLR0913 (one option each; most by keyword)
     Args:
         model: the model; its parameters, gradients and mode are left as they are.
         x: data ``[B, *event]``, finite; moved to the model's device and dtype.
-        estimators: registered names or estimators, all drawn from the same noise.
-        K: importance samples, each at least 1.
-        M: outer samples, each at least 1.
+        estimators: registered names or estimators, one or several, all drawn from the same noise.
+        K: importance samples, one number or several, each at least 1.
+        M: outer samples, one number or several, each at least 1.
         draws: gradient draws R, at least 4; they fall into 20 blocks (fewer if R < 40) for the intervals.
         seed: root of the noise.
         engine: registered name: ``factors`` (fast for linear layers, leaves the rest to the others), ``vmap``, ``loop``.
@@ -101,8 +101,10 @@ def measure(  # noqa: PLR0913 (one option each; most by keyword)
         CapabilityError: the model does not offer what an estimator or the engine needs.
         NonFiniteError: a gradient is NaN or infinite.
     """
+    if progress is not None and not callable(progress):
+        raise SpecError("progress", f"must be a function, got {progress!r}", "leave it out")
     plan = Plan(
-        tuple(build_estimator(item, {}) if isinstance(item, str) else item for item in estimators),
+        chosen(estimators),
         counts("K", K),
         counts("M", M),
         draws,
@@ -110,7 +112,7 @@ def measure(  # noqa: PLR0913 (one option each; most by keyword)
         engine=engine,
         direct=direct,
         chunk=chunk,
-        blocks=None if blocks is None else tuple(blocks),
+        blocks=None if blocks is None else names("blocks", blocks),
     )
     return diagnose(model, x, plan, progress=progress).table
 

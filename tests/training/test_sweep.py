@@ -227,13 +227,13 @@ def test_an_error_of_the_program_is_reported_and_the_rest_goes_on(specs, tmp_pat
 
     def faulty(self, x):
         if self.spec.seed == 1:
-            raise RuntimeError("out of memory")
+            raise RuntimeError("of a kind not foreseen")
         return step(self, x)
 
     monkeypatch.setattr(Trainer, "_step", faulty)
     entries = go(specs, tmp_path / "out", size=1)
     assert states(entries) == ["done", "failed", "done"]
-    assert entries[1].why == "RuntimeError: out of memory (traceback in error.txt)"
+    assert entries[1].why == "RuntimeError: of a kind not foreseen (traceback in error.txt)"
     assert [entry.run.error.exists() for entry in entries] == [False, True, False]
     assert "in faulty" in entries[1].run.error.read_text()
     # What is mended leaves no trace of it.
@@ -253,7 +253,7 @@ def test_an_error_of_the_program_before_training_fails_its_run_only(specs, tmp_p
     monkeypatch.setattr(Trainer, "__init__", faulty)
     entries = go(specs, tmp_path / "out")
     assert states(entries) == ["done", "failed", "done"]
-    assert entries[1].why == "RuntimeError: out of memory (traceback in error.txt)"
+    assert entries[1].why == "RuntimeError: of a kind not foreseen (traceback in error.txt)"
     assert "in faulty" in entries[1].run.error.read_text()
 
 
