@@ -83,7 +83,7 @@ def readable(size: int) -> str:
 # How allocators and those that reckon sizes for them say that something is too large.
 _TOO_LARGE = re.compile(
     r"out of memory|can't allocate|cannot allocate|not enough memory|unable to (?:mmap|allocate)|size calculation overflowed"
-    r"|multiplication overflow|array is too big|maximum allowed dimension|too large to convert|int too big"
+    r"|multiplication overflow|array is too big|maximum allowed|too large to convert|int too big"
     r"|overflow when unpacking|invalid buffer size",
     re.IGNORECASE,
 )
@@ -93,9 +93,9 @@ _ASKED = re.compile(r"(?:allocate|mmap)\s+([\d.]+)\s*([KMGTPE]iB|bytes)", re.IGN
 def shortage(error: BaseException) -> ResourceError | None:
     """What an exception says if it says that memory ran out, in the user's words; None if it says something else."""
     text = str(error)
-    raised_by_allocators = isinstance(error, RuntimeError | ValueError | OverflowError) and _TOO_LARGE.search(text)
+    by_allocators = isinstance(error, RuntimeError | ValueError | TypeError | OverflowError) and _TOO_LARGE.search(text)
     of_the_system = isinstance(error, OSError) and error.errno == errno.ENOMEM
-    if not (isinstance(error, MemoryError) or raised_by_allocators or of_the_system):
+    if not (isinstance(error, MemoryError) or by_allocators or of_the_system):
         return None
     found = _ASKED.search(text)
     size = "" if found is None else f" ({_size(found[1], found[2])} asked for at once)"

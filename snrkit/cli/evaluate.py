@@ -11,6 +11,7 @@ from rich.table import Table
 from snrkit.cli.options import OUTPUT, SEED, Whole, checkpoint_option, common
 from snrkit.cli.output import print_json, print_table, progress
 from snrkit.interrupt import Interrupted
+from snrkit.memory import require_room
 from snrkit.results import require_writable, write_frame, write_json
 
 if TYPE_CHECKING:
@@ -73,6 +74,8 @@ def command(  # noqa: PLR0913 (one per option)
     own = other is None and out is None
     means = saved.beside("latents.parquet") if own else path.with_suffix(".latents.parquet")
     require_writable(path)
+    # The log-weights of one point.
+    require_room(8 * samples, "--samples", f"{samples:,} samples of a point", "ask for fewer")
     streams, shape = Streams(seed), saved.dataset.image_shape
     start = time.perf_counter()
     kept_portions = Portions(path.with_suffix(".partial"), _context(saved, x, samples, seed))

@@ -131,7 +131,7 @@ def _read(file: Path, points: int) -> PointScores | None:
     if not file.is_file():
         return None
     try:
-        with np.load(file, allow_pickle=False) as archive:
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             content = {name: archive[name] for name in archive.files}
         scores = {name: content[name] for name in _SCORES}
         layers: list[LayerMeans] = []

@@ -86,6 +86,7 @@ def command(  # noqa: PLR0913 (one per option)
     files = {ending: base.with_name(base.name + ending) for ending in sorted(_ENDINGS)}
     for file in files.values():
         require_writable(file)
+    require_room(8 * k, "--resample", f"{k:,} samples of a point", "ask for fewer")
     # Pixels and latents of both kinds, as they are computed and as they are kept.
     size = 4 * len(points) * samples * x[0].nbytes
     require_room(size, "--samples", f"{samples:,} reconstructions of {len(points):,} points", "ask for fewer")
