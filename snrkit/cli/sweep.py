@@ -163,5 +163,5 @@ def _table(entries: "list[Entry]", caption: str | None = None) -> Table:
 
 
 def _record(entry: "Entry") -> dict[str, Any]:
-    fields = {name: getattr(entry, name) for name in ("state", "why", "epoch", "bound")}
+    fields = {name: getattr(entry, name) for name in ("state", "why", "code", "epoch", "bound")}
     return {"run": str(entry.run.path), "epochs": entry.spec.epochs, **fields}
