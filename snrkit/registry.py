@@ -39,8 +39,16 @@ class Registry:
         Raises:
             SpecError: no such name; the message lists the names and the nearest one.
         """
+        self.require(name)
+        module, attribute = self._entries[name].split(":")
+        return getattr(importlib.import_module(module), attribute)
+
+    def require(self, name: str) -> None:
+        """See to it that a name is registered, without importing what it names.
+
+        Raises:
+            SpecError: no such name; the message lists the names and the nearest one.
+        """
         if not isinstance(name, str) or name not in self._entries:
             problem, near = f"unknown {self.kind} {reprlib.repr(name)}", hint(str(name), self._entries)
             raise SpecError(self.kind, problem, f"{near}choose from {', '.join(self.names)}")
-        module, attribute = self._entries[name].split(":")
-        return getattr(importlib.import_module(module), attribute)

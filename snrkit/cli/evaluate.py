@@ -11,7 +11,7 @@ from rich.table import Table
 from snrkit.cli.options import OUTPUT, SEED, Whole, checkpoint_option, common
 from snrkit.cli.output import print_json, print_table, progress
 from snrkit.interrupt import Interrupted
-from snrkit.memory import require_room
+from snrkit.memory import require_memory
 from snrkit.results import require_writable, write_frame, write_json
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def command(  # noqa: PLR0913 (one per option)
     from snrkit.cli.saved import open_saved
     from snrkit.streams import Streams
     from snrkit.training.active import means_table
-    from snrkit.training.evaluate import summarise
+    from snrkit.training.evaluate import checked_scores, summarise
     from snrkit.training.ssim import has_ssim, point_ssim, ssim_score
 
     saved = open_saved(ckpt, data_dir, device)
@@ -75,13 +75,13 @@ def command(  # noqa: PLR0913 (one per option)
     means = saved.beside("latents.parquet") if own else path.with_suffix(".latents.parquet")
     require_writable(path)
     # The log-weights of one point.
-    require_room(8 * samples, "--samples", f"{samples:,} samples of a point", "ask for fewer")
+    require_memory("--samples", f"{samples:,} samples of a point", 8 * samples, "ask for fewer")
     streams, shape = Streams(seed), saved.dataset.image_shape
     start = time.perf_counter()
     kept_portions = Portions(path.with_suffix(".partial"), _context(saved, x, samples, seed))
     try:
         with progress(f"evaluate {saved.name}", quiet) as update:
-            each = kept_portions.scores(saved.model, x, samples, seed, update)
+            each = checked_scores(saved.model, x, samples, streams, update, kept_portions.scores)
     except KeyboardInterrupt:
         raise Interrupted from None
     ssim = None

@@ -10,18 +10,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from snrkit.errors import NonFiniteError
 from snrkit.models.base import LatentModel
 from snrkit.results import atomic_path
 from snrkit.streams import Streams
 from snrkit.training.active import LayerMeans
-from snrkit.training.evaluate import PointScores, checked_scores
+from snrkit.training.evaluate import PointScores, point_scores
 
 Progress = Callable[[float, float, str], None]
 
 # Importance samples of one portion, and at least and at most so many points: seconds of work.
 _SAMPLES, _FEWEST, _MOST = 2**18, 2, 64
-_SCORES = ("elbo", "iwae_64", "log_p", "ess_64", "ess")
+_SCORES = [field.name for field in dataclasses.fields(PointScores) if field.name != "layers"]
 
 
 class _From(Streams):
@@ -34,13 +33,13 @@ class _From(Streams):
 
     def __init__(self, seed: int, first: int) -> None:
         super().__init__(seed)
-        self.first = first
+        self._first = first
 
     def normal(
         self, purpose: str, index: Sequence[int], shape: Sequence[int], *, dtype: torch.dtype, device: torch.device
     ) -> Tensor:
         """The numbers of a point, whose number comes first in the index."""
-        own = (index[0] + self.first, *index[1:])
+        own = (index[0] + self._first, *index[1:])
         return super().normal(purpose, own, shape, dtype=dtype, device=device)
 
 
@@ -56,26 +55,29 @@ class Portions:
         self._folder, self._context = folder, context
         self._own: list[Path] = []
 
-    def scores(self, model: LatentModel, x: Tensor, samples: int, seed: int, progress: Progress) -> PointScores:
-        """What ``checked_scores`` gives for all points, bit for bit, from kept portions and new ones.
+    def scores(
+        self, model: LatentModel, x: Tensor, samples: int, streams: Streams, progress: Progress | None
+    ) -> PointScores:
+        """What ``point_scores`` gives for all points, bit for bit, from kept portions and new ones.
 
         Raises:
-            SpecError, NonFiniteError: as for ``evaluate``.
             OutputError: the folder cannot be written.
         """
         found = []
         for points in portions(len(x), samples):
 
             def told(done: float, _: float, note: str, first: int = points.start) -> None:
-                progress(first + done, len(x), note)
+                if progress is not None:
+                    progress(first + done, len(x), note)
 
             file = self._folder / f"points-{self._digest(points)}.npz"
             kept = _read(file, len(points))
             if kept is None:
-                kept = _score(model, x[points.start : points.stop], samples, _From(seed, points.start), told)
+                own = x[points.start : points.stop]
+                kept = point_scores(model, own, samples, _From(streams.seed, points.start), told)
                 _write(file, kept)
             self._own.append(file)
-            progress(points.stop, len(x), "points")
+            told(len(points), len(points), "points")
             found.append(kept)
         return _joined(found)
 
@@ -95,14 +97,6 @@ def portions(points: int, samples: int) -> list[range]:
     size = min(max(_SAMPLES // samples, _FEWEST), _MOST)
     starts = list(range(0, max(points - 1, 1), size))
     return [range(start, stop) for start, stop in zip(starts, [*starts[1:], points], strict=True)]
-
-
-def _score(model: LatentModel, x: Tensor, samples: int, streams: _From, progress: Progress) -> PointScores:
-    try:
-        return checked_scores(model, x, samples, streams, progress)
-    except NonFiniteError as error:
-        problem = f"{error.problem}, counted from test point {streams.first}" if streams.first else error.problem
-        raise NonFiniteError(error.argument, problem, error.remedy) from None
 
 
 def _joined(parts: list[PointScores]) -> PointScores:

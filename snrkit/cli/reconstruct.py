@@ -8,7 +8,7 @@ import click
 
 from snrkit.cli.options import OUTPUT, SEED, Whole, checkpoint_option, common, shortened
 from snrkit.cli.output import print_json, tell
-from snrkit.memory import require_room
+from snrkit.memory import require_memory
 from snrkit.results import require_writable, write_bytes, write_frame
 
 if TYPE_CHECKING:
@@ -86,10 +86,10 @@ def command(  # noqa: PLR0913 (one per option)
     files = {ending: base.with_name(base.name + ending) for ending in sorted(_ENDINGS)}
     for file in files.values():
         require_writable(file)
-    require_room(8 * k, "--resample", f"{k:,} samples of a point", "ask for fewer")
+    require_memory("--resample", f"{k:,} samples of a point", 8 * k, "ask for fewer")
     # Pixels and latents of both kinds, as they are computed and as they are kept.
     size = 4 * len(points) * samples * x[0].nbytes
-    require_room(size, "--samples", f"{samples:,} reconstructions of {len(points):,} points", "ask for fewer")
+    require_memory("--samples", f"{samples:,} reconstructions of {len(points):,} points", size, "ask for fewer")
     images = reconstruct(saved.model, x, points, k, samples, Streams(seed))
     height, width = saved.dataset.image_shape or (1, x.shape[1])
     if has_ssim(saved.model, saved.dataset.image_shape):

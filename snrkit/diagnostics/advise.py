@@ -26,7 +26,7 @@ from snrkit.errors import ResourceError, SpecError
 from snrkit.estimators.base import Estimator, build_estimator
 from snrkit.interrupt import Interrupted
 from snrkit.logweights import log_mean_exp
-from snrkit.memory import require_room
+from snrkit.memory import require_memory
 from snrkit.models.base import LatentModel
 from snrkit.streams import Streams
 from snrkit.training.cost import step_seconds
@@ -173,9 +173,9 @@ def require_step_room(model: LatentModel, batch: Tensor, budget: int) -> None:
         ResourceError: its noise and latents alone cannot.
     """
     numbers = len(batch) * budget * math.prod(model.noise_shape(batch[:1]))
-    asked = f"a training step on {len(batch)} data points with {budget:,} samples each"
+    asked = f"training steps on {len(batch)} data points with {budget:,} samples each"
     if not batch.is_cuda:
-        require_room(2 * numbers * batch.element_size(), "--budget", asked, "give a smaller budget")
+        require_memory("--budget", asked, 2 * numbers * batch.element_size(), "give a smaller budget")
 
 
 def _row(model: LatentModel, batch: Tensor, log_w: Tensor, setting: Setting, table: pd.DataFrame) -> dict[str, object]:

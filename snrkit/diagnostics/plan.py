@@ -14,7 +14,7 @@ import torch
 from snrkit.errors import SpecError
 from snrkit.estimators import ESTIMATORS
 from snrkit.estimators.base import Estimator, Units, build_estimator
-from snrkit.memory import require_room
+from snrkit.memory import require_memory
 
 MINIMUM_DRAWS = 4
 BLOCKS_OF_DRAWS = 20
@@ -130,7 +130,7 @@ class Plan:
             problem = f"{rows:,} settings (estimator, M, K) asked for, and {MOST_ROWS:,} is the most"
             raise SpecError("K", problem, "ask for fewer values of K or M")
         most = max(self.draws, self.draws * max(self.K) // min(self.K) if self.nested else 0)
-        require_room(_BYTES_PER_DRAW * most, "draws", f"to keep account of {most:,} draws", "ask for fewer draws")
+        require_memory("draws", f"accounts of {most:,} draws", _BYTES_PER_DRAW * most, "ask for fewer draws")
 
     def _check_combinations(self) -> None:
         """What is right by itself and wrong together."""

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from snrkit.errors import ResourceError, SnrkitError
-from snrkit.memory import installed, readable, require_room, shortage
+from snrkit.memory import in_words, installed, require_memory
+from snrkit.shortage import shortage
 from snrkit.streams import Streams
 
 if TYPE_CHECKING:
@@ -59,12 +60,12 @@ def require_model_room(build: Callable[..., nn.Module], spec: ModelSpec, data: D
         raise
     except Exception as error:
         if shortage(error) is not None:
-            problem = f"model {spec.name} would have more parameters than {readable(installed())} of memory hold"
+            problem = f"model {spec.name} would have more parameters than {in_words(installed())} of memory hold"
             raise ResourceError("model.options", problem, _REMEDY) from None
         return  # it cannot be sketched, so building it has the last word
     parameters = list(sketch.parameters())
     asked = f"model {spec.name} with {sum(parameter.numel() for parameter in parameters):,} parameters"
-    require_room(2 * sum(parameter.nbytes for parameter in parameters), "model.options", asked, _REMEDY)
+    require_memory("model.options", asked, 2 * sum(parameter.nbytes for parameter in parameters), _REMEDY)
 
 
 def _numbers(values: Iterable[object]) -> Iterator[float]:

@@ -20,9 +20,10 @@ from snrkit.estimators.base import build_estimator, gradients
 from snrkit.estimators.ciwae import Mixture
 from snrkit.interrupt import Interrupted, stop_requests
 from snrkit.kernels import FastLinear
-from snrkit.memory import exit_code_of, is_shortage, keep_freed_memory
+from snrkit.memory import keep_freed_memory
 from snrkit.models.base import build_model, check_log_weights
 from snrkit.results import RunDir
+from snrkit.shortage import exit_code_of, is_shortage
 from snrkit.streams import Streams
 from snrkit.training.beta import build_beta
 from snrkit.training.checkpoint import Checkpoint, save_checkpoint

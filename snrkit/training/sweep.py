@@ -18,9 +18,9 @@ from snrkit.data.base import Dataset
 from snrkit.errors import BUG, CapabilityError, NonFiniteError, OutputError, ResultsError, SnrkitError
 from snrkit.estimators.base import build_estimator
 from snrkit.interrupt import Interrupted
-from snrkit.memory import exit_code_of, shortage
 from snrkit.models import MODELS
 from snrkit.results import RunDir, discard_partial, read_json, write_text
+from snrkit.shortage import exit_code_of, shortage
 from snrkit.training.commit import STAGED, recover
 from snrkit.training.ensemble import Ensemble, ensemble_key
 from snrkit.training.grid import run_name

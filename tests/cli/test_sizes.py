@@ -3,9 +3,9 @@
 import pytest
 
 from snrkit.diagnostics.advise import MOST_SETTINGS, divisors, settings
-from snrkit.errors import ResourceError, SpecError
+from snrkit.errors import SpecError
 from snrkit.estimators.base import build_estimator
-from snrkit.memory import exit_code_of, installed, readable, require_room, shortage
+from snrkit.shortage import exit_code_of, shortage
 from snrkit.training.grid import MOST_RUNS, expand
 from snrkit.training.loop import Trainer
 from tests.cli.conftest import TOY
@@ -17,9 +17,9 @@ DIGITS = ["--data", "digits", "--model", "mlp"]
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        (["--set", "data.size=1000000000000"], ["data.size", "1000000000000 points of 3 numbers", "TiB"]),
+        (["--set", "data.size=1000000000000"], ["data.size", "1000000000000 points of 3 numbers", "TB"]),
         (["--set", "data.dim=100000000", "--set", "data.size=1", "--set", "eval_points=1"], ["model.options", "parameters"]),
-        ([*DIGITS, "--set", "model.options.hidden=[1000000000]"], ["model.options", "280,000,000,164 parameters", "TiB"]),
+        ([*DIGITS, "--set", "model.options.hidden=[1000000000]"], ["model.options", "280,000,000,164 parameters", "TB"]),
         ([*DIGITS, "--set", f"model.options.latent={HUGE}"], ["model.options", "parameters"]),
         ([*DIGITS, "--set", "model.options.hidden=[4000000000000000000,4000000000000000000]"], ["model.options"]),
         ([*DIGITS, "--model", "random-weights", "--set", f"model.options.hidden={HUGE}"], ["model random-weights"]),
@@ -63,9 +63,9 @@ def test_numbers_beyond_64_bits_elsewhere(snrkit, toy_run, contents, argv):
     ("argv", "words"),
     [
         (["snr", "--draws", HUGE, "--K", 1], ["draws", "1,000,000,000,000,000 draws"]),
-        (["beta", "--draws", HUGE], ["draws", "PiB"]),
+        (["beta", "--draws", HUGE], ["draws", "TB"]),
         (["evaluate", "--samples", HUGE], ["--samples", "1,000,000,000,000,000 samples"]),
-        (["reconstruct", "--resample", HUGE], ["--resample", "PiB"]),
+        (["reconstruct", "--resample", HUGE], ["--resample", "TB"]),
         (["advise", "--budget", 2**39], ["--budget", f"{2**39:,} samples each"]),
     ],
 )
@@ -123,16 +123,6 @@ def test_settings_of_large_budgets_take_no_time():
     iwae = build_estimator("iwae", {})
     assert len(settings(10**10, [iwae])) == 121
     assert {M * K for _, M, K in settings(10**10, [iwae])} == {10**10}
-
-
-def test_sizes_in_words():
-    assert [readable(n) for n in (0, 1023, 1024, 1536, 2**30, 2**70)] == [
-        "0 bytes", "1023 bytes", "1 KiB", "1.5 KiB", "1 GiB", "1024 EiB",
-    ]  # fmt: skip
-    assert 2**28 < installed() < 2**50
-    require_room(installed(), "x", "this", "less")
-    with pytest.raises(ResourceError, match=r"this takes .* at least, and there are .* of memory"):
-        require_room(installed() + 1, "x", "this", "less")
 
 
 def test_what_is_no_shortage():

@@ -87,7 +87,7 @@ def test_evaluate_goes_on(snrkit, toy_run, stopping, monkeypatch):
     argv = ["evaluate", "--ckpt", toy_run, "--samples", 128, "--device", "cpu", "--keep-points", "--keep-means"]
     assert snrkit(*argv, "--out", toy_run / "whole.json").code == 0
     monkeypatch.setattr(portions, "_MOST", 5)
-    scored = stopping(portions, "checked_scores", 3)
+    scored = stopping(portions, "point_scores", 3)
     stopped = snrkit(*argv, "--out", toy_run / "parts.json")
     assert (stopped.code, stopped.out) == (130, "")
     assert "the same command goes on" in stopped.err
@@ -105,7 +105,7 @@ def test_evaluate_goes_on(snrkit, toy_run, stopping, monkeypatch):
 def test_portions_are_used_only_where_they_are_right(snrkit, toy_run, stopping, monkeypatch):
     argv = ["evaluate", "--ckpt", toy_run, "--device", "cpu", "--samples"]
     monkeypatch.setattr(portions, "_MOST", 8)
-    scored = stopping(portions, "checked_scores", 3)
+    scored = stopping(portions, "point_scores", 3)
     assert snrkit(*argv, 128).code == 130
     one, other = sorted((toy_run / "evaluation.partial").iterdir())
     content = dict(np.load(one))
@@ -120,18 +120,18 @@ def test_portions_are_used_only_where_they_are_right(snrkit, toy_run, stopping, 
 
 
 def test_the_number_of_a_point_that_is_not_finite(snrkit, toy_run, monkeypatch):
-    from snrkit.errors import NonFiniteError
+    real = portions.point_scores
 
-    def fail(model, x, samples, streams, progress):
-        if streams.first:
-            raise NonFiniteError("bound", "NaN or infinite at 1 points, the first test point 2", "check")
-        return real(model, x, samples, streams, progress)
+    def spoilt(model, x, samples, streams, progress):
+        found = real(model, x, samples, streams, progress)
+        if streams._first == 8:
+            found.elbo[2] = np.nan
+        return found
 
-    real = portions.checked_scores
     monkeypatch.setattr(portions, "_MOST", 8)
-    monkeypatch.setattr(portions, "checked_scores", fail)
+    monkeypatch.setattr(portions, "point_scores", spoilt)
     result = snrkit("evaluate", "--ckpt", toy_run, "--samples", 128, "--device", "cpu")
-    assert result.refused("test point 2, counted from test point 8", code=3)
+    assert result.refused("the first test point 10", code=3)
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,7 @@ def test_plan_refuses(option, given):
 
 
 def test_draws_that_no_memory_accounts_for():
-    with pytest.raises(ResourceError, match=r"^draws: to keep account of 1,000,000,000,000,000 draws"):
+    with pytest.raises(ResourceError, match=r"^draws: accounts of 1,000,000,000,000,000 draws"):
         Plan((IWAE,), (2,), draws=10**15)
 
 
