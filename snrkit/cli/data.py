@@ -4,18 +4,15 @@ from pathlib import Path
 
 import click
 
-from snrkit.cli.options import INPUT
+from snrkit.cli.options import FOLDER, INPUT
 from snrkit.cli.output import print_json, progress, tell
 from snrkit.data import SOURCES
 from snrkit.data.download import fetch
 from snrkit.data.folder import Check, data_folder, is_usable, verify, whereabouts
 from snrkit.errors import DataError
 
-folder_option = click.option(
-    "--data-dir",
-    type=INPUT,
-    help="Folder of data files [default: $SNRKIT_DATA, else a cache folder].",
-)
+_FOLDER_HELP = "Folder of data files [default: $SNRKIT_DATA, else a cache folder]."
+folder_option = click.option("--data-dir", type=INPUT, help=_FOLDER_HELP)
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 
 
@@ -46,7 +43,7 @@ def list_(data_dir: Path | None, as_json: bool) -> None:
 
 @command.command("fetch")
 @click.argument("name")
-@folder_option
+@click.option("--data-dir", type=FOLDER, help=_FOLDER_HELP)
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 def fetch_(name: str, data_dir: Path | None, quiet: bool) -> None:
     """Download a data set and check it."""

@@ -4,6 +4,7 @@ import importlib
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import ClassVar
 
 import click
@@ -105,6 +106,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _run(args: list[str]) -> int:  # noqa: PLR0911 (one per kind of end)
     """The exit code of a call; what went wrong is told in one line."""
     try:
+        Path.cwd()
         # Not standalone, click returns the code of an Exit; commands themselves return None.
         code = program.main(args, prog_name="snrkit", standalone_mode=False)
     except Interrupted:
@@ -135,7 +137,8 @@ def _unforeseen(error: Exception) -> int:
         complain(f"snrkit: {memory}")
         return memory.exit_code
     if isinstance(error, OSError):
-        complain(f"snrkit: {error.filename or 'a file'}: {error.strerror or error}; see to it, and run this again")
+        where = error.filename or "a file, or the present folder"
+        complain(f"snrkit: {where}: {error.strerror or error}; see to it, and run this again")
         return BAD_INPUT if is_bad_path(error) else NO_ROOM
     say("".join(traceback.format_exception(error)).rstrip("\n"))
     complain(f"snrkit: this is a fault in snrkit ({error.__class__.__name__}); please report it with what stands above")

@@ -97,3 +97,10 @@ def test_a_folder_of_runs_names_its_runs(snrkit, toy_run):
         snrkit(*command, "--ckpt", toy_run.parent).refused(
             "2 runs or checkpoints (other, toy)", f"{toy_run.parent}/other"
         )
+
+
+def test_a_present_folder_that_is_gone(snrkit, tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    snrkit("evaluate", "--ckpt", "run").refused("the present folder", "No such file or directory")
