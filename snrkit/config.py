@@ -7,7 +7,7 @@ check their input before anything slow is loaded.
 import hashlib
 import json
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -16,9 +16,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from snrkit.errors import SpecError
 from snrkit.files import read_bytes, unplain
+from snrkit.registry import hint
 
-Positive = Annotated[int, Field(ge=1)]
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Positive = Annotated[int, Field(ge=1, lt=2**63)]
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+Seed = Count
 Scalar = bool | int | float | str
 Binarise = Literal["dynamic", "fixed", "threshold", "none"]
 DType = Literal["float32", "float64"]
@@ -65,7 +67,12 @@ class DataSpec(Spec):
 
 
 class ModelSpec(Spec):
-    """Which model, and its options (each model documents its own)."""
+    """Which model, and its options (each model documents its own).
+
+    Attributes:
+        name: a registered model.
+        options: its own settings.
+    """
 
     name: str = "mlp"
     options: dict[str, Scalar | list[int] | list[list[int]]] = {}
@@ -75,6 +82,12 @@ class EstimatorSpec(Spec):
     """Which gradient estimator, with M outer and K importance samples per data point.
 
     For ``piwae`` K is L: the inference network sees M groups of K, the generative network one group of M K.
+
+    Attributes:
+        name: a registered estimator.
+        M: outer samples per data point.
+        K: importance samples per outer sample.
+        options: the estimator's own settings.
     """
 
     name: str = "iwae"
@@ -138,6 +151,7 @@ class RunSpec(Spec):
         epochs: passes over the training set; 0 saves the model as initialised.
         batch_size: data points per step; the last batch of an epoch may be smaller.
         seed: root of every random stream of the run.
+        dtype: floating-point type of parameters and data.
         checkpoint_every: epochs between checkpoints; the last epoch is always saved.
         keep_every: also keep a checkpoint of its own every so many epochs, under ``steps/`` (0: none).
         eval_points: test points on which the IWAE-64 bound is followed after each epoch (0: none).
@@ -149,13 +163,13 @@ class RunSpec(Spec):
     optimiser: OptimiserSpec = OptimiserSpec()
     update: UpdateSpec = UpdateSpec()
     beta: BetaSpec = BetaSpec()
-    epochs: Annotated[int, Field(ge=0)] = 100
+    epochs: Count = 100
     batch_size: Positive = 20
     seed: Seed = 0
     dtype: DType = "float32"
     checkpoint_every: Positive = 10
-    keep_every: Annotated[int, Field(ge=0)] = 0
-    eval_points: Annotated[int, Field(ge=0)] = 500
+    keep_every: Count = 0
+    eval_points: Count = 500
 
     def identity(self) -> str:
         """Digest of what makes the run what it is: all but how long it goes on and what is kept of it."""
@@ -179,7 +193,8 @@ class RunSpec(Spec):
             field = ".".join(str(part) for part in first["loc"]) or source
             unknown = first["type"] == "extra_forbidden"
             problem = "no such setting" if unknown else f"{first['msg'].lower()}, got {_short(first['input'])}"
-            raise SpecError(field, problem, f"correct it in {source}; see 'snrkit train --help'") from None
+            near = _meant(field, cls) if unknown else ""
+            raise SpecError(field, problem, f"{near}correct it in {source}; see 'snrkit train --settings'") from None
         _require_plain(dict(data), source)
         return spec
 
@@ -195,6 +210,24 @@ class RunSpec(Spec):
             SpecError: not TOML, or not a valid spec.
         """
         return cls.parse(parse_toml(text, source), source)
+
+
+def keys(spec: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """The dotted names of all settings of a spec."""
+    for name, field in spec.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Spec):
+            yield from keys(field.annotation, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
+
+
+def _meant(unknown: str, spec: type[BaseModel]) -> str:
+    """Which setting an unknown one may have been meant to be: of the same name in other tables, or of a similar one."""
+    last = unknown.rsplit(".", 1)[-1].lower()
+    same = [f"'{key}'" for key in keys(spec) if key.rsplit(".", 1)[-1].lower() == last]
+    if same:
+        return f"did you mean {' or '.join(same)}? "
+    return hint(unknown, keys(spec)) or "a model's own settings go under model.options; "
 
 
 def parse_toml(text: str, source: str) -> dict[str, Any]:

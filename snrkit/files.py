@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from snrkit import checksums
-from snrkit.errors import OutputError, ResultsError
+from snrkit.errors import OutputError, PathError, ResultsError, is_bad_path
 
 # Nothing of ours is deeper; what reads a nested value calls itself at every level.
 _DEEPEST = 64
@@ -257,7 +257,8 @@ def output_error(path: Path, error: OSError) -> OutputError:
     """An ``OSError`` met while writing ``path``, in the user's words."""
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     remedy = "free some space or give another --out" if full else "give an --out that you may write to"
-    return OutputError(str(path), f"cannot be written ({os.strerror(error.errno or errno.EIO).lower()})", remedy)
+    kind = PathError if is_bad_path(error) else OutputError
+    return kind(str(path), f"cannot be written ({os.strerror(error.errno or errno.EIO).lower()})", remedy)
 
 
 def guard(path: Path, write: Callable[[], object]) -> None:

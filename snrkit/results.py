@@ -505,10 +505,10 @@ class RunDir:
         except (ResultsError, KeyError, TypeError):
             return ""
 
-    def set_status(self, state: str, why: str = "") -> None:
-        """Record how the run stands: running, done, interrupted or failed.
+    def set_status(self, state: str, why: str = "", code: int = 0) -> None:
+        """Record how the run stands: running, done, interrupted or failed, and the exit code of a failure.
 
         Raises:
             OutputError: the file cannot be written.
         """
-        write_json(self.status, {"state": state, "why": why})
+        write_json(self.status, {"state": state, "why": why} | ({"code": code} if code else {}))

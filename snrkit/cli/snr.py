@@ -5,16 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from snrkit.cli.options import (
-    COUNTS,
-    DIRECTORY,
-    NAMES,
-    SEED,
-    build_estimators,
-    common,
-    parse_options,
-)
-from snrkit.cli.output import print_json, print_table, progress
+from snrkit.cli.options import COUNTS, INPUT, NAMES, OUTPUT, SEED, Whole, build_estimators, common, parse_options
+from snrkit.cli.output import print_json, print_table, progress, tell
 from snrkit.cli.summary import comparison_table, extra_table, slope_table, snr_table
 from snrkit.errors import SpecError
 from snrkit.files import pinned
@@ -53,12 +45,12 @@ class Chunk(click.ParamType):  # type: ignore[type-arg]
 
 
 @click.command(name="snr")
-@click.option("--ckpt", "ckpts", type=DIRECTORY, required=True, multiple=True, help="A run.pt, a run directory, or a "
+@click.option("--ckpt", "ckpts", type=INPUT, required=True, multiple=True, help="A run.pt, a run directory, or a "
               "folder of runs or of checkpoints; may be repeated.")  # fmt: skip
 @click.option("--K", "importance", type=COUNTS, default="1,10,100,1000", show_default=True, help="Importance samples.")
 @click.option("--M", "outer", type=COUNTS, default="1", show_default=True, help="Outer samples; more cost no draws.")
-@click.option("--draws", default=1000, show_default=True, help="Gradient draws R per setting.")
-@click.option("--data-points", type=click.IntRange(min=1), default=10, show_default=True, help="Test points.")
+@click.option("--draws", type=Whole(4), default=1000, show_default=True, help="Gradient draws R per setting.")
+@click.option("--data-points", type=Whole(1), default=10, show_default=True, help="Test points.")
 @click.option("--estimator", "names", type=NAMES, help="One or several; default: the run's own. Same noise for all.")
 @click.option(
     "--option", "options", multiple=True, metavar="NAME=VALUE", help="Of an estimator, e.g. beta=0.5 (ciwae)."
@@ -66,7 +58,12 @@ class Chunk(click.ParamType):  # type: ignore[type-arg]
 @click.option("--block", "blocks", type=NAMES, help="inference, generative, all or tensor names; default: every one.")
 @click.option("--bias", default="none", show_default=True, help="Bias against: bound (own), log_p (generative), none.")
 @click.option(
-    "--K-ref", "reference", default=5000, show_default=True, help="Samples that stand for log p where unknown."
+    "--K-ref",
+    "reference",
+    type=Whole(1),
+    default=5000,
+    show_default=True,
+    help="Samples that stand for log p where unknown.",
 )
 @click.option("--dsnr", is_flag=True, help="Also the DSNR; takes a second pass over the draws.")
 @click.option(
@@ -80,7 +77,7 @@ class Chunk(click.ParamType):  # type: ignore[type-arg]
 @click.option("--engine", default="factors", show_default=True, help="factors (fast), vmap or loop.")
 @click.option("--direct", is_flag=True, help="Draw at each (M, K) itself instead of using the algebra of units.")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Root of the noise.")
-@click.option("--out", type=DIRECTORY, help="Parquet file. Default: snr.parquet in the run directory.")
+@click.option("--out", type=OUTPUT, help="Parquet file. Default: snr.parquet in the run directory.")
 @common
 def command(  # noqa: PLR0913 (one per option)
     *,
@@ -192,8 +189,8 @@ def _show(measurement: "Measurement", title: str, path: Path) -> None:
         if table is not None:
             print_table(table)
     for remark in measurement.remarks:
-        click.echo(f"note: {remark}")
-    click.echo(f"all metrics and blocks: {path}")
+        tell(f"note: {remark}")
+    tell(f"all metrics and blocks: {path}")
 
 
 def _records(table: "pd.DataFrame") -> list[dict[str, Any]]:

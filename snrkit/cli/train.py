@@ -1,15 +1,16 @@
 """``snrkit train``."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
-from snrkit.cli.options import COUNTS, DIRECTORY, common, parse_options
-from snrkit.cli.output import print_json, progress
+from snrkit.cli.options import COUNTS, FOLDER, INPUT, Whole, common, parse_options
+from snrkit.cli.output import complain, print_json, progress, tell
 from snrkit.config import RunSpec, apply_settings, assign, read_toml
-from snrkit.errors import SpecError
+from snrkit.errors import INTERRUPTED, SpecError
 from snrkit.results import RunDir, merge_table
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ _FLAGS = {
 
 
 @click.command(name="train")
-@click.option("--config", type=DIRECTORY, help="A TOML file of settings; flags and --set go over it.")
+@click.option("--config", type=INPUT, help="A TOML file of settings; flags and --set go over it.")
 @click.option("--data", help="digits (default), mnist, omniglot, npz or gaussian; see 'snrkit data list'.")
 @click.option("--model", help="mlp (default), hierarchical, random-weights or gaussian.")
 @click.option("--estimator", help="vae, iwae (default), miwae, ciwae, piwae, dreg or stl.")
@@ -61,19 +62,23 @@ _FLAGS = {
 @click.option(
     "--keep-every", type=int, help="Also keep a checkpoint under steps/ every so many epochs (default: none)."
 )
-@click.option("--snr-every", type=click.IntRange(min=1), help="Measure the gradients' SNR every so many epochs.")
+@click.option("--snr-every", type=Whole(1), help="Measure the gradients' SNR every so many epochs.")
 @click.option("--snr-K", "snr_importance", type=COUNTS, default="1,10,100", show_default=True, help="K of --snr-every.")
 @click.option("--snr-M", "snr_outer", type=COUNTS, default="1", show_default=True, help="M of --snr-every.")
+@click.option("--snr-draws", type=Whole(4), default=200, show_default=True, help="Gradient draws of --snr-every.")
+@click.option("--snr-points", type=Whole(1), default=10, show_default=True, help="Test points of --snr-every.")
 @click.option(
-    "--snr-draws", type=click.IntRange(min=4), default=200, show_default=True, help="Gradient draws of --snr-every."
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Any of --settings, e.g. model.options.latent=20.",
 )
+@click.option("--out", type=FOLDER, help="Run directory. Default: checkpoints/DATA-ESTIMATOR-HASH.")
+@click.option("--print-config", "only_print", is_flag=True, help="Print the resolved settings as TOML; train nothing.")
 @click.option(
-    "--snr-points", type=click.IntRange(min=1), default=10, show_default=True, help="Test points of --snr-every."
+    "--settings", "list_settings", is_flag=True, help="List all settings with range and default; train nothing."
 )
-@click.option(
-    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any setting, e.g. model.options.latent=20."
-)
-@click.option("--out", type=DIRECTORY, help="Run directory. Default: checkpoints/DATA-ESTIMATOR-HASH.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out; from the start if there is none.")
 @common
 def command(  # noqa: PLR0913 (one per option)
@@ -82,6 +87,8 @@ def command(  # noqa: PLR0913 (one per option)
     options: tuple[str, ...],
     settings: tuple[str, ...],
     out: Path | None,
+    only_print: bool,
+    list_settings: bool,
     resume: bool,
     snr_every: int | None,
     snr_importance: list[int],
@@ -100,9 +107,15 @@ def command(  # noqa: PLR0913 (one per option)
     directory, beside run.pt (checkpoint), metrics.jsonl, env.json and status.json. Ctrl-C saves the state; --resume goes on
     from it bit for bit. --snr-every adds rows to snr.parquet as the run goes on, without changing a bit of the run.
     """
+    if list_settings:
+        _list_settings(as_json)
+        return
     if snr_every is None:
         _refuse_idle(click.get_current_context())
     spec = _spec(config, flags, options, settings, out if resume else None)
+    if only_print:
+        tell(_resolved(spec, data_dir))
+        return
     path = out or RUNS / f"{spec.data.name}-{spec.estimator.name}-{spec.identity()}"
 
     from snrkit.interrupt import Interrupted
@@ -124,15 +137,55 @@ def command(  # noqa: PLR0913 (one per option)
                 observe=observe,
             )
     except (Interrupted, KeyboardInterrupt):
-        click.echo(f"snrkit: interrupted; go on with: snrkit train --resume --out {path}", err=True)
-        raise click.exceptions.Exit(130) from None
+        complain(f"snrkit: interrupted; go on with: snrkit train --resume --out {shlex.quote(str(path))}")
+        raise click.exceptions.Exit(INTERRUPTED) from None
     metrics = run.read_metrics()
     last = metrics[-1] if metrics else {}
     if as_json:
         print_json({"run": str(path), "epoch": final.epoch, "step": final.step, "last": last})
     else:
         bound = f", bound {last['bound']:.2f} nats" if last else ""
-        click.echo(f"{run.checkpoint}: {final.epoch} epochs, {final.step} steps{bound}")
+        tell(f"{run.checkpoint}: {final.epoch} epochs, {final.step} steps{bound}")
+
+
+def _list_settings(as_json: bool) -> None:
+    from snrkit.cli.settings import every_setting, told
+
+    rows = every_setting()
+    if as_json:
+        print_json({"settings": rows})
+        return
+    for row in rows:
+        tell(told(row))
+
+
+def _resolved(spec: RunSpec, data_dir: Path | None) -> str:
+    """What config.toml would hold, the model's options that were left out as remarks.
+
+    Raises:
+        SnrkitError: a run could not begin with these settings.
+    """
+    import json
+
+    from snrkit.cli.settings import options_of
+    from snrkit.data import load
+    from snrkit.estimators.base import build_estimator
+    from snrkit.models.base import build_model
+    from snrkit.training.beta import build_beta
+    from snrkit.training.opening import resolve_spec, summarise
+
+    dataset = load(spec.data, data_dir)
+    spec = resolve_spec(spec, dataset)
+    build_estimator(spec.estimator.name, spec.estimator.options)
+    build_beta(spec)
+    build_model(spec.model, summarise(dataset), spec.seed)
+    kind = options_of(spec.model.name)
+    left_out = {} if kind is None else kind().model_dump(mode="json", exclude=set(spec.model.options))
+    remarks = [
+        f"# model.options.{name} = {json.dumps(value)}  (default of {spec.model.name})"
+        for name, value in left_out.items()
+    ]
+    return "\n".join([spec.to_toml().rstrip("\n"), *remarks])
 
 
 def _refuse_idle(context: click.Context) -> None:

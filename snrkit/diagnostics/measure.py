@@ -1,7 +1,7 @@
 """Measure the gradients of a model: the Python face of the diagnostics."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,13 @@ from snrkit.diagnostics import tables
 from snrkit.diagnostics.draws import Drawer, Progress
 from snrkit.diagnostics.gather import Drawn, Gatherer
 from snrkit.diagnostics.metrics import Reading
-from snrkit.diagnostics.plan import Job, Plan, counts
+from snrkit.diagnostics.plan import Job, Plan, chosen, counts, names
 from snrkit.diagnostics.problem import Layout
 from snrkit.diagnostics.rounding import computed_in
 from snrkit.diagnostics.store import Store, fingerprint, parameters_digest, statement
 from snrkit.diagnostics.suiting import suited
 from snrkit.errors import NonFiniteError, SpecError
-from snrkit.estimators.base import Estimator, build_estimator
+from snrkit.estimators.base import Estimator
 from snrkit.interrupt import Interrupted
 from snrkit.models.state import Mode
 from snrkit.streams import Streams
@@ -72,16 +72,16 @@ class Measurement:
 def measure(  # noqa: PLR0913 (one option each; most by keyword)
     model: nn.Module,
     x: Any,
-    estimators: Sequence[str | Estimator],
-    K: Sequence[int],
-    M: Sequence[int] = (1,),
+    estimators: str | Estimator | Iterable[str | Estimator],
+    K: int | Iterable[int],
+    M: int | Iterable[int] = 1,
     draws: int = 1000,
     seed: int = 0,
     *,
     engine: str = "factors",
     direct: bool = False,
     chunk: int | None = None,
-    blocks: Sequence[str] | None = None,
+    blocks: str | Iterable[str] | None = None,
     mode: Mode = "evaluation",
     progress: Progress | None = None,
 ) -> pd.DataFrame:
@@ -97,9 +97,9 @@ def measure(  # noqa: PLR0913 (one option each; most by keyword)
             DataParallel). It is left as it is, whatever happens.
         x: data ``[B, *event]``, finite: a tensor or array, or a tuple, list or dict of them whose first axis is the data
             point. Floating-point numbers take the model's type, integers stay integers; all move to its device.
-        estimators: registered names or estimators, all drawn from the same noise.
-        K: importance samples, each at least 1.
-        M: outer samples, each at least 1.
+        estimators: registered names or estimators, one or several, all drawn from the same noise.
+        K: importance samples, one number or several, each at least 1.
+        M: outer samples, one number or several, each at least 1.
         draws: gradient draws R, at least 4; they fall into 20 blocks (fewer if R < 40) for the intervals.
         seed: root of the noise.
         engine: registered name: ``factors`` (fast for linear layers, leaves the rest to the others), ``vmap``, ``loop``.
@@ -123,8 +123,10 @@ def measure(  # noqa: PLR0913 (one option each; most by keyword)
         CapabilityError: the model does not offer what an estimator or the engine needs.
         NonFiniteError: every gradient or bound asked for is NaN or infinite.
     """
+    if progress is not None and not callable(progress):
+        raise SpecError("progress", f"must be a function, got {progress!r}", "leave it out")
     plan = Plan(
-        tuple(build_estimator(item, {}) if isinstance(item, str) else item for item in estimators),
+        chosen(estimators),
         counts("K", K),
         counts("M", M),
         draws,
@@ -132,7 +134,7 @@ def measure(  # noqa: PLR0913 (one option each; most by keyword)
         engine=engine,
         direct=direct,
         chunk=chunk,
-        blocks=None if blocks is None else tuple(blocks),
+        blocks=None if blocks is None else names("blocks", blocks),
         mode=mode,
     )
     found = diagnose(model, x, plan, progress=progress)

@@ -11,6 +11,7 @@ from torch import Tensor
 from snrkit.errors import SpecError
 from snrkit.estimators import ESTIMATORS
 from snrkit.logweights import LogWeights
+from snrkit.registry import hint
 
 
 class Surrogate:
@@ -141,7 +142,7 @@ def build_estimator(name: str, options: Mapping[str, float]) -> Estimator:
     fields = {field.name: field for field in dataclasses.fields(kind)}
     for option in options:
         if option not in fields:
-            known = f"its options are: {', '.join(fields)}" if fields else "it has no options"
+            known = f"{hint(option, fields)}its options are: {', '.join(fields)}" if fields else "it has no options"
             raise SpecError(f"estimator.options.{option}", f"{name} has no such option", known)
     missing = [name for name, field in fields.items() if field.default is dataclasses.MISSING and name not in options]
     if missing:

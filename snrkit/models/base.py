@@ -1,6 +1,7 @@
 """What a latent-variable model is to the rest of the package."""
 
 import itertools
+import reprlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from snrkit.errors import CapabilityError, SpecError
 from snrkit.logweights import LogWeights
 from snrkit.models import MODELS
 from snrkit.models.blame import users_code
+from snrkit.models.size import require_model_room
+from snrkit.registry import hint
 from snrkit.streams import Streams
 
 Network = Literal["inference", "generative"]
@@ -223,12 +226,14 @@ def build_model(spec: ModelSpec, data: DataSummary, seed: int) -> LatentModel:
 
     Raises:
         SpecError: unknown name or option, or data that the model cannot take.
+        ResourceError: its parameters cannot fit in memory.
     """
-    streams = Streams(seed)
+    streams, build = Streams(seed), MODELS.load(spec.name)
+    require_model_room(build, spec, data)
     # torch's layers initialise themselves from the global generator; it is lent to them and put back.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(streams.integer("init"))
-        model: LatentModel = MODELS.load(spec.name)(spec.options, data, streams)
+        model: LatentModel = build(spec.options, data, streams)
     return model
 
 
@@ -276,5 +281,7 @@ def parse_options(kind: Any, name: str, options: Mapping[str, Any]) -> Any:
     except ValidationError as error:
         first = error.errors()[0]
         option = ".".join(str(part) for part in first["loc"])
-        known = ", ".join(kind.model_fields)
-        raise SpecError(f"{name}.{option}", f"{first['msg'].lower()}", f"the options of {name} are: {known}") from None
+        known = f"{hint(option, kind.model_fields)}the options of {name} are: {', '.join(kind.model_fields)}"
+        unknown = first["type"] == "extra_forbidden"
+        problem = "no such option" if unknown else f"{first['msg'].lower()}, got {reprlib.repr(first['input'])}"
+        raise SpecError(f"{name}.{option}", problem, known if unknown else "correct it, or leave it out") from None

@@ -4,18 +4,19 @@ import functools
 import hashlib
 import platform
 from collections.abc import Sequence
-from importlib.metadata import version
+from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any
 
 from snrkit.errors import ResultsError
 from snrkit.files import inside, parse_json, read_bytes
 from snrkit.report.find import find, inputs
+from snrkit.version import version
 
 # Beside the outputs, like their sidecars.
 FILE = "report.meta.json"
 
-_PACKAGES = ("snrkit", "matplotlib", "numpy", "pandas", "pyarrow")
+_PACKAGES = ("matplotlib", "numpy", "pandas", "pyarrow")
 _PACKAGE = Path(__file__).parent.parent
 # What decides an output beside the report's own modules.
 _SOURCES = ("report/page.html", "cli/report.py", "results.py", "schemas.py", "files.py", "config.py")
@@ -67,7 +68,8 @@ def _code() -> str:
 @functools.cache
 def versions() -> dict[str, str]:
     """Versions of what the bytes of an output depend on."""
-    return {package: version(package) for package in _PACKAGES} | {"python": platform.python_version()}
+    others = {package: installed_version(package) for package in _PACKAGES}
+    return {"snrkit": version(), **others, "python": platform.python_version()}
 
 
 def digest(path: Path) -> str:

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from snrkit import files
-from snrkit.errors import ResultsError
+from snrkit.errors import DIVERGED, ResultsError
 from snrkit.results import RunDir, guard, read_json, write_json
 from snrkit.training.checkpoint import Checkpoint, save_checkpoint
 
@@ -68,7 +68,7 @@ def recover(marker: Path, own: Collection[str]) -> None:
         if staged.exists():
             guard(run.checkpoint, partial(staged.replace, run.checkpoint))
     for name, why in failed.items():
-        runs[name].set_status("failed", why)
+        runs[name].set_status("failed", why, DIVERGED)
     files.guard(marker, marker.unlink)
 
 

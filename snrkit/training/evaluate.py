@@ -22,6 +22,7 @@ from snrkit.trial.opening import tried
 
 Array = npt.NDArray[np.float64]
 Progress = Callable[[float, float, str], None]
+Scoring = Callable[[LatentModel, Tensor, int, Streams, Progress | None], "PointScores"]
 
 IWAE_SAMPLES = 64
 _ROWS = 2048
@@ -75,9 +76,22 @@ def evaluate(
 
 
 def checked_scores(
-    model: LatentModel, x: Tensor, samples: int, streams: Streams, progress: Progress | None = None
+    model: LatentModel,
+    x: Tensor,
+    samples: int,
+    streams: Streams,
+    progress: Progress | None = None,
+    score: Scoring | None = None,
 ) -> PointScores:
     """Scores of each point, once everything that could be wrong with them is seen not to be.
+
+    Args:
+        model: the model.
+        x: points.
+        samples: importance samples per point.
+        streams: source of the noise.
+        progress: called with (done, total, note).
+        score: does the work in place of ``point_scores``, and gives the same.
 
     Raises:
         SpecError, NonFiniteError, ResourceError: as for ``evaluate``.
@@ -88,7 +102,7 @@ def checked_scores(
     if len(x) < 2:
         raise SpecError("--points", "must be at least 2 for a standard error", "give more points")
     require_pure("evaluate", tried(model, x))
-    scores = point_scores(model, x, samples, streams, progress)
+    scores = (score or point_scores)(model, x, samples, streams, progress)
     _require_finite(scores)
     return scores
 

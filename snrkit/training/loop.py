@@ -21,12 +21,22 @@ from snrkit.interrupt import Interrupted, stop_requests
 from snrkit.memory import keep_freed_memory, within_memory
 from snrkit.models.base import build_model
 from snrkit.results import RunDir
+from snrkit.shortage import exit_code_of, is_shortage
 from snrkit.streams import Streams
 from snrkit.training.beta import build_beta
 from snrkit.training.checkpoint import Checkpoint, save_checkpoint
 from snrkit.training.follow import followed_bound
 from snrkit.training.lock import alone_in
-from snrkit.training.opening import begin, data_digest, find_previous, is_finished, resolve_spec, settle, summarise
+from snrkit.training.opening import (
+    begin,
+    data_digest,
+    discard,
+    find_previous,
+    is_finished,
+    resolve_spec,
+    settle,
+    summarise,
+)
 from snrkit.training.passes import Passes, memory_for_step
 from snrkit.training.schedule import learning_rate
 from snrkit.training.updates import joint_gradients, step_in_turn
@@ -86,19 +96,23 @@ def train(
 def _train(trainer: "Trainer", progress: Progress, observe: Callable[["Trainer", Stopped], None]) -> None:
     """Train to the end, and record in the run's directory how it goes."""
     run = trainer.run_dir
-    begin(run, trainer.spec, trainer.device, trainer.epoch)
+    is_new = not run.checkpoint.exists()
     try:
         with stop_requests() as stopped:
+            begin(run, trainer.spec, trainer.device, trainer.epoch)
             run_epochs(trainer, stopped, progress, observe)
+            run.set_status("done")
     except (Interrupted, KeyboardInterrupt):
         run.set_status("interrupted", "signal")
         raise
     except BaseException as error:
+        if is_new and trainer.step == 0 and is_shortage(error):
+            discard(run)
+            raise
         # On a full disk the status fails as well; what came first is what the user should read.
         with suppress(OutputError):
-            run.set_status("failed", str(error) or error.__class__.__name__)
+            run.set_status("failed", str(error) or error.__class__.__name__, exit_code_of(error))
         raise
-    run.set_status("done")
 
 
 class Crew(Protocol):

@@ -13,7 +13,7 @@ import torch
 from snrkit.config import EXTENSIBLE, DataSpec, RunSpec
 from snrkit.data import resolve
 from snrkit.data.base import Dataset
-from snrkit.errors import CheckpointError, DataError, OutputError, ResultsError, SpecError
+from snrkit.errors import CheckpointError, DataError, PathError, ResultsError, SpecError
 from snrkit.models.base import DataSummary
 from snrkit.results import RunDir, read_json, write_json, write_text
 from snrkit.training.beta import require_same_past
@@ -56,7 +56,7 @@ def find_previous(run: RunDir, spec: RunSpec, dataset: Dataset, resume: bool) ->
         resume: whether going on is wanted.
 
     Raises:
-        OutputError: there is a run, and ``resume`` is off.
+        PathError: there is a run, and ``resume`` is off.
         SpecError: the run was begun with other settings.
         DataError: the run was begun with other data.
         CheckpointError: the checkpoint is damaged, past the epochs asked for, or an exported copy that is to be trained on.
@@ -65,7 +65,7 @@ def find_previous(run: RunDir, spec: RunSpec, dataset: Dataset, resume: bool) ->
         _refuse_idle(spec.data)
         return None
     if not resume:
-        raise OutputError(str(run.path), "holds a run already", "add --resume to go on with it, or give another --out")
+        raise PathError(str(run.path), "holds a run already", "add --resume to go on with it, or give another --out")
     previous = load_checkpoint(run.checkpoint)
     old, new = (_flat(s.model_dump(exclude=set(EXTENSIBLE))) for s in (previous.run_spec(), spec))
     begun = previous.epoch + (previous.position > 0)
@@ -157,6 +157,12 @@ def begin(run: RunDir, spec: RunSpec, device: torch.device, epoch: int) -> None:
         write_json(run.env, first | {"resumed": [*_sessions(first), environment(device)]})
     else:
         write_json(run.env, environment(device))
+
+
+def discard(run: RunDir) -> None:
+    """Delete the files of a run that could not even take its first step, so that nothing of it is left."""
+    for file in (run.checkpoint, run.metrics, run.config, run.env, run.status):
+        file.unlink(missing_ok=True)
 
 
 def _known_environment(run: RunDir) -> dict[str, Any]:
