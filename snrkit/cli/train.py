@@ -43,7 +43,7 @@ _FLAGS = {
 
 @click.command(name="train")
 @click.option("--config", type=DIRECTORY, help="A TOML file of settings; flags and --set go over it.")
-@click.option("--data", help="digits (default), mnist, omniglot, npz or gaussian; see 'snrkit data list'.")
+@click.option("--data", help="digits (default), mnist, omniglot, npz, idx or another; see 'snrkit data list'.")
 @click.option("--model", help="mlp (default), hierarchical, random-weights or gaussian.")
 @click.option("--estimator", help="vae, iwae (default), miwae, ciwae, piwae, dreg or stl.")
 @click.option("--M", "outer", type=int, help="Outer samples per data point (default 1).")
