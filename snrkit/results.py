@@ -198,6 +198,9 @@ def read_table(path: Path) -> pd.DataFrame:
     except (OSError, pa.ArrowException) as error:
         raise ResultsError(str(path), f"not a readable Parquet file ({error.__class__.__name__})", remedy) from None
     version = (arrow.schema.metadata or {}).get(b"snrkit_schema", b"")
+    # A table that pandas wrote has the columns without the version.
+    if not version and has_columns(arrow.column_names):
+        version = str(SCHEMA_VERSION).encode()
     if not version.isdigit():
         raise ResultsError(str(path), "not a table of snrkit", remedy)
     if int(version) > SCHEMA_VERSION:
@@ -209,6 +212,12 @@ def read_table(path: Path) -> pd.DataFrame:
         raise ResultsError(str(path), f"columns missing: {', '.join(missing)}", remedy)
     table: pd.DataFrame = arrow.select(list(COLUMNS)).to_pandas()
     return table
+
+
+def has_columns(names: Sequence[str]) -> bool:
+    """Whether a table has all columns of a measurement, and no others but an index that pandas put beside them."""
+    own = {name for name in names if not name.startswith("__index_level_") and name != "index"}
+    return set(COLUMNS) - {"parameters"} <= own <= set(COLUMNS)
 
 
 def require_same_parameters(path: Path, run: str, step: int, parameters: str) -> None:

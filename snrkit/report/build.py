@@ -74,6 +74,8 @@ def build(paths: Sequence[Path], to: Destination, note: Note = _say_nothing, fig
     if not report.files:
         where = ", ".join(str(path) for path in paths)
         raise ResultsError(where, "nothing to show yet", "train, measure or evaluate first (see 'snrkit --help')")
+    for line in report.tables.notes:
+        note(line)
     for name, reason in report.missing.items():
         note(f"{name}: {reason}")
     for name, sidecar in report.figures.items():
