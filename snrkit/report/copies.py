@@ -101,9 +101,9 @@ def owned(frame: pd.DataFrame, kind: str, path: Path, runs: Mapping[Path, Owner]
 def _unknown(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
     """The rows of a file in no run directory: nothing says that two runs in it are alike."""
     if "folder" in frame:
-        return frame.assign(who=frame["folder"])
+        return frame.assign(who=frame["folder"], copied=False)
     who = str(path) + (" " + frame["run"].astype(str) if frame["run"].nunique() > 1 else "")
-    return frame.assign(who=who, **({"setting": who} if "setting" in frame else {}))
+    return frame.assign(who=who, copied=False, **({"setting": who} if "setting" in frame else {}))
 
 
 def _mine(frame: pd.DataFrame, names: "pd.Series[str]", owner: Owner) -> "pd.Series[bool]":
