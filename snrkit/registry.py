@@ -31,9 +31,17 @@ class Registry:
         Raises:
             SpecError: no such name; the message lists the names and the nearest one.
         """
+        self.require(name)
+        module, attribute = self._entries[name].split(":")
+        return getattr(importlib.import_module(module), attribute)
+
+    def require(self, name: str) -> None:
+        """See to it that a name is registered, without importing what it names.
+
+        Raises:
+            SpecError: no such name; the message lists the names and the nearest one.
+        """
         if name not in self._entries:
             near = difflib.get_close_matches(name, self._entries, n=1)
             hint = f"did you mean '{near[0]}'? " if near else ""
             raise SpecError(self.kind, f"unknown {self.kind} '{name}'", f"{hint}choose from {', '.join(self.names)}")
-        module, attribute = self._entries[name].split(":")
-        return getattr(importlib.import_module(module), attribute)

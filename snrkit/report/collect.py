@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,6 +22,7 @@ from snrkit.report.columns import (
     POINTS,
     PUBLISHED,
     READINGS,
+    SCORES,
     SLOPES,
     typed,
     whole_grid,
@@ -68,6 +68,7 @@ def _draws(path: Path) -> pd.DataFrame:
 def _metrics(path: Path) -> pd.DataFrame:
     files = RunDir(path.parent)
     rows = pd.DataFrame(files.read_metrics())
+    rows = rows[[name for name in rows if name in METRICS]]
     known = {name: dtype for name, dtype in METRICS.items() if name in rows}
     return typed(rows, path, known, "delete the lines at fault").assign(**trained(path), state=files.state())
 
@@ -90,7 +91,9 @@ def _evaluations(path: Path) -> pd.DataFrame:
     except (KeyError, TypeError, ValueError) as error:
         problem = f"not an evaluation ({error.__class__.__name__}: {error})"
         raise ResultsError(str(path), problem, "evaluate again with 'snrkit evaluate'") from None
-    return pd.DataFrame(rows).replace([np.inf, -np.inf], np.nan).assign(**shared, **trained(path))
+    remedy = "evaluate again with 'snrkit evaluate'"
+    table = pd.DataFrame(rows, columns=["metric", "value", "stderr", "definition"]).assign(**shared)
+    return typed(table, path, SCORES, remedy).assign(**trained(path))
 
 
 def _points(path: Path) -> pd.DataFrame:
@@ -268,7 +271,7 @@ def _shown(frame: pd.DataFrame) -> pd.DataFrame:
     for name in frame.columns:
         if pd.api.types.is_numeric_dtype(frame[name]) or name in ("pixels", "reasons"):
             continue
-        odd = {text: visible(text) for text in frame[name].unique() if isinstance(text, str)}
+        odd = {text: visible(text) for text in frame[name] if isinstance(text, str)}
         odd = {text: seen for text, seen in odd.items() if seen != text}
         if odd:
             changed[str(name)] = frame[name].replace(odd)
@@ -366,5 +369,7 @@ def _read_spec(path: Path) -> RunSpec | None:
         return None
     try:
         return RunSpec.from_toml(path.read_text(encoding="utf-8"), str(path))
-    except (OSError, UnicodeDecodeError, RecursionError) as error:
+    except SnrkitError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:  # nested too deep, or numbers too long
         raise SpecError(str(path), f"cannot be read ({error.__class__.__name__})", "train the run again") from None
