@@ -78,6 +78,14 @@ def is_file(path: Path) -> bool:
         return False
 
 
+def is_folder(path: Path) -> bool:
+    """Whether there is such a folder that can be looked at."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
 def find(folder: Path, source: str, name: str) -> Path | None:
     """The first of ``candidates``; None if there is none."""
     return next(iter(candidates(folder, source, name)), None)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from snrkit.data.base import Array, Dataset, Source
-from snrkit.data.folder import is_file, read_unpacked
+from snrkit.data.folder import is_file, is_folder, read_unpacked
 from snrkit.data.naming import file_label
 from snrkit.errors import DataError, SpecError
 
@@ -79,14 +79,15 @@ def own_files(path: Path) -> tuple[Path, Path]:
     Raises:
         DataError: there is no such pair, or more than one.
     """
-    folder = path if path.is_dir() else path.parent
-    if not path.is_dir() and not is_file(path):
+    whole = is_folder(path)
+    folder = path if whole else path.parent
+    if not whole and not is_file(path):
         raise DataError(str(path), "no such file or folder", f"give a folder with {NAMES}")
-    places = [folder, folder / "raw"] if path.is_dir() else [folder]
+    places = [folder, folder / "raw"] if whole else [folder]
     found = next((names for place in places if (names := _images(place))), [])
-    train = [one for one in found if _TRAIN.search(one.name)] if path.is_dir() else [path]
+    train = [one for one in found if _TRAIN.search(one.name)] if whole else [path]
     test = [one for one in found if _TEST.search(one.name) and one != path]
-    if not path.is_dir():
+    if not whole:
         # Beside several sets of one folder only that of the same name belongs to the file.
         same = [one for one in test if _stem(one) == _stem(path)]
         test = same or test
