@@ -58,7 +58,7 @@ def _slopes(path: Path) -> pd.DataFrame:
 
 def _setting(path: Path) -> str:
     """What a run was trained with apart from its seed; of a file in no run directory, the file."""
-    return str(trained(path)["setting"]) if RunDir(run_folder(path)).config.is_file() else str(path)
+    return str(trained(path)["setting"]) if RunDir(run_folder(path)).config.is_file() else visible(str(path))
 
 
 def _draws(path: Path) -> pd.DataFrame:
@@ -70,7 +70,9 @@ def _metrics(path: Path) -> pd.DataFrame:
     rows = pd.DataFrame(files.read_metrics())
     rows = rows[[name for name in rows if name in METRICS]]
     known = {name: dtype for name, dtype in METRICS.items() if name in rows}
-    return typed(rows, path, known, "delete the lines at fault").assign(**trained(path), state=files.state())
+    return typed(rows, path, known, "delete the lines at fault").assign(
+        **trained(path), state=files.state() if files.status.is_file() else ""
+    )
 
 
 def _evaluations(path: Path) -> pd.DataFrame:
@@ -327,7 +329,7 @@ def trained(path: Path) -> dict[str, Any]:
     files = RunDir(folder)
     spec = _read_spec(files.config)
     known: dict[str, Any] = dict.fromkeys(TRAINED, "") | {"M": pd.NA, "K": pd.NA, "seed": pd.NA}
-    known |= {"run": files.name, "folder": str(folder), "setting": str(folder)}
+    known |= {name: visible(str(folder)) for name in ("folder", "setting")} | {"run": visible(files.name)}
     if spec:
         chosen = spec.estimator
         options = ", ".join(f"{key}={value:g}" for key, value in chosen.options.items())

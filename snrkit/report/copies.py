@@ -77,7 +77,7 @@ def owned(frame: pd.DataFrame, kind: str, path: Path, runs: Mapping[Path, Owner]
 
     Adds ``source``, and ``who``: rows with the same are of one run, whatever it is called in them.
     """
-    found = frame.assign(source=str(home(path, runs)))
+    found = frame.assign(source=visible(str(home(path, runs))))
     if kind in ("published", "advice") or "run" not in found:
         return found
     owner = runs.get(run_folder(path))
@@ -87,13 +87,14 @@ def owned(frame: pd.DataFrame, kind: str, path: Path, runs: Mapping[Path, Owner]
     mine = _mine(found, names, owner)
     # A name that the run no longer has is kept where it is the only one.
     if len(owner.folders) > 1 or names[mine].nunique() > 1:
-        found = found.assign(run=found["run"].where(~mine, owner.name))
+        found = found.assign(run=found["run"].where(~mine, visible(owner.name)))
+    folder = visible(str(owner.folder))
     if "folder" in found:
-        found = found.assign(folder=str(owner.folder))
-    who = pd.Series(str(owner.folder), found.index).where(mine, found["source"] + " " + names)
+        found = found.assign(folder=folder)
+    who = pd.Series(folder, found.index).where(mine, found["source"] + " " + names)
     found = found.assign(who=who, copied=RunDir(run_folder(path)).path != owner.folder)
     if "setting" in found:
-        setting = found["setting"] + (f" {owner.folder}" if owner.apart else "")
+        setting = found["setting"] + (f" {folder}" if owner.apart else "")
         found = found.assign(setting=setting.where(mine, found["who"]))
     return found
 
@@ -102,7 +103,7 @@ def _unknown(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
     """The rows of a file in no run directory: nothing says that two runs in it are alike."""
     if "folder" in frame:
         return frame.assign(who=frame["folder"], copied=False)
-    who = str(path) + (" " + frame["run"].astype(str) if frame["run"].nunique() > 1 else "")
+    who = visible(str(path)) + (" " + frame["run"].astype(str) if frame["run"].nunique() > 1 else "")
     return frame.assign(who=who, copied=False, **({"setting": who} if "setting" in frame else {}))
 
 

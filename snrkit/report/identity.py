@@ -39,7 +39,7 @@ class Owner:
     @property
     def names(self) -> frozenset[str]:
         """What it may be called in tables."""
-        return frozenset(RunDir(folder).name for folder in self.folders)
+        return frozenset(visible(RunDir(folder).name) for folder in self.folders)
 
 
 @dataclass(frozen=True)
