@@ -264,7 +264,9 @@ def _read(kind: str, path: Path) -> pd.DataFrame:
         raise
     except Exception as error:  # whatever pandas and pyarrow make of arbitrary bytes
         problem = f"cannot be read ({error.__class__.__name__}: {visible(str(error))[:80]})"
-        raise ResultsError(str(path), problem, "delete it and make it again") from None
+        renamed = "give file and folder names in UTF-8"
+        remedy = renamed if isinstance(error, UnicodeEncodeError) else "delete it and make it again"
+        raise ResultsError(visible(str(path)), problem, remedy) from None
 
 
 def _shown(frame: pd.DataFrame) -> pd.DataFrame:
@@ -315,8 +317,8 @@ def _is_foreign(path: Path) -> bool:
     try:
         schema = pq.read_schema(path)
         return b"snrkit_schema" not in (schema.metadata or {}) and not has_columns(schema.names)
-    except (OSError, pa.ArrowException):
-        return False  # Damaged: reading it says so.
+    except (OSError, ValueError, pa.ArrowException):
+        return False  # Damaged, or under a name that pyarrow cannot open: reading it says so.
 
 
 def trained(path: Path) -> dict[str, Any]:

@@ -129,9 +129,9 @@ def _parameters(table: Path, name: str) -> dict[tuple[Any, ...], str]:
         if not {"run", "step", "parameters"} <= set(columns):
             return {}
         rows = pq.read_table(table, columns=["run", "step", "parameters"]).to_pylist()
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
         problem = f"not a readable Parquet file ({error.__class__.__name__})"
-        raise ResultsError(str(table), problem, "delete it and make it again") from None
+        raise ResultsError(visible(str(table)), problem, "delete it and make it again") from None
     runs = {row["run"] for row in rows}
     own = [row for row in rows if row["parameters"] and (row["run"] == name or len(runs) == 1)]
     return {("parameters", row["step"]): row["parameters"] for row in own}
