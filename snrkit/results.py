@@ -199,7 +199,7 @@ def read_table(path: Path) -> pd.DataFrame:
         raise ResultsError(str(path), f"not a readable Parquet file ({error.__class__.__name__})", remedy) from None
     version = (arrow.schema.metadata or {}).get(b"snrkit_schema", b"")
     # A table that pandas wrote has the columns without the version.
-    if not version and has_columns(arrow.column_names):
+    if not version and is_of_pandas(arrow.schema):
         version = str(SCHEMA_VERSION).encode()
     if not version.isdigit():
         raise ResultsError(str(path), "not a table of snrkit", remedy)
@@ -214,9 +214,11 @@ def read_table(path: Path) -> pd.DataFrame:
     return table
 
 
-def has_columns(names: Sequence[str]) -> bool:
-    """Whether a table has all columns of a measurement, and no others but an index that pandas put beside them."""
-    own = {name for name in names if not name.startswith("__index_level_") and name != "index"}
+def is_of_pandas(schema: pa.Schema) -> bool:
+    """Whether pandas wrote a table with all columns of a measurement, and no others but an index beside them."""
+    if b"pandas" not in (schema.metadata or {}):
+        return False
+    own = {name for name in schema.names if not name.startswith("__index_level_") and name != "index"}
     return set(COLUMNS) - {"parameters"} <= own <= set(COLUMNS)
 
 

@@ -32,7 +32,7 @@ from snrkit.report.copies import copied_files, owned, rows_once
 from snrkit.report.escape import visible
 from snrkit.report.find import find, inputs, run_folder
 from snrkit.report.identity import Owner, owners, said
-from snrkit.results import COLUMNS, RunDir, has_columns, read_csv, read_frame, read_json, read_table
+from snrkit.results import COLUMNS, RunDir, is_of_pandas, read_csv, read_frame, read_json, read_table
 
 EVALUATION_SCHEMA = 1
 
@@ -316,7 +316,7 @@ def _is_foreign(path: Path) -> bool:
     """Whether a file is a sound Parquet file of another program."""
     try:
         schema = pq.read_schema(path)
-        return b"snrkit_schema" not in (schema.metadata or {}) and not has_columns(schema.names)
+        return b"snrkit_schema" not in (schema.metadata or {}) and not is_of_pandas(schema)
     except (OSError, ValueError, pa.ArrowException):
         return False  # Damaged, or under a name that pyarrow cannot open: reading it says so.
 
