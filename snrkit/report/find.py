@@ -3,6 +3,7 @@
 import difflib
 import fnmatch
 import os
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,8 +99,17 @@ def _places(path: Path, note: Callable[[str], None]) -> Iterator[Path]:
     for folder, below, files in os.walk(path, onerror=unread):
         below[:] = sorted(name for name in below if not name.startswith(".") and not name.endswith(".partial"))
         found = (Path(folder, name) for name in sorted(files) if not name.startswith("."))
-        # No pipe or device, which would be waited for, and no link that leads nowhere.
-        yield from (place for place in found if _kind(place.name) and place.is_file())
+        yield from (place for place in found if _kind(place.name) and _is_read(place))
+
+
+def _is_read(place: Path) -> bool:
+    """Whether a file is to be read: no pipe or device, which would be waited for. What is missing, reading names."""
+    try:
+        return stat.S_ISREG(place.stat().st_mode)
+    except (FileNotFoundError, PermissionError):
+        return True
+    except OSError:  # a loop of links
+        return False
 
 
 def _there(path: Path) -> bool:
