@@ -47,7 +47,7 @@ class DataSpec(Spec):
 
     Attributes:
         name: a registered source (``snrkit data list``).
-        path: the file, for ``npz``.
+        path: the file, for ``npz``; the folder or file, for ``idx``.
         binarise: ``dynamic`` (drawn afresh at each access), ``fixed`` (drawn once from ``seed``), ``threshold`` (grey
             value >= 0.5) or ``none``; left out: ``dynamic`` for images, ``none`` for real-valued data. Under ``dynamic``
             the test set too is drawn once, from ``seed``.

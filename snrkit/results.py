@@ -162,6 +162,9 @@ def read_table(path: Path) -> pd.DataFrame:
     remedy = "measure again with 'snrkit snr'"
     arrow = _read_arrow(path, {}, remedy)
     version = (arrow.schema.metadata or {}).get(b"snrkit_schema", b"")
+    # A table that pandas wrote has the columns without the version.
+    if not version and is_of_pandas(arrow.schema):
+        version = str(SCHEMA_VERSION).encode()
     if not version.isdigit() or len(version) > _VERSION_DIGITS or int(version) < 1:
         raise ResultsError(str(path), "not a table of snrkit", remedy)
     if int(version) > SCHEMA_VERSION:
@@ -174,6 +177,14 @@ def read_table(path: Path) -> pd.DataFrame:
         raise ResultsError(str(path), f"columns missing: {', '.join(missing)}", remedy)
     schemas.require(arrow, schemas.SNR, path, remedy)
     return _to_pandas(arrow.select(list(COLUMNS)), path, remedy)
+
+
+def is_of_pandas(schema: pa.Schema) -> bool:
+    """Whether pandas wrote a table with all columns of a measurement, and no others but an index beside them."""
+    if b"pandas" not in (schema.metadata or {}):
+        return False
+    own = {name for name in schema.names if not name.startswith("__index_level_") and name != "index"}
+    return set(COLUMNS) - set(LATER) <= own <= set(COLUMNS)
 
 
 def require_same_parameters(path: Path, run: str, step: int, parameters: str) -> None:

@@ -44,7 +44,7 @@ _INTERVAL: Rules = {"stderr": SIZE, "ci_low": NUMBER, "ci_high": NUMBER}
 SNR: Rules = {
     **_RUN, "scope": NAME, **_SETTING, "block": NAME, "metric": NAME, "value": NUMBER, **_INTERVAL, "floor": NUMBER,
     "draws": POSITIVE, "n_coordinates": COUNT, "n_dropped": COUNT, "definition": TEXT, "seed": COUNT, "method": NAME,
-    "engine": TEXT, "device": TEXT, "dtype": TEXT, "complete": FLAG, "seconds": SIZE, "parameters": TEXT,
+    "mode": NAME, "engine": TEXT, "device": TEXT, "dtype": TEXT, "complete": FLAG, "seconds": SIZE, "parameters": TEXT,
 }  # fmt: skip
 SLOPES: Rules = {
     **_RUN, "seed": COUNT, "method": NAME, "estimator": NAME, "options": TEXT, "block": NAME, "axis": NAME,

@@ -38,7 +38,7 @@ def list_(data_dir: Path | None, as_json: bool) -> None:
         return
     tell(f"data folder: {folder}")
     for source, where in rows:
-        tell(f"{source.name:<10}{where or 'not found'}\n{'':<10}{source.description}")
+        tell(f"{source.name:<15}{where or 'not found'}\n{'':<15}{source.description}")
 
 
 @command.command("fetch")

@@ -148,6 +148,8 @@ def _unfit_name(text: str) -> str:
 
 
 COUNTS, NAMES = Counts(), Names()
+# Spelt out, since models.state loads torch; a test compares.
+MODE = click.Choice(("evaluation", "training"))
 SEED = Whole(0)
 INPUT, OUTPUT, FOLDER = PathType(), PathType("output"), PathType("folder")
 

@@ -23,10 +23,9 @@ COLUMNS = ("icml", "neurips", "a4", "slide")
 @click.option(
     "--figure",
     "figures",
-    type=click.Choice(FIGURES.names),
     multiple=True,
     metavar="NAME",
-    help="Only this figure; repeatable.",
+    help="Only this figure; repeatable. An unknown name lists them all.",
 )
 @click.option("--html", "page", is_flag=True, help="Also one self-contained page, OUT/report.html.")
 @click.option("--open", "show", is_flag=True, help="Write the page and open it in the browser.")
@@ -47,6 +46,8 @@ def command(
     PATHS are run directories, folders that hold some, or result files [default: checkpoints]. Prints the files; only what
     changed is drawn again. A figure without data is left out, with a line on stderr that names the command to run.
     """
+    for name in figures:
+        FIGURES.require(name)
     wanted = paths or (Path("checkpoints"),)
     page = page or show
     line = ("snrkit", "report", *map(str, wanted), "--out", str(out), "--column", column)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from snrkit.config import RunSpec
-from snrkit.data import load
+from snrkit.data import OWN, load
 from snrkit.data.base import Dataset
 from snrkit.errors import CheckpointError, DataError, SpecError
 from snrkit.models.base import LatentModel
@@ -76,9 +76,9 @@ class Saved:
         Raises:
             DataError, SpecError: no such data, or its points do not fit the model.
         """
-        if name == "npz":
+        if name in OWN:
             raise SpecError(
-                "--data", "npz needs a file, and none can be named here", "choose data with a name of its own"
+                "--data", f"{name} needs a file, and none can be named here", "choose data with a name of its own"
             )
         data = self.spec.data.model_copy(update={"name": name, "path": None, "train_limit": None})
         dataset = load(data, data_dir)

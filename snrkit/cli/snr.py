@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from snrkit.cli.options import COUNTS, INPUT, NAMES, OUTPUT, SEED, Whole, build_estimators, common, parse_options
+from snrkit.cli.options import COUNTS, INPUT, MODE, NAMES, OUTPUT, SEED, Whole, build_estimators, common, parse_options
 from snrkit.cli.output import print_json, print_table, progress, tell
 from snrkit.cli.summary import comparison_table, extra_table, slope_table, snr_table
 from snrkit.errors import SpecError
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from snrkit.cli.saved import Saved
     from snrkit.diagnostics.measure import Measurement
     from snrkit.estimators.base import Estimator
+    from snrkit.models.state import Mode
 
 
 class Chunk(click.ParamType):  # type: ignore[type-arg]
@@ -75,6 +76,9 @@ class Chunk(click.ParamType):  # type: ignore[type-arg]
 @click.option("--keep-draws", type=NAMES, help="Keep draws of coordinates: largest, median, or TENSOR[INDEX].")
 @click.option("--chunk", type=Chunk(), default="auto", show_default=True, help="Draws in one pass; changes speed only.")
 @click.option("--engine", default="factors", show_default=True, help="factors (fast), vmap or loop.")
+@click.option(
+    "--mode", type=MODE, default="evaluation", show_default=True, help="training: dropout and batch norm as in a step."
+)
 @click.option("--direct", is_flag=True, help="Draw at each (M, K) itself instead of using the algebra of units.")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Root of the noise.")
 @click.option("--out", type=OUTPUT, help="Parquet file. Default: snr.parquet in the run directory.")
@@ -97,6 +101,7 @@ def command(  # noqa: PLR0913 (one per option)
     keep_draws: list[str] | None,
     chunk: int | None,
     engine: str,
+    mode: "Mode",
     direct: bool,
     seed: int,
     out: Path | None,
@@ -124,6 +129,7 @@ def command(  # noqa: PLR0913 (one per option)
             tuple(_estimators(saved, names, options)), tuple(importance), tuple(outer), draws, seed,
             engine=engine, direct=direct, nested=nested, chunk=chunk, blocks=None if blocks is None else tuple(blocks),
             bias=bias, K_ref=reference, mean_from=mean_from, dsnr=dsnr, keep=tuple(keep_draws or ()),  # type: ignore[arg-type]
+            mode=mode,
         )  # fmt: skip
         x, label = saved.test_points(data_points)
         path = out or saved.table

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from snrkit.cli.options import COUNTS, FOLDER, INPUT, Whole, common, parse_options
+from snrkit.cli.options import COUNTS, FOLDER, INPUT, MODE, Whole, common, parse_options
 from snrkit.cli.output import complain, print_json, progress, tell
 from snrkit.config import RunSpec, apply_settings, assign, read_toml
 from snrkit.errors import INTERRUPTED, SpecError
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     import torch
 
+    from snrkit.models.state import Mode
     from snrkit.training.loop import Stopped, Trainer
 
     Observe = Callable[[Trainer, Stopped], None]
@@ -44,7 +45,7 @@ _FLAGS = {
 
 @click.command(name="train")
 @click.option("--config", type=INPUT, help="A TOML file of settings; flags and --set go over it.")
-@click.option("--data", help="digits (default), mnist, omniglot, npz or gaussian; see 'snrkit data list'.")
+@click.option("--data", help="digits (default), mnist, omniglot, npz, idx or another; see 'snrkit data list'.")
 @click.option("--model", help="mlp (default), hierarchical, random-weights or gaussian.")
 @click.option("--estimator", help="vae, iwae (default), miwae, ciwae, piwae, dreg or stl.")
 @click.option("--M", "outer", type=int, help="Outer samples per data point (default 1).")
@@ -67,6 +68,7 @@ _FLAGS = {
 @click.option("--snr-M", "snr_outer", type=COUNTS, default="1", show_default=True, help="M of --snr-every.")
 @click.option("--snr-draws", type=Whole(4), default=200, show_default=True, help="Gradient draws of --snr-every.")
 @click.option("--snr-points", type=Whole(1), default=10, show_default=True, help="Test points of --snr-every.")
+@click.option("--snr-mode", type=MODE, default="evaluation", show_default=True, help="Mode of --snr-every.")
 @click.option(
     "--set",
     "settings",
@@ -95,6 +97,7 @@ def command(  # noqa: PLR0913 (one per option)
     snr_outer: list[int],
     snr_draws: int,
     snr_points: int,
+    snr_mode: "Mode",
     data_dir: Path | None,
     device: str,
     as_json: bool,
@@ -124,7 +127,7 @@ def command(  # noqa: PLR0913 (one per option)
 
     run, where = RunDir(path), select_device(device)
     points = None if snr_every is None else _test_points(spec, data_dir, where, snr_points)
-    observe = _observer(snr_every, snr_importance, snr_outer, snr_draws, points)
+    observe = _observer(snr_every, snr_importance, snr_outer, snr_draws, snr_mode, points)
     try:
         with progress(f"train {run.name}", quiet) as update:
             final = train(
@@ -213,7 +216,7 @@ def _test_points(
 
 
 def _observer(
-    every: int | None, K: list[int], M: list[int], draws: int, points: "tuple[torch.Tensor, str] | None"
+    every: int | None, K: list[int], M: list[int], draws: int, mode: "Mode", points: "tuple[torch.Tensor, str] | None"
 ) -> "Observe":
     """What to do at an epoch's end: nothing, or measure on streams of its own and add the rows to the run's table."""
     if every is None or points is None:
@@ -228,7 +231,7 @@ def _observer(
     def observe(trainer: "Trainer", stopped: "Stopped") -> None:
         if (trainer.epoch + 1) % every:
             return
-        plan = Plan((trainer.estimator,), tuple(K), tuple(M), draws, seed=trainer.spec.seed)
+        plan = Plan((trainer.estimator,), tuple(K), tuple(M), draws, seed=trainer.spec.seed, mode=mode)
         provenance = Provenance(trainer.run_dir.name, trainer.step, label)
         measurement = diagnose(trainer.model, x, plan, provenance=provenance, stop=stopped)
         if not measurement.complete:

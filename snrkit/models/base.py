@@ -210,10 +210,26 @@ class DataSummary:
     Attributes:
         mean: mean of each input dimension over the training set, shape ``[P]``, float64; grey values lie in [0, 1].
         real: True for real-valued data, False for images with values in [0, 1].
+        numbers: what real-valued data are, with their range, in words for an error message.
+        remedy: what makes them pixels.
     """
 
     mean: Tensor
     real: bool
+    numbers: str = ""
+    remedy: str = ""
+
+    def require_pixels(self, model: str) -> None:
+        """See to it that the data are pixels.
+
+        Raises:
+            SpecError: they are real-valued.
+        """
+        if self.real:
+            remedy = f"{self.remedy}, or choose model gaussian" if self.remedy else "choose model gaussian"
+            numbers = f" ({self.numbers})" if self.numbers else ""
+            problem = f"{model} models pixels in [0, 1], and the data are real-valued{numbers}"
+            raise SpecError("model", problem, remedy)
 
 
 def build_model(spec: ModelSpec, data: DataSummary, seed: int) -> LatentModel:

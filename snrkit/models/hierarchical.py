@@ -167,9 +167,7 @@ def build(options: Mapping[str, Any], data: DataSummary, streams: Streams) -> Hi
     Raises:
         SpecError: an invalid option, or real-valued data.
     """
-    if data.real:
-        problem = "hierarchical models pixels in [0, 1], and the data are real-valued"
-        raise SpecError("model", problem, "choose model gaussian")
+    data.require_pixels("hierarchical")
     parsed: HierarchicalOptions = parse_options(HierarchicalOptions, "hierarchical", options)
     if len(parsed.hidden) != len(parsed.latents):
         problem = f"{len(parsed.hidden)} lists of widths for {len(parsed.latents)} stochastic layers"

@@ -22,7 +22,6 @@ from torch import Tensor, nn
 from torch.nn.functional import linear, softplus
 
 from snrkit.config import Positive, Spec
-from snrkit.errors import SpecError
 from snrkit.models.base import DataSummary, LatentModel, parse_options
 from snrkit.models.densities import bernoulli_log_prob, normal_log_prob, standard_normal_log_prob
 from snrkit.streams import Streams
@@ -244,9 +243,6 @@ def build(options: Mapping[str, Any], data: DataSummary, streams: Streams) -> Ra
     Raises:
         SpecError: an invalid option, or real-valued data.
     """
-    if data.real:
-        raise SpecError(
-            "model", "random-weights models pixels in [0, 1], and the data are real-valued", "choose model gaussian"
-        )
+    data.require_pixels("random-weights")
     parsed: RandomWeightsOptions = parse_options(RandomWeightsOptions, "random-weights", options)
     return RandomWeights(data.mean.shape[0], parsed.hidden, parsed.latent, parsed.random, parsed.initial_scale)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from snrkit.errors import ResourceError, SnrkitError
-from snrkit.memory import in_words, installed, require_memory
+from snrkit.memory import in_words, available, require_memory
 from snrkit.shortage import shortage
 from snrkit.streams import Streams
 
@@ -60,7 +60,7 @@ def require_model_room(build: Callable[..., nn.Module], spec: ModelSpec, data: D
         raise
     except Exception as error:
         if shortage(error) is not None:
-            problem = f"model {spec.name} would have more parameters than {in_words(installed())} of memory hold"
+            problem = f"model {spec.name} would have more parameters than {in_words(available())} of memory hold"
             raise ResourceError("model.options", problem, _REMEDY) from None
         return  # it cannot be sketched, so building it has the last word
     parameters = list(sketch.parameters())

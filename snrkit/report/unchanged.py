@@ -79,7 +79,7 @@ def digest(path: Path) -> str:
 
 def digest_of(parts: Sequence[str]) -> str:
     """SHA-256 of several texts."""
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    return hashlib.sha256("\n".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _input_digest(path: Path) -> str:

@@ -32,7 +32,8 @@ def resolve_spec(spec: RunSpec, dataset: Dataset) -> RunSpec:
 def summarise(dataset: Dataset) -> DataSummary:
     """What a model may know of the training data."""
     scale = 255.0 if dataset.train.dtype == "uint8" else 1.0
-    return DataSummary(torch.from_numpy(dataset.train.mean(axis=0, dtype="float64") / scale), dataset.kind == "real")
+    mean = torch.from_numpy(dataset.train.mean(axis=0, dtype="float64") / scale)
+    return DataSummary(mean, dataset.kind == "real", dataset.numbers, dataset.remedy)
 
 
 def data_digest(dataset: Dataset) -> str:
