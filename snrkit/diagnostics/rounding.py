@@ -22,7 +22,7 @@ from snrkit.diagnostics.moments import Array, Mask, PointMoments, Rounding, Verd
 from snrkit.diagnostics.plan import Job
 from snrkit.diagnostics.problem import Layout, Problem
 from snrkit.estimators.base import Estimator, gradients
-from snrkit.models.base import LatentModel, call_with, parameters_of, shown
+from snrkit.models.base import FEW, LatentModel, call_with, parameters_of, shown
 
 # What is examined: draws, data points, and at most so many outer and importance samples; all points where it matters.
 _DRAWS, _POINTS, _OUTER, _SAMPLES = 4, 2, 2, 16
@@ -305,7 +305,7 @@ def computed_in(model: LatentModel, x: Batch) -> str:
 
 def _computed(model: LatentModel, x: Batch) -> tuple[torch.dtype, str]:
     """The narrowest type and the name of the precision."""
-    few = take(x, slice(0, model.fewest))
+    few = take(x, slice(0, FEW))
     parameter = next(parameter for parameter in model.parameters() if parameter.requires_grad)
     own, device = parameter.dtype, parameter.device.type
     with torch.no_grad(), _Casts() as casts:

@@ -23,6 +23,8 @@ from snrkit.streams import Streams
 
 Network = Literal["inference", "generative"]
 # The name under which an adopted module lies, and what torch.compile puts into names; neither is shown to anyone.
+# Data points of a call that only asks what a model is like: batch statistics want more than one.
+FEW = 2
 ADOPTED = "adopted module"
 _HIDDEN = (f"{ADOPTED}.", "_orig_mod.")
 
@@ -115,12 +117,7 @@ class LatentModel(nn.Module, ABC):
     def noise_shape(self, x: Batch) -> tuple[int, ...]:
         """Shape of the noise behind one importance sample, for data ``[B, *event]``."""
         with torch.no_grad():
-            return self.proposal(take(x, slice(0, self.fewest))).noise_shape
-
-    @property
-    def fewest(self) -> int:
-        """Data points of the smallest call: in training mode a batch normalisation wants more than one."""
-        return 2 if self.training else 1
+            return self.proposal(take(x, slice(0, FEW))).noise_shape
 
     def networks(self, x: Batch) -> dict[str, Network]:
         """To which network each trainable parameter belongs, found by asking autograd what ``encode`` reaches.
@@ -148,7 +145,7 @@ class LatentModel(nn.Module, ABC):
         trained = {name: own for name, own in parameters_of(self).items() if own.requires_grad}
         if not trained:
             return {}
-        few = take(x, slice(0, self.fewest))
+        few = take(x, slice(0, FEW))
         posterior = self.proposal(few)
         parameter = next(iter(trained.values()))
         noise = parameter.new_zeros(points(few), 1, 1, *posterior.noise_shape)
@@ -267,7 +264,7 @@ def check_log_weights(model: LatentModel, x: Batch) -> LogWeights:
         ModelError: ``encode`` or ``log_joint`` raises.
         SpecError: one of them gives no real tensor, or another shape than ``[B, M, K]``.
     """
-    few = take(x, slice(0, model.fewest))
+    few = take(x, slice(0, FEW))
     wanted = points(few), 2, 3
     with torch.no_grad(), users_code("a trial call"):
         parameter = next(model.parameters())

@@ -17,6 +17,9 @@ from snrkit.memory import out_of_memory
 # The methods that a user writes, those that say most first.
 _METHODS = (("encode", "log_joint"), ("sample", "log_prob", "detached", "layer_means", "networks"), ("forward",))
 _TORCH = str(Path(torch.__file__).parent)
+_HOME = str(Path(__file__).parents[1])
+# Parts of the package that call models.
+_CALLERS = "models", "trial", "diagnostics/engines", "diagnostics/rounding", "estimators", "backward", "training"
 _GENERIC = "correct it, or give data that the model was made for"
 
 
@@ -40,9 +43,15 @@ def users_code(during: str = "a gradient draw") -> Iterator[None]:
 
 
 def _users(error: Exception) -> bool:
-    """Whether an error came from a method of the user's or from torch, rather than from a mistake of ours."""
-    frames = _frames(error.__traceback__)
-    return _frame(error.__traceback__) is not None or frames[-1].f_code.co_filename.startswith(_TORCH)
+    """Whether an error came from a model's own code, or from torch on its behalf, rather than from a mistake of ours.
+
+    What is not ours counts if a part of the package that calls models called it; others call the user's own functions.
+    """
+    frames = [frame.f_code.co_filename for frame in _frames(error.__traceback__)]
+    outside = next((i for i, name in enumerate(frames) if not name.startswith(_HOME)), None)
+    if outside is None:
+        return _frame(error.__traceback__) is not None
+    return any(frames[outside - 1].startswith(str(Path(_HOME) / part)) for part in _CALLERS)
 
 
 def explain(error: Exception, during: str) -> ModelError:
@@ -64,7 +73,7 @@ def _frame(traceback: TracebackType | None) -> FrameType | None:
         for frame in reversed(own):
             if frame.f_code.co_name in names and "self" in frame.f_locals:
                 return frame
-    return None
+    return next((frame for frame in own if not frame.f_code.co_filename.startswith(_HOME)), None)
 
 
 def _frames(traceback: TracebackType | None) -> list[FrameType]:

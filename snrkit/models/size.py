@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from snrkit.errors import ResourceError, SnrkitError
-from snrkit.memory import in_words, available, require_memory
+from snrkit.memory import available, in_words, require_memory
 from snrkit.shortage import shortage
 from snrkit.streams import Streams
 

@@ -1,5 +1,7 @@
 """What cannot be measured is told in one sentence, and what can is measured."""
 
+import warnings
+
 import pytest
 import torch
 from torch import nn
@@ -74,6 +76,12 @@ def test_wrappers_are_taken_off(wrap):
     assert table.value.equals(measured(made(Vae), draws=40).value)
 
 
+def scripted():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # deprecated, and still around
+        return torch.jit.script(nn.Linear(2, 2))
+
+
 def test_what_is_no_model_is_refused_by_name():
     class Half(nn.Module):
         def encode(self, x):
@@ -84,7 +92,7 @@ def test_what_is_no_model_is_refused_by_name():
         (Half(), "Half has no log_joint"),
         (lambda x: x, "function"),
         (None, "NoneType"),
-        (torch.jit.script(nn.Linear(2, 2)), "ScriptModule"),
+        (scripted(), "ScriptModule"),
         (made(Vae).to("meta"), "meta device"),
     ):
         with pytest.raises(SpecError, match=said) as caught:
@@ -92,6 +100,7 @@ def test_what_is_no_model_is_refused_by_name():
         one_line(caught.value)
 
 
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
 @pytest.mark.parametrize("engine", ENGINES)
 def test_reentrant_checkpointing_is_measured(engine):
     class Reentrant(Vae):

@@ -143,6 +143,11 @@ def _counted(problem: Problem, estimator: Estimator) -> Work:
     return Work(counter.calls, counter.flops, counter.convolved, counter.moved)
 
 
+def _place(tensor: Tensor) -> int:
+    """What tells the memory of one tensor from that of another; sparse ones share none."""
+    return tensor.untyped_storage().data_ptr() if tensor.layout == torch.strided else id(tensor)
+
+
 class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -152,10 +157,10 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         out = func(*args, **(kwargs or {}))
         self.calls += 1
         results = out if isinstance(out, tuple | list) else (out,)
-        written = {t.untyped_storage().data_ptr() for t in args if isinstance(t, Tensor)}
+        written = {_place(t) for t in args if isinstance(t, Tensor)}
         for result in results:
             # A view, or a result written in place, moves no memory of its own.
-            if isinstance(result, Tensor) and result.untyped_storage().data_ptr() not in written:
+            if isinstance(result, Tensor) and _place(result) not in written:
                 self.moved += result.nbytes
         packet = func._overloadpacket
         if packet in flop_registry:
