@@ -174,6 +174,11 @@ class _Examined:
         self._problem, self._context, self._narrowest = problem, context, narrowest
         self._gradient = _Gradient(problem, estimator)
         self._types = (problem.x.dtype, torch.float32 if narrowest == torch.float64 else torch.float64)
+        model, own = problem.model, problem.x.dtype
+        self._parameters = {
+            dtype: {f"model.{name}": _copy(parameter, own, dtype) for name, parameter in model.named_parameters()}
+            for dtype in self._types
+        }
         self._outer, points = min(problem.M, _OUTER), problem.x.shape[1]
         self._inner = min(problem.K, _SAMPLES, max(1, samples // (points * self._outer)))
         self._batch = max(1, samples // (points * self._outer * self._inner))
@@ -236,7 +241,7 @@ class _Examined:
         """The gradient of the mean over the points of some groups."""
         problem = self._problem
         own, device = problem.x.dtype, problem.x.device
-        tensors = {f"model.{name}": _copy(tensor, own, dtype) for name, tensor in _tensors(problem.model)}
+        buffers = {f"model.{name}": _copy(buffer, own, dtype) for name, buffer in problem.model.named_buffers()}
         parts = [problem.noise.draw(group, range(draw, draw + 1))[0] for group in groups]
         noise = torch.cat([part[:, : self._outer, : self._inner] for part in parts]).to(dtype)
         x = on(transform(problem.x, lambda tensor: tensor[groups].flatten(0, 1)), device, dtype)
@@ -246,7 +251,7 @@ class _Examined:
             self._context(groups[0], draw),
             watch or nullcontext(),
         ):
-            found: list[Tensor] = call_with(self._gradient, tensors, x, noise)
+            found: list[Tensor] = call_with(self._gradient, self._parameters[dtype] | buffers, x, noise)
         return found
 
 
@@ -271,10 +276,6 @@ class _Gradient(nn.Module):
         self.seen = weights.log_w.dtype
         generative, phi = gradients(self._estimator, weights, parameters[inference:], parameters[:inference])
         return [*phi, *generative]
-
-
-def _tensors(model: nn.Module) -> list[tuple[str, Tensor]]:
-    return [*model.named_parameters(), *model.named_buffers()]
 
 
 def _copy(tensor: Tensor, own: torch.dtype, dtype: torch.dtype) -> Tensor:

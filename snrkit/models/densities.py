@@ -36,7 +36,7 @@ def bernoulli_log_prob(x: Tensor, logits: Tensor) -> Tensor:
     Returns:
         Shape ``[...]``, in the type of ``logits``; where that is half precision and x is not, in the type of x.
     """
-    shape = torch.broadcast_shapes(x.shape, logits.shape)
+    shape = torch.broadcast_shapes(x.shape, logits.shape)  # type: ignore[no-untyped-call]
     logits = logits if shape == logits.shape else logits.expand(shape)
     wide = widened(logits)
     x = x if x.is_floating_point() else x.to(logits.dtype)
