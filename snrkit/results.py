@@ -66,7 +66,7 @@ COLUMNS: dict[str, tuple[pa.DataType, str]] = {
     "floor": (pa.float64(), "what pure noise would read (snr_pooled: its 95 % point); NaN where it has no meaning"),
     "draws": (pa.int64(), "gradient draws R behind the row"),
     "n_coordinates": (pa.int64(), "coordinates that entered the reading"),
-    "n_dropped": (pa.int64(), "coordinates left out because their variance was zero but for rounding"),
+    "n_dropped": (pa.int64(), "coordinates left out because they are zero, or constant, but for rounding"),
     "definition": (pa.string(), "the definition of the metric, in a phrase"),
     "seed": (pa.int64(), "root seed of the draws"),
     "method": (
@@ -79,7 +79,10 @@ COLUMNS: dict[str, tuple[pa.DataType, str]] = {
     ),
     "engine": (pa.string(), "what computed the draws"),
     "device": (pa.string(), "where"),
-    "dtype": (pa.string(), "floating-point type of the draws (moments are always float64)"),
+    "dtype": (
+        pa.string(),
+        "floating-point type of the draws, and of autocast or parts of the model (moments are always float64)",
+    ),
     "complete": (
         pa.bool_(),
         "False where a measurement was interrupted and the row rests on the draws finished by then",

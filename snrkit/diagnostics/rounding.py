@@ -174,6 +174,11 @@ class _Examined:
         self._problem, self._context, self._narrowest = problem, context, narrowest
         self._gradient = _Gradient(problem, estimator)
         self._types = (problem.dtype, torch.float32 if narrowest == torch.float64 else torch.float64)
+        model, own = problem.model, problem.dtype
+        self._parameters = {
+            dtype: {f"model.{name}": _copy(parameter, own, dtype) for name, parameter in parameters_of(model).items()}
+            for dtype in self._types
+        }
         self._outer, points = min(problem.M, _OUTER), problem.points_per_group
         self._inner = min(problem.K, _SAMPLES, max(1, samples // (points * self._outer)))
         self._batch = max(1, samples // (points * self._outer * self._inner))
@@ -236,7 +241,8 @@ class _Examined:
         """The gradient of the mean over the points of some groups."""
         problem = self._problem
         own, device = problem.dtype, problem.device
-        tensors = {f"model.{shown(name)}": _copy(tensor, own, dtype) for name, tensor in _tensors(problem.model)}
+        held = problem.model.named_buffers()
+        buffers = {f"model.{shown(name)}": _copy(buffer, own, dtype) for name, buffer in held}
         noise = torch.cat([self._noise(group, draw) for group in groups]).to(dtype)
         x = on(transform(problem.x, lambda tensor: tensor[groups].flatten(0, 1)), device, dtype)
         other = dtype != own
@@ -245,7 +251,7 @@ class _Examined:
             self._context(groups[0], draw),
             watch or nullcontext(),
         ):
-            found: list[Tensor] = call_with(self._gradient, tensors, x, noise)
+            found: list[Tensor] = call_with(self._gradient, self._parameters[dtype] | buffers, x, noise)
         return found
 
     def _noise(self, group: int, draw: int) -> Tensor:
@@ -277,10 +283,6 @@ class _Gradient(nn.Module):
         self.seen = weights.log_w.dtype
         generative, phi = gradients(self._estimator, weights, parameters[inference:], parameters[:inference])
         return [*phi, *generative]
-
-
-def _tensors(model: nn.Module) -> list[tuple[str, Tensor]]:
-    return [*model.named_parameters(), *model.named_buffers()]
 
 
 def _copy(tensor: Tensor, own: torch.dtype, dtype: torch.dtype) -> Tensor:

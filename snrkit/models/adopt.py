@@ -80,7 +80,8 @@ def _unwrapped(model: Any) -> Any:
         # Asked of the class: some wrappers pass every other attribute on to what they wrap.
         if hasattr(type(model), "encode"):
             break
-        inside = next((model._modules[name] for name in _INSIDE if model._modules.get(name) is not None), None)
+        children = dict(model.named_children())
+        inside = next((children[name] for name in _INSIDE if name in children), None)
         if inside is None:
             break
         model = inside

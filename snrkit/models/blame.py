@@ -18,6 +18,8 @@ from snrkit.memory import out_of_memory
 _METHODS = (("encode", "log_joint"), ("sample", "log_prob", "detached", "layer_means", "networks"), ("forward",))
 _TORCH = str(Path(torch.__file__).parent)
 _HOME = str(Path(__file__).parents[1])
+# What calls functions that a user gave, such as ``progress``.
+_CALLBACKS = "advance", "stopped", "moments"
 # Parts of the package that call models.
 _CALLERS = "models", "trial", "diagnostics/engines", "diagnostics/rounding", "estimators", "backward", "training"
 _GENERIC = "correct it, or give data that the model was made for"
@@ -45,13 +47,17 @@ def users_code(during: str = "a gradient draw") -> Iterator[None]:
 def _users(error: Exception) -> bool:
     """Whether an error came from a model's own code, or from torch on its behalf, rather than from a mistake of ours.
 
-    What is not ours counts if a part of the package that calls models called it; others call the user's own functions.
+    Of what is not ours, torch counts only if a part of the package that calls models called it, and other code unless it is
+    a function that a user gave to be called.
     """
-    frames = [frame.f_code.co_filename for frame in _frames(error.__traceback__)]
-    outside = next((i for i, name in enumerate(frames) if not name.startswith(_HOME)), None)
+    frames = _frames(error.__traceback__)
+    files = [frame.f_code.co_filename for frame in frames]
+    outside = next((i for i, name in enumerate(files) if not name.startswith(_HOME)), None)
     if outside is None:
         return _frame(error.__traceback__) is not None
-    return any(frames[outside - 1].startswith(str(Path(_HOME) / part)) for part in _CALLERS)
+    if any(not name.startswith((_HOME, _TORCH)) for name in files):
+        return frames[outside - 1].f_code.co_name not in _CALLBACKS
+    return any(files[outside - 1].startswith(str(Path(_HOME) / part)) for part in _CALLERS)
 
 
 def explain(error: Exception, during: str) -> ModelError:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from snrkit.backward import hides_parameters
 from snrkit.batches import Batch, leaves, take, transform
 from snrkit.errors import CapabilityError, NonFiniteError, SpecError
 from snrkit.models.base import LatentModel, check_log_weights
@@ -205,6 +206,8 @@ class _Trial:
             z, log_q = sample(self.model, x, noise)
             wanted = [tensor for tensor in leaves(x) if tensor.requires_grad]
             value = z.sum() + log_q.sum()
+            if hides_parameters([value]):
+                return False
             if wanted and value.requires_grad:
                 found = torch.autograd.grad(value, wanted, allow_unused=True)
                 if any(gradient is not None for gradient in found):

@@ -161,7 +161,7 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         for result in results:
             # A view, or a result written in place, moves no memory of its own.
             if isinstance(result, Tensor) and _place(result) not in written:
-                self.moved += result.nbytes
+                self.moved += result.element_size() * result.numel()
         packet = func._overloadpacket
         if packet in flop_registry:
             flops = flop_registry[packet](*args, **(kwargs or {}), out_val=out)

@@ -37,6 +37,10 @@ class _Scale:
         return x if self.powers is None else x * self.powers
 
     def _settle(self, largest: Tensor) -> None:
+        low, high = torch.aminmax(largest)
+        if self.powers is None and float(low) >= self._least and float(high) <= 1 / self._least:
+            self._settled = True  # the ordinary case, and quickly
+            return
         seen = self._open & (largest > 0)
         extreme = seen & ((largest < self._least) | (largest > 1 / self._least))
         if bool(extreme.any()):
