@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from snrkit.backward import hides_parameters
 from snrkit.batches import Batch
 from snrkit.models.base import LatentModel
 from snrkit.trial.calls import Caller, Tensors, sample
@@ -38,6 +39,8 @@ def examine_derivative(caller: Caller) -> Derivative:
     def along(model: LatentModel, x: Batch, noise: Tensor) -> Tensor | Derivative:
         # Within the call, since a checkpointed layer is computed again, from the tensors that the model then has.
         z, log_q = sample(model, x, noise)
+        if hides_parameters([z]):
+            return Derivative(None, "could not be tried (a reentrant checkpoint hides the proposal's parameters)")
         if z.requires_grad:
             return _forward(z, wanted, directions)
         found = torch.autograd.grad(log_q.sum(), wanted, allow_unused=True) if log_q.requires_grad else []
