@@ -89,9 +89,7 @@ class LatentModel(nn.Module, ABC):
             CapabilityError: a distribution whose samples are no known function of normal or uniform noise.
             SpecError: no distribution at all, or one of another shape than is due.
         """
-        from snrkit.models.distributions import as_posterior
-
-        return as_posterior(self.encode(x), x)[0]
+        return self.encode(x)
 
     def forward(self, x: Batch, noise: Tensor, path: bool = False) -> LogWeights:
         """Log importance weights for given data and noise.

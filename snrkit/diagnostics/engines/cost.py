@@ -143,6 +143,12 @@ def _counted(problem: Problem, estimator: Estimator) -> Work:
     return Work(counter.calls, counter.flops, counter.convolved, counter.moved)
 
 
+def _address(value: object) -> int | None:
+    """Of a tensor's numbers; None of what has none of its own (a sparse tensor, a number)."""
+    dense = isinstance(value, Tensor) and value.layout == torch.strided
+    return value.untyped_storage().data_ptr() if dense else None  # type: ignore[attr-defined]
+
+
 class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -152,11 +158,9 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         out = func(*args, **(kwargs or {}))
         self.calls += 1
         results = out if isinstance(out, tuple | list) else (out,)
-        written = {t.untyped_storage().data_ptr() for t in args if isinstance(t, Tensor)}
-        for result in results:
-            # A view, or a result written in place, moves no memory of its own.
-            if isinstance(result, Tensor) and result.untyped_storage().data_ptr() not in written:
-                self.moved += result.nbytes
+        given = {_address(argument) for argument in args}
+        # A view, or a result written in place, moves no memory of its own.
+        self.moved += sum(result.nbytes for result in results if _address(result) not in given | {None})
         packet = func._overloadpacket
         if packet in flop_registry:
             flops = flop_registry[packet](*args, **(kwargs or {}), out_val=out)
