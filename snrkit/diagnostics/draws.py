@@ -176,7 +176,7 @@ class Drawer:
 
     def _hint(self, problem: Problem, job: Job) -> None:
         """Say so where drawing the minibatch as a whole would be much faster."""
-        if job.direct or problem.groups == 1 or not isinstance(self.engine, FactorEngine):
+        if job.direct or problem.groups == 1 or problem.seeded is not None or not isinstance(self.engine, FactorEngine):
             return
         with _around(problem):
             units, direct = self.engine.prices(problem, job.estimator)
