@@ -44,6 +44,8 @@ def out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out, on whatever device."""
     if isinstance(error, MemoryError):
         return True
+    if type(error).__name__ == "OutOfMemoryError":  # torch's own, whatever it says; torch need not be loaded here
+        return True
     return isinstance(error, RuntimeError) and any(refusal in str(error) for refusal in _REFUSALS)
 
 

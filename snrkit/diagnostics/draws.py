@@ -175,7 +175,7 @@ class Drawer:
 
     def _hint(self, problem: Problem, job: Job) -> None:
         """Say so where drawing the minibatch as a whole would be much faster."""
-        if job.direct or problem.groups == 1 or not isinstance(self.engine, FactorEngine):
+        if job.direct or problem.groups == 1 or problem.seeded is not None or not isinstance(self.engine, FactorEngine):
             return
         units, direct = self.engine.prices(problem, job.estimator)
         if units * job.draws > _LONG and direct < _MUCH * units:

@@ -143,9 +143,10 @@ def _counted(problem: Problem, estimator: Estimator) -> Work:
     return Work(counter.calls, counter.flops, counter.convolved, counter.moved)
 
 
-def _place(tensor: Tensor) -> int:
-    """What tells the memory of one tensor from that of another; sparse ones share none."""
-    return tensor.untyped_storage().data_ptr() if tensor.layout == torch.strided else id(tensor)
+def _address(value: object) -> int | None:
+    """Of a tensor's numbers; None of what has none of its own (a sparse tensor, a number)."""
+    dense = isinstance(value, Tensor) and value.layout == torch.strided
+    return value.untyped_storage().data_ptr() if dense else None  # type: ignore[attr-defined]
 
 
 class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -157,11 +158,9 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         out = func(*args, **(kwargs or {}))
         self.calls += 1
         results = out if isinstance(out, tuple | list) else (out,)
-        written = {_place(t) for t in args if isinstance(t, Tensor)}
-        for result in results:
-            # A view, or a result written in place, moves no memory of its own.
-            if isinstance(result, Tensor) and _place(result) not in written:
-                self.moved += result.element_size() * result.numel()
+        given = {_address(argument) for argument in args}
+        # A view, or a result written in place, moves no memory of its own.
+        self.moved += sum(result.nbytes for result in results if _address(result) not in given | {None})
         packet = func._overloadpacket
         if packet in flop_registry:
             flops = flop_registry[packet](*args, **(kwargs or {}), out_val=out)

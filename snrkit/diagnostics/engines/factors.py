@@ -10,6 +10,7 @@ So is everything where that is predicted to be faster (see cost.py).
 """
 
 import copy
+import math
 from collections.abc import Iterator
 from weakref import WeakKeyDictionary
 
@@ -51,8 +52,6 @@ _FEW = 64
 _FEWEST_DRAWS = 12
 # The loop must be predicted to be this much faster than vmap, whose price is the less certain.
 _CLEARLY = 0.75
-# Where factors reach everything, they must be predicted to be slower by more than this to be left.
-_DOUBTFUL = 1.3
 
 Pair = tuple[Tensor, Tensor]
 State = list[tuple[bool, int]]
@@ -144,31 +143,30 @@ class FactorEngine:
         return plans.served[key]
 
     def prices(self, problem: Problem, estimator: Estimator) -> tuple[float, float]:
-        """Predicted seconds of one draw of every group, and of one draw of all of their points together."""
+        """Predicted seconds of one draw of every group, and of one draw of all of their points together.
+
+        Where factors serve everything, nothing is faster, and nothing is predicted.
+        """
         served = set(self.serving(problem, estimator).values())
+        if served == {self.name}:
+            return 0.0, math.inf
         task = self._plans_of(problem.model).task(problem, estimator)
         whole = task.of_points(problem.groups)
         vmap = served != {LoopEngine.name}
         own = min(task.loop(), task.vmap()) if vmap else task.loop()
-        if served == {self.name}:
-            own = min(own, task.factors(problem.layout.size, *_encoder(problem)))
         return problem.groups * own, min(whole.loop(), whole.vmap()) if vmap else whole.loop()
 
     def _choose(self, plans: Plans, problem: Problem, estimator: Estimator) -> dict[str, str]:
         names, reached = problem.layout.names, plans.reached(problem, estimator)
         if reached:
             rest = [name for name in names if name not in reached]
-            task = plans.task(problem, estimator)
-            served = restricted(problem, reached).layout.size
-            price = task.factors(served, *_encoder(problem))
             if not rest:
-                # vmap takes a second to load; where nothing is left for it, it need not be tried.
-                if price <= _DOUBTFUL * min(task.loop(), task.vmap()):
-                    return dict.fromkeys(names, self.name)
-            else:
-                other = plans.other(restricted(problem, rest), estimator)
-                if price <= task.saved(served, other):
-                    return {name: self.name if name in reached else other for name in names}
+                # One pass for all. vmap, and to count operations, takes a second to load, and need not be tried.
+                return dict.fromkeys(names, self.name)
+            task, served = plans.task(problem, estimator), restricted(problem, reached).layout.size
+            other = plans.other(restricted(problem, rest), estimator)
+            if task.factors(served, *_encoder(problem)) <= task.saved(served, other):
+                return {name: self.name if name in reached else other for name in names}
         return dict.fromkeys(names, plans.other(problem, estimator))
 
     def _plans_of(self, model: LatentModel) -> Plans:

@@ -72,8 +72,9 @@ def _values(problem: Problem, estimator: Estimator, group: int, draw: int, width
 def _cotangents(surrogate: Surrogate, leaves: list[Tensor]) -> dict[str, list[Tensor]]:
     theta, phi = surrogate.mean_over_points()
     values = {"both": theta} if surrogate.shared else {"generative": theta, "inference": phi}
+    last = list(values)[-1]  # what its pass is done with is freed as it goes: there may be very many samples
     return {
-        network: list(torch.autograd.grad(value, leaves, retain_graph=True, materialize_grads=True))
+        network: list(torch.autograd.grad(value, leaves, retain_graph=network != last, materialize_grads=True))
         for network, value in values.items()
     }
 
