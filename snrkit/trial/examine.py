@@ -21,13 +21,14 @@ _SAME, _ROUNDINGS = 1e-9, 4
 _EXACT = "float64"
 
 
-def examine(model: LatentModel, x: Batch, mode: Mode) -> Findings:
+def examine(model: LatentModel, x: Batch, mode: Mode, snapshot: Snapshot | None = None) -> Findings:
     """Find out what a model is, in some ten calls on two data points. Its state is as before.
 
     Args:
         model: the model, in that mode, on the device of x; generators are the caller's to put back.
         x: data ``[B, *event]``.
         mode: the mode that it is in.
+        snapshot: its state, if that has been remembered already.
 
     Raises:
         ModelError: the model's own code raises.
@@ -35,7 +36,7 @@ def examine(model: LatentModel, x: Batch, mode: Mode) -> Findings:
         CapabilityError: it is no function of parameters, data and noise, even from the same state of all generators.
         NonFiniteError: log-weights are NaN or infinite.
     """
-    snapshot = Snapshot(model)
+    snapshot = snapshot or Snapshot(model)
     try:
         with users_code("a trial call"):
             return _Trial(model, x, mode, snapshot).findings()

@@ -29,7 +29,7 @@ class Subject:
         model: the model, in the mode asked for.
         x: data on its device; floating-point numbers in its type.
         findings: what the trial found.
-        snapshot: the model's state as it came.
+        snapshot: the model's state as it came, in that mode.
         dtype: type of the parameters, and of the noise.
         device: where all is.
     """
@@ -66,10 +66,12 @@ def opened(model: nn.Module, x: Any, mode: Mode) -> Iterator[Subject]:
     parameter = next(parameter for parameter in subject.parameters() if parameter.requires_grad)
     batch = as_batch(x, parameter.device, parameter.dtype)
     with (
-        unchanged(subject) as snapshot, in_mode(subject, mode), full_precision(), uncached_autocast(), torch.enable_grad(),
+        unchanged(subject), in_mode(subject, mode), full_precision(), uncached_autocast(), torch.enable_grad(),
         uncompiled(),
     ):  # fmt: skip
-        findings = examine(subject, batch, mode)
+        # In its mode, which every draw is to begin with.
+        snapshot = Snapshot(subject)
+        findings = examine(subject, batch, mode, snapshot)
         with users_code():
             yield Subject(subject, batch, findings, snapshot, parameter.dtype, parameter.device)
 

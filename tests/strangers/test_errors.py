@@ -140,7 +140,9 @@ def test_batch_norm_without_running_statistics():
 def test_a_validating_distribution_on_grey_values():
     class Validating(Vae):
         def log_joint(self, x, z):
-            fit = torch.distributions.Bernoulli(logits=self.decoder(z)).log_prob(x.expand(*z.shape[:-1], PIXELS))
+            # torch's compiler, once loaded, turns the default off for the process.
+            pixels = torch.distributions.Bernoulli(logits=self.decoder(z), validate_args=True)
+            fit = pixels.log_prob(x.expand(*z.shape[:-1], PIXELS))
             return snrkit.standard_normal_log_prob(z) + fit.sum(-1)
 
     agrees(measured(made(Validating)), own_draws(made(Validating), data(), 4, 400))
