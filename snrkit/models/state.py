@@ -347,6 +347,11 @@ def _of_generator(value: Any) -> Restore:
     return restore
 
 
+def _equal(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors of one shape and type have the same values; sparse ones cannot be compared as they are."""
+    return torch.equal(*(part if part.layout == torch.strided else part.to_dense() for part in (one, other)))
+
+
 def _of_tensor(value: Tensor) -> Restore | None:
     if isinstance(value, UNINITIALISED) or value.is_meta:
         return None
@@ -359,7 +364,7 @@ def _of_tensor(value: Tensor) -> Restore | None:
         # Through ``data``: autograd's version counters, which tell others of a change, stay.
         if value.shape != content.shape or value.dtype != content.dtype:
             value.data = content
-        elif not torch.equal(value.detach(), content):
+        elif not _equal(value.detach(), content):
             value.data.copy_(content)
         if wanted is None:
             return
@@ -367,7 +372,7 @@ def _of_tensor(value: Tensor) -> Restore | None:
             value.requires_grad_(wanted)
         if value.grad is not gradient:
             value.grad = gradient
-        if gradient is not None and kept is not None and not torch.equal(gradient, kept):
+        if gradient is not None and kept is not None and not _equal(gradient, kept):
             gradient.data.copy_(kept)
 
     return restore

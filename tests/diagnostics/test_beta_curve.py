@@ -10,7 +10,7 @@ from snrkit.diagnostics import beta_curve as module
 from snrkit.diagnostics.beta_curve import Parts, _curve, beta_curve
 from snrkit.diagnostics.measure import measure
 from snrkit.diagnostics.moments import BlockMoments, Moments
-from snrkit.errors import CapabilityError, SpecError
+from snrkit.errors import SpecError
 from snrkit.estimators.ciwae import Ciwae
 from tests.zoo import Users, images, mlp
 
@@ -155,8 +155,9 @@ def test_model_and_data_are_checked_as_for_any_measurement():
     class Coupled(Users):
         independent_points = False
 
-    with pytest.raises(CapabilityError, match="independent"):
-        beta_curve(Coupled().double(), images(), 3, draws=8)
+    curve = beta_curve(Coupled().double(), images(), 3, M=2, draws=8)
+    assert "drawn directly" in curve.remarks[0]
+    assert set(curve.table.M) == {2}
     with pytest.raises(SpecError, match="finite"):
         beta_curve(mlp(), torch.full((3, 9), torch.nan), 3, draws=8)
     found, expected = (beta_curve(mlp(), x, 3, (0.5,), draws=8).table for x in (images(dtype=torch.float32), images()))
