@@ -181,4 +181,4 @@ def _score_problem(row: Any) -> str:
         number = row.get(name, "missing")
         if number is not None and (not isinstance(number, int | float) or isinstance(number, bool)):
             return f"'{name}' of {row['metric']!r:.40} is no number"
-    return f"'stderr' of {row['metric']!r:.40} is negative" if row["stderr"] < 0 else ""
+    return f"'stderr' of {row['metric']!r:.40} is negative" if (row["stderr"] or 0) < 0 else ""
