@@ -142,6 +142,7 @@ def beta_curve(  # noqa: PLR0913 (one option each; most by keyword)
             engine=plan.engine, chunk=None, store=store, progress=progress, stop=stop,
             restart=subject.snapshot if subject.findings.whole else None,
         )  # fmt: skip
+        drawer.undivided |= not subject.findings.exchangeable
         jobs = [plan.job(estimator, M, K) for estimator in estimators]
         drawer.expect(jobs)
         parts = Parts(*(_restricted(_whole(drawer, job), part) for job in jobs))

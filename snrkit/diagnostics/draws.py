@@ -65,6 +65,7 @@ class Drawer:
 
     Attributes:
         remarks: what is worth knowing of the draws made so far, in sentences.
+        undivided: the model's samples depend on one another, so that a draw may not be made in portions of them.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class Drawer:
         self.model, self.x, self.streams, self.chunk = model, x, streams, chunk
         self.engine: Engine = ENGINES.load(engine)()
         self.remarks: list[str] = []
+        self.undivided = restart is not None
         self._store, self._progress, self._stop = store, progress, stop
         self._done = self._total = 0
         self._largest: int | None = None  # importance samples in one pass, once memory has run out
@@ -140,7 +142,8 @@ class Drawer:
             NonFiniteError: one is NaN or +inf.
         """
         problem, size = self._opened(job)
-        alone = problem.seeded is not None or not problem.noise.held
+        self._require_whole(problem, size)
+        alone = self.undivided or not problem.noise.held
         step = 1 if alone else max(1, size.samples // (job.M * job.K))
         tally = WeightTally(job, problem.groups, draws)
         with torch.no_grad(), within_memory("K", *_demand(problem)):
@@ -152,9 +155,9 @@ class Drawer:
     def _log_weights(self, problem: Problem, group: int, draws: range, samples: int) -> Tensor:
         """Log-weights of several draws of a group, ``[Bg, len(draws) M, K]``."""
         x, Bg = problem.group(group), problem.points_per_group
-        if problem.seeded is not None:
+        if self.undivided:
             (draw,) = draws
-            with problem.seeded.at(group, draw):
+            with _context(problem)(group, draw):
                 weights: LogWeights = self.model(x, problem.noise.draw(group, draws)[0])
                 return weights.log_w
         if problem.noise.held:
@@ -172,6 +175,17 @@ class Drawer:
     def _opened(self, job: Job) -> tuple[Problem, PassSize]:
         problem = problem_of(self.model, self.x, job, self.streams, self.restart)
         return problem, pass_size(problem, job.estimator, self.chunk)
+
+    def _require_whole(self, problem: Problem, size: PassSize) -> None:
+        """See to it that a draw fits in one pass where it may not be divided.
+
+        Raises:
+            ResourceError: it does not.
+        """
+        if self.undivided and problem.samples_per_draw > size.samples:
+            wrong = "a draw in which samples depend on one another, or the model draws or keeps something, does not fit"
+            remedy = "give a smaller K or fewer points, or measure in evaluation mode"
+            raise ResourceError(f"K={problem.K}", f"{wrong} in one pass", remedy)
 
     def _hint(self, problem: Problem, job: Job) -> None:
         """Say so where drawing the minibatch as a whole would be much faster."""
@@ -247,6 +261,7 @@ class Drawer:
         start = 0
         while start < problem.groups:
             fitting = size.bounded(self._largest)
+            self._require_whole(problem, fitting)
             # As many draws as fit, then as many points: a portion of noise then belongs to few streams.
             stop = min(start + max(1, fitting.units // draws), problem.groups)
             try:

@@ -191,6 +191,7 @@ def diagnose(
             engine=plan.engine, chunk=plan.chunk, store=store, progress=progress, stop=stop,
             restart=subject.snapshot if subject.findings.whole else None,
         )  # fmt: skip
+        drawer.undivided |= not subject.findings.exchangeable
         gatherer = Gatherer(plan, drawer, layout, select_blocks(layout, plan.blocks))
         drawn, lost = _gather(gatherer)
     complete = len(drawn) + len(lost) == len(gatherer.jobs()) and all(found.complete for found in drawn.values())

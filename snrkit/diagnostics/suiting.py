@@ -26,7 +26,8 @@ def suited(plan: Plan, findings: Findings, points: int) -> tuple[Plan, list[str]
         remedy = "give the minibatch as one data point, x[None]; or write independent_points = True into the class"
         raise CapabilityError("model", problem, remedy)
     remarks = list(findings.remarks)
-    if findings.direct and not plan.direct:
+    units_fail = findings.direct or (not findings.exchangeable and plan.M != (1,))
+    if units_fail and not plan.direct:
         if plan.nested:
             raise SpecError("nested", f"unit draws are wrong here, since {_why(findings)}", "drop nested")
         plan = replace(plan, direct=True)

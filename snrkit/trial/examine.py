@@ -1,6 +1,7 @@
 """The trial: a model is called on x, on another x, on x again, with points and samples in other orders, and compared."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -55,19 +56,26 @@ class _Trial:
     def findings(self) -> Findings:
         values, draws, changes, remarks = self._purity()
         share = _require_weights(values, self.caller.chosen)
-        remarks += as_posterior(self.model.encode(self.caller.x), self.caller.x)[1]
         matters = self._mode_matters(values)
         compare, checked_in = self._comparison()
         independent, exchangeable = (None, True) if draws else self._couplings(compare, checked_in)
+        found = Findings(
+            mode=self.mode, checked_in=checked_in, draws=draws, changes=changes, independent=independent,
+            exchangeable=exchangeable, reparameterised=None, minus_inf=share, mode_matters=matters, remarks=tuple(remarks),
+        )  # fmt: skip
+        # A model with a forward of its own need not make its log-weights of encode and log_joint.
+        return self._of_parts(found) if type(self.model).forward is LatentModel.forward else found
+
+    def _of_parts(self, found: Findings) -> Findings:
+        """With what the proposal and log_joint say by themselves."""
         derivative = self._derivative()
         self._fresh()
         shared = tuple(name for name, (q, p) in self.model.reached(self.x).items() if q and p)
         fixed_support, detached = self._density()
-        return Findings(
-            mode=self.mode, checked_in=checked_in, draws=draws, changes=changes, independent=independent,
-            exchangeable=exchangeable, reparameterised=derivative.right, why_not=derivative.why, shared=shared,
-            fixed_support=fixed_support, detached=detached, global_proposal=self._global(), minus_inf=share,
-            mode_matters=matters, remarks=tuple(remarks),
+        remarks = as_posterior(self.model.encode(self.caller.x), self.caller.x)[1]
+        return replace(
+            found, reparameterised=derivative.right, why_not=derivative.why, shared=shared, fixed_support=fixed_support,
+            detached=detached, global_proposal=self._global(), remarks=(*found.remarks, *remarks),
         )  # fmt: skip
 
     def _fresh(self) -> None:

@@ -51,13 +51,13 @@ class Findings:
 
     @property
     def whole(self) -> bool:
-        """Whether a draw is made by itself, from the same state, with seeded generators, and never in portions."""
-        return bool(self.draws or self.changes) or not self.exchangeable
+        """Whether a draw is made by itself, from the same state, and with seeded generators."""
+        return bool(self.draws or self.changes)
 
     @property
     def direct(self) -> bool:
-        """Whether only the whole minibatch can be drawn: units of single points, or of M = 1, would not be independent."""
-        return self.independent is False or not self.exchangeable or bool(self.draws)
+        """Whether only the whole minibatch can be drawn, since units of single points would not be independent."""
+        return self.independent is False or bool(self.draws)
 
     def table(self) -> pd.DataFrame:
         """One row per question: what was found, and what follows from it."""
@@ -95,7 +95,7 @@ class Findings:
 
     def _samples(self) -> tuple[str, str, str]:
         found = "yes" if self.exchangeable else "no"
-        return "Are samples independent?", found, "" if self.exchangeable else "drawn directly, never in portions"
+        return "Are samples independent?", found, "" if self.exchangeable else "M > 1 drawn directly; never in portions"
 
     def _path(self) -> tuple[str, str, str]:
         question = "Is z reparameterised?"

@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 import snrkit
-from snrkit.errors import CapabilityError, NonFiniteError, SpecError
+from snrkit.errors import CapabilityError, NonFiniteError, ResourceError, SpecError
 from snrkit.models.adopt import as_latent_model
 from snrkit.models.state import in_mode, unchanged
 from snrkit.trial.examine import examine
@@ -291,8 +291,11 @@ class MeanOverSamples(Vae):
 def test_dependent_samples_are_found():
     findings = found(made(MeanOverSamples))
     assert findings.exchangeable is False
-    assert findings.direct
-    assert findings.whole
+    model, estimators = made(MeanOverSamples), ["iwae"]
+    assert set(snrkit.measure(model, data(), estimators=estimators, K=[4], draws=8).method) == {"units"}
+    assert set(snrkit.measure(model, data(), estimators=estimators, K=[4], M=[2], draws=8).method) == {"direct"}
+    with pytest.raises(ResourceError, match="depend on one another"):
+        snrkit.measure(model, data(), estimators=estimators, K=[3_000_000], draws=4)
 
 
 class HalfDetached(Vae):
