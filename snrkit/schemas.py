@@ -177,6 +177,8 @@ def _score_problem(row: Any) -> str:
         if not isinstance(row.get(name), str):
             return f"'{name}' of a row is no text"
     for name in ("value", "stderr"):
-        if not isinstance(row.get(name), int | float) or isinstance(row[name], bool):
+        # A bound of -inf is null, for JSON has no infinity.
+        number = row.get(name, "missing")
+        if number is not None and (not isinstance(number, int | float) or isinstance(number, bool)):
             return f"'{name}' of {row['metric']!r:.40} is no number"
-    return f"'stderr' of {row['metric']!r:.40} is negative" if row["stderr"] < 0 else ""
+    return f"'stderr' of {row['metric']!r:.40} is negative" if (row["stderr"] or 0) < 0 else ""

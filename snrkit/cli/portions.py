@@ -7,7 +7,6 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from snrkit.models.base import LatentModel
@@ -35,12 +34,9 @@ class _From(Streams):
         super().__init__(seed)
         self._first = first
 
-    def normal(
-        self, purpose: str, index: Sequence[int], shape: Sequence[int], *, dtype: torch.dtype, device: torch.device
-    ) -> Tensor:
-        """The numbers of a point, whose number comes first in the index."""
-        own = (index[0] + self._first, *index[1:])
-        return super().normal(purpose, own, shape, dtype=dtype, device=device)
+    def _sequence(self, purpose: str, index: Sequence[int]) -> np.random.SeedSequence:
+        # Where all numbers of a stream come from; a point's number comes first in the index.
+        return super()._sequence(purpose, (index[0] + self._first, *index[1:]))
 
 
 class Portions:

@@ -8,7 +8,7 @@ import click
 from snrkit.cli.options import COUNTS, INPUT, MODE, NAMES, OUTPUT, SEED, Whole, build_estimators, common, parse_options
 from snrkit.cli.output import print_json, print_table, progress, tell
 from snrkit.cli.summary import comparison_table, extra_table, slope_table, snr_table
-from snrkit.errors import SpecError
+from snrkit.errors import DIVERGED, SpecError
 from snrkit.files import pinned
 from snrkit.interrupt import Interrupted
 from snrkit.results import (
@@ -122,7 +122,7 @@ def command(  # noqa: PLR0913 (one per option)
     files = find_checkpoints(ckpts)
     if out is not None and out.suffix != ".parquet":
         raise SpecError("--out", f"'{out}' does not end in .parquet", "name a Parquet file")
-    shown = []
+    shown, lost = [], []
     for file in files:
         saved = open_saved(file, data_dir, device)
         plan = Plan(
@@ -141,12 +141,15 @@ def command(  # noqa: PLR0913 (one per option)
             shown.append(_json(measurement, path))
         else:
             _show(measurement, f"{saved.name}, step {saved.step}, {label}, {plan.method}", path)
+        lost += measurement.lost
         if not measurement.complete:
             break
     if as_json:
         print_json(shown[0] if len(files) == 1 else {"measurements": shown})
     if not measurement.complete:
         raise Interrupted
+    if lost:
+        raise click.exceptions.Exit(DIVERGED)
 
 
 def _estimators(saved: "Saved", names: list[str] | None, options: tuple[str, ...]) -> "list[Estimator]":

@@ -40,6 +40,7 @@ class Measurement:
         comparisons: differences between estimators on the same noise (see ``tables.COMPARISONS``).
         kept: draws of chosen coordinates (see ``tables.KEPT``); empty if none were asked for.
         complete: whether all draws were made; if not, the tables rest on the finished blocks.
+        lost: which estimators at which K are left out, since their bound or gradient is not finite, in sentences.
         remarks: what was asked for and cannot be had, and what rounding hides, in sentences.
         source: what the tables were made from.
         store: the finished blocks of draws behind it, kept until ``settle``.
@@ -51,6 +52,7 @@ class Measurement:
     comparisons: pd.DataFrame
     kept: pd.DataFrame
     complete: bool
+    lost: list[str]
     remarks: list[str]
     source: tables.Source = field(repr=False)
     store: Store = field(repr=False)
@@ -189,6 +191,7 @@ def diagnose(
         comparisons=tables.comparisons(source),
         kept=tables.kept(source),
         complete=complete,
+        lost=list(lost.values()),
         remarks=[*remarks, *lost.values(), *gatherer.remarks()],
         source=source,
         store=store,

@@ -61,6 +61,7 @@ def find_previous(run: RunDir, spec: RunSpec, dataset: Dataset, resume: bool) ->
         SpecError: the run was begun with other settings.
         DataError: the run was begun with other data.
         CheckpointError: the checkpoint is damaged, past the epochs asked for, or an exported copy that is to be trained on.
+        ResultsError: its metrics cannot be read.
     """
     if not run.checkpoint.exists():
         _refuse_idle(spec.data)
@@ -82,6 +83,8 @@ def find_previous(run: RunDir, spec: RunSpec, dataset: Dataset, resume: bool) ->
     if not previous.optimiser and not is_finished(previous, spec):
         problem = "is an exported copy without the optimiser's state, so it cannot be trained further"
         raise CheckpointError(str(run.path), problem, "go on with the run that it was exported from")
+    if not is_finished(previous, spec):
+        run.read_metrics()  # they will be cut; what cannot be read is to be found out before anything is changed
     return previous
 
 

@@ -13,8 +13,8 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from snrkit import DiagonalNormal, bernoulli_log_prob, standard_normal_log_prob
-from snrkit.diagnostics import draws as drawing
 from snrkit.diagnostics import problem as problems
+from snrkit.diagnostics import weights as weighing
 from snrkit.diagnostics.draws import Drawer
 from snrkit.diagnostics.engines import ENGINES
 from snrkit.diagnostics.engines.base import PassSize, pass_size
@@ -27,7 +27,7 @@ from snrkit.diagnostics.seeding import Seeding
 from snrkit.diagnostics.store import Store, fingerprint, statement
 from snrkit.errors import CapabilityError, ResourceError
 from snrkit.estimators.base import build_estimator
-from snrkit.kernels import uncompiled
+from snrkit.models.state import Snapshot, unchanged, uncompiled
 from snrkit.streams import Streams
 from tests.awkward import PIXELS, Awkward, Conv, InPlace, Norms, Recurrent, Tied, awkward
 from tests.zoo import B, D, images, mlp
@@ -390,7 +390,7 @@ def test_draws_whose_noise_is_not_held(monkeypatch, direct):
     truth, weights = expected.moments(job), expected.weight_statistics(job, 6)
     monkeypatch.setattr(problems, "_PAGE_ELEMENTS", 8)  # one draw to a page, as is so for large ones
     alone = drawer_of(model, images(), "loop").moments(job)
-    for module, name in ((problems, "_HELD"), (drawing, "_AT_ONCE")):
+    for module, name in ((problems, "_HELD"), (weighing, "_AT_ONCE")):
         monkeypatch.setattr(module, name, 2)
     drawer = drawer_of(model, images(), "loop")
     drawer._largest = 4
@@ -402,11 +402,11 @@ def test_draws_whose_noise_is_not_held(monkeypatch, direct):
 
 def test_statistics_of_many_weights_at_once_or_in_parts(monkeypatch):
     log_w = 3 * torch.randn(2, 3, 50)
-    whole = drawing._summaries(log_w)
+    whole = weighing._summaries(log_w)
     w = log_w.double().exp() / log_w.double().exp().sum(-1, keepdim=True)
     torch.testing.assert_close(whole, torch.stack([1 / w.square().sum(-1), w.amax(-1)], -1))
-    monkeypatch.setattr(drawing, "_AT_ONCE", 7)
-    torch.testing.assert_close(drawing._summaries(log_w), whole)
+    monkeypatch.setattr(weighing, "_AT_ONCE", 7)
+    torch.testing.assert_close(weighing._summaries(log_w), whole)
 
 
 REFUSALS = [
@@ -498,9 +498,9 @@ def test_what_a_model_draws_itself_is_a_function_of_the_draw():
         random.getstate(),
         model.norm.running_mean.clone(),
     ]
-    seeding = Seeding(Streams(4), 1, 5, model)
+    seeding = Seeding(Streams(4), 1, 5, Snapshot(model))
     problem = replace(problem, seeded=seeding)
-    with seeding.around():
+    with unchanged(model):
         one = list(LoopEngine().gradients(problem, IWAE, range(1), range(4), WHOLE))
         other = [
             next(iter(LoopEngine().gradients(problem, IWAE, range(1), range(d, d + 1), WHOLE))) for d in (3, 1, 0, 2)
@@ -525,8 +525,9 @@ def test_training_mode_measures_what_a_plain_loop_does():
     """Means of a thousand draws of either, within 4.5 standard errors in every coordinate (there are 150 of them)."""
     torch.manual_seed(3)
     model, x, R = awkward(Training).train(), images(), 400
-    drawer = drawer_of(model, x, mode="training")
-    drawn, mean, variance = drawer.moments(job_of(draws=R, direct=True)).merged()
+    with unchanged(model):
+        drawer = drawer_of(model, x, restart=Snapshot(model))
+        drawn, mean, variance = drawer.moments(job_of(draws=R, direct=True)).merged()
     problem = Problem.direct(model, x, 1, 5, Streams(9))
     own = []
     for draw in range(R):
@@ -576,6 +577,6 @@ def test_where_direct_draws_would_be_cheaper_a_remark_says_so():
 
 
 def test_moments_that_cannot_fit_are_refused_before_any_draw(monkeypatch):
-    monkeypatch.setattr("snrkit.memory.installed", lambda: 10_000)
+    monkeypatch.setattr("snrkit.memory.available", lambda: 10_000)
     with pytest.raises(ResourceError, match="20 blocks of the moments of"):
         drawer_of(mlp(), images()).moments(job_of())
