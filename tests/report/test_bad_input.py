@@ -123,7 +123,11 @@ def test_no_rows_are_no_data(demo):
         ("metrics", lambda p: p.write_text('{"epoch": 1, "step": ' + "9" * 40 + "}\n"), "not a JSON object"),
         ("metrics", lambda p: p.write_text("[" * 100_000 + "\n"), "cannot be read|JSON"),
         ("evaluations", lambda p: replace(p, '"points": 300', '"points": -3'), "'points' is -3"),
-        ("evaluations", lambda p: replace(p, '"stderr": 0.312', '"stderr": -0.312'), "'stderr' of 'iwae_64' is negative"),
+        (
+            "evaluations",
+            lambda p: replace(p, '"stderr": 0.312', '"stderr": -0.312'),
+            "'stderr' of 'iwae_64' is negative",
+        ),
         ("evaluations", lambda p: p.write_text("[1]"), "not an evaluation"),
         ("evaluations", lambda p: p.write_bytes(b"\xff\xfe"), "cannot be read"),
         ("draws", lambda p: edit(p, lambda t: t.assign(K=-3)), "'K' holds -3"),
