@@ -20,21 +20,18 @@ import pandas as pd
 from torch import nn
 
 from snrkit.diagnostics.draws import Drawer, Progress
+from snrkit.diagnostics.gather import WEIGHT_DRAWS
 from snrkit.diagnostics.intervals import Interval, delete_one, jackknife_stderr, student
-from snrkit.diagnostics.measure import select_blocks
+from snrkit.diagnostics.measure import prepared, select_blocks
 from snrkit.diagnostics.metrics import METRICS, Reading
 from snrkit.diagnostics.moments import Array, BlockMoments, Moments
 from snrkit.diagnostics.plan import Job, Plan
-from snrkit.diagnostics.problem import Layout
 from snrkit.diagnostics.readings import read
 from snrkit.diagnostics.relations import Indices, across, bias, block_means
-from snrkit.diagnostics.rounding import computed_in
-from snrkit.diagnostics.store import Store, fingerprint, statement
 from snrkit.diagnostics.suiting import suited
 from snrkit.errors import SpecError
 from snrkit.estimators.ciwae import Ciwae
 from snrkit.interrupt import Interrupted
-from snrkit.streams import Streams
 from snrkit.trial.opening import opened
 
 GRID = tuple(float(beta) for beta in np.linspace(0, 1, 21).round(2))
@@ -120,7 +117,7 @@ def beta_curve(  # noqa: PLR0913 (one option each; most by keyword)
     Raises:
         SpecError: an argument is out of range, or the model does not accept the data.
         ModelError, CapabilityError: as for ``snrkit.measure``.
-        NonFiniteError: a gradient is NaN or infinite.
+        NonFiniteError: a bound or a gradient is NaN or infinite.
         Interrupted: stopped before all draws were made.
     """
     betas = _checked(betas)
@@ -131,24 +128,21 @@ def beta_curve(  # noqa: PLR0913 (one option each; most by keyword)
         raise SpecError("K", f"must be at least 2, got {K}", "with one sample beta changes nothing")
     with opened(model, x, plan.mode) as subject:
         plan, remarks = suited(plan, subject.findings, subject.points)
-        layout = Layout.of(subject.model, subject.x)
-        part = select_blocks(layout, [block])[block]
-        tensors = [*subject.model.named_parameters(), *subject.model.named_buffers()]
-        said, precision = statement(subject.model, subject.x), computed_in(subject.model, subject.x)
-        labels = layout.names, plan.seed, plan.engine, plan.chunk, subject.device.type, said, precision, plan.mode
-        store = Store(folder, fingerprint(tensors, subject.x, *labels), (layout.size, len(layout.names)))
-        drawer = Drawer(
-            subject.model, subject.x, Streams(plan.seed),
-            engine=plan.engine, chunk=None, store=store, progress=progress, stop=stop,
-            restart=subject.snapshot if subject.findings.whole else None,
-        )  # fmt: skip
-        drawer.undivided |= not subject.findings.exchangeable
+        ready = prepared(subject, plan, folder, progress, stop)
+        drawer, part = ready.drawer, select_blocks(ready.layout, [block])[block]
         jobs = [plan.job(estimator, M, K) for estimator in estimators]
         drawer.expect(jobs)
+        # Half of both bounds is finite where both are.
+        weights = drawer.weight_statistics(jobs[1], min(WEIGHT_DRAWS, jobs[1].draws))
+        weights.require_bound()
         parts = Parts(*(_restricted(_whole(drawer, job), part) for job in jobs))
     # Direct draws have M samples already.
     curve = _curve(parts, betas, 1 if plan.direct else M, {"M": M, "K": K, "block": block})
-    return replace(curve, remarks=[*remarks, *drawer.remarks, *curve.remarks], settle=store.clear)
+    return replace(
+        curve,
+        remarks=[*remarks, *filter(None, [weights.remark()]), *drawer.remarks, *curve.remarks],
+        settle=ready.store.clear,
+    )
 
 
 def _checked(betas: Sequence[float]) -> list[float]:

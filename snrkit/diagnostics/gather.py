@@ -19,6 +19,7 @@ from snrkit.diagnostics.readings import read
 from snrkit.diagnostics.relations import across, bias, block_means, noise_scale
 from snrkit.diagnostics.replay import RELIABLE, Replayed, dsnr, noise_dsnr, replay
 from snrkit.interrupt import Interrupted
+from snrkit.models.base import parameters_of
 
 WEIGHT_DRAWS = 200
 _OF_MEAN = ("snr_", "mean_norm", "noise_scale")
@@ -206,7 +207,7 @@ class Gatherer:
         model, x = self.drawer.model, self.drawer.x
         if not hasattr(model, "log_marginal"):
             return None
-        named = dict(model.named_parameters())
+        named = parameters_of(model)
         value = model.log_marginal(x).mean()  # type: ignore[operator]
         tensors = torch.autograd.grad(value, [named[name] for name in self.layout.names], materialize_grads=True)
         vector = torch.cat([tensor.flatten() for tensor in tensors]).double().cpu().numpy()

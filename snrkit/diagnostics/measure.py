@@ -24,7 +24,7 @@ from snrkit.estimators.base import Estimator
 from snrkit.interrupt import Interrupted
 from snrkit.models.state import Mode
 from snrkit.streams import Streams
-from snrkit.trial.opening import opened
+from snrkit.trial.opening import Subject, opened
 
 _LOG = logging.getLogger("snrkit")
 
@@ -176,28 +176,14 @@ def diagnose(
     """
     with opened(model, x, plan.mode) as subject:
         plan, remarks = suited(plan, subject.findings, subject.points)
-        layout = Layout.of(subject.model, subject.x)
-        # Frozen parameters and buffers too: gradients depend on them.
-        tensors = [*subject.model.named_parameters(), *subject.model.named_buffers()]
-        precision = computed_in(subject.model, subject.x)
-        labels = (
-            layout.names, plan.seed, plan.engine, plan.chunk, subject.device.type, statement(subject.model, subject.x),
-            precision, plan.mode,
-        )  # fmt: skip
-        context = fingerprint(tensors, subject.x, *labels)
-        store = Store(folder, context, (layout.size, len(layout.names)))
-        drawer = Drawer(
-            subject.model, subject.x, Streams(plan.seed),
-            engine=plan.engine, chunk=plan.chunk, store=store, progress=progress, stop=stop,
-            restart=subject.snapshot if subject.findings.whole else None,
-        )  # fmt: skip
-        drawer.undivided |= not subject.findings.exchangeable
-        gatherer = Gatherer(plan, drawer, layout, select_blocks(layout, plan.blocks))
+        ready = prepared(subject, plan, folder, progress, stop)
+        layout, store = ready.layout, ready.store
+        gatherer = Gatherer(plan, ready.drawer, layout, select_blocks(layout, plan.blocks))
         drawn, lost = _gather(gatherer)
     complete = len(drawn) + len(lost) == len(gatherer.jobs()) and all(found.complete for found in drawn.values())
     device = torch.cuda.get_device_name(subject.device) if subject.device.type == "cuda" else "cpu"
     about = provenance or tables.Provenance()
-    source = tables.Source(plan, layout, drawn, about, parameters_digest(subject.model), device, precision)
+    source = tables.Source(plan, layout, drawn, about, parameters_digest(subject.model), device, ready.precision)
     return Measurement(
         plan=plan,
         table=tables.readings(source),
@@ -210,6 +196,52 @@ def diagnose(
         source=source,
         store=store,
     )
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What draws a plan's jobs.
+
+    Attributes:
+        layout: order of the parameters.
+        store: finished blocks.
+        drawer: draws, and keeps blocks in the store.
+        precision: that the model computes in.
+    """
+
+    layout: Layout
+    store: Store
+    drawer: Drawer
+    precision: str
+
+
+def prepared(
+    subject: Subject, plan: Plan, folder: Path | None, progress: Progress | None, stop: Callable[[], bool]
+) -> Prepared:
+    """A drawer of a model that was tried, whose blocks are named by all that they depend on; arguments as for ``diagnose``.
+
+    Args:
+        subject: the model and data.
+        plan: one that suits them.
+        folder: of finished blocks.
+        progress: called with (done, total, note).
+        stop: asked after every block of draws.
+    """
+    model, x = subject.model, subject.x
+    layout = Layout.of(model, x)
+    # Frozen parameters and buffers too: gradients depend on them.
+    tensors = [*model.named_parameters(), *model.named_buffers()]
+    said, precision = statement(model, x), computed_in(model, x)
+    subject.snapshot.restore()  # of a model that keeps something the calls above have moved on
+    labels = layout.names, plan.seed, plan.engine, plan.chunk, subject.device.type, said, precision, plan.mode
+    store = Store(folder, fingerprint(tensors, x, *labels), (layout.size, len(layout.names)))
+    drawer = Drawer(
+        model, x, Streams(plan.seed),
+        engine=plan.engine, chunk=plan.chunk, store=store, progress=progress, stop=stop,
+        restart=subject.snapshot if subject.findings.whole else None,
+    )  # fmt: skip
+    drawer.undivided |= not subject.findings.exchangeable
+    return Prepared(layout, store, drawer, precision)
 
 
 def _gather(gatherer: Gatherer) -> tuple[dict[Job, Drawn], dict[Job, str]]:

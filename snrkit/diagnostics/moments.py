@@ -32,7 +32,7 @@ class PointMoments:
     draws: int = 0
     mean: list[Tensor] = field(default_factory=list)
     m2: list[Tensor] = field(default_factory=list)
-    _work: dict[torch.Size, Tensor] = field(default_factory=dict, repr=False)
+    _work: dict[tuple[torch.Size, torch.dtype], Tensor] = field(default_factory=dict, repr=False)
 
     def add(self, gradients: Sequence[Tensor]) -> None:
         """Merge r draws, each tensor ``[r, p, *shape]``, by the pairwise update of Chan, Golub & LeVeque (1983)."""
@@ -57,7 +57,10 @@ class PointMoments:
         if values.dtype in (torch.float16, torch.bfloat16):
             return _wide_chunk(values)
         first = values[0]
-        work = self._work.setdefault(values.shape, torch.empty_like(values))
+        kind = values.shape, values.dtype
+        if kind not in self._work:
+            self._work[kind] = torch.empty_like(values)
+        work = self._work[kind]
         torch.sub(values, first, out=work)
         shift = work.mean(dim=0).double()
         squares = work.square_().sum(dim=0)

@@ -1,16 +1,17 @@
 """What a model carries beside its parameters, remembered and put back: a measurement leaves its object as it was.
 
 Remembered are the values of parameters and buffers, gradients, plain attributes and what lies in lists, dicts and sets of
-them, the state of generators, objects of the user's own package, and attributes of the model's classes. Not seen are
-variables of a module or a closure, and iterators.
+them, the state of generators, objects of the packages that its modules come from, and attributes of their classes. Not
+seen are variables of a Python module or a closure, and iterators.
 """
 
 import random
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from contextlib import ExitStack, contextmanager
+from types import ModuleType
 from typing import Any, Literal
 
 import numpy as np
@@ -18,12 +19,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
+from snrkit.models.base import shown
+
 Mode = Literal["evaluation", "training"]
 Restore = Callable[[], None]
 UNINITIALISED = UninitializedParameter, UninitializedBuffer
 
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, torch.Size)
 _DEEPEST = 12
+# Where every module keeps its hooks, whose dicts are torch's own business.
+_HOOKS = frozenset(name for name in vars(nn.Module()) if name.endswith(("_hook", "_hooks")) or "_hooks_" in name)
 # One measurement at a time in a process: modes, generators and precision switches belong to all threads together.
 _ALONE = threading.RLock()
 
@@ -36,7 +41,7 @@ def unchanged(model: nn.Module) -> Iterator["Snapshot"]:
     """
     with _ALONE:
         snapshot, switches = Snapshot(model), _switches()
-        generators = Generators(model)
+        generators = Generators()
         try:
             yield snapshot
         finally:
@@ -66,35 +71,24 @@ def in_mode(model: nn.Module, mode: Mode) -> Iterator[None]:
 
 
 class Generators:
-    """The global random generators of torch, numpy and ``random``, as they are now.
-
-    Args:
-        model: tells whether those of CUDA devices count.
-    """
+    """The global random generators of torch (of all devices in use), numpy and ``random``, as they are now."""
 
     NAMES = ("torch", "numpy", "random")
 
-    def __init__(self, model: nn.Module) -> None:
-        self._cuda = [*{p.device for p in model.parameters() if p.is_cuda}]
-        self._torch = torch.get_rng_state()
-        self._devices = [torch.cuda.get_rng_state(device) for device in self._cuda]
+    def __init__(self) -> None:
+        self._torch = [(generator, generator.get_state()) for generator in _of_torch()]
         self._numpy, self._random = np.random.get_state(), random.getstate()
 
     def restore(self) -> None:
         """Put them back."""
-        torch.set_rng_state(self._torch)
-        for device, state in zip(self._cuda, self._devices, strict=True):
-            torch.cuda.set_rng_state(state, device)
+        for generator, state in self._torch:
+            generator.set_state(state)
         np.random.set_state(self._numpy)
         random.setstate(self._random)
 
     def advanced(self) -> tuple[str, ...]:
         """Names of those that have been drawn from since."""
-        now = torch.get_rng_state()
-        drawn = not torch.equal(now, self._torch) or any(
-            not torch.equal(torch.cuda.get_rng_state(device), state)
-            for device, state in zip(self._cuda, self._devices, strict=True)
-        )
+        drawn = any(not torch.equal(generator.get_state(), state) for generator, state in self._torch)
         _, key, *rest = np.random.get_state()
         _, old, *other = self._numpy
         moved = rest != other or not np.array_equal(key, old)
@@ -103,10 +97,17 @@ class Generators:
 
 
 def seed_generators(seed: int) -> None:
-    """Set torch's generators (of all devices), numpy's and ``random``'s to a place that ``seed`` of 63 bits names."""
-    torch.manual_seed(seed)
+    """Set the generators that ``Generators`` remembers to a place that ``seed`` of 63 bits names."""
+    for generator in _of_torch():
+        generator.manual_seed(seed)
     np.random.seed([seed & 0xFFFFFFFF, seed >> 32])
     random.seed(seed)
+
+
+def _of_torch() -> tuple[torch.Generator, ...]:
+    # A device that is not in use yet is left alone: ``torch.manual_seed`` would leave it an order to be seeded later.
+    in_use: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    return torch.default_generator, *(torch.cuda.default_generators if in_use else ())
 
 
 def _switches() -> list[Restore]:
@@ -140,7 +141,7 @@ class Snapshot:
         self._model = model
         self._restores: list[Restore] = []
         self._seen: dict[int, Any] = {}
-        self._package = _package(type(model))
+        self._packages = _packages(model)
         self._remember(model, 0)
         for owner in _classes(model):
             self._restores.append(_of_class(owner))
@@ -156,30 +157,31 @@ class Snapshot:
         if id(value) in self._seen or depth > _DEEPEST:
             return
         self._seen[id(value)] = value
-        restore = _restore_of(value)
+        restore = _restore_of(value, self._packages)
         if restore is not None:
             self._restores.append(restore)
-        for _, part in _parts(value, self._package):
+        for _, part in _parts(value, self._packages):
             if not isinstance(part, _PLAIN):
                 self._remember(part, depth + 1)
 
 
 def differences(before: dict[str, Any], after: dict[str, Any]) -> tuple[str, ...]:
     """Names of what two results of ``digest`` of one model do not share."""
-    return tuple(sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name)))
+    return tuple(sorted(shown(name) for name in before.keys() | after.keys() if before.get(name) != after.get(name)))
 
 
 def digest(model: nn.Module) -> dict[str, Any]:
     """Every plain value and tensor of a model's state by its place, in a form that compares equal if it is the same."""
     found: dict[str, Any] = {}
-    _note(model, "", found, set(), _package(type(model)), 0)
+    packages = _packages(model)
+    _note(model, "", found, set(), packages, 0)
     for owner in _classes(model):
         for name, value in _own(owner).items():
-            _note(value, f"{owner.__name__}.{name}", found, set(), _package(type(model)), 1)
+            _note(value, f"{owner.__qualname__}.{name}", found, set(), packages, 1)
     return found
 
 
-def _note(value: Any, place: str, found: dict[str, Any], seen: set[int], package: str, depth: int) -> None:
+def _note(value: Any, place: str, found: dict[str, Any], seen: set[int], packages: Set[str], depth: int) -> None:
     if isinstance(value, _PLAIN):
         found[place] = repr(value)
         return
@@ -196,8 +198,8 @@ def _note(value: Any, place: str, found: dict[str, Any], seen: set[int], package
         found[place] = repr(_state_of(value))
     elif isinstance(value, list | tuple | set | frozenset | deque | dict):
         found[f"{place} (length)"] = len(value)
-    for name, part in _parts(value, package):
-        _note(part, f"{place}.{name}" if place else name, found, seen, package, depth + 1)
+    for name, part in _parts(value, packages):
+        _note(part, f"{place}.{name}" if place else name, found, seen, packages, depth + 1)
 
 
 def _digest_of_tensor(tensor: Tensor) -> Any:
@@ -213,13 +215,13 @@ def _digest_of_tensor(tensor: Tensor) -> Any:
     return tuple(tensor.shape), flat.cpu().numpy().tobytes()
 
 
-def _parts(value: Any, package: str) -> list[tuple[str, Any]]:
+def _parts(value: Any, packages: Set[str]) -> list[tuple[str, Any]]:
     """What lies in a value, with names."""
     if isinstance(value, nn.Module):
         # Parameters, buffers and submodules stand under their own names.
         own = {k: v for k, v in value.__dict__.items() if k not in ("_parameters", "_buffers", "_modules")}
         inside = [own, value._parameters, value._buffers, value._modules]
-        return [(name, part) for held in inside for name, part in held.items() if not _hooks(name)] + [
+        return [(name, part) for held in inside for name, part in held.items() if name not in _HOOKS] + [
             (f"({name})", value.__dict__[name]) for name in ("_parameters", "_buffers", "_modules")
         ]
     if isinstance(value, dict):
@@ -228,28 +230,30 @@ def _parts(value: Any, package: str) -> list[tuple[str, Any]]:
         return [(str(i), part) for i, part in enumerate(value)]
     if isinstance(value, set | frozenset):
         return []
-    if _is_users(value, package):
+    if _is_users(value, packages):
         return list(vars(value).items())
     return []
 
 
-def _hooks(name: str) -> bool:
-    return name.startswith(("_forward_", "_backward_", "_state_dict_", "_load_state_", "_non_persistent"))
-
-
-def _is_users(value: Any, package: str) -> bool:
-    """Whether a value is an object of a class from the model's own package, with attributes."""
+def _is_users(value: Any, packages: Set[str]) -> bool:
+    """Whether a value is an object of a class from the packages of the model's modules, with attributes."""
     kind = type(value)
-    return _package(kind) in (package, "types") and hasattr(value, "__dict__") and not isinstance(value, type | Tensor)
+    return _package(kind) in packages and hasattr(value, "__dict__") and not isinstance(value, type | Tensor)
 
 
 def _package(kind: type) -> str:
     return kind.__module__.partition(".")[0]
 
 
+def _packages(model: nn.Module) -> Set[str]:
+    """Where the objects come from whose attributes count; of an adopted model the user's module tells."""
+    return {"types", *(_package(type(module)) for module in model.modules())} - {"torch"}
+
+
 def _classes(model: nn.Module) -> list[type]:
-    """The classes of a model that are its user's."""
-    return [kind for kind in type(model).__mro__ if _package(kind) not in ("torch", "snrkit", "builtins", "abc")]
+    """The classes of a model's modules that are its user's, each once."""
+    kinds = dict.fromkeys(kind for module in model.modules() for kind in type(module).__mro__)
+    return [kind for kind in kinds if _package(kind) not in ("torch", "snrkit", "builtins", "abc")]
 
 
 def _own(kind: type) -> dict[str, Any]:
@@ -274,7 +278,7 @@ def _of_class(kind: type) -> Restore:
     return restore
 
 
-def _restore_of(value: Any) -> Restore | None:  # noqa: PLR0911 (one per kind)
+def _restore_of(value: Any, packages: Set[str] = frozenset()) -> Restore | None:  # noqa: PLR0911 (one per kind)
     """How to put a value's own content back; None where it has none that can change."""
     if isinstance(value, Tensor):
         return _of_tensor(value)
@@ -288,7 +292,9 @@ def _restore_of(value: Any) -> Restore | None:  # noqa: PLR0911 (one per kind)
         return _of_collection(value)
     if isinstance(value, torch.Generator | np.random.Generator | np.random.RandomState | random.Random):
         return _of_generator(value)
-    if hasattr(value, "__dict__") and not isinstance(value, type) and not callable(value):
+    # Not functions, and not a Python module: what was imported into it since would be lost.
+    own = not callable(value) or _is_users(value, packages)
+    if own and hasattr(value, "__dict__") and not isinstance(value, type | ModuleType):
         return _of_dict(vars(value))
     return None
 

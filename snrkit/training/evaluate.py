@@ -1,19 +1,19 @@
 """Bounds, ESS and active units of a trained model, streamed over samples in bounded memory."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from snrkit.errors import NonFiniteError, SpecError
 from snrkit.kernels import FastLinear
 from snrkit.logweights import effective_sample_size, log_mean_exp
 from snrkit.memory import out_of_memory, require_memory, within_memory
 from snrkit.models.base import LatentModel
+from snrkit.models.state import in_mode
 from snrkit.streams import Streams
 from snrkit.training.active import LayerMeans, active_units, latent_means
 from snrkit.training.score import Score
@@ -133,7 +133,11 @@ def point_scores(
 ) -> PointScores:
     """Bounds and ESS of each point, a few thousand samples at a time; only log-weights are kept, those of one point."""
     per_point, (log_w,) = [], _room(1, samples, x.device)
-    with evaluation_mode(model), torch.no_grad(), within_memory("samples", f"{samples:,} samples per point", _FEWER):
+    with (
+        in_mode(model, "evaluation"),
+        torch.no_grad(),
+        within_memory("samples", f"{samples:,} samples per point", _FEWER),
+    ):
         for point in range(len(x)):
             _log_weights(model, x[point : point + 1], streams, point, log_w)
             per_point.append(_summaries(log_w))
@@ -142,18 +146,6 @@ def point_scores(
         layers = latent_means(model, x, streams)
     elbo, iwae_64, log_p, ess_64, ess, zero = np.array(per_point).T
     return PointScores(elbo, iwae_64, log_p, ess_64, ess, zero, layers)
-
-
-@contextmanager
-def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Every module in evaluation mode within the block, and back in its own afterwards."""
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
 
 
 def _require_finite(scores: PointScores) -> None:
@@ -181,7 +173,11 @@ def sample_log_weights(model: LatentModel, x: Tensor, samples: int, streams: Str
         ResourceError: they do not fit into memory.
     """
     log_w = _room(len(x), samples, x.device)
-    with evaluation_mode(model), torch.no_grad(), within_memory("samples", f"{samples:,} samples per point", _FEWER):
+    with (
+        in_mode(model, "evaluation"),
+        torch.no_grad(),
+        within_memory("samples", f"{samples:,} samples per point", _FEWER),
+    ):
         for point in range(len(x)):
             _log_weights(model, x[point : point + 1], streams, point, log_w[point])
     return log_w

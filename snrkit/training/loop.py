@@ -75,9 +75,10 @@ def train(
 
     Raises:
         OutputError: the run directory holds a run and ``resume`` is off, or cannot be written.
-        SpecError, DataError, CheckpointError: bad input, or another process is at work there; nothing has been changed.
+        SpecError, DataError, CheckpointError, CapabilityError: bad input; nothing has been changed.
         NonFiniteError: the bound became NaN or infinite; the last checkpoint is kept.
-        ResourceError: memory ran out, as for a bound that is NaN.
+        ResourceError: memory ran out, as for a bound that is NaN; or another process is at work there, and nothing has been
+            changed.
         Interrupted: SIGINT or SIGTERM; the state is saved.
     """
     keep_freed_memory()

@@ -11,8 +11,8 @@ from snrkit.errors import CapabilityError, NonFiniteError, SpecError
 from snrkit.logweights import normalised
 from snrkit.memory import require_memory, within_memory
 from snrkit.models.base import LatentModel, check_log_weights
+from snrkit.models.state import in_mode
 from snrkit.streams import Streams
-from snrkit.training.evaluate import evaluation_mode
 from snrkit.training.ssim import image_ssim
 
 # Importance samples whose log-weights are computed at once.
@@ -113,7 +113,7 @@ def reconstruct(
     check_log_weights(model, x)
     inputs = x.cpu().numpy()
     rows = [(point, "input", 0, inputs[i], inputs[i, :0], float("nan")) for i, point in enumerate(points)]
-    with evaluation_mode(model), torch.no_grad():
+    with in_mode(model, "evaluation"), torch.no_grad():
         for kind, z in zip(("q", "q_iw"), resample(model, x, points, k, samples, streams), strict=True):
             means = pixel_means(z)
             values = means.cpu().numpy(), z.cpu().numpy(), _log_likelihood(x[:, None], means).cpu().numpy()

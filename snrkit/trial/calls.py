@@ -85,7 +85,7 @@ class Caller:
     def advanced_by(self, x: Batch, noise: Tensor, seed: int = 0) -> tuple[Values, tuple[str, ...]]:
         """As ``plain``, and the generators that were drawn from."""
         seed_generators(seed)
-        before = Generators(self.model)
+        before = Generators()
         with torch.no_grad():
             found = weights(self.model, x, noise)
         return found, before.advanced()

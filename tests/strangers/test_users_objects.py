@@ -3,6 +3,7 @@
 import copy
 import random
 import threading
+import types
 from contextlib import nullcontext, suppress
 
 import numpy as np
@@ -201,3 +202,81 @@ def test_a_model_that_raises_is_left_alone_and_named():
         snrkit.measure(model, data(), estimators=["iwae"], K=[2], draws=8)
     assert isinstance(caught.value.__cause__, RuntimeError)
     assert same(before, state(model))
+
+
+class Helper:
+    def __init__(self):
+        self.calls, self.history = 0, []
+
+
+class CalledHelper(Helper):
+    def __call__(self):
+        self.calls += 1
+
+
+def counting(where):
+    """A plain module, no ``LatentModel``, that counts its calls in one place or another."""
+
+    class Counted(nn.Module):
+        calls = 0
+
+        def __init__(self):
+            super().__init__()
+            inner = Vae()
+            self.encoder, self.decoder = inner.encoder, inner.decoder
+            self.helper, self.called, self._forward_calls = Helper(), CalledHelper(), 0
+
+        proposed, encode = Vae.proposed, Vae.encode
+
+        def log_joint(self, x, z):
+            if where == "helper":
+                self.helper.calls += 1
+            elif where == "history":
+                self.helper.history.append(1)
+            elif where == "called":
+                self.called()
+            elif where == "class":
+                type(self).calls += 1
+            else:
+                self._forward_calls += 1
+            return Vae.log_joint(self, x, z)
+
+    return made(Counted)
+
+
+@pytest.mark.parametrize(
+    ("where", "name"),
+    [("helper", "helper.calls"), ("history", "helper.history (length)"), ("called", "called.calls"),
+     ("class", "Counted.calls"), ("attribute", "_forward_calls")],
+)  # fmt: skip
+def test_what_an_adopted_module_keeps_is_told_and_put_back(where, name):
+    model = counting(where)
+    table = snrkit.check(model, data()).set_index("question")
+    assert f"{name}'" in table.finding["Does its state change from call to call?"]
+    assert "adopted" not in table.finding["Does its state change from call to call?"]
+    snrkit.measure(model, data(), "iwae", K=2, draws=4)
+    counts = model.helper.calls, model.called.calls, type(model).calls, model._forward_calls, len(model.helper.history)
+    assert counts == (0, 0, 0, 0, 0)
+
+
+def test_a_python_module_in_an_attribute_keeps_what_was_imported_meanwhile():
+    library = types.ModuleType("library")
+
+    class Importing(Vae):
+        def log_joint(self, x, z):
+            self.library.part = "imported late"
+            return super().log_joint(x, z)
+
+    model = made(Importing)
+    model.library = library
+    snrkit.check(model, data())
+    assert library.part == "imported late"
+
+
+def test_devices_that_are_not_in_use_are_not_seeded(monkeypatch):
+    def refuse(*_):
+        raise AssertionError("seeded")
+
+    model = made(AlwaysDropout)
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", refuse)
+    snrkit.measure(model, data(), "iwae", K=2, draws=4)

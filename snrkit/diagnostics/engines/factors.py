@@ -64,7 +64,7 @@ class Plans:
     def __init__(self) -> None:
         self.served: dict[Key, dict[str, str]] = {}
         self._reached: dict[tuple[Estimator, bool], set[str]] = {}
-        self._trials: dict[tuple[Estimator, int, tuple[str, ...]], Trial] = {}
+        self._trials: dict[tuple[Estimator, int, int, tuple[str, ...]], Trial] = {}
         self._tasks: dict[Key, Task] = {}
 
     def reached(self, problem: Problem, estimator: Estimator) -> set[str]:
@@ -86,7 +86,7 @@ class Plans:
 
     def other(self, problem: Problem, estimator: Estimator) -> str:
         """The better of vmap and the loop."""
-        key = estimator, problem.points_per_group, problem.layout.names
+        key = estimator, problem.points_per_group, problem.M, problem.layout.names
         if key not in self._trials:
             self._trials[key] = try_vmap(problem, estimator)
         trial, task = self._trials[key], self.task(problem, estimator)

@@ -60,7 +60,7 @@ class PointSums:
         return rows[0] if len(rows) == 1 else torch.cat(rows, dim=2)
 
     def _weight(self, name: str, a: Tensor, d: Tensor) -> None:
-        p, r, rows, _ = a.shape
+        _, r, rows, _ = a.shape
         step = max(1, _TILE // (r * a.shape[-1] * d.shape[-1]))
         tiles = zip(torch.split(d, step), torch.split(a, step), strict=True)
         self._put(name, [
@@ -68,7 +68,6 @@ class PointSums:
             .view(len(left), r, left.shape[-1], right.shape[-1])
             for left, right in tiles
         ])  # fmt: skip
-        del p
 
     def _put(self, name: str, tiles: list[Tensor]) -> None:
         """Gradients ``[some points, r, *shape]``, together those of all points."""
