@@ -106,12 +106,13 @@ def arrow_schema() -> pa.Schema:
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
-    """Write a tidy table as Parquet, whole or not at all.
+    """Write a tidy table as Parquet, whole or not at all. Columns that older tables lack are filled in.
 
     Raises:
         OutputError: the file cannot be written.
         ResultsError: the columns are not exactly those of ``COLUMNS``.
     """
+    table = table.assign(**{name: value for name, value in LATER.items() if name not in table})
     if set(table.columns) != set(COLUMNS):
         odd = sorted(set(table.columns) ^ set(COLUMNS))
         raise ResultsError("table", f"columns differ from the schema in {odd}", "use the columns of snrkit.results")

@@ -68,6 +68,14 @@ def test_column_order_does_not_matter_on_writing(tmp_path):
     assert list(read_table(tmp_path / "a.parquet").columns) == list(COLUMNS)
 
 
+def test_a_table_from_before_a_column_can_be_written(tmp_path):
+    path = tmp_path / "a.parquet"
+    write_table(path, table().drop(columns=["mode", "parameters"]))
+    found = read_table(path)
+    assert set(found["mode"]) == {"evaluation"}
+    assert set(found["parameters"]) == {""}
+
+
 @pytest.mark.parametrize("wrong", [table().drop(columns="floor"), table(extra=1)], ids=["missing", "extra"])
 def test_write_refuses_other_columns(tmp_path, wrong):
     with pytest.raises(ResultsError, match=r"floor|extra"):

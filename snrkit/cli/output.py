@@ -201,6 +201,7 @@ def print_table(table: Table) -> None:
     console = Console()
     # Definitions hold square brackets, which are not markup.
     console = console if console.is_terminal else Console(width=PLAIN_WIDTH)
-    with console.capture() as captured:
+    # Rich writes to stdout at the end of a capture, too.
+    with _written(), console.capture() as captured:
         console.print(table, markup=False)
     tell(captured.get().removesuffix("\n"))

@@ -127,7 +127,7 @@ def command(  # noqa: PLR0913 (one per option)
 
     run, where = RunDir(path), select_device(device)
     points = None if snr_every is None else _test_points(spec, data_dir, where, snr_points)
-    observe = _observer(snr_every, snr_importance, snr_outer, snr_draws, snr_mode, points)
+    observe = _observer(spec, snr_every, snr_importance, snr_outer, snr_draws, snr_mode, points)
     try:
         with progress(f"train {run.name}", quiet) as update:
             final = train(
@@ -216,22 +216,32 @@ def _test_points(
 
 
 def _observer(
-    every: int | None, K: list[int], M: list[int], draws: int, mode: "Mode", points: "tuple[torch.Tensor, str] | None"
-) -> "Observe":
-    """What to do at an epoch's end: nothing, or measure on streams of its own and add the rows to the run's table."""
+    spec: RunSpec, every: int | None, K: list[int], M: list[int], draws: int, mode: "Mode",
+    points: "tuple[torch.Tensor, str] | None",
+) -> "Observe":  # fmt: skip
+    """What to do at an epoch's end: nothing, or measure on streams of its own and add the rows to the run's table.
+
+    Raises:
+        SnrkitError: it could not be measured so; said here, before an epoch is trained.
+    """
     if every is None or points is None:
         return lambda *_: None
+    from dataclasses import replace
+
     from snrkit.diagnostics.measure import diagnose
     from snrkit.diagnostics.plan import Plan
     from snrkit.diagnostics.tables import Provenance
+    from snrkit.estimators.base import build_estimator
     from snrkit.interrupt import Interrupted
 
     x, label = points
+    own = build_estimator(spec.estimator.name, spec.estimator.options)
+    asked = Plan((own,), tuple(K), tuple(M), draws, seed=spec.seed, mode=mode)
 
     def observe(trainer: "Trainer", stopped: "Stopped") -> None:
         if (trainer.epoch + 1) % every:
             return
-        plan = Plan((trainer.estimator,), tuple(K), tuple(M), draws, seed=trainer.spec.seed, mode=mode)
+        plan = replace(asked, estimators=(trainer.estimator,))
         provenance = Provenance(trainer.run_dir.name, trainer.step, label)
         measurement = diagnose(trainer.model, x, plan, provenance=provenance, stop=stopped)
         if not measurement.complete:

@@ -48,8 +48,13 @@ FILES = {
 }
 
 
-def read_images(path: Path, count: int) -> Array:
+def read_images(path: Path, count: int, remedy: str = FETCH) -> Array:
     """Read one file of such a set, raw or packed with gzip.
+
+    Args:
+        path: the file.
+        count: of images that it must hold.
+        remedy: how to get the set, for an error message.
 
     Returns:
         uint8 [count, 784].
@@ -57,12 +62,12 @@ def read_images(path: Path, count: int) -> Array:
     Raises:
         DataError: the file is damaged, or does not hold ``count`` images of 28x28.
     """
-    return parse_images(read_unpacked(path, MOST_BYTES), path, count)
+    return parse_images(read_unpacked(path, MOST_BYTES), path, count, remedy)
 
 
-def parse_images(content: bytes, path: Path, count: int) -> Array:
+def parse_images(content: bytes, path: Path, count: int, remedy: str = FETCH) -> Array:
     """The same of a file's unpacked bytes."""
-    remedy = f"delete the file, then {FETCH}"
+    remedy = f"delete the file, then {remedy}"
     images = parse_idx(content, str(path), remedy)
     if images.shape != (count, SIDE, SIDE):
         problem = f"holds images {images.shape}, not {(count, SIDE, SIDE)}"
@@ -115,7 +120,7 @@ def _images(folder: Path, name: str, file: DataFile, remedy: str) -> tuple[Array
     for place in places:
         content = _content(place, file)
         if content is not None:
-            return parse_images(content, place, COUNTS[file.name]), place
+            return parse_images(content, place, COUNTS[file.name], remedy), place
     raise _foreign(places[0], name, file, remedy)
 
 
@@ -133,7 +138,7 @@ def _foreign(path: Path, name: str, file: DataFile, remedy: str) -> DataError:
     Raises:
         DataError: it is damaged or holds no such images at all, which is the nearer thing to say.
     """
-    read_images(path, COUNTS[file.name])
+    read_images(path, COUNTS[file.name], remedy)
     other = identify(path)
     if other is not None:
         problem = f"holds images of {other}, not of {name}"

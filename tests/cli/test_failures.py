@@ -3,6 +3,7 @@
 import errno
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -148,6 +149,15 @@ def test_stdout_that_takes_nothing():
     assert (closed.returncode, closed.stderr.count("\n")) == (4, 1)
     assert "stdout: is closed" in closed.stderr
     assert shell("snrkit data lst >/dev/full 2>&-").returncode == 2
+
+
+def test_a_table_where_stdout_takes_nothing():
+    code = "from snrkit.cli.output import *; prepare_output(); print_table(Table('a'))"
+    with Path("/dev/full").open("w") as full:
+        result = subprocess.run(
+            [sys.executable, "-u", "-c", code], check=False, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60
+        )
+    assert "OutputError: stdout: cannot be written (no space left on device)" in result.stderr
 
 
 def test_a_terminal_without_our_characters(tmp_path):

@@ -135,3 +135,12 @@ def test_what_is_no_shortage():
         assert shortage(error) is None
         assert exit_code_of(error) == 1
     assert exit_code_of(MemoryError()) == 4
+
+
+def test_a_measurement_along_the_way_that_does_not_fit_is_refused_before_training(snrkit, tmp_path):
+    argv = ["--epochs", 1, "--snr-every", 1, "--snr-draws", HUGE, "--out", tmp_path / "run"]
+    snrkit("train", *TOY, *argv).refused("draws", "TB", code=4)
+    many = ",".join(map(str, range(1, 400)))
+    argv = ["--epochs", 1, "--snr-every", 1, "--snr-K", many, "--snr-M", many, "--out", tmp_path / "run"]
+    snrkit("train", *TOY, *argv).refused("settings")
+    assert list(tmp_path.iterdir()) == []

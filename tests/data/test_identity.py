@@ -100,6 +100,14 @@ def test_unknown_images_under_a_known_name_are_refused(sets, tmp_path, name, pac
     assert idx(own.train.reshape(4, 28, 28)) == bytes(changed)
 
 
+@pytest.mark.parametrize("name", ["fashion-mnist", "kmnist"])
+def test_damaged_files_of_a_set_are_not_to_be_replaced_by_another(sets, tmp_path, name):
+    put(tmp_path / name, [idx(np.zeros((3, 28, 28), np.uint8)), sets[name][1]])
+    message = refusal(lambda: load(DataSpec(name=name), tmp_path))
+    assert "(3, 28, 28), not (4, 28, 28)" in message
+    assert "fetch mnist" not in message
+
+
 def test_labels_of_another_set_are_refused(sets, tmp_path):
     put(tmp_path, [*sets["mnist"][:2], sets["kmnist"][2]])
     assert "labels that are not those of mnist" in refusal(lambda: load(DataSpec(name="mnist"), tmp_path))

@@ -51,7 +51,9 @@ def draw(tables: Tables, look: Look) -> Drawing | Missing:
     if metrics.empty:
         return Missing(f"no metrics.jsonl found: run '{COMMAND}'")
     found = pd.concat([_followed(metrics), _evaluated(metrics, tables["evaluations"])], ignore_index=True)
-    finite = np.isfinite(found["value"].astype(float))
+    # Where nothing was evaluated, that table is empty and has no types, which the whole would take on.
+    found = found.astype({"value": float, "stderr": float})
+    finite = np.isfinite(found["value"])
     rows = found[finite]
     if rows.empty:
         return Missing(f"no finite bound in any metrics.jsonl: run '{COMMAND}'")
