@@ -27,7 +27,7 @@ from snrkit.diagnostics.seeding import Seeding
 from snrkit.diagnostics.store import Store, fingerprint, statement
 from snrkit.errors import CapabilityError, ResourceError
 from snrkit.estimators.base import build_estimator
-from snrkit.kernels import uncompiled
+from snrkit.models.state import uncompiled
 from snrkit.streams import Streams
 from tests.awkward import PIXELS, Awkward, Conv, InPlace, Norms, Recurrent, Tied, awkward
 from tests.zoo import B, D, images, mlp
