@@ -13,8 +13,8 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from snrkit import DiagonalNormal, bernoulli_log_prob, standard_normal_log_prob
-from snrkit.diagnostics import draws as drawing
 from snrkit.diagnostics import problem as problems
+from snrkit.diagnostics import weights as weighing
 from snrkit.diagnostics.draws import Drawer
 from snrkit.diagnostics.engines import ENGINES
 from snrkit.diagnostics.engines.base import PassSize, pass_size
@@ -387,26 +387,26 @@ def test_draws_whose_noise_is_not_held(monkeypatch, direct):
     """The same numbers, and the same statistics of weights."""
     model, job = mlp(), job_of(direct=direct)
     expected = drawer_of(model, images(), "loop")
-    truth, weights = expected.moments(job), expected.weight_statistics(job, 6)
+    truth, weights = expected.moments(job), expected.weight_statistics(job, 6).statistics()
     monkeypatch.setattr(problems, "_PAGE_ELEMENTS", 8)  # one draw to a page, as is so for large ones
     alone = drawer_of(model, images(), "loop").moments(job)
-    for module, name in ((problems, "_HELD"), (drawing, "_AT_ONCE")):
+    for module, name in ((problems, "_HELD"), (weighing, "_AT_ONCE")):
         monkeypatch.setattr(module, name, 2)
     drawer = drawer_of(model, images(), "loop")
     drawer._largest = 4
     found = drawer.moments(job)
     np.testing.assert_allclose(found.merged()[1], alone.merged()[1], rtol=1e-9, atol=1e-12)
-    assert drawer.weight_statistics(job, 6).shape == weights.shape
+    assert drawer.weight_statistics(job, 6).statistics().shape == weights.shape
     assert truth.draws == found.draws
 
 
 def test_statistics_of_many_weights_at_once_or_in_parts(monkeypatch):
-    log_w = 3 * torch.randn(2, 3, 50)
-    whole = drawing._summaries(log_w)
+    log_w = 3 * torch.randn(2, 3, 50, dtype=torch.float64)
+    whole = weighing._summaries(log_w)
     w = log_w.double().exp() / log_w.double().exp().sum(-1, keepdim=True)
     torch.testing.assert_close(whole, torch.stack([1 / w.square().sum(-1), w.amax(-1)], -1))
-    monkeypatch.setattr(drawing, "_AT_ONCE", 7)
-    torch.testing.assert_close(drawing._summaries(log_w), whole)
+    monkeypatch.setattr(weighing, "_AT_ONCE", 7)
+    torch.testing.assert_close(weighing._summaries(log_w), whole)
 
 
 REFUSALS = [

@@ -9,8 +9,10 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 import snrkit
+from snrkit.diagnostics.advise import advise
 from snrkit.errors import CapabilityError, ModelError, ResourceError, SnrkitError, SpecError
-from tests.strangers.models import HIDDEN, LATENT, PIXELS, Vae, agrees, data, made, own_draws
+from snrkit.estimators.base import build_estimator
+from tests.strangers.models import HIDDEN, LATENT, PIXELS, AlwaysDropout, Vae, agrees, data, made, own_draws
 
 NETWORKS = ["inference", "generative"]
 ENGINES = ["factors", "vmap", "loop"]
@@ -293,3 +295,20 @@ def test_memory_that_runs_out_is_told_in_one_sentence(call):
     with pytest.raises(ResourceError, match="memory") as caught:
         measured(made(Large), draws=8)
     one_line(caught.value)
+
+
+def test_advise_unwraps_and_refuses_as_measuring_does():
+    class Broken(Vae):
+        def encode(self, x):
+            raise KeyError
+
+    candidates = [build_estimator("iwae", {})]
+    x = data()
+    with pytest.raises(ModelError, match="encode fails"):
+        advise(made(Broken), x, x, 2, candidates, draws=4, seed=0)
+    before = torch.get_rng_state()
+    with pytest.raises(CapabilityError, match="generators of torch"):
+        advise(made(AlwaysDropout), x, x, 2, candidates, draws=4, seed=0)
+    assert torch.equal(before, torch.get_rng_state())
+    wrapped = advise(Holder(made(Vae)), x, x, 2, candidates, draws=8, seed=0)
+    assert len(wrapped.table) == 2
