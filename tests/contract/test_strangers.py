@@ -27,7 +27,7 @@ from snrkit.diagnostics.seeding import Seeding
 from snrkit.diagnostics.store import Store, fingerprint, statement
 from snrkit.errors import CapabilityError, ResourceError
 from snrkit.estimators.base import build_estimator
-from snrkit.models.state import uncompiled
+from snrkit.models.state import Snapshot, unchanged, uncompiled
 from snrkit.streams import Streams
 from tests.awkward import PIXELS, Awkward, Conv, InPlace, Norms, Recurrent, Tied, awkward
 from tests.zoo import B, D, images, mlp
@@ -498,9 +498,8 @@ def test_what_a_model_draws_itself_is_a_function_of_the_draw():
         random.getstate(),
         model.norm.running_mean.clone(),
     ]
-    seeding = Seeding(Streams(4), 1, 5, model)
-    problem = replace(problem, seeded=seeding)
-    with seeding.around():
+    with unchanged(model) as snapshot:
+        problem = replace(problem, seeded=Seeding(Streams(4), 1, 5, snapshot))
         one = list(LoopEngine().gradients(problem, IWAE, range(1), range(4), WHOLE))
         other = [
             next(iter(LoopEngine().gradients(problem, IWAE, range(1), range(d, d + 1), WHOLE))) for d in (3, 1, 0, 2)
@@ -525,7 +524,7 @@ def test_training_mode_measures_what_a_plain_loop_does():
     """Means of a thousand draws of either, within 4.5 standard errors in every coordinate (there are 150 of them)."""
     torch.manual_seed(3)
     model, x, R = awkward(Training).train(), images(), 400
-    drawer = drawer_of(model, x, mode="training")
+    drawer = drawer_of(model, x, restart=Snapshot(model))
     drawn, mean, variance = drawer.moments(job_of(draws=R, direct=True)).merged()
     problem = Problem.direct(model, x, 1, 5, Streams(9))
     own = []
