@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 # Below these sizes the calls themselves cost more than the arithmetic saves.
 _FEWEST_ROWS, _FEWEST_WEIGHTS = 30, 10_000
@@ -161,3 +162,24 @@ class FastLinear(TorchFunctionMode):
 
 def _arguments(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
     return input, weight, bias
+
+
+class Casts(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Within the block, notes every cast from one floating-point type to another."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._pairs: set[tuple[torch.dtype, torch.dtype]] = set()
+
+    def of(self, dtype: torch.dtype) -> set[torch.dtype]:
+        """What numbers of this type were cast to."""
+        return {to for source, to in self._pairs if source == dtype}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Let everything pass."""
+        found = func(*args, **(kwargs or {}))
+        if func is torch.ops.aten._to_copy.default:
+            source, to = args[0].dtype, found.dtype
+            if source != to and source.is_floating_point and to.is_floating_point:
+                self._pairs.add((source, to))
+        return found

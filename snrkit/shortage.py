@@ -2,6 +2,8 @@
 
 import errno
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from snrkit.errors import BUG, ResourceError, SnrkitError
 from snrkit.memory import in_words, out_of_memory
@@ -26,6 +28,20 @@ def shortage(error: BaseException) -> ResourceError | None:
     size = "" if found is None else f" ({_size(found[1].rstrip('.'), found[2])} asked for at once)"
     remedy = "ask for less at once: fewer samples or data points, a smaller batch or a smaller model"
     return ResourceError("memory", f"not enough for this{size}", remedy)
+
+
+@contextmanager
+def shortage_told() -> Iterator[None]:
+    """Within the block memory that runs out ends in ``ResourceError``, with what the allocator said chained."""
+    try:
+        yield
+    except SnrkitError:
+        raise
+    except Exception as error:
+        short = shortage(error)
+        if short is None:
+            raise
+        raise short from error
 
 
 def is_shortage(error: BaseException) -> bool:

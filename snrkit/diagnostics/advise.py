@@ -17,6 +17,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from snrkit.batches import Batch, points, take
 from snrkit.diagnostics.draws import Progress
 from snrkit.diagnostics.intervals import Interval
 from snrkit.diagnostics.measure import Measurement, diagnose
@@ -153,7 +154,9 @@ def advise(  # noqa: PLR0913 (one option each; most by keyword)
         Interrupted: stopped before all draws were made.
     """
     every = settings(budget, estimators)
-    require_step_room(model, batch, budget)
+    with opened(model, x, "evaluation") as subject:
+        require_pure("a bound over test points", subject.findings)
+        require_step_room(subject.model, as_batch(batch, subject.device, subject.dtype), budget)
     if not every:
         raise SpecError("--estimator", f"none of them can spend {budget} samples", "raise --budget or add iwae")
     pairs = tuple(dict.fromkeys((M, K) for _, M, K in every))
@@ -163,7 +166,6 @@ def advise(  # noqa: PLR0913 (one option each; most by keyword)
     if not measurement.complete:
         raise Interrupted
     with opened(model, x, plan.mode) as subject:
-        require_pure("a bound over test points", subject.findings)
         log_w = sample_log_weights(subject.model, subject.x, max(REFERENCE_SAMPLES, budget), Streams(seed))
         every = [setting for setting in every if _is_measured(setting, measurement.table)]
         batch = as_batch(batch, subject.device, subject.dtype)
@@ -174,16 +176,17 @@ def advise(  # noqa: PLR0913 (one option each; most by keyword)
     return Advice(pd.DataFrame(rows), pd.DataFrame(chosen), measurement)
 
 
-def require_step_room(model: LatentModel, batch: Tensor, budget: int) -> None:
+def require_step_room(model: LatentModel, batch: Batch, budget: int) -> None:
     """Find out before the draws whether a training step, which will be timed, can fit in memory.
 
     Raises:
         ResourceError: its noise and latents alone cannot.
     """
-    numbers = len(batch) * budget * math.prod(model.noise_shape(batch[:1]))
-    asked = f"training steps on {len(batch)} data points with {budget:,} samples each"
-    if not batch.is_cuda:
-        require_memory("--budget", asked, 2 * numbers * batch.element_size(), "give a smaller budget")
+    first = next(model.parameters())
+    numbers = points(batch) * budget * math.prod(model.noise_shape(take(batch, slice(0, 1))))
+    asked = f"training steps on {points(batch)} data points with {budget:,} samples each"
+    if not first.is_cuda:
+        require_memory("--budget", asked, 2 * numbers * first.element_size(), "give a smaller budget")
 
 
 def _is_measured(setting: Setting, table: pd.DataFrame) -> bool:

@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from snrkit.batches import Batch, on, points, take, transform
 from snrkit.diagnostics.moments import Array, Mask, PointMoments, Rounding, Verdict
 from snrkit.diagnostics.plan import Job
 from snrkit.diagnostics.problem import Layout, Problem
 from snrkit.estimators.base import Estimator, gradients
+from snrkit.kernels import Casts
 from snrkit.models.base import FEW, LatentModel, call_with, parameters_of, shown
 
 # What is examined: draws, data points, and at most so many outer and importance samples; all points where it matters.
@@ -200,7 +200,7 @@ class _Examined:
         return Compared(own, other, self._over_all(), name, smallest)
 
     def _require_both(self) -> None:
-        casts, other = _Casts(), self._types[1]
+        casts, other = Casts(), self._types[1]
         self._draw([0], 0, other, casts)
         if casts.of(other) or self._gradient.seen != other:
             raise TypeError("the model computes in a type of its own")
@@ -310,7 +310,7 @@ def _computed(model: LatentModel, x: Batch) -> tuple[torch.dtype, str]:
     few = take(x, slice(0, FEW))
     parameter = next(parameter for parameter in model.parameters() if parameter.requires_grad)
     own, device = parameter.dtype, parameter.device.type
-    with torch.no_grad(), _Casts() as casts:
+    with torch.no_grad(), Casts() as casts:
         model(few, parameter.new_zeros(points(few), 1, 2, *model.noise_shape(few)))
     narrowest = max({own, *casts.of(own)}, key=lambda dtype: torch.finfo(dtype).eps)
     name, other = (str(dtype).removeprefix("torch.") for dtype in (own, narrowest))
@@ -318,27 +318,6 @@ def _computed(model: LatentModel, x: Batch) -> tuple[torch.dtype, str]:
         return own, name
     cause = "autocast" if torch.is_autocast_enabled(device) else "partly"
     return narrowest, f"{name} ({cause} {other})"
-
-
-class _Casts(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Within the block, notes every cast from one floating-point type to another."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._pairs: set[tuple[torch.dtype, torch.dtype]] = set()
-
-    def of(self, dtype: torch.dtype) -> set[torch.dtype]:
-        """What numbers of this type were cast to."""
-        return {to for source, to in self._pairs if source == dtype}
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Let everything pass."""
-        found = func(*args, **(kwargs or {}))
-        if func is torch.ops.aten._to_copy.default:
-            source, to = args[0].dtype, found.dtype
-            if source != to and source.is_floating_point and to.is_floating_point:
-                self._pairs.add((source, to))
-        return found
 
 
 def remarks(found: Mapping[Job, Verdict], layout: Layout) -> list[str]:

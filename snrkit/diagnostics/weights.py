@@ -75,7 +75,7 @@ class WeightTally:
         if not found:
             return ""
         ranked = sorted(found, key=lambda point: -found[point] / self._samples[point])
-        named = ", ".join(f"{100 * found[p] / self._samples[p]:.2g} % at data point {p}" for p in ranked[:_NAMED])
+        named = ", ".join(f"{_percent(found[p] / self._samples[p])} % at data point {p}" for p in ranked[:_NAMED])
         more = f" and fewer at {len(ranked) - _NAMED} more" if len(ranked) > _NAMED else ""
         return f"log p(x, z) is -inf in {named}{more} (K={self._job.K}, of {self._samples[ranked[0]]} samples each)"
 
@@ -93,3 +93,7 @@ class WeightTally:
             problem += f"in {lost[first]} of {draws} draws at data point {first}"
             remedy = "take larger K of iwae, or give log_joint a density wherever the proposal samples"
             raise NonFiniteError("bound", problem, remedy)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f}" if share > 0.1 else f"{100 * share:.2g}"

@@ -22,6 +22,24 @@ _HOME = str(Path(__file__).parents[1])
 _CALLBACKS = "advance", "stopped", "moments"
 # Parts of the package that call models.
 _CALLERS = "models", "trial", "diagnostics/engines", "diagnostics/rounding", "estimators", "backward", "training"
+_REMEDIES = (
+    (
+        ("Expected more than 1 value per channel",),
+        "batch normalisation needs at least two data points: give more, or measure in evaluation mode",
+    ),
+    (
+        ("to satisfy the constraint", "Expected value argument", "within the support"),
+        "torch.distributions checks its values: pass validate_args=False where values outside are meant",
+    ),
+    (
+        ("does not require grad and does not have a grad_fn",),
+        "nothing leads to a trained parameter: checkpoint with use_reentrant=False, and call nothing under torch.no_grad",
+    ),
+    (
+        ("'dict' object has no attribute",),
+        "a mapping reaches the model as a plain dict: take its parts by key, x['name']",
+    ),
+)
 _GENERIC = "correct it, or give data that the model was made for"
 
 
@@ -119,12 +137,16 @@ def _first_line(error: Exception) -> str:
 
 
 def _remedy(said: str, given: str) -> str:
-    if "Expected more than 1 value per channel" in said:
-        return "batch normalisation needs at least two data points: give more, or measure in evaluation mode"
-    if "to satisfy the constraint" in said or "Expected value argument" in said or "within the support" in said:
-        return "torch.distributions checks its values: pass validate_args=False where values outside are meant"
-    if "int" in given and any(word in said for word in ("dtype", "Long", "Int", "Byte", "Bool")):
+    known = next((remedy for words, remedy in _REMEDIES if any(word in said for word in words)), None)
+    if known is not None:
+        return known
+    if any(f"not {kind}" in said for kind in ("list", "tuple")) and any(f" {start}" in given for start in "[("):
+        return "lists and tuples are taken as parts of the data: join data points by torch.stack(x), or take parts by index"
+    integers = any(kind in given for kind in ("int", "bool"))
+    if integers and any(word in said for word in ("dtype", "Long", "Int", "Byte", "Bool")):
         return (
             "integers stay integers here: give the data as floating-point numbers (x.float()) if the model wants those"
         )
+    if "must have the same dtype" in said:
+        return "data and noise come in the type of the first trained parameter: cast where layers have another"
     return _GENERIC

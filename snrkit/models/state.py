@@ -1,17 +1,20 @@
 """What a model carries beside its parameters, remembered and put back: a measurement leaves its object as it was.
 
 Remembered are the values of parameters and buffers, gradients, plain attributes and what lies in lists, dicts and sets of
-them, the state of generators, objects of the packages that its modules come from, and attributes of their classes. Not
+them, the state of generators, objects of the user's own code, and attributes of the classes of the model and its parts. Not
 seen are variables of a Python module or a closure, and iterators.
 """
 
 import random
 import sys
+import sysconfig
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from types import ModuleType
+from functools import cache, partial
+from pathlib import Path
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any, Literal
 
 import numpy as np
@@ -29,6 +32,16 @@ _PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.
 _DEEPEST = 12
 # Where every module keeps its hooks, whose dicts are torch's own business.
 _HOOKS = frozenset(name for name in vars(nn.Module()) if name.endswith(("_hook", "_hooks")) or "_hooks_" in name)
+_FUNCTIONS = type, FunctionType, MethodType, BuiltinFunctionType
+# Where installed code lies; what lies elsewhere a user wrote.
+_INSTALLED = {
+    Path(torch.__file__).parents[1],
+    *(Path(path) for name, path in sysconfig.get_paths().items() if "lib" in name),
+}
+_OURS = Path(__file__).parents[1]
+_GENERATORS = torch.Generator, np.random.Generator, np.random.RandomState, random.Random
+# Precision is put back by whoever sets it (``kernels.full_precision``); the old switch beside the new cannot be read.
+_CUDNN = "benchmark", "deterministic", "enabled"
 # One measurement at a time in a process: modes, generators and precision switches belong to all threads together.
 _ALONE = threading.RLock()
 
@@ -122,7 +135,27 @@ def _switches() -> list[Restore]:
         enabled, kind = torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)
         restores.append(lambda d=device, e=enabled: torch.set_autocast_enabled(d, e))  # type: ignore[misc]
         restores.append(lambda d=device, k=kind: torch.set_autocast_dtype(d, k))  # type: ignore[misc]
-    return restores
+    return [*restores, *_rarely_moved()]
+
+
+def _rarely_moved() -> list[Restore]:
+    """The same for what is set only if it was moved, since setting it has costs or warnings of its own."""
+    pairs: list[tuple[Callable[[], Any], Callable[[Any], Any]]] = [
+        (torch.get_num_threads, torch.set_num_threads),
+        (_determinism, lambda strict: torch.use_deterministic_algorithms(strict[0], warn_only=strict[1])),
+        (_anomalies, lambda found: torch.autograd.set_detect_anomaly(*found)),
+    ]
+    cudnn = torch.backends.cudnn
+    pairs += [(partial(getattr, cudnn, name), partial(setattr, cudnn, name)) for name in _CUDNN]
+    return [partial(_if_other, read, write, read()) for read, write in pairs]
+
+
+def _determinism() -> tuple[bool, bool]:
+    return torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+
+
+def _anomalies() -> tuple[bool, bool]:
+    return torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()
 
 
 def _if_other(read: Callable[[], Any], write: Callable[[Any], None], value: Any) -> None:
@@ -144,7 +177,9 @@ class Snapshot:
         self._packages = _packages(model)
         self._remember(model, 0)
         for owner in _classes(model):
-            self._restores.append(_of_class(owner))
+            self._restores.append(_of_class(owner, self._packages))
+            for value in _own(owner, self._packages).values():
+                self._remember(value, 1)
 
     def restore(self) -> None:
         """Put everything back, outer containers before what lies in them."""
@@ -176,12 +211,12 @@ def digest(model: nn.Module) -> dict[str, Any]:
     packages = _packages(model)
     _note(model, "", found, set(), packages, 0)
     for owner in _classes(model):
-        for name, value in _own(owner).items():
+        for name, value in _own(owner, packages).items():
             _note(value, f"{owner.__qualname__}.{name}", found, set(), packages, 1)
     return found
 
 
-def _note(value: Any, place: str, found: dict[str, Any], seen: set[int], packages: Set[str], depth: int) -> None:
+def _note(value: Any, place: str, found: dict[str, Any], seen: set[int], packages: frozenset[str], depth: int) -> None:
     if isinstance(value, _PLAIN):
         found[place] = repr(value)
         return
@@ -194,7 +229,7 @@ def _note(value: Any, place: str, found: dict[str, Any], seen: set[int], package
         found[place] = value.shape, value.tobytes()
     elif isinstance(value, torch.Generator):
         found[place] = value.get_state().numpy().tobytes()
-    elif isinstance(value, np.random.Generator | np.random.RandomState | random.Random):
+    elif isinstance(value, np.random.Generator | np.random.RandomState | random.Random) and _has_state(value):
         found[place] = repr(_state_of(value))
     elif isinstance(value, list | tuple | set | frozenset | deque | dict):
         found[f"{place} (length)"] = len(value)
@@ -215,7 +250,7 @@ def _digest_of_tensor(tensor: Tensor) -> Any:
     return tuple(tensor.shape), flat.cpu().numpy().tobytes()
 
 
-def _parts(value: Any, packages: Set[str]) -> list[tuple[str, Any]]:
+def _parts(value: Any, packages: frozenset[str]) -> list[tuple[str, Any]]:
     """What lies in a value, with names."""
     if isinstance(value, nn.Module):
         # Parameters, buffers and submodules stand under their own names.
@@ -231,54 +266,79 @@ def _parts(value: Any, packages: Set[str]) -> list[tuple[str, Any]]:
     if isinstance(value, set | frozenset):
         return []
     if _is_users(value, packages):
-        return list(vars(value).items())
+        return [*getattr(value, "__dict__", {}).items(), *_slots(value).items()]
     return []
 
 
-def _is_users(value: Any, packages: Set[str]) -> bool:
-    """Whether a value is an object of a class from the packages of the model's modules, with attributes."""
+def _is_users(value: Any, packages: frozenset[str]) -> bool:
+    """Whether a value is an object with attributes, of a class that a user wrote or of one of the model's packages."""
     kind = type(value)
-    return _package(kind) in packages and hasattr(value, "__dict__") and not isinstance(value, type | Tensor)
+    if isinstance(value, (*_FUNCTIONS, ModuleType, Tensor)) or not (hasattr(value, "__dict__") or _slots(value)):
+        return False
+    return _package(kind) in packages or _is_local(kind.__module__)
+
+
+def _slots(value: Any) -> dict[str, Any]:
+    """Attributes that an object keeps in slots."""
+    names = [name for kind in type(value).__mro__ for name in _names_of_slots(kind)]
+    return {name: getattr(value, name) for name in names if hasattr(value, name)}
+
+
+def _names_of_slots(kind: type) -> list[str]:
+    held = vars(kind).get("__slots__", ())
+    names = [held] if isinstance(held, str) else list(held)
+    return [n for n in names if not n.startswith("__")]
+
+
+@cache
+def _is_local(module: str) -> bool:
+    """Whether a module is a user's own: neither installed, nor Python's, nor ours."""
+    file = getattr(sys.modules.get(module), "__file__", None)
+    if file is None:
+        return module == "__main__"
+    path = Path(file)
+    return not any(path.is_relative_to(home) for home in (*_INSTALLED, _OURS))
 
 
 def _package(kind: type) -> str:
     return kind.__module__.partition(".")[0]
 
 
-def _packages(model: nn.Module) -> Set[str]:
-    """Where the objects come from whose attributes count; of an adopted model the user's module tells."""
-    return {"types", *(_package(type(module)) for module in model.modules())} - {"torch"}
+def _packages(model: nn.Module) -> frozenset[str]:
+    """Packages in which the model and its parts are written, and that of plain namespaces."""
+    return frozenset({_package(type(module)) for module in model.modules()} - {"torch"} | {"types"})
 
 
 def _classes(model: nn.Module) -> list[type]:
-    """The classes of a model's modules that are its user's, each once."""
+    """The classes of a model and its parts that are its user's."""
     kinds = dict.fromkeys(kind for module in model.modules() for kind in type(module).__mro__)
     return [kind for kind in kinds if _package(kind) not in ("torch", "snrkit", "builtins", "abc")]
 
 
-def _own(kind: type) -> dict[str, Any]:
+def _own(kind: type, packages: frozenset[str]) -> dict[str, Any]:
     """The data among a class's attributes."""
-    data = (*_PLAIN, list, dict, set, deque, Tensor, np.ndarray)
-    return {n: v for n, v in vars(kind).items() if not n.startswith(("__", "_abc")) and isinstance(v, data)}
+    data = (*_PLAIN, list, dict, set, deque, Tensor, np.ndarray, *_GENERATORS)
+    return {
+        name: value
+        for name, value in vars(kind).items()
+        if not name.startswith(("__", "_abc")) and (isinstance(value, data) or _is_users(value, packages))
+    }
 
 
-def _of_class(kind: type) -> Restore:
-    before = _own(kind)
-    parts = [part for value in before.values() if (part := _restore_of(value)) is not None]
+def _of_class(kind: type, packages: frozenset[str]) -> Restore:
+    before = _own(kind, packages)
 
     def restore() -> None:
-        for name in _own(kind).keys() - before.keys():
+        for name in _own(kind, packages).keys() - before.keys():
             delattr(kind, name)
         for name, value in before.items():
             if vars(kind).get(name) is not value:
                 setattr(kind, name, value)
-        for part in parts:
-            part()
 
     return restore
 
 
-def _restore_of(value: Any, packages: Set[str] = frozenset()) -> Restore | None:  # noqa: PLR0911 (one per kind)
+def _restore_of(value: Any, packages: frozenset[str]) -> Restore | None:  # noqa: PLR0911 (one per kind)
     """How to put a value's own content back; None where it has none that can change."""
     if isinstance(value, Tensor):
         return _of_tensor(value)
@@ -290,11 +350,12 @@ def _restore_of(value: Any, packages: Set[str] = frozenset()) -> Restore | None:
         return _of_dict(value)
     if isinstance(value, list | deque | set):
         return _of_collection(value)
-    if isinstance(value, torch.Generator | np.random.Generator | np.random.RandomState | random.Random):
-        return _of_generator(value)
-    # Not functions, and not a Python module: what was imported into it since would be lost.
-    own = not callable(value) or _is_users(value, packages)
-    if own and hasattr(value, "__dict__") and not isinstance(value, type | ModuleType):
+    if isinstance(value, _GENERATORS):
+        return _of_generator(value) if _has_state(value) else None
+    if _is_users(value, packages):
+        return _of_object(value)
+    # Not a Python module: what was imported into it since would be lost.
+    if hasattr(value, "__dict__") and not isinstance(value, type | ModuleType) and not callable(value):
         return _of_dict(vars(value))
     return None
 
@@ -322,6 +383,24 @@ def _of_dict(value: dict[Any, Any]) -> Restore:
     return restore
 
 
+def _of_object(value: Any) -> Restore:
+    """Attributes, in a dict or in slots; past a class's own ``__setattr__``, since it may be frozen."""
+    inside = _of_dict(value.__dict__) if hasattr(value, "__dict__") else None
+    before = _slots(value)
+
+    def restore() -> None:
+        if inside is not None:
+            inside()
+        now = _slots(value)
+        for name in now.keys() - before.keys():
+            object.__delattr__(value, name)
+        for name, part in before.items():
+            if name not in now or now[name] is not part:
+                object.__setattr__(value, name, part)
+
+    return restore
+
+
 def _of_collection(value: Any) -> Restore:
     before = list(value)
 
@@ -331,6 +410,11 @@ def _of_collection(value: Any) -> Restore:
             value.update(before) if isinstance(value, set) else value.extend(before)
 
     return restore
+
+
+def _has_state(value: Any) -> bool:
+    """Whether a generator can be put back; one that asks the machine for entropy cannot."""
+    return not isinstance(value, random.SystemRandom)
 
 
 def _state_of(value: Any) -> Any:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from snrkit.batches import Batch, leaves, on, points, take, transform
 from snrkit.models.base import LatentModel, call_with, parameters_of, shown
-from snrkit.models.state import Generators, seed_generators
+from snrkit.models.state import Generators, Snapshot, seed_generators
 from snrkit.streams import Streams
 
 M, K = 2, 3
@@ -48,20 +48,24 @@ class Caller:
     Args:
         model: the model, in the mode under trial.
         x: data ``[B, *event]`` on its device and in its type.
+        snapshot: the model's state, from which calls in float64 begin.
 
     Attributes:
         chosen: numbers of the one or two data points that calls are made on.
         x: these.
         other: as many others, or the same in another order; as they are where there is one.
+        wide: these, and up to two others after them.
         noise: for them, ``[B', 2, 3, *noise_shape]``.
         double: parameters and buffers in float64, by the names that users know.
     """
 
-    def __init__(self, model: LatentModel, x: Batch) -> None:
-        self.model, self.host = model, Host(model)
+    def __init__(self, model: LatentModel, x: Batch, snapshot: Snapshot) -> None:
+        self.model, self.host, self._snapshot = model, Host(model), snapshot
         self.chosen = _different(x)
         self.x = take(x, self.chosen)
-        self.other = _others(x, self.chosen)
+        rest = [i for i in range(min(points(x), 4)) if i not in self.chosen][:2]
+        self.wide = take(x, [*self.chosen, *rest])
+        self.other = take(x, rest if len(rest) == len(self.chosen) else self.chosen[::-1])
         parameter = next(model.parameters())
         shape = len(self.chosen), M, K, *model.noise_shape(self.x)
         self.noise = Streams(0).normal("trial", (), shape, dtype=parameter.dtype, device=parameter.device)
@@ -69,6 +73,7 @@ class Caller:
             shown(name): own.detach().double() if own.is_floating_point() else own.detach().clone()
             for name, own in [*model.named_parameters(), *model.named_buffers()]
         }
+        self._buffers = {shown(name) for name, _ in model.named_buffers()}
         self.trained = [name for name, own in parameters_of(model).items() if own.requires_grad]
 
     @property
@@ -91,9 +96,14 @@ class Caller:
         return found, before.advanced()
 
     def exact(self, function: Callable[..., Found], tensors: Tensors, x: Batch, noise: Tensor) -> Found:
-        """A function of the model in float64, with the given tensors in place of its own and without autocast."""
+        """A function of the model in float64, with the given tensors in place of its own and without autocast.
+
+        Every call begins from the same state: buffers are copies, which the model may write into.
+        """
+        self._snapshot.restore()
         seed_generators(0)
         device = noise.device.type
+        tensors = {name: own.clone() if name in self._buffers else own for name, own in tensors.items()}
         with torch.autocast(device, enabled=False):
             return call_with(self.host, _hosted(tensors), function, doubled(x), noise.double())  # type: ignore[no-any-return]
 
@@ -115,12 +125,6 @@ def _different(x: Batch) -> list[int]:
     for tensor in leaves(x):
         apart |= (tensor != tensor[:1]).flatten(1).any(dim=1) if tensor.ndim > 1 else tensor != tensor[:1]
     return [0, int(apart.int().argmax()) or 1]
-
-
-def _others(x: Batch, chosen: list[int]) -> Batch:
-    """As many other points of x, or the chosen ones in another order."""
-    rest = [i for i in range(min(points(x), 4)) if i not in chosen][: len(chosen)]
-    return take(x, rest if len(rest) == len(chosen) else chosen[::-1])
 
 
 def distance(a: Values, b: Values) -> float:

@@ -91,6 +91,10 @@ def _tensor(x: Any, place: str, device: torch.device, dtype: torch.dtype) -> Ten
 
 
 def _plain(x: Any, place: str) -> Tensor:
+    if isinstance(x, np.ma.MaskedArray):
+        raise SpecError(
+            place, "is a masked array", "give x.filled(value), and the mask beside it if the model wants it"
+        )
     try:
         tensor = torch.as_tensor(_native(x)).detach()
     except (TypeError, ValueError, RuntimeError) as error:

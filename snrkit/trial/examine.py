@@ -7,12 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from snrkit.backward import hides_parameters
-from snrkit.batches import Batch, leaves, take, transform
+from snrkit.batches import Batch, leaves, points, take, transform
 from snrkit.errors import CapabilityError, NonFiniteError, SpecError
 from snrkit.models.base import LatentModel, check_log_weights
 from snrkit.models.blame import users_code
 from snrkit.models.distributions import as_posterior
-from snrkit.models.state import Mode, Snapshot, differences, digest, in_mode
+from snrkit.models.state import Generators, Mode, Snapshot, differences, digest, in_mode
 from snrkit.trial.calls import Caller, Values, distance, flipped, reverse, sample, weights
 from snrkit.trial.derivatives import Derivative, examine_derivative
 from snrkit.trial.findings import Findings, listed
@@ -20,6 +20,7 @@ from snrkit.trial.findings import Findings, listed
 # Relative distance of values that are the same: in float64, and in roundings of a type that the model fixes.
 _SAME, _ROUNDINGS = 1e-9, 4
 _EXACT = "float64"
+_SEEDS = range(1, 33)
 
 
 def examine(model: LatentModel, x: Batch, mode: Mode, snapshot: Snapshot | None = None) -> Findings:
@@ -49,8 +50,10 @@ class _Trial:
     def __init__(self, model: LatentModel, x: Batch, mode: Mode, snapshot: Snapshot) -> None:
         self.model, self.x, self.mode, self.snapshot = model, x, mode, snapshot
         check_log_weights(model, x)
-        self.caller = Caller(model, x)
+        self.caller = Caller(model, x, snapshot)
         self._fresh()
+        self.drawn: tuple[str, ...] = ()
+        self.idle = False
         self.eps = torch.finfo(self.caller.noise.dtype).eps
 
     def findings(self) -> Findings:
@@ -61,7 +64,8 @@ class _Trial:
         independent, exchangeable = (None, True) if draws else self._couplings(compare, checked_in)
         found = Findings(
             mode=self.mode, checked_in=checked_in, draws=draws, changes=changes, independent=independent,
-            exchangeable=exchangeable, reparameterised=None, minus_inf=share, mode_matters=matters, remarks=tuple(remarks),
+            exchangeable=exchangeable, reparameterised=None, minus_inf=share, mode_matters=matters, idle=self.idle,
+            remarks=tuple(remarks),
         )  # fmt: skip
         # A model with a forward of its own need not make its log-weights of encode and log_joint.
         return self._of_parts(found) if type(self.model).forward is LatentModel.forward else found
@@ -69,13 +73,13 @@ class _Trial:
     def _of_parts(self, found: Findings) -> Findings:
         """With what the proposal and log_joint say by themselves."""
         derivative = self._derivative()
-        self._fresh()
-        shared = tuple(name for name, (q, p) in self.model.reached(self.x).items() if q and p)
+        shared, backward = self._shared()
         fixed_support, detached = self._density()
         remarks = as_posterior(self.model.encode(self.caller.x), self.caller.x)[1]
         return replace(
-            found, reparameterised=derivative.right, why_not=derivative.why, shared=shared, fixed_support=fixed_support,
-            detached=detached, global_proposal=self._global(), remarks=(*found.remarks, *remarks),
+            found, draws=found.draws or backward, reparameterised=derivative.right, why_not=derivative.why, shared=shared,
+            fixed_support=fixed_support, detached=detached, global_proposal=self._global(),
+            remarks=(*found.remarks, *remarks),
         )  # fmt: skip
 
     def _fresh(self) -> None:
@@ -86,6 +90,7 @@ class _Trial:
         """Values, generators drawn from with effect, state that changes without effect, and remarks."""
         caller, remarks = self.caller, []
         first, draws = caller.advanced_by(caller.x, caller.noise)
+        self.drawn = draws
         before = digest(self.model)
         after = caller.plain(caller.other, caller.noise)
         again, later = caller.advanced_by(caller.x, caller.noise)
@@ -99,7 +104,8 @@ class _Trial:
             changes = changes or differences(before, digest(self.model))
             self._require_repeatable(first, changes)
             remarks.append(f"its values change with {listed(changes)}, which is put back before each draw")
-        if draws and not self._apart(first, caller.plain(caller.x, caller.noise, seed=1)):
+        # An effect may be rare, as of a layer that is dropped now and then.
+        if draws and not any(self._apart(first, caller.plain(caller.x, caller.noise, seed)) for seed in _SEEDS):
             draws = ()
         return first, draws, changes, remarks
 
@@ -128,7 +134,6 @@ class _Trial:
         caller = self.caller
 
         def exact(x: Batch, noise: Tensor) -> Values:
-            self._fresh()
             with torch.no_grad():
                 return caller.exact(weights, caller.double, x, noise)
 
@@ -164,9 +169,13 @@ class _Trial:
         )
         if caller.points == 1:
             return None, exchangeable
-        first = tuple(value[:1] for value in together)
-        independent = same(first, take(x, slice(0, 1)), noise[:1], as_it_is) and same(
-            together, reverse(x), noise.flip(0), flipped
+        singles = [slice(i, i + 1) for i in range(caller.points)]
+        more = torch.cat([noise, noise.flip(0)])[: points(caller.wide)]
+        independent = (
+            all(same(tuple(v[i] for v in together), take(x, i), noise[i], as_it_is) for i in singles)
+            and same(together, reverse(x), noise.flip(0), flipped)
+            # Some models couple points only if there are more than two.
+            and same(together, caller.wide, more, lambda values: tuple(v[: caller.points] for v in values))
         )
         return independent and self.model.independent_points, exchangeable
 
@@ -179,6 +188,15 @@ class _Trial:
             return examine_derivative(self.caller)
         except Exception as error:  # the model's own code, in float64 or under a second derivative
             return Derivative(None, f"could not be tried ({type(error).__name__} in {_EXACT})")
+
+    def _shared(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Parameters in both networks, and generators that are drawn from only where gradients are."""
+        self._fresh()
+        before = Generators()
+        reached = self.model.reached(self.x)
+        self.idle = not any(q or p for q, p in reached.values())
+        shared = tuple(name for name, (q, p) in reached.items() if q and p)
+        return shared, () if self.drawn else before.advanced()
 
     def _density(self) -> tuple[bool, str]:
         """Whether the proposal's support is fixed, and what is wrong with its detached density."""

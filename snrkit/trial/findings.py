@@ -30,6 +30,7 @@ class Findings:
         global_proposal: the proposal does not depend on the data at all.
         minus_inf: share of the trial's log-weights that are -inf.
         mode_matters: kinds of modules that make the model differ between evaluation and training mode.
+        idle: no parameter that is trained has an effect on the log-weights.
         remarks: what the user should know, in sentences.
     """
 
@@ -47,6 +48,7 @@ class Findings:
     global_proposal: bool = False
     minus_inf: float = 0.0
     mode_matters: tuple[str, ...] = ()
+    idle: bool = False
     remarks: tuple[str, ...] = field(default=())
 
     @property
@@ -106,6 +108,8 @@ class Findings:
 
     def _networks(self) -> tuple[str, str, str]:
         question = "Do both networks have parameters of their own?"
+        if self.idle:
+            return question, "no: the log-weights depend on no trained parameter", "there is nothing to measure"
         if not self.shared:
             return question, "yes", ""
         return question, f"no, both use {listed(self.shared)}", "dreg and stl are refused"

@@ -16,6 +16,7 @@ from snrkit.models.adopt import as_latent_model
 from snrkit.models.base import LatentModel
 from snrkit.models.blame import users_code
 from snrkit.models.state import Mode, Snapshot, in_mode, unchanged, uncompiled
+from snrkit.shortage import shortage_told
 from snrkit.trial.data import as_batch
 from snrkit.trial.examine import examine
 from snrkit.trial.findings import Findings
@@ -58,6 +59,7 @@ def opened(model: nn.Module, x: Any, mode: Mode) -> Iterator[Subject]:
 
     Raises:
         SpecError, ModelError, CapabilityError, NonFiniteError: as ``examine``, ``as_latent_model`` and ``as_batch`` raise.
+        ResourceError: memory ran out.
     """
     keep_freed_memory()
     if torch.is_inference_mode_enabled():
@@ -66,8 +68,8 @@ def opened(model: nn.Module, x: Any, mode: Mode) -> Iterator[Subject]:
     parameter = next(parameter for parameter in subject.parameters() if parameter.requires_grad)
     batch = as_batch(x, parameter.device, parameter.dtype)
     with (
-        unchanged(subject), in_mode(subject, mode), full_precision(), uncached_autocast(), torch.enable_grad(),
-        uncompiled(),
+        shortage_told(), unchanged(subject), in_mode(subject, mode), full_precision(), uncached_autocast(),
+        torch.enable_grad(), uncompiled(),
     ):  # fmt: skip
         # In its mode, which every draw is to begin with.
         snapshot = Snapshot(subject)
@@ -87,5 +89,5 @@ def tried(model: LatentModel, x: Batch, mode: Mode = "evaluation") -> Findings:
     Raises:
         SpecError, ModelError, CapabilityError, NonFiniteError: as ``examine`` raises.
     """
-    with unchanged(model), in_mode(model, mode), torch.enable_grad(), uncompiled():
+    with shortage_told(), unchanged(model), in_mode(model, mode), torch.enable_grad(), uncompiled():
         return examine(model, x, mode)

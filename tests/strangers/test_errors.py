@@ -2,14 +2,17 @@
 
 import warnings
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 import snrkit
-from snrkit.errors import CapabilityError, ModelError, SnrkitError, SpecError
-from tests.strangers.models import HIDDEN, LATENT, PIXELS, Vae, agrees, data, made, own_draws
+from snrkit.diagnostics.advise import advise
+from snrkit.errors import CapabilityError, ModelError, ResourceError, SnrkitError, SpecError
+from snrkit.estimators.base import build_estimator
+from tests.strangers.models import HIDDEN, LATENT, PIXELS, AlwaysDropout, Vae, agrees, data, made, own_draws
 
 NETWORKS = ["inference", "generative"]
 ENGINES = ["factors", "vmap", "loop"]
@@ -253,3 +256,59 @@ def own_draws_dense(model, *arguments):
 def test_one_estimator_by_its_name():
     table = snrkit.measure(made(Vae), data(), estimators="iwae", K=[2], draws=8)
     assert set(table.estimator) == {"iwae"}
+
+
+class Attributes(dict):
+    """A dict whose keys are attributes, as libraries for language models have them."""
+
+    __getattr__ = dict.__getitem__
+
+
+def test_data_that_look_like_something_else_are_refused_with_what_to_do():
+    class ByAttribute(Vae):
+        def encode(self, x):
+            return super().encode(x.image)
+
+    rows = data()
+    for kind, x, said in (
+        (Vae, list(rows), r"torch\.stack\(x\)"),
+        (Vae, rows.bool(), r"x\.float\(\)"),
+        (Vae, np.ma.masked_array(rows.numpy(), rows.numpy() > 0), r"x\.filled"),
+        (ByAttribute, Attributes(image=rows), r"x\['name'\]"),
+    ):
+        with pytest.raises(SnrkitError, match=said) as caught:
+            measured(made(kind), x, draws=8)
+        one_line(caught.value)
+
+
+@pytest.mark.parametrize("call", [1, 30])
+def test_memory_that_runs_out_is_told_in_one_sentence(call):
+    left = [call]
+
+    class Large(Vae):
+        def log_joint(self, x, z):
+            left[0] -= 1
+            if left[0] <= 0:
+                raise MemoryError
+            return super().log_joint(x, z)
+
+    with pytest.raises(ResourceError, match="memory") as caught:
+        measured(made(Large), draws=8)
+    one_line(caught.value)
+
+
+def test_advise_unwraps_and_refuses_as_measuring_does():
+    class Broken(Vae):
+        def encode(self, x):
+            raise KeyError
+
+    candidates = [build_estimator("iwae", {})]
+    x = data()
+    with pytest.raises(ModelError, match="encode fails"):
+        advise(made(Broken), x, x, 2, candidates, draws=4, seed=0)
+    before = torch.get_rng_state()
+    with pytest.raises(CapabilityError, match="generators of torch"):
+        advise(made(AlwaysDropout), x, x, 2, candidates, draws=4, seed=0)
+    assert torch.equal(before, torch.get_rng_state())
+    wrapped = advise(Holder(made(Vae)), x, x, 2, candidates, draws=8, seed=0)
+    assert len(wrapped.table) == 2

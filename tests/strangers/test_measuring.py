@@ -297,7 +297,7 @@ def test_loaders_sets_and_the_like_are_refused_in_sentences():
         (data()[:0], "at least one data point"),
     ):
         with pytest.raises(SpecError, match=said):
-            measured(model, wrong)
+            snrkit.measure(model, wrong, "iwae", K=4, draws=8)
 
 
 def test_arrays_and_tensors_of_any_make_are_taken():

@@ -298,16 +298,18 @@ def test_dependent_samples_are_found():
         snrkit.measure(model, data(), estimators=estimators, K=[3_000_000], draws=4)
 
 
+def half_detached(posterior):
+    class Half(type(posterior)):
+        def sample(self, noise):
+            z = super().sample(noise)
+            return torch.cat([z[..., :1].detach(), z[..., 1:]], dim=-1)
+
+    return Half(posterior.loc, posterior.scale)
+
+
 class HalfDetached(Vae):
     def encode(self, x):
-        posterior = super().encode(x)
-
-        class Half(type(posterior)):
-            def sample(self, noise):
-                z = super().sample(noise)
-                return torch.cat([z[..., :1].detach(), z[..., 1:]], dim=-1)
-
-        return Half(posterior.loc, posterior.scale)
+        return half_detached(super().encode(x))
 
 
 @pytest.mark.parametrize("kind", [Discrete, lambda: Discrete("straight-through"), HalfDetached])
@@ -432,3 +434,168 @@ def test_check_is_a_table_to_print():
     assert list(table.columns) == ["question", "finding", "what follows"]
     row = table[table.question == "Are data points independent?"].iloc[0]
     assert (row.finding, row["what follows"]) == ("no", "drawn directly")
+
+
+class LayerDrop(Vae):
+    """A layer that is dropped now and then."""
+
+    def log_joint(self, x, z):
+        return super().log_joint(x, 0 * z if torch.rand(()) < 0.1 else z)
+
+
+class DropWithGradients(Vae):
+    """Random numbers only where gradients are recorded."""
+
+    def log_joint(self, x, z):
+        return super().log_joint(x, nn.functional.dropout(z, 0.3) if torch.is_grad_enabled() else z)
+
+
+@pytest.mark.parametrize("kind", [LayerDrop, DropWithGradients])
+def test_random_numbers_that_seldom_show_are_found(kind):
+    assert found(made(kind)).draws == ("torch",)
+
+
+class Ranked(Vae):
+    """Coupled in a way that neither the first point alone nor another order shows."""
+
+    def encode(self, x):
+        ranks = x.sum(-1).argsort().argsort()[:, None]
+        return self.proposed(self.encoder(x) + 0.1 * ranks)
+
+
+class CoupledFromThreeOn(Vae):
+    def encode(self, x):
+        return self.proposed(self.encoder(x - x.mean(0) if len(x) > 2 else x))
+
+
+@pytest.mark.parametrize("kind", [Ranked, CoupledFromThreeOn])
+def test_coupling_that_two_points_do_not_show(kind):
+    x = data()
+    x = x[x.sum(1).argsort()]
+    assert found(made(kind), x).independent is False
+
+
+class Masked(nn.Linear):
+    """Masks its weight in place at every call, as many an autoregressive network does."""
+
+    def forward(self, x):
+        self.weight.data *= (torch.arange(self.in_features) % 2).to(self.weight)
+        return super().forward(x)
+
+
+class MaskedEncoder(Vae):
+    def __init__(self):
+        super().__init__()
+        self.encoder[0] = Masked(PIXELS, HIDDEN)
+
+
+class Bank(Vae):
+    """Keeps what it has seen in a buffer that is written in place, and uses it at the next call."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("bank", torch.zeros(2 * LATENT))
+
+    def encode(self, x):
+        h = self.encoder(x)
+        value = h + 0.1 * self.bank
+        self.bank += h.detach().mean(0)
+        return self.proposed(value)
+
+
+@pytest.mark.parametrize(("kind", "mode"), [(MaskedEncoder, "evaluation"), (Bank, "training")])
+def test_a_model_that_writes_into_its_tensors_is_tried_from_one_state(kind, mode):
+    findings = found(made(kind), mode=mode)
+    assert findings.reparameterised is True
+    assert findings.independent is True
+
+
+def narrowed(change):
+    """An encoder that computes in a type of its own, with a right derivative or half of one."""
+
+    class Narrowed(Vae):
+        def encode(self, x):
+            return change(self, x)
+
+    return Narrowed
+
+
+def in_float32(self, x):
+    return self.proposed(self.encoder(x).float())
+
+
+def half_of_it(self, x):
+    return half_detached(in_float32(self, x))
+
+
+def under_autocast(self, x):
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        h = self.encoder(x)
+    return self.proposed(h.float())
+
+
+def in_bfloat16(self, x):
+    return self.proposed(self.encoder(x).bfloat16().float())
+
+
+@pytest.mark.parametrize(
+    ("change", "right"), [(in_float32, True), (half_of_it, False), (under_autocast, True), (in_bfloat16, None)]
+)
+def test_an_encoder_that_narrows_its_type_is_no_false_alarm(change, right):
+    findings = found(made(narrowed(change)))
+    assert findings.reparameterised is right
+    assert ("bfloat16" in findings.why_not) == (right is None)
+
+
+def test_a_model_of_which_nothing_trained_counts_says_so():
+    model = made(Vae).requires_grad_(False)
+    model.spare = nn.Linear(2, 2)
+    assert "no trained parameter" in " ".join(snrkit.check(model, data()).finding)
+    with pytest.raises(SpecError, match="no trainable parameter"):
+        snrkit.measure(model, data(), "iwae", K=2, draws=4)
+
+
+class Once(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, h):
+        ctx.save_for_backward(h)
+        return h.clamp(-1, 1)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient):
+        (h,) = ctx.saved_tensors
+        return gradient * (h.abs() <= 1)
+
+
+class OnceDifferentiable(Vae):
+    def encode(self, x):
+        return self.proposed(self.encoder[2](Once.apply(self.encoder[0](x))))
+
+
+class Orthogonal(Vae):
+    """Its parameter holds signs, at which differences jump."""
+
+    def __init__(self):
+        super().__init__()
+        nn.utils.parametrizations.orthogonal(self.encoder[2])
+
+
+@pytest.mark.parametrize("kind", [OnceDifferentiable, Orthogonal])
+def test_a_derivative_that_is_hard_to_try_is_no_false_alarm(kind):
+    assert found(made(kind)).reparameterised is True
+
+
+def test_one_detached_coordinate_of_many_is_found():
+    class Wide(Vae):
+        def __init__(self):
+            super().__init__()
+            self.encoder = nn.Linear(PIXELS, 2 * 1000)
+
+        def encode(self, x):
+            return half_detached(super().encode(x))
+
+        def log_joint(self, x, z):
+            return snrkit.standard_normal_log_prob(z) + snrkit.bernoulli_log_prob(x, self.decoder(z[..., :LATENT]))
+
+    assert found(made(Wide)).reparameterised is False

@@ -280,3 +280,65 @@ def test_devices_that_are_not_in_use_are_not_seeded(monkeypatch):
     model = made(AlwaysDropout)
     monkeypatch.setattr(torch.cuda, "manual_seed_all", refuse)
     snrkit.measure(model, data(), "iwae", K=2, draws=4)
+
+
+class Slots:
+    __slots__ = ("calls", "seen")
+
+    def __init__(self):
+        self.calls, self.seen = 0, []
+
+
+class Schedule:
+    """An object that can be called, of a class that is not the model's."""
+
+    def __init__(self):
+        self.calls, self.seen = 0, []
+
+    def __call__(self):
+        self.calls += 1
+        self.seen.append(self.calls)
+
+
+class Plain(nn.Module):
+    total, book = 0, {"seen": []}
+
+    def __init__(self):
+        super().__init__()
+        inner = Vae()
+        self.encoder, self.decoder = inner.encoder, inner.decoder
+        self.slots, self.schedule = Slots(), Schedule()
+        self.entropy = random.SystemRandom()
+
+    def encode(self, x):
+        Plain.total += 1
+        Plain.book["seen"].append(1)
+        self.slots.calls += 1
+        self.slots.seen.append(1)
+        self.schedule()
+        return Vae.proposed(self, self.encoder(x))
+
+    log_joint = Vae.log_joint
+
+
+def test_objects_and_classes_of_an_adopted_module_are_put_back():
+    model = made(Plain)
+    table = snrkit.measure(model, data(), estimators=["iwae"], K=[2], draws=8)
+    assert "state changes" in table.attrs["remarks"][0]
+    assert (Plain.total, Plain.book) == (0, {"seen": []})
+    for kept in (model.slots, model.schedule):
+        assert (kept.calls, kept.seen) == (0, [])
+
+
+def test_switches_of_the_process_are_put_back():
+    class Switching(Vae):
+        def encode(self, x):
+            torch.use_deterministic_algorithms(True, warn_only=True)
+            torch.autograd.set_detect_anomaly(True)
+            torch.backends.cudnn.benchmark = True
+            return super().encode(x)
+
+    snrkit.check(made(Switching), data())
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert not torch.is_anomaly_enabled()
+    assert not torch.backends.cudnn.benchmark
