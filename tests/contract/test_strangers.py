@@ -575,6 +575,6 @@ def test_where_direct_draws_would_be_cheaper_a_remark_says_so():
 
 
 def test_moments_that_cannot_fit_are_refused_before_any_draw(monkeypatch):
-    monkeypatch.setattr("snrkit.memory.installed", lambda: 10_000)
+    monkeypatch.setattr("snrkit.memory.available", lambda: 10_000)
     with pytest.raises(ResourceError, match="20 blocks of the moments of"):
         drawer_of(mlp(), images()).moments(job_of())
