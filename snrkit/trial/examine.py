@@ -64,7 +64,7 @@ class _Trial:
         independent, exchangeable = (None, True) if draws else self._couplings(compare, checked_in)
         found = Findings(
             mode=self.mode, checked_in=checked_in, draws=draws, changes=changes, independent=independent,
-            exchangeable=exchangeable, reparameterised=None, minus_inf=share, mode_matters=matters, idle=self.idle,
+            exchangeable=exchangeable, reparameterised=None, minus_inf=share, mode_matters=matters,
             remarks=tuple(remarks),
         )  # fmt: skip
         # A model with a forward of its own need not make its log-weights of encode and log_joint.
@@ -78,7 +78,7 @@ class _Trial:
         remarks = as_posterior(self.model.encode(self.caller.x), self.caller.x)[1]
         return replace(
             found, draws=found.draws or backward, reparameterised=derivative.right, why_not=derivative.why, shared=shared,
-            fixed_support=fixed_support, detached=detached, global_proposal=self._global(),
+            fixed_support=fixed_support, detached=detached, global_proposal=self._global(), idle=self.idle,
             remarks=(*found.remarks, *remarks),
         )  # fmt: skip
 
