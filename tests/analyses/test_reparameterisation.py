@@ -9,6 +9,8 @@ from snrkit.diagnostics.measure import measure
 from tests.analyses.folder import modules
 from tests.zoo import numbers
 
+pytestmark = pytest.mark.slow
+
 N, FEATURES, HIDDEN = 6, 3, 2
 
 

@@ -10,6 +10,8 @@ import torch
 
 from snrkit.results import RunDir
 
+pytestmark = pytest.mark.slow
+
 TINY = Path(__file__).parent / "tiny.toml"
 
 

@@ -14,6 +14,7 @@ HUGE, BEYOND = 10**15, 10**30
 DIGITS = ["--data", "digits", "--model", "mlp"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("argv", "words"),
     [

@@ -14,6 +14,8 @@ from snrkit.results import RunDir
 from snrkit.training.loop import Trainer
 from tests.cli.conftest import TOY
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def stopping(monkeypatch):

@@ -169,6 +169,7 @@ def test_a_table_in_place_on_a_terminal(snrkit, grid, tmp_path, monkeypatch):
     assert "running" in shown or "done" in shown
 
 
+@pytest.mark.slow
 def test_killed_twice(snrkit, tmp_path):
     """With a real SIGKILL, and no warning."""
     grid = tmp_path / "grid.toml"

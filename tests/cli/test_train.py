@@ -236,6 +236,7 @@ def undisturbed(tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_process_that_is_stopped_goes_on_bit_for_bit(snrkit, tmp_path, undisturbed, number):
     out = tmp_path / "run"

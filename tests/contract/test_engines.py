@@ -34,6 +34,8 @@ from tests.awkward import (
 )
 from tests.zoo import hierarchical, images, mlp, toy, users
 
+pytestmark = pytest.mark.slow
+
 ENGINE = [ENGINES.load(name)() for name in ENGINES.names]
 MODELS = {
     "mlp": lambda: (mlp(), images()),

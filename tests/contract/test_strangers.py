@@ -303,6 +303,7 @@ class SharedScale(InPlace):
         return DiagonalNormal(super().encode(x).loc, self.log_scale.exp())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [InPlace, Tied, SharedScale])
 @pytest.mark.parametrize("samples", [15, 10**6])
 def test_many_points_share_passes(kind, samples, monkeypatch):

@@ -78,6 +78,7 @@ def test_identity_of_the_toys_gradients_draw_by_draw():
             torch.testing.assert_close(by_name["mu"], expected.detach())
 
 
+@pytest.mark.slow
 def test_algebra_agrees_with_direct_draws():
     model, x = toy(points=5)
     for name in ("iwae", "piwae", "vae", "ciwae"):
@@ -286,6 +287,7 @@ def test_a_broken_model_is_reported_not_averaged():
         snrkit.measure(model, images(), ["iwae"], K=[3], draws=20)
 
 
+@pytest.mark.slow
 def test_published_behaviour_on_the_toy():
     """Near the optimum inference SNR falls with K and generative SNR ends up rising (facts of Rainforth et al. 2018)."""
     x = 1.4 * numbers(1, 64, 20)

@@ -92,6 +92,7 @@ def test_words_and_data_go_with_it(name):
     assert drawing.caption.endswith(".")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FIGURES.names)
 def test_drawn_again_it_is_the_same(name):
     with style.context(COLUMNS["icml"]):
