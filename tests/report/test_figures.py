@@ -20,6 +20,8 @@ from snrkit.report.style import COLUMNS
 from .conftest import all_frames, trained_as
 from .reading import assert_readable, lines
 
+pytestmark = pytest.mark.slow
+
 EMPTY = Tables({})
 
 
@@ -92,7 +94,6 @@ def test_words_and_data_go_with_it(name):
     assert drawing.caption.endswith(".")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", FIGURES.names)
 def test_drawn_again_it_is_the_same(name):
     with style.context(COLUMNS["icml"]):
