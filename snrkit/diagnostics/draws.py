@@ -1,6 +1,7 @@
 """Run the draws of a plan, block by block."""
 
 import itertools
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -36,6 +37,9 @@ MINIMUM_BLOCKS = 2
 _WORTH_SAYING = 10**9
 # Seconds of one job, and the share of them that direct draws would take, at which a remark recommends those.
 _LONG, _MUCH = 10.0, 0.4
+# Seconds to account for one coordinate of one data point in one block of draws, as measured, and how many are very long.
+_PER_ACCOUNT, _VERY_LONG = 1.3e-8, 120.0
+_LOG = logging.getLogger("snrkit")
 
 
 def problem_of(model: LatentModel, x: Batch, job: Job, streams: Streams, restart: Snapshot | None = None) -> Problem:
@@ -191,6 +195,15 @@ class Drawer:
         """Say so where drawing the minibatch as a whole would be much faster."""
         if job.direct or problem.groups == 1 or problem.seeded is not None or not isinstance(self.engine, FactorEngine):
             return
+        accounts = _PER_ACCOUNT * problem.groups * len(job.blocks()) * problem.layout.size
+        if accounts > _VERY_LONG:
+            remark = (
+                f"{problem.groups:,} data points of {problem.layout.size:,} coordinates take about {accounts:,.0f} s in "
+                "units; fewer points, or the minibatch as a whole (direct=True, --direct), take far less"
+            )
+            if remark not in self.remarks:
+                self.remarks.append(remark)
+                _LOG.warning(remark)  # now, for the end is far
         units, direct = self.engine.prices(problem, job.estimator)
         if units * job.draws > _LONG and direct < _MUCH * units:
             remark = (

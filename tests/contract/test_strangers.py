@@ -582,3 +582,12 @@ def test_moments_that_cannot_fit_are_refused_before_any_draw(monkeypatch):
     monkeypatch.setattr("snrkit.memory.available", lambda: 10_000)
     with pytest.raises(ResourceError, match="20 blocks of the moments of"):
         drawer_of(mlp(), images()).moments(job_of())
+
+
+def test_very_many_points_are_told_what_they_cost_before_the_draws(monkeypatch, caplog):
+    monkeypatch.setattr("snrkit.diagnostics.draws._VERY_LONG", 1e-9)
+    drawer = drawer_of(mlp(), images())
+    with caplog.at_level("WARNING", logger="snrkit"):
+        drawer.moments(job_of())
+    assert "3 data points of" in caplog.text
+    assert drawer.remarks == [caplog.records[0].getMessage()]
