@@ -5,7 +5,7 @@ REPORT := $(BIN)/snrkit report --html --quiet --out
 PAPER := analyses/rainforth2018
 DRAWN := $(addprefix figures-,rainforth2018 digits toy rainforth2018-curves mcharrak2021 burda2016)
 
-.PHONY: demo figures $(DRAWN) test lint speed gpu gpu-sweep
+.PHONY: demo figures $(DRAWN) test slow lint speed gpu gpu-sweep
 
 # Two small runs on the embedded digits, their gradient SNR, figures and a page that tells the story.
 demo: .venv/installed
@@ -33,7 +33,11 @@ figures-mcharrak2021: ; $(REPORT) figures/mcharrak2021 analyses/mcharrak2021/res
 figures-burda2016: ; $(REPORT) figures/burda2016 analyses/burda2016/results
 
 test: .venv/installed
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 -m "not slow"
+
+# What takes longer: every engine on every awkward model, processes that are killed, whole figures.
+slow: .venv/installed
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 -m slow
 
 # Milliseconds per draw of each engine; uses CUDA where there is one.
 speed: .venv/installed

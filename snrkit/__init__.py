@@ -1,7 +1,7 @@
 """Gradient signal-to-noise diagnostics for multi-sample variational objectives.
 
-``measure`` draws gradients of a ``LatentModel`` and tells their SNR; ``DiagonalNormal``, ``standard_normal_log_prob`` and
-``bernoulli_log_prob`` help to write one.
+``measure`` draws gradients of a model and tells their SNR, ``check`` tells what a model is; ``LatentModel``,
+``DiagonalNormal``, ``standard_normal_log_prob`` and ``bernoulli_log_prob`` help to write one.
 """
 
 import importlib
@@ -12,18 +12,21 @@ if TYPE_CHECKING:
     from snrkit.estimators.base import build_estimator
     from snrkit.models.base import LatentModel
     from snrkit.models.densities import DiagonalNormal, bernoulli_log_prob, standard_normal_log_prob
+    from snrkit.trial.check import check
 
 __all__ = [
     "DiagonalNormal",
     "LatentModel",
     "bernoulli_log_prob",
     "build_estimator",
+    "check",
     "measure",
     "standard_normal_log_prob",
 ]
 
 _HOME = {
     "measure": "snrkit.diagnostics.measure",
+    "check": "snrkit.trial.check",
     "build_estimator": "snrkit.estimators.base",
     "LatentModel": "snrkit.models.base",
     "DiagonalNormal": "snrkit.models.densities",
@@ -37,3 +40,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'snrkit' has no attribute '{name}'")
     return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -23,6 +23,15 @@ def leaves(x: Batch) -> Iterator[Tensor]:
         yield from leaves(part)
 
 
+def named_leaves(x: Batch, place: str = "") -> Iterator[tuple[str, Tensor]]:
+    """The tensors of a batch with their places in it, e.g. ``['label']`` or ``[0]``."""
+    if isinstance(x, Tensor):
+        yield place, x
+        return
+    for key, part in x.items() if isinstance(x, dict) else enumerate(x):
+        yield from named_leaves(part, f"{place}[{key!r}]")
+
+
 def transform(x: Batch, change: Callable[[Tensor], Any]) -> Batch:
     """The same structure with every tensor changed."""
     if isinstance(x, Tensor):

@@ -7,7 +7,7 @@ check their input before anything slow is loaded.
 import hashlib
 import json
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -15,12 +15,20 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from snrkit.errors import SpecError
+from snrkit.files import read_bytes, unplain
+from snrkit.registry import hint
 
-Positive = Annotated[int, Field(ge=1)]
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Positive = Annotated[int, Field(ge=1, lt=2**63)]
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+Seed = Count
 Scalar = bool | int | float | str
 Binarise = Literal["dynamic", "fixed", "threshold", "none"]
 DType = Literal["float32", "float64"]
+
+
+# Characters of a value in a message.
+_SHOWN = 80
+_LARGEST_TOML = 16 * 2**20
 
 
 class Spec(BaseModel):
@@ -39,7 +47,7 @@ class DataSpec(Spec):
 
     Attributes:
         name: a registered source (``snrkit data list``).
-        path: the file, for ``npz``.
+        path: the file, for ``npz``; the folder or file, for ``idx``.
         binarise: ``dynamic`` (drawn afresh at each access), ``fixed`` (drawn once from ``seed``), ``threshold`` (grey
             value >= 0.5) or ``none``; left out: ``dynamic`` for images, ``none`` for real-valued data. Under ``dynamic``
             the test set too is drawn once, from ``seed``.
@@ -59,7 +67,12 @@ class DataSpec(Spec):
 
 
 class ModelSpec(Spec):
-    """Which model, and its options (each model documents its own)."""
+    """Which model, and its options (each model documents its own).
+
+    Attributes:
+        name: a registered model.
+        options: its own settings.
+    """
 
     name: str = "mlp"
     options: dict[str, Scalar | list[int] | list[list[int]]] = {}
@@ -69,6 +82,12 @@ class EstimatorSpec(Spec):
     """Which gradient estimator, with M outer and K importance samples per data point.
 
     For ``piwae`` K is L: the inference network sees M groups of K, the generative network one group of M K.
+
+    Attributes:
+        name: a registered estimator.
+        M: outer samples per data point.
+        K: importance samples per outer sample.
+        options: the estimator's own settings.
     """
 
     name: str = "iwae"
@@ -132,6 +151,7 @@ class RunSpec(Spec):
         epochs: passes over the training set; 0 saves the model as initialised.
         batch_size: data points per step; the last batch of an epoch may be smaller.
         seed: root of every random stream of the run.
+        dtype: floating-point type of parameters and data.
         checkpoint_every: epochs between checkpoints; the last epoch is always saved.
         keep_every: also keep a checkpoint of its own every so many epochs, under ``steps/`` (0: none).
         eval_points: test points on which the IWAE-64 bound is followed after each epoch (0: none).
@@ -143,13 +163,13 @@ class RunSpec(Spec):
     optimiser: OptimiserSpec = OptimiserSpec()
     update: UpdateSpec = UpdateSpec()
     beta: BetaSpec = BetaSpec()
-    epochs: Annotated[int, Field(ge=0)] = 100
+    epochs: Count = 100
     batch_size: Positive = 20
     seed: Seed = 0
     dtype: DType = "float32"
     checkpoint_every: Positive = 10
-    keep_every: Annotated[int, Field(ge=0)] = 0
-    eval_points: Annotated[int, Field(ge=0)] = 500
+    keep_every: Count = 0
+    eval_points: Count = 500
 
     def identity(self) -> str:
         """Digest of what makes the run what it is: all but how long it goes on and what is kept of it."""
@@ -167,13 +187,16 @@ class RunSpec(Spec):
             SpecError: naming the first field at fault.
         """
         try:
-            return cls.model_validate(data)
+            spec = cls.model_validate(data)
         except ValidationError as error:
             first = error.errors()[0]
             field = ".".join(str(part) for part in first["loc"]) or source
             unknown = first["type"] == "extra_forbidden"
-            problem = "no such setting" if unknown else f"{first['msg'].lower()}, got {first['input']!r}"
-            raise SpecError(field, problem, f"correct it in {source}; see 'snrkit train --help'") from None
+            problem = "no such setting" if unknown else f"{first['msg'].lower()}, got {_short(first['input'])}"
+            near = _meant(field, cls) if unknown else ""
+            raise SpecError(field, problem, f"{near}correct it in {source}; see 'snrkit train --settings'") from None
+        _require_plain(dict(data), source)
+        return spec
 
     def to_toml(self) -> str:
         """The spec as TOML text; ``RunSpec.from_toml`` reads it back equal."""
@@ -189,39 +212,98 @@ class RunSpec(Spec):
         return cls.parse(parse_toml(text, source), source)
 
 
+def keys(spec: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """The dotted names of all settings of a spec."""
+    for name, field in spec.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Spec):
+            yield from keys(field.annotation, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
+
+
+def _meant(unknown: str, spec: type[BaseModel]) -> str:
+    """Which setting an unknown one may have been meant to be: of the same name in other tables, or of a similar one."""
+    last = unknown.rsplit(".", 1)[-1].lower()
+    same = [f"'{key}'" for key in keys(spec) if key.rsplit(".", 1)[-1].lower() == last]
+    if same:
+        return f"did you mean {' or '.join(same)}? "
+    return hint(unknown, keys(spec)) or "a model's own settings go under model.options; "
+
+
 def parse_toml(text: str, source: str) -> dict[str, Any]:
     """TOML text to a nested dict.
 
     Raises:
-        SpecError: the text is not TOML.
+        SpecError: the text is not TOML, or nested too deeply, or holds an integer that is too large.
     """
     try:
-        return tomllib.loads(text)
+        data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise SpecError(source, f"not valid TOML ({error})", "correct the file") from None
+    except ValueError:
+        raise SpecError(source, "holds an integer of more than 64 bits", "correct the file") from None
+    except (RecursionError, MemoryError):
+        raise SpecError(source, "is nested too deeply", "correct the file") from None
+    _require_plain(data, source)
+    return data
+
+
+def _require_plain(data: Any, source: str) -> None:
+    problem = unplain(data)
+    if problem:
+        raise SpecError(source, problem, "correct it")
+
+
+def _short(value: Any) -> str:
+    """A value in a message: one line that can be read."""
+    try:
+        text = repr(value)
+    except (RecursionError, ValueError):  # nested too deeply, or an integer of too many digits
+        return "something without end"
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 4]}...{text[-1]}"
 
 
 def read_toml(path: Path) -> dict[str, Any]:
     """A TOML file to a nested dict.
 
     Raises:
-        SpecError: the file is missing, unreadable or not TOML.
+        SpecError: the file is missing, unreadable, too large or not TOML.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = _read(path).decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(
             str(path), f"cannot be read ({error.__class__.__name__})", "give an existing TOML file"
         ) from None
+    if len(text) > _LARGEST_TOML:
+        raise SpecError(str(path), f"has more than {_LARGEST_TOML // 2**20} MiB", "give a file of settings")
     return parse_toml(text, str(path))
 
 
+def _read(path: Path) -> bytes:
+    """At most a byte more than is allowed."""
+    if path.parts[:3] == ("/", "dev", "fd") or path == Path("/dev/stdin"):
+        # What a shell puts in place of a command (``<(...)``) is a pipe, and its writer is there.
+        with path.open("rb") as stream:
+            return stream.read(_LARGEST_TOML + 1)
+    return read_bytes(path, _LARGEST_TOML + 1)
+
+
 def parse_value(text: str) -> Any:
-    """The value of ``key=value`` on a command line: a TOML literal, or else the text itself."""
+    """The value of ``key=value`` on a command line: a TOML literal, or else the text itself.
+
+    Raises:
+        SpecError: it is nested too deeply, or holds an integer that is too large.
+    """
     try:
-        return tomllib.loads(f"v = {text}")["v"]
+        value = tomllib.loads(f"v = {text}")["v"]
     except tomllib.TOMLDecodeError:
         return text
+    except (ValueError, RecursionError, MemoryError):
+        problem = "is nested too deeply, or holds an integer of more than 64 bits"
+        raise SpecError(_short(text), problem, "write a value that can be used") from None
+    _require_plain(value, _short(text))
+    return value
 
 
 def assign(data: dict[str, Any], key: str, value: Any) -> None:

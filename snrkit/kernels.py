@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 # Below these sizes the calls themselves cost more than the arithmetic saves.
 _FEWEST_ROWS, _FEWEST_WEIGHTS = 30, 10_000
@@ -48,7 +49,8 @@ def _worth_it(x: Tensor, weights: int) -> bool:
 
 
 def _applies(x: Tensor) -> bool:
-    return x.dtype == torch.float32 and x.device.type == "cpu" and _onednn_is_faster()
+    own = x.dtype == torch.float32 and x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
+    return own and _onednn_is_faster()
 
 
 def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -77,7 +79,7 @@ def _seconds(call: Callable[[], Tensor]) -> float:
 
 @contextmanager
 def full_precision() -> Iterator[None]:
-    """CUDA products of float32 in float32 within the block, whatever the process allows elsewhere (TF32)."""
+    """Products of float32 in float32 within the block, whatever the process allows elsewhere (TF32, bfloat16)."""
     switches, exact = _precision_switches()
     before = [getattr(backend, name) for backend, name in switches]
     for backend, name in switches:
@@ -89,6 +91,20 @@ def full_precision() -> Iterator[None]:
             setattr(backend, name, setting)
 
 
+@contextmanager
+def uncached_autocast() -> Iterator[None]:
+    """An autocast that the caller is in casts weights anew within the block.
+
+    Its cache would give copies made without gradients, or of parameters that have been swapped for others since.
+    """
+    before = torch.is_autocast_cache_enabled()
+    torch.set_autocast_cache_enabled(False)
+    try:
+        yield
+    finally:
+        torch.set_autocast_cache_enabled(before)
+
+
 def _precision_switches() -> tuple[list[tuple[Any, str]], str | bool]:
     """The attributes that allow less than float32, and their value that does not.
 
@@ -96,7 +112,12 @@ def _precision_switches() -> tuple[list[tuple[Any, str]], str | bool]:
     """
     backends: Any = torch.backends
     if hasattr(backends.cudnn, "conv"):
-        return [(b, "fp32_precision") for b in (backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn)], "ieee"
+        parts = [backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn]
+        # On processors that multiply in bfloat16.
+        parts += [
+            getattr(backends.mkldnn, name) for name in ("matmul", "conv", "rnn") if hasattr(backends.mkldnn, name)
+        ]
+        return [(part, "fp32_precision") for part in parts], "ieee"
     return [(b, "allow_tf32") for b in (backends.cuda.matmul, backends.cudnn)], False
 
 
@@ -141,3 +162,24 @@ class FastLinear(TorchFunctionMode):
 
 def _arguments(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
     return input, weight, bias
+
+
+class Casts(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Within the block, notes every cast from one floating-point type to another."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._pairs: set[tuple[torch.dtype, torch.dtype]] = set()
+
+    def of(self, dtype: torch.dtype) -> set[torch.dtype]:
+        """What numbers of this type were cast to."""
+        return {to for source, to in self._pairs if source == dtype}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Let everything pass."""
+        found = func(*args, **(kwargs or {}))
+        if func is torch.ops.aten._to_copy.default:
+            source, to = args[0].dtype, found.dtype
+            if source != to and source.is_floating_point and to.is_floating_point:
+                self._pairs.add((source, to))
+        return found

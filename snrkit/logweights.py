@@ -1,6 +1,9 @@
 """Log importance weights and the few things computed from them, each written once.
 
 Axes are always ``[..., B, M, K]``: data point, outer sample, importance sample. K is last, even at M = K = 1.
+
+Of weights in half precision the sums are taken in float32, which holds more than 65,504 samples and differences of large
+log-weights; what comes out is rounded to their own type.
 """
 
 import math
@@ -48,7 +51,7 @@ class LogWeights:
 
 def log_mean_exp(log_w: Tensor) -> Tensor:
     """log (1/K) sum_k w_k over the last axis: ``[..., K]`` to ``[...]``."""
-    return torch.logsumexp(log_w, dim=-1) - math.log(log_w.shape[-1])
+    return (torch.logsumexp(widened(log_w), dim=-1) - math.log(log_w.shape[-1])).to(log_w.dtype)
 
 
 def normalised(log_w: Tensor) -> Tensor:
@@ -58,7 +61,16 @@ def normalised(log_w: Tensor) -> Tensor:
 
 def effective_sample_size(log_w: Tensor) -> Tensor:
     """ESS = (sum w)^2 / sum w^2 over the last axis, between 1 and K: ``[..., K]`` to ``[...]``."""
-    return torch.exp(2 * torch.logsumexp(log_w, dim=-1) - torch.logsumexp(2 * log_w, dim=-1))
+    wide = widened(log_w)
+    if wide is not log_w:
+        wide = wide - wide.amax(dim=-1, keepdim=True)  # changes nothing but the digits that are left
+    ess = torch.exp(2 * torch.logsumexp(wide, dim=-1) - torch.logsumexp(2 * wide, dim=-1))
+    return ess.to(log_w.dtype)
+
+
+def widened(x: Tensor) -> Tensor:
+    """The same numbers in float32 where they come in half precision; else the tensor itself."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 def pooled(log_w: Tensor) -> Tensor:

@@ -2,10 +2,18 @@
 
 import difflib
 import importlib
-from collections.abc import Mapping
+import reprlib
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from snrkit.errors import SpecError
+
+
+def hint(name: str, known: Iterable[str]) -> str:
+    """``did you mean '...'? `` with the known name that comes nearest, whatever its case; empty if none does."""
+    names = {other.lower(): other for other in known}
+    near = difflib.get_close_matches(name.lower(), names, n=1)
+    return f"did you mean '{names[near[0]]}'? " if near else ""
 
 
 class Registry:
@@ -31,9 +39,16 @@ class Registry:
         Raises:
             SpecError: no such name; the message lists the names and the nearest one.
         """
-        if name not in self._entries:
-            near = difflib.get_close_matches(name, self._entries, n=1)
-            hint = f"did you mean '{near[0]}'? " if near else ""
-            raise SpecError(self.kind, f"unknown {self.kind} '{name}'", f"{hint}choose from {', '.join(self.names)}")
+        self.require(name)
         module, attribute = self._entries[name].split(":")
         return getattr(importlib.import_module(module), attribute)
+
+    def require(self, name: str) -> None:
+        """See to it that a name is registered, without importing what it names.
+
+        Raises:
+            SpecError: no such name; the message lists the names and the nearest one.
+        """
+        if not isinstance(name, str) or name not in self._entries:
+            problem, near = f"unknown {self.kind} {reprlib.repr(name)}", hint(str(name), self._entries)
+            raise SpecError(self.kind, problem, f"{near}choose from {', '.join(self.names)}")

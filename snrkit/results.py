@@ -1,14 +1,13 @@
-"""The tidy table of measurements, the run directory and atomic writes. Imports no torch.
+"""The tidy table of measurements, other tables, and the run directory. Imports no torch.
 
 One measurement is one Parquet file with one row per (run, step, data, scope, estimator, options, M, K, block, metric).
 """
 
-import contextlib
-import errno
+import csv
+import io
 import json
-import os
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,34 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from snrkit.errors import OutputError, ResultsError
+from snrkit import checksums, schemas
+from snrkit.errors import ResultsError
+from snrkit.files import (
+    append_line,
+    atomic_path,
+    damaged,
+    discard_partial,
+    guard,
+    output_error,
+    parse_json,
+    read_bytes,
+    read_json,
+    require_writable,
+    write_bytes,
+    write_json,
+    write_text,
+)
+from snrkit.locks import merging
+
+__all__ = [
+    "COLUMNS", "COMPARISON_KEY", "KEPT_KEY", "KEY", "SCHEMA_VERSION", "SLOPE_KEY", "RunDir", "arrow_schema", "atomic_path",
+    "discard_partial", "guard", "merge_csv", "merge_kept", "merge_table", "output_error", "read_csv", "read_frame",
+    "read_json", "read_table", "require_same_parameters", "require_writable", "write_bytes", "write_frame", "write_json",
+    "write_table", "write_text",
+]  # fmt: skip
 
 SCHEMA_VERSION = 1
+_VERSION_DIGITS = 9
 
 # Column -> (Arrow type, meaning).
 COLUMNS: dict[str, tuple[pa.DataType, str]] = {
@@ -42,16 +66,23 @@ COLUMNS: dict[str, tuple[pa.DataType, str]] = {
     "floor": (pa.float64(), "what pure noise would read (snr_pooled: its 95 % point); NaN where it has no meaning"),
     "draws": (pa.int64(), "gradient draws R behind the row"),
     "n_coordinates": (pa.int64(), "coordinates that entered the reading"),
-    "n_dropped": (pa.int64(), "coordinates left out because their variance was zero but for rounding"),
+    "n_dropped": (pa.int64(), "coordinates left out because they are zero, or constant, but for rounding"),
     "definition": (pa.string(), "the definition of the metric, in a phrase"),
     "seed": (pa.int64(), "root seed of the draws"),
     "method": (
         pa.string(),
-        "'units' (M by algebra) or 'direct', with 'nested' and 'mean from ESTIMATOR' where so drawn",
+        "'units' (M by algebra) or 'direct', with 'nested', 'mean from ESTIMATOR' and 'training mode' where so drawn",
+    ),
+    "mode": (
+        pa.string(),
+        "mode of the model's modules: 'evaluation', or 'training' (dropout, batch normalisation as in a step)",
     ),
     "engine": (pa.string(), "what computed the draws"),
     "device": (pa.string(), "where"),
-    "dtype": (pa.string(), "floating-point type of the draws (moments are always float64)"),
+    "dtype": (
+        pa.string(),
+        "floating-point type of the draws, and of autocast or parts of the model (moments are always float64)",
+    ),
     "complete": (
         pa.bool_(),
         "False where a measurement was interrupted and the row rests on the draws finished by then",
@@ -64,104 +95,8 @@ COLUMNS: dict[str, tuple[pa.DataType, str]] = {
 }
 
 
-@contextlib.contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` that becomes ``path`` when the block ends well, and vanishes when it does not.
-
-    Raises:
-        OutputError: the directory cannot be written, or the device is full.
-    """
-    temporary: Path | None = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=f".tmp{path.suffix}", dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
-        yield temporary
-        with temporary.open("rb") as stream:
-            os.fsync(stream.fileno())
-        # mkstemp makes the file private; a result should be as readable as any other new file.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        temporary.replace(path)
-    except OSError as error:
-        raise output_error(path, error) from None
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-
-
-def discard_partial(path: Path) -> None:
-    """Delete what killed writes of ``path`` left beside it. Nobody may be writing it.
-
-    Raises:
-        OutputError: the directory cannot be written.
-    """
-    for leftover in path.parent.glob(f".{path.name}.*.tmp*"):
-        guard(leftover, leftover.unlink)
-
-
-def output_error(path: Path, error: OSError) -> OutputError:
-    """An ``OSError`` met while writing ``path``, in the user's words."""
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    remedy = "free some space or give another --out" if full else "give an --out that you may write to"
-    return OutputError(str(path), f"cannot be written ({os.strerror(error.errno or errno.EIO).lower()})", remedy)
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a whole file or nothing.
-
-    Raises:
-        OutputError: the file cannot be written.
-    """
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(content)
-
-
-def require_writable(path: Path) -> None:
-    """Find out before a long computation whether its result can be written to ``path``. Makes the directory.
-
-    Raises:
-        OutputError: the directory cannot be made or written, or ``path`` is a directory.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path.parent):
-            if path.is_dir():
-                raise IsADirectoryError(errno.EISDIR, "")
-    except OSError as error:
-        raise output_error(path, error) from None
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a whole UTF-8 text file or nothing.
-
-    Raises:
-        OutputError: the file cannot be written.
-    """
-    write_bytes(path, text.encode())
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write indented JSON, whole or not at all.
-
-    Raises:
-        OutputError: the file cannot be written.
-    """
-    write_text(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
-
-
-def read_json(path: Path) -> Any:
-    """Read a JSON file.
-
-    Raises:
-        ResultsError: missing or not JSON.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ResultsError(str(path), f"cannot be read ({error.__class__.__name__})", "make it again") from None
+# Columns that older tables lack, and what they stand for there.
+LATER = {"parameters": "", "mode": "evaluation"}
 
 
 def arrow_schema() -> pa.Schema:
@@ -171,19 +106,55 @@ def arrow_schema() -> pa.Schema:
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
-    """Write a tidy table as Parquet, whole or not at all.
+    """Write a tidy table as Parquet, whole or not at all. Columns that older tables lack are filled in.
 
     Raises:
         OutputError: the file cannot be written.
         ResultsError: the columns are not exactly those of ``COLUMNS``.
     """
+    table = table.assign(**{name: value for name, value in LATER.items() if name not in table})
     if set(table.columns) != set(COLUMNS):
         odd = sorted(set(table.columns) ^ set(COLUMNS))
         raise ResultsError("table", f"columns differ from the schema in {odd}", "use the columns of snrkit.results")
     arrow = pa.Table.from_pandas(table[list(COLUMNS)], schema=arrow_schema(), preserve_index=False)
     arrow = arrow.replace_schema_metadata(arrow_schema().metadata)
-    with atomic_path(path) as temporary:
-        pq.write_table(arrow, temporary)
+    _write_arrow(path, arrow)
+
+
+def _write_arrow(path: Path, table: pa.Table) -> None:
+    """A Parquet file that bears a checksum. By way of memory, where a full disk is no error of Arrow's."""
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer)
+    write_bytes(path, checksums.seal_parquet(buffer.getvalue()))
+
+
+def _read_arrow(path: Path, rules: schemas.Rules, remedy: str) -> pa.Table:
+    """A Parquet file whose checksum, if it has one, is right, and whose columns hold what they should.
+
+    Raises:
+        ResultsError: missing, damaged, or with other content.
+    """
+    try:
+        content = read_bytes(path)
+        sealed = checksums.verify(content)
+        table = pq.ParquetFile(pa.BufferReader(content)).read()
+    except checksums.ChecksumError:
+        raise damaged(path, remedy) from None
+    except Exception as error:  # whatever Arrow makes of arbitrary bytes
+        raise ResultsError(str(path), f"not a readable Parquet file ({error.__class__.__name__})", remedy) from None
+    if not sealed:
+        checksums.note_unsealed(path)
+    schemas.require(table, rules, path, remedy)
+    return table
+
+
+def _to_pandas(table: pa.Table, path: Path, remedy: str) -> pd.DataFrame:
+    # Without the metadata, in which other programs may say anything of the columns.
+    try:
+        frame: pd.DataFrame = table.replace_schema_metadata(None).to_pandas()
+    except Exception as error:
+        raise ResultsError(str(path), f"holds what no table can ({error.__class__.__name__})", remedy) from None
+    return frame
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -193,22 +164,31 @@ def read_table(path: Path) -> pd.DataFrame:
         ResultsError: missing, not Parquet, written by a newer snrkit, or with columns missing.
     """
     remedy = "measure again with 'snrkit snr'"
-    try:
-        arrow = pq.read_table(path)
-    except (OSError, pa.ArrowException) as error:
-        raise ResultsError(str(path), f"not a readable Parquet file ({error.__class__.__name__})", remedy) from None
+    arrow = _read_arrow(path, {}, remedy)
     version = (arrow.schema.metadata or {}).get(b"snrkit_schema", b"")
-    if not version.isdigit():
+    # A table that pandas wrote has the columns without the version.
+    if not version and is_of_pandas(arrow.schema):
+        version = str(SCHEMA_VERSION).encode()
+    if not version.isdigit() or len(version) > _VERSION_DIGITS or int(version) < 1:
         raise ResultsError(str(path), "not a table of snrkit", remedy)
     if int(version) > SCHEMA_VERSION:
         raise ResultsError(str(path), f"schema {int(version)} is newer than {SCHEMA_VERSION}", "update snrkit")
-    if "parameters" not in arrow.column_names:
-        arrow = arrow.append_column("parameters", pa.array([""] * len(arrow)))
+    for name, value in LATER.items():
+        if name not in arrow.column_names:
+            arrow = arrow.append_column(name, pa.array([value] * len(arrow), pa.string()))
     missing = [name for name in COLUMNS if name not in arrow.column_names]
     if missing:
         raise ResultsError(str(path), f"columns missing: {', '.join(missing)}", remedy)
-    table: pd.DataFrame = arrow.select(list(COLUMNS)).to_pandas()
-    return table
+    schemas.require(arrow, schemas.SNR, path, remedy)
+    return _to_pandas(arrow.select(list(COLUMNS)), path, remedy)
+
+
+def is_of_pandas(schema: pa.Schema) -> bool:
+    """Whether pandas wrote a table with all columns of a measurement, and no others but an index beside them."""
+    if b"pandas" not in (schema.metadata or {}):
+        return False
+    own = {name for name in schema.names if not name.startswith("__index_level_") and name != "index"}
+    return set(COLUMNS) - set(LATER) <= own <= set(COLUMNS)
 
 
 def require_same_parameters(path: Path, run: str, step: int, parameters: str) -> None:
@@ -238,19 +218,23 @@ KEY = ["run", "step", "data", "scope", "estimator", "options", "M", "K", "block"
 def merge_table(path: Path, table: pd.DataFrame) -> pd.DataFrame:
     """Write a table over what ``path`` holds: rows measured again are replaced, the others stay.
 
+    Several processes may do so at once: each finds what those before it wrote.
+
     Returns:
         All rows that the file now holds.
 
     Raises:
         OutputError: the file cannot be written.
+        ResourceError: other processes were at it for too long.
         ResultsError: the present file is damaged or of a newer schema.
     """
-    if path.exists():
-        both = pd.concat([read_table(path), table], ignore_index=True)
-        # A finished row is not given up for one of an interrupted measurement.
-        both = both.sort_values("complete", kind="stable")
-        table = both.drop_duplicates(subset=KEY, keep="last").sort_index(ignore_index=True)
-    write_table(path, table)
+    with merging(path):
+        if path.exists():
+            both = pd.concat([read_table(path), table], ignore_index=True)
+            # A finished row is not given up for one of an interrupted measurement.
+            both = both.sort_values("complete", kind="stable")
+            table = both.drop_duplicates(subset=KEY, keep="last").sort_index(ignore_index=True)
+        write_table(path, table)
     return table
 
 
@@ -258,34 +242,92 @@ SLOPE_KEY = ["run", "step", "data", "estimator", "options", "block", "axis", "fi
 COMPARISON_KEY = ["run", "step", "data", "M", "K", "block", "first", "second", "seed", "method"]
 
 
+# Text as it stands: a run may be called "NA" or "007".
+_TEXTS = (
+    "run", "data", "method", "estimator", "options", "block", "axis", "over", "verdict", "reason", "first", "second",
+    "metric", "reference",
+)  # fmt: skip
+
+# What may stand for a missing number.
+_MISSING = ["", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None"]
+
+
 def merge_csv(path: Path, table: pd.DataFrame, key: list[str]) -> None:
     """Write a small table over what a CSV file holds: rows of the same key are replaced, the others stay.
 
     Raises:
         OutputError: the file cannot be written.
+        ResourceError: other processes were at it for too long.
         ResultsError: the present file is damaged.
     """
     if table.empty:
         return
-    if path.exists():
-        table = pd.concat([read_csv(path), table], ignore_index=True).drop_duplicates(subset=key, keep="last")
-    write_text(path, table.to_csv(index=False))
+    text = table.to_csv(index=False)
+    with merging(path):
+        if path.exists():
+            rules = schemas.SLOPES if key == SLOPE_KEY else schemas.COMPARISONS
+            missing = [name for name in key if name not in read_csv(path, rules)]
+            if missing:
+                raise ResultsError(str(path), f"columns missing: {', '.join(missing)}", "delete it")
+            # As text, so that no digit of a row that stays is lost.
+            both = [pd.read_csv(io.StringIO(each), dtype="str", keep_default_na=False) for each in (_text(path), text)]
+            rows = pd.concat(both, ignore_index=True).drop(columns=checksums.KEY, errors="ignore").fillna("")
+            text = rows.drop_duplicates(subset=key, keep="last").to_csv(index=False)
+        write_text(path, _with_checksums(text))
 
 
-def read_csv(path: Path) -> pd.DataFrame:
-    """Read a small table, empty text staying empty text.
+def _with_checksums(text: str) -> str:
+    """CSV text with a checksum of every row as its last column."""
+    header, *rows = csv.reader(io.StringIO(text, newline=""))
+    lines = io.StringIO(newline="")
+    writer = csv.writer(lines, lineterminator="\n")
+    writer.writerow([*header, checksums.KEY])
+    writer.writerows([*row, checksums.of_row(header, row)] for row in rows)
+    return lines.getvalue()
+
+
+def _verify_rows(text: str) -> None:
+    """See to it that each row has its checksum, where there are any.
 
     Raises:
-        ResultsError: missing or damaged.
+        checksums.ChecksumError: one is wrong.
+    """
+    header, *rows = list(csv.reader(io.StringIO(text, newline=""))) or [[]]
+    if header[-1:] != [checksums.KEY]:
+        return
+    if any(row[-1:] != [checksums.of_row(header[:-1], row[:-1])] for row in rows if row):
+        raise checksums.ChecksumError
+
+
+def read_csv(path: Path, rules: schemas.Rules | None = None) -> pd.DataFrame:
+    """Read a small table, text staying as it is.
+
+    Args:
+        path: the file.
+        rules: what its columns may hold, see ``schemas``.
+
+    Raises:
+        ResultsError: missing, damaged, or with other content.
     """
     try:
-        # Without a type a column of empty texts would be read as numbers.
-        table = pd.read_csv(path, dtype={"options": "str"})
-    except (OSError, ValueError) as error:
+        text = _text(path)
+        header = next(csv.reader(io.StringIO(text, newline="")), [])
+        texts = {name: "str" for name in header if name in _TEXTS}
+        missing = {name: _MISSING for name in header if name not in _TEXTS}
+        table = pd.read_csv(io.StringIO(text), dtype=texts, na_values=missing, keep_default_na=False)
+    except checksums.ChecksumError:
+        raise damaged(path, f"delete it, or its column '{checksums.KEY}' if you changed it yourself") from None
+    except (OSError, ValueError, csv.Error, OverflowError) as error:
         raise ResultsError(str(path), f"not a readable CSV file ({error.__class__.__name__})", "delete it") from None
-    if "options" in table:
-        table["options"] = table["options"].fillna("")
-    return table
+    schemas.require_frame(table, rules or {}, path, "delete it")
+    return table.drop(columns=checksums.KEY, errors="ignore")
+
+
+def _text(path: Path) -> str:
+    """The text of a CSV file, its rows seen to be what was written."""
+    text = read_bytes(path).decode("utf-8")
+    _verify_rows(text)
+    return text
 
 
 KEPT_KEY = ["run", "step", "data", "estimator", "options", "M", "K", "coordinate", "draw", "seed", "method"]
@@ -296,15 +338,14 @@ def merge_kept(path: Path, table: pd.DataFrame) -> None:
 
     Raises:
         OutputError: the file cannot be written.
+        ResourceError: other processes were at it for too long.
         ResultsError: the present file is damaged.
     """
-    if path.exists():
-        try:
-            old = pd.read_parquet(path)
-        except (OSError, ValueError, pa.ArrowException) as error:
-            raise ResultsError(str(path), f"not readable ({error.__class__.__name__})", "delete it") from None
-        table = pd.concat([old, table], ignore_index=True).drop_duplicates(subset=KEPT_KEY, keep="last")
-    write_frame(path, table)
+    with merging(path):
+        if path.exists():
+            old = read_frame(path, KEPT_KEY, "delete it", schemas.DRAWS)
+            table = pd.concat([old, table], ignore_index=True).drop_duplicates(subset=KEPT_KEY, keep="last")
+        write_frame(path, table)
 
 
 def write_frame(path: Path, table: pd.DataFrame) -> None:
@@ -313,29 +354,36 @@ def write_frame(path: Path, table: pd.DataFrame) -> None:
     Raises:
         OutputError: the file cannot be written.
     """
-    with atomic_path(path) as temporary:
-        table.to_parquet(temporary, index=False)
+    _write_arrow(path, pa.Table.from_pandas(table, preserve_index=False))
 
 
-def read_frame(path: Path, columns: Sequence[str], remedy: str) -> pd.DataFrame:
+def read_frame(path: Path, columns: Sequence[str], remedy: str, rules: schemas.Rules | None = None) -> pd.DataFrame:
     """Read a table that ``write_frame`` wrote.
 
     Args:
         path: the file.
         columns: what it must have.
         remedy: how to make the file again, for the error message.
+        rules: what its columns may hold, see ``schemas``.
 
     Raises:
-        ResultsError: missing, not Parquet, or a column missing.
+        ResultsError: missing, not Parquet, a column missing, or with other content.
     """
-    try:
-        table = pd.read_parquet(path)
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise ResultsError(str(path), f"not a readable Parquet file ({error.__class__.__name__})", remedy) from None
-    missing = [name for name in columns if name not in table]
+    arrow = _read_arrow(path, rules or {}, remedy)
+    missing = [name for name in columns if name not in arrow.column_names]
     if missing:
         raise ResultsError(str(path), f"columns missing: {', '.join(missing)}", remedy)
-    return table
+    return _to_pandas(arrow, path, remedy)
+
+
+# What a line of ``metrics.jsonl`` says of an epoch, beside its number.
+_FOLLOWED = frozenset({"step", "bound", "lr", "seconds", "images_per_second", "beta", "test_iwae64"})
+# A line with its checksum, and more.
+_WHOLE_LINE = re.compile(rf'"{checksums.KEY}": "[0-9a-f]+"\}}.')
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 class RunDir:
@@ -419,20 +467,35 @@ class RunDir:
         Raises:
             ResultsError: a line is not a JSON object with an epoch.
         """
-        if not self.metrics.exists():
+        try:
+            text = read_bytes(self.metrics).decode("utf-8", "replace")
+        except FileNotFoundError:
             return []
-        text = self.metrics.read_text(encoding="utf-8", errors="replace")
-        return [self._metrics_row(line, number) for number, line in enumerate(text.split("\n")[:-1], start=1)]
+        except OSError as error:
+            problem = f"cannot be read ({error.__class__.__name__})"
+            raise ResultsError(str(self.metrics), problem, "make it readable, or delete it") from None
+        *lines, rest = text.split("\n")
+        if _WHOLE_LINE.search(rest):
+            lines.append(rest)  # Its end was written, and is another character now: not cut short, but damaged.
+        return [self._metrics_row(line, number) for number, line in enumerate(lines, start=1)]
 
     def _metrics_row(self, line: str, number: int) -> dict[str, Any]:
         try:
-            row = json.loads(line)
+            row = parse_json(line)
+            row = checksums.checked(row) if isinstance(row, dict) else None
+        except checksums.ChecksumError:
+            problem = f"line {number} is damaged: it is not what was written (its checksum differs)"
+            raise ResultsError(str(self.metrics), problem, "delete that line") from None
         except ValueError:
             row = None
-        if not isinstance(row, dict) or not isinstance(row.get("epoch"), int):
+        if row is None or not _is_count(row.get("epoch")):
             problem = f"line {number} is not a JSON object with an epoch"
             raise ResultsError(str(self.metrics), problem, "delete that line")
-        return row
+        for name in _FOLLOWED.intersection(row):
+            if isinstance(row[name], bool) or not isinstance(row[name], int | float | None):
+                problem = f"column '{name}' holds something else than numbers (line {number}: {row[name]!r:.40})"
+                raise ResultsError(str(self.metrics), problem, "delete the lines at fault")
+        return dict(row)
 
     def write_metrics(self, rows: list[Mapping[str, Any]]) -> None:
         """Replace ``metrics.jsonl`` by these rows.
@@ -440,7 +503,7 @@ class RunDir:
         Raises:
             OutputError: the file cannot be written.
         """
-        write_text(self.metrics, "".join(json.dumps(row) + "\n" for row in rows))
+        write_text(self.metrics, "".join(json.dumps(checksums.signed(row)) + "\n" for row in rows))
 
     def append_metrics(self, row: Mapping[str, Any]) -> None:
         """Append one line to ``metrics.jsonl``.
@@ -448,7 +511,7 @@ class RunDir:
         Raises:
             OutputError: the file cannot be written.
         """
-        guard(self.metrics, lambda: _append(self.metrics, json.dumps(row) + "\n"))
+        append_line(self.metrics, json.dumps(checksums.signed(row)))
 
     def state(self) -> str:
         """How the run stands, as recorded; empty if that is missing or cannot be read."""
@@ -457,27 +520,10 @@ class RunDir:
         except (ResultsError, KeyError, TypeError):
             return ""
 
-    def set_status(self, state: str, why: str = "") -> None:
-        """Record how the run stands: running, done, interrupted or failed.
+    def set_status(self, state: str, why: str = "", code: int = 0) -> None:
+        """Record how the run stands: running, done, interrupted or failed, and the exit code of a failure.
 
         Raises:
             OutputError: the file cannot be written.
         """
-        write_json(self.status, {"state": state, "why": why})
-
-
-def guard(path: Path, write: Callable[[], object]) -> None:
-    """Run a write to ``path`` and put what goes wrong in the user's words.
-
-    Raises:
-        OutputError: the write failed.
-    """
-    try:
-        write()
-    except OSError as error:
-        raise output_error(path, error) from None
-
-
-def _append(path: Path, line: str) -> None:
-    with path.open("a", encoding="utf-8") as stream:
-        stream.write(line)
+        write_json(self.status, {"state": state, "why": why} | ({"code": code} if code else {}))

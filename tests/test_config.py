@@ -1,5 +1,8 @@
 """Specs: what is refused and in which words, TOML round trips, settings on the command line."""
 
+import os
+from pathlib import Path
+
 import pydantic
 import pytest
 
@@ -118,3 +121,62 @@ def test_a_missing_toml_file_and_a_folder(tmp_path):
 def test_option_values_keep_their_types():
     spec = ModelSpec(options={"flag": True, "n": 1, "x": 1.0, "s": "1", "l": [1, 2]})
     assert [type(value) for value in spec.options.values()] == [bool, int, float, str, list]
+
+
+DEEP = {
+    "arrays": "a = " + "[" * 1000 + "]" * 1000,
+    "open arrays": "a = " + "[" * 100_000,
+    "some arrays": "a = " + "[" * 300 + "]" * 300,
+    "tables": "a = " + "{b = " * 1000 + "1" + "}" * 1000,
+    "keys": ".".join("a" * 3000) + " = 1",
+    "headers": "[" + ".".join("a" * 3000) + "]",
+    "digits": "epochs = " + "9" * 5000,
+    "some digits": "epochs = " + "9" * 1000,
+    "many bits": "epochs = 9223372036854775808",
+    "within": "epochs = 3\nmodel = {options = {hidden = " + "[" * 200 + "]" * 200 + "}}",
+}
+
+
+@pytest.mark.parametrize("name", DEEP)
+def test_text_without_end_is_one_line(tmp_path, name):
+    path = tmp_path / "a.toml"
+    path.write_text(DEEP[name])
+    for read in (read_toml, lambda path: RunSpec.from_toml(path.read_text(), str(path))):
+        with pytest.raises(SpecError) as caught:
+            read(path)
+        assert "\n" not in str(caught.value)
+        assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize(
+    "value", ["[" * 3000, "9" * 5000, "9" * 1000, "[" * 90 + "]" * 90, "{a = " * 90 + "1" + "}" * 90]
+)
+@pytest.mark.parametrize("key", ["epochs", "model.options.hidden", ".".join("a" * 2000)])
+def test_settings_without_end_are_one_line(key, value):
+    def use():
+        data = {}
+        apply_settings(data, [f"{key}={value}"])
+        RunSpec.parse(data, "the flags")
+
+    with pytest.raises(SpecError) as caught:
+        use()
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
+def test_a_pipe_is_not_waited_for_and_a_huge_file_not_parsed(tmp_path):
+    os.mkfifo(tmp_path / "pipe.toml")
+    with pytest.raises(SpecError, match="cannot be read"):
+        read_toml(tmp_path / "pipe.toml")
+    with (tmp_path / "huge.toml").open("wb") as stream:
+        stream.truncate(2**30)
+    with pytest.raises(SpecError, match="more than 16 MiB"):
+        read_toml(tmp_path / "huge.toml")
+
+
+def test_what_a_shell_puts_in_place_of_a_command_is_read():
+    read, write = os.pipe()
+    os.write(write, b"epochs = 7")
+    os.close(write)
+    assert read_toml(Path(f"/dev/fd/{read}")) == {"epochs": 7}
+    os.close(read)

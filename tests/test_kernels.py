@@ -148,3 +148,16 @@ def test_tanh_is_within_rounding_of_torchs() -> None:
     assert float((y.double() - torch.tanh(x.double())).abs().max().detach()) < 2.5e-7
     slope = torch.autograd.grad(y.sum(), x)[0]
     assert float((slope.double() - (1 - torch.tanh(x.double()).square())).abs().max().detach()) < 5e-7
+
+
+@pytest.mark.skipif(not hasattr(torch.backends.mkldnn, "matmul"), reason="this torch has no such switch")
+def test_products_on_a_processor_are_of_full_precision():
+    switch = torch.backends.mkldnn.matmul
+    before = switch.fp32_precision
+    try:
+        switch.fp32_precision = "bf16"
+        with kernels.full_precision():
+            assert switch.fp32_precision == "ieee"
+        assert switch.fp32_precision == "bf16"
+    finally:
+        switch.fp32_precision = before

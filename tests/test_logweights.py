@@ -57,3 +57,14 @@ def test_path_weights_must_be_asked_for():
     weights = LogWeights(numbers(5, B, M, K), numbers(6, B, M, K))
     with pytest.raises(CapabilityError, match="path=True"):
         _ = weights.log_w_path
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_half_precision_is_right_within_its_own_rounding(dtype):
+    """100,000 samples are more than float16 counts to, and twice a log-weight of -40,000 is none of its numbers."""
+    for log_w in (torch.full((100_000,), -500.0), torch.linspace(-40_000, -39_990, 50), torch.linspace(-3, 3, 999)):
+        own = log_w.to(dtype)
+        torch.testing.assert_close(log_mean_exp(own), log_mean_exp(own.double()).to(dtype))
+        if len(own) < 10_000:  # as many are no number of float16
+            exact = effective_sample_size(own.double())
+            assert abs(float(effective_sample_size(own)) / float(exact) - 1) < 4 * torch.finfo(dtype).eps

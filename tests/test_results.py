@@ -2,8 +2,10 @@
 
 import json
 import math
+import os
 import resource
 import stat
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -35,7 +37,7 @@ def table(**columns):
         }
     )
     rows["floor"] = [0.5, math.nan, 0.25]
-    return rows.assign(options="", K=[1, 10, 100], **columns)
+    return rows.assign(**{"options": "", "K": [1, 10, 100], "M": 1, "draws": [4, 5, 6]} | columns)
 
 
 @pytest.fixture
@@ -64,6 +66,14 @@ def test_table_round_trip(tmp_path):
 def test_column_order_does_not_matter_on_writing(tmp_path):
     write_table(tmp_path / "a.parquet", table()[list(COLUMNS)[::-1]])
     assert list(read_table(tmp_path / "a.parquet").columns) == list(COLUMNS)
+
+
+def test_a_table_from_before_a_column_can_be_written(tmp_path):
+    path = tmp_path / "a.parquet"
+    write_table(path, table().drop(columns=["mode", "parameters"]))
+    found = read_table(path)
+    assert set(found["mode"]) == {"evaluation"}
+    assert set(found["parameters"]) == {""}
 
 
 @pytest.mark.parametrize("wrong", [table().drop(columns="floor"), table(extra=1)], ids=["missing", "extra"])
@@ -159,7 +169,7 @@ def test_a_full_disk_is_called_so(tmp_path, monkeypatch):
     def full(_descriptor):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(results.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OutputError, match=r"no space left on device\); free some space"):
         write_bytes(tmp_path / "a", b"x")
     assert names(tmp_path) == []
@@ -230,7 +240,7 @@ def test_status(tmp_path):
 
 def test_name_of_a_run_directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert RunDir(results.Path()).name == tmp_path.name
+    assert RunDir(Path()).name == tmp_path.name
 
 
 def test_tables_from_before_the_parameters_were_noted(tmp_path):

@@ -84,3 +84,14 @@ def test_global_generators_are_neither_read_nor_changed():
     assert torch.equal(before[2], normal())
     assert torch.equal(states[0], torch.get_rng_state())
     assert np.array_equal(states[1], np.random.get_state()[1])
+
+
+@pytest.mark.parametrize("portion", [1, 3, 10, 11, 99])
+def test_rows_in_portions_are_the_numbers_drawn_at_once(portion):
+    for dtype in (torch.float32, torch.float64):
+        # Odd sizes: the generator hands out halves of 64-bit words.
+        whole = Streams(5).normal("p", (2,), (11, 3), dtype=dtype, device=torch.device("cpu"))
+        rows = Streams(5).normal_rows("p", (2,), 11, (3,), portion, dtype=dtype, device=torch.device("cpu"))
+        parts = list(rows)
+        assert all(len(part) <= portion for part in parts)
+        assert torch.equal(torch.cat(parts), whole)

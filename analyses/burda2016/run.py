@@ -56,7 +56,7 @@ def _origin(command: str, runs: Runs) -> str:
     where = environment(select_device("auto"))
     return (
         f"`{command}`: {runs.seconds / 60:.0f} min of training and evaluation in {runs.count} runs, {where['device_name']}, "
-        f"{torch.get_num_threads()} threads, commit {where['commit'][:10]}"
+        f"{torch.get_num_threads()} threads, commit {where['cwd_commit'][:10]}"
     )
 
 

@@ -22,6 +22,7 @@ from snrkit.diagnostics.tables import Provenance
 from snrkit.estimators.base import Estimator, build_estimator
 from snrkit.estimators.ciwae import Mixture
 from snrkit.models.base import LatentModel
+from snrkit.report.identity import owners
 from snrkit.results import COLUMNS, RunDir, merge_table, read_table
 from snrkit.training.beta import present_spec
 from snrkit.training.checkpoint import load_checkpoint
@@ -62,11 +63,15 @@ def trained(spec: RunSpec, place: Place, observe: Callable[[Trainer, Stopped], N
 
 
 def finished(folder: Path) -> Iterator[tuple[RunDir, RunSpec]]:
-    """The finished runs at any depth of a folder, with their specs, by path."""
+    """The finished runs at any depth of a folder, with their specs, by path; of a copied run the original alone."""
+    found = {}
     for config in sorted(folder.rglob("config.toml")):
-        run = RunDir(config.parent)
-        if run.state() == "done":
-            yield run, RunSpec.from_toml(config.read_text(), str(config))
+        if RunDir(config.parent).state() == "done":
+            found[config.parent] = RunSpec.from_toml(config.read_text(), str(config))
+    known = {path: (f"{spec.identity()}-{spec.epochs}", spec.seed) for path, spec in found.items()}
+    for path, owner in owners(known, {}).items():
+        if owner.folder == path:
+            yield RunDir(path), found[path]
 
 
 def evaluated(

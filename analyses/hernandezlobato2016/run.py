@@ -46,7 +46,7 @@ def main() -> None:
     settings = tomllib.loads((HERE / given.settings).read_text())
     results = given.out / "results"
     for name in given.sections or SECTIONS:
-        start, commit = time.perf_counter(), environment(torch.device("cpu"))["commit"][:10]
+        start, commit = time.perf_counter(), environment(torch.device("cpu"))["cwd_commit"][:10]
         table = SECTIONS[name](settings, given.out / "runs" / settings["scale"])
         write_text(results / f"{settings['scale']}-{name}.csv", table.to_csv(index=False))
         done = {

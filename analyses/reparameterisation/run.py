@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("settings", nargs="?", type=Path, default=HERE / "cpu.toml")
     parser.add_argument("--out", type=Path, default=HERE)
     given = parser.parse_args()
-    start, commit = time.perf_counter(), environment(CPU)["commit"][:10]
+    start, commit = time.perf_counter(), environment(CPU)["cwd_commit"][:10]
     settings = tomllib.loads(given.settings.read_text())
     data = odd_digits()
     layers = trained(settings, data)

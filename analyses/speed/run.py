@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from sections import agreement, engines, ensembles, grid, growth, memory, training
+from sections import agreement, choice, engines, ensembles, grid, growth, memory, training
 from sections.reference import device_name
 
 from snrkit.memory import keep_freed_memory
@@ -23,6 +23,7 @@ from snrkit.memory import keep_freed_memory
 HERE = Path(__file__).parent
 SECTIONS = {
     "engines": engines.run,
+    "choice": choice.run,
     "grid": grid.run,
     "memory": memory.run,
     "growth": growth.run,

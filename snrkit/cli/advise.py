@@ -1,41 +1,37 @@
 """``snrkit advise``."""
 
 import math
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from rich.table import Table
 
-from snrkit.cli.options import (
-    DIRECTORY,
-    NAMES,
-    SEED,
-    build_estimators,
-    checkpoint_option,
-    common,
-    parse_options,
-)
-from snrkit.cli.output import print_json, print_table, progress
-from snrkit.errors import SpecError
-from snrkit.results import require_writable, write_json
+from snrkit.checksums import signed
+from snrkit.cli.options import NAMES, OUTPUT, SEED, Whole, build_estimators, checkpoint_option, common, parse_options
+from snrkit.cli.output import print_json, print_table, progress, tell
+from snrkit.errors import ResultsError, SpecError
+from snrkit.files import pinned
+from snrkit.results import read_json, require_writable, write_json
 
 if TYPE_CHECKING:
+    from snrkit.cli.saved import Saved
     from snrkit.diagnostics.advise import Advice
 
 
 @click.command(name="advise")
 @checkpoint_option
-@click.option("--budget", type=click.IntRange(min=1), help="Samples per data point, T = M K.")
+@click.option("--budget", type=Whole(1), help="Samples per data point, T = M K.")
 @click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="Instead: what a training step may take.")
 @click.option("--estimator", "names", type=NAMES, help="Candidates; default: vae, iwae, piwae, dreg.")
 @click.option(
     "--option", "options", multiple=True, metavar="NAME=VALUE", help="Of an estimator, e.g. beta=0.5 (ciwae)."
 )
-@click.option("--draws", default=1000, show_default=True, help="Gradient draws R per setting.")
-@click.option("--data-points", type=click.IntRange(min=1), default=10, show_default=True, help="Test points.")
+@click.option("--draws", type=Whole(4), default=1000, show_default=True, help="Gradient draws R per setting.")
+@click.option("--data-points", type=Whole(1), default=10, show_default=True, help="Test points.")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Root of the noise.")
-@click.option("--out", type=DIRECTORY, help="JSON file. Default: advice.json in the run directory.")
+@click.option("--out", type=OUTPUT, help="JSON file. Default: advice.json in the run directory.")
 @common
 def command(  # noqa: PLR0913 (one per option)
     *,
@@ -64,25 +60,56 @@ def command(  # noqa: PLR0913 (one per option)
         raise SpecError("--budget", "give either --budget or --seconds", "for example --budget 64")
     from snrkit.cli.saved import open_saved
     from snrkit.diagnostics.advise import advise, affordable, cost_batch, default_estimators
+    from snrkit.interrupt import stop_requests
 
     saved = open_saved(ckpt, data_dir, device)
     path = out or saved.beside("advice.json")
     require_writable(path)
+    click.get_current_context().with_resource(pinned(path.parent))
     chosen = build_estimators(names, parse_options(options)) if names else default_estimators()
     x, label = saved.test_points(data_points)
     batch = cost_batch(x, saved.spec.batch_size)
-    total = budget if budget is not None else affordable(saved.model, batch, float(seconds or 0))
-    with progress(f"advise {saved.name}", quiet) as update:
-        advice = advise(saved.model, x, batch, total, chosen, draws=draws, seed=seed, seconds=seconds, progress=update)
+    folder = path.with_suffix(".partial")
+    begun = folder / "budget.json"
+    total = budget if budget is not None else _known(begun, saved, float(seconds or 0))
+    if total is None:
+        total = affordable(saved.model, batch, float(seconds or 0))
+        # Timed again, it might come out otherwise, and what was drawn for it would be lost.
+        write_json(begun, _about(saved, float(seconds or 0)) | {"budget": total})
+    with progress(f"advise {saved.name}", quiet) as update, stop_requests() as stopped:
+        advice = advise(
+            saved.model, x, batch, total, chosen, draws=draws, seed=seed, seconds=seconds,
+            folder=folder, progress=update, stop=stopped,
+        )  # fmt: skip
     result = {
         "run": saved.name, "step": saved.step, "data": label, "budget": total, "draws": draws, "seed": seed,
         "table": _plain(advice.table), "recommendations": _plain(advice.recommendations),
     }  # fmt: skip
+    result = signed(result)
     write_json(path, result)
+    advice.measurement.settle()
+    begun.unlink(missing_ok=True)
+    with suppress(OSError):  # blocks of another measurement are in it, or none were kept
+        folder.rmdir()
     if as_json:
         print_json(result)
     else:
         _show(advice, f"{saved.name}, step {saved.step}, {label}, T = {total}, {draws} draws")
+
+
+def _about(saved: "Saved", seconds: float) -> dict[str, Any]:
+    """What an affordable budget depends on, beside how fast the machine is."""
+    return {"run": saved.name, "step": saved.step, "device": str(saved.device), "seconds": seconds}
+
+
+def _known(file: Path, saved: "Saved", seconds: float) -> int | None:
+    """The budget that an interrupted call found affordable; None if there is none."""
+    try:
+        found = read_json(file)
+        budget = int(found.pop("budget"))
+        return budget if budget >= 1 and found == _about(saved, seconds) else None
+    except (ResultsError, AttributeError, KeyError, TypeError, ValueError):
+        return None
 
 
 def _plain(table: Any) -> list[dict[str, Any]]:
@@ -107,9 +134,7 @@ def _show(advice: "Advice", heading: str) -> None:
         table.add_row(row["estimator"], str(row["M"]), str(row["K"]), *snr, cost, f"{row['bound_gap']:.3f}")
     print_table(table)
     for row in _plain(advice.recommendations):
-        click.echo(
-            f"{row['goal']}: {row['setting'] + ', since ' if row['setting'] else ''}{row['reason']}{_needed(row)}"
-        )
+        tell(f"{row['goal']}: {row['setting'] + ', since ' if row['setting'] else ''}{row['reason']}{_needed(row)}")
 
 
 def _needed(row: dict[str, Any]) -> str:

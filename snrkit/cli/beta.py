@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.table import Table
 
-from snrkit.cli.options import DIRECTORY, SEED, checkpoint_option, common
-from snrkit.cli.output import print_json, print_table, progress
+from snrkit.cli.options import OUTPUT, SEED, Whole, checkpoint_option, common
+from snrkit.cli.output import print_json, print_table, progress, tell
+from snrkit.files import pinned
 from snrkit.results import require_writable, write_text
 
 if TYPE_CHECKING:
@@ -16,13 +17,13 @@ if TYPE_CHECKING:
 
 @click.command(name="beta")
 @checkpoint_option
-@click.option("--K", "importance", type=click.IntRange(min=2), default=64, show_default=True, help="Samples per group.")
-@click.option("--M", "outer", type=click.IntRange(min=1), default=1, show_default=True, help="Groups, by algebra.")
-@click.option("--draws", type=click.IntRange(min=4), default=1000, show_default=True, help="Gradient draws R.")
-@click.option("--data-points", type=click.IntRange(min=1), default=10, show_default=True, help="Test points.")
+@click.option("--K", "importance", type=Whole(2), default=64, show_default=True, help="Samples per group.")
+@click.option("--M", "outer", type=Whole(1), default=1, show_default=True, help="Groups, by algebra.")
+@click.option("--draws", type=Whole(4), default=1000, show_default=True, help="Gradient draws R.")
+@click.option("--data-points", type=Whole(1), default=10, show_default=True, help="Test points.")
 @click.option("--block", default="inference", show_default=True, help="inference, generative, all or a tensor's name.")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Root of the noise.")
-@click.option("--out", type=DIRECTORY, help="CSV file. Default: beta.csv in the run directory.")
+@click.option("--out", type=OUTPUT, help="CSV file. Default: beta.csv in the run directory.")
 @common
 def command(  # noqa: PLR0913 (one per option)
     *,
@@ -43,22 +44,26 @@ def command(  # noqa: PLR0913 (one per option)
 
     For a run in stages of Burda's schedule: measure at the end of a stage, choose, and go on with one beta more, e.g.
     'snrkit train --resume --out RUN --epochs 13 --set beta.stages=[0.5,0.5,0.2]'. The beta of the highest SNR is not that of
-    the best bound; remarks say when it misleads.
+    the best bound; remarks say when it misleads. Ctrl-C keeps finished draws, and the same command goes on from there.
     """
     from snrkit.cli.saved import open_saved
     from snrkit.diagnostics.beta_curve import beta_curve
+    from snrkit.interrupt import stop_requests
 
     saved = open_saved(ckpt, data_dir, device)
     x, label = saved.test_points(data_points)
     path = out or saved.beside("beta.csv")
     require_writable(path)
-    with progress(f"beta {saved.name}", quiet) as update:
+    click.get_current_context().with_resource(pinned(path.parent))
+    with progress(f"beta {saved.name}", quiet) as update, stop_requests() as stopped:
         curve = beta_curve(
-            saved.model, x, importance, M=outer, draws=draws, seed=seed, block=block, progress=update
+            saved.model, x, importance, M=outer, draws=draws, seed=seed, block=block,
+            folder=path.with_suffix(".partial"), progress=update, stop=stopped,
         )  # fmt: skip
     about: dict[str, int | str] = {"run": saved.name, "step": saved.step, "data": label, "seed": seed}
     table = curve.table.assign(**about)
     write_text(path, table.to_csv(index=False))
+    curve.settle()
     if as_json:
         rows = table.astype(object).where(table.notna(), None).to_dict("records")
         best = None if curve.best != curve.best else curve.best  # JSON has no NaN
@@ -67,9 +72,9 @@ def command(  # noqa: PLR0913 (one per option)
         )
         return
     _show(table, f"{saved.name}, step {saved.step}, {label}, {block}, M={outer}, K={importance}, {draws} draws")
-    click.echo(f"highest snr_pooled: beta = {curve.best:g}")
+    tell(f"highest snr_pooled: beta = {curve.best:g}")
     for remark in curve.remarks:
-        click.echo(f"note: {remark}")
+        tell(f"note: {remark}")
 
 
 def _show(table: "pd.DataFrame", title: str) -> None:

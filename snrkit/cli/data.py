@@ -4,17 +4,15 @@ from pathlib import Path
 
 import click
 
-from snrkit.cli.output import print_json, progress
+from snrkit.cli.options import FOLDER, INPUT
+from snrkit.cli.output import print_json, progress, tell
 from snrkit.data import SOURCES
 from snrkit.data.download import fetch
 from snrkit.data.folder import Check, data_folder, is_usable, verify, whereabouts
 from snrkit.errors import DataError
 
-folder_option = click.option(
-    "--data-dir",
-    type=click.Path(path_type=Path),
-    help="Folder of data files [default: $SNRKIT_DATA, else a cache folder].",
-)
+_FOLDER_HELP = "Folder of data files [default: $SNRKIT_DATA, else a cache folder]."
+folder_option = click.option("--data-dir", type=INPUT, help=_FOLDER_HELP)
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 
 
@@ -38,28 +36,28 @@ def list_(data_dir: Path | None, as_json: bool) -> None:
         ]
         print_json({"folder": str(folder), "sources": entries})
         return
-    click.echo(f"data folder: {folder}")
+    tell(f"data folder: {folder}")
     for source, where in rows:
-        click.echo(f"{source.name:<10}{where or 'not found'}\n{'':<10}{source.description}")
+        tell(f"{source.name:<15}{where or 'not found'}\n{'':<15}{source.description}")
 
 
 @command.command("fetch")
 @click.argument("name")
-@folder_option
+@click.option("--data-dir", type=FOLDER, help=_FOLDER_HELP)
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 def fetch_(name: str, data_dir: Path | None, quiet: bool) -> None:
     """Download a data set and check it."""
     source = SOURCES.load(name)
     if not source.files:
-        click.echo(f"{name}: nothing to fetch ({source.where})")
+        tell(f"{name}: nothing to fetch ({source.where})")
         return
     folder = data_folder(data_dir)
     with progress(f"{name} (MB)", quiet) as update:
         written = fetch(source, folder, update)
     if not written:
-        click.echo(f"{name}: already complete in {whereabouts(source, folder)}")
+        tell(f"{name}: already complete in {whereabouts(source, folder)}")
     for path in written:
-        click.echo(f"{path}: written, checksum ok")
+        tell(f"{path}: written, checksum ok")
 
 
 @command.command("verify")
@@ -83,7 +81,7 @@ def verify_(name: str, data_dir: Path | None, as_json: bool) -> None:
 
 def _print_checks(name: str, where: str, checks: list[Check]) -> None:
     if not checks:
-        click.echo(f"{name}: nothing to verify ({where})")
+        tell(f"{name}: nothing to verify ({where})")
     for found in checks:
         words = "no checksum is known for it" if found.state == "unchecked" else found.state
-        click.echo(f"{found.path or found.name}: {words}")
+        tell(f"{found.path or found.name}: {words}")

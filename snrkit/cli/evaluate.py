@@ -1,6 +1,7 @@
 """``snrkit evaluate``."""
 
 import dataclasses
+import math
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,25 +9,34 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.table import Table
 
-from snrkit.cli.options import DIRECTORY, SEED, checkpoint_option, common
+from snrkit.checksums import signed
+from snrkit.cli.options import OUTPUT, SEED, Whole, checkpoint_option, common
 from snrkit.cli.output import print_json, print_table, progress
+from snrkit.files import pinned
+from snrkit.interrupt import Interrupted
+from snrkit.memory import require_memory
 from snrkit.results import require_writable, write_frame, write_json
 
 if TYPE_CHECKING:
+    import torch
+
+    from snrkit.cli.saved import Saved
     from snrkit.training.evaluate import PointScores
     from snrkit.training.score import Score
 
 
 @click.command(name="evaluate")
 @checkpoint_option
-@click.option("--samples", default=5000, show_default=True, help="Importance samples per point behind log p(x).")
-@click.option("--points", type=click.IntRange(min=2), help="Only the first so many test points.")
+@click.option(
+    "--samples", type=Whole(1), default=5000, show_default=True, help="Importance samples per point behind log p(x)."
+)
+@click.option("--points", type=Whole(2), help="Only the first so many test points.")
 @click.option("--data", "other", help="Evaluate on the test set of other data of the same size, e.g. omniglot.")
 @click.option("--keep-points", is_flag=True, help="Also write what each point has: bounds, KL, ESS, SSIM (Parquet).")
 @click.option("--keep-means", is_flag=True, help="Also write E_q[z|x] of every point (latents.parquet).")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Root of the noise.")
 @click.option(
-    "--out", type=DIRECTORY, help="JSON file. Default: evaluation.json (with --data: evaluation.DATA.json) in the run."
+    "--out", type=OUTPUT, help="JSON file. Default: evaluation.json (with --data: evaluation.DATA.json) in the run."
 )
 @common
 def command(  # noqa: PLR0913 (one per option)
@@ -47,8 +57,10 @@ def command(  # noqa: PLR0913 (one per option)
     """Bounds, KL, ESS, active units and SSIM of a trained model on its test set.
 
     Each with its standard error over test points. Samples are streamed, so memory stays bounded. SSIM compares images of at
-    least 11 pixels a side with their reconstructions; for smaller ones it is left out.
+    least 11 pixels a side with their reconstructions; for smaller ones it is left out. Ctrl-C keeps finished points, and the
+    same command goes on from there.
     """
+    from snrkit.cli.portions import Portions
     from snrkit.cli.saved import open_saved
     from snrkit.streams import Streams
     from snrkit.training.active import means_table
@@ -65,10 +77,17 @@ def command(  # noqa: PLR0913 (one per option)
     own = other is None and out is None
     means = saved.beside("latents.parquet") if own else path.with_suffix(".latents.parquet")
     require_writable(path)
+    click.get_current_context().with_resource(pinned(path.parent))
+    # The log-weights of one point.
+    require_memory("--samples", f"{samples:,} samples of a point", 8 * samples, "ask for fewer")
     streams, shape = Streams(seed), saved.dataset.image_shape
     start = time.perf_counter()
-    with progress(f"evaluate {saved.name}", quiet) as update:
-        each = checked_scores(saved.model, x, samples, streams, update)
+    kept_portions = Portions(path.with_suffix(".partial"), _context(saved, x, samples, seed))
+    try:
+        with progress(f"evaluate {saved.name}", quiet) as update:
+            each = checked_scores(saved.model, x, samples, streams, update, kept_portions.scores)
+    except KeyboardInterrupt:
+        raise Interrupted from None
     ssim = None
     if shape is not None and has_ssim(saved.model, shape):
         ssim = point_ssim(saved.model, x, shape, streams)
@@ -80,18 +99,28 @@ def command(  # noqa: PLR0913 (one per option)
         "trained_on": trained_on,
         "points": len(x),
         "seconds": time.perf_counter() - start,
-        "rows": [dataclasses.asdict(score) for score in scores],
+        "rows": [_plain(score) for score in scores],
     }
     if keep_points:
         _keep(kept, about, each, ssim)
     if keep_means:
         table = means_table(each.layers, saved.dataset.test_labels)
         write_frame(means, table.assign(run=saved.name, step=saved.step, data=label))
+    result = signed(result)
     write_json(path, result)
+    kept_portions.settle()
     if as_json:
         print_json(result)
     else:
         _show(scores, f"{saved.name}, step {saved.step}, {label}")
+
+
+def _context(saved: "Saved", x: "torch.Tensor", samples: int, seed: int) -> str:
+    """What the scores of points depend on."""
+    from snrkit.diagnostics.store import fingerprint
+
+    tensors = [*saved.model.named_parameters(), *saved.model.named_buffers()]
+    return fingerprint(tensors, x, saved.spec.model.model_dump_json(), samples, seed, saved.device.type)
 
 
 def _keep(path: Path, about: dict[str, Any], scores: "PointScores", ssim: Any) -> None:
@@ -103,9 +132,16 @@ def _keep(path: Path, about: dict[str, Any], scores: "PointScores", ssim: Any) -
     write_frame(path, table.assign(**about))
 
 
+def _plain(score: "Score") -> dict[str, Any]:
+    """A row without NaN and infinity, which JSON lacks; its definition says what they were."""
+    row = dataclasses.asdict(score)
+    return {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in row.items()}
+
+
 def _show(scores: "list[Score]", title: str) -> None:
     table = Table("metric", "value", "± se", "sd", "definition", title=title)
     for score in scores:
         sd = "" if score.sd is None else f"{score.sd:.3f}"
-        table.add_row(score.metric, f"{score.value:.3f}", f"{score.stderr:.3f}", sd, score.definition)
+        stderr = "" if math.isnan(score.stderr) else f"{score.stderr:.3f}"
+        table.add_row(score.metric, f"{score.value:.3f}", stderr, sd, score.definition)
     print_table(table)

@@ -1,17 +1,20 @@
 """The ``snrkit`` program: finds a command by name and turns errors into exit codes."""
 
 import importlib
-import os
 import sys
+import traceback
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import ClassVar
 
 import click
 
-from snrkit.errors import SnrkitError
-from snrkit.interrupt import Interrupted
-
-BAD_INPUT, INTERRUPTED = 2, 130
+from snrkit.checksums import unsealed
+from snrkit.cli.output import complain, drop, prepare_output, say, tell
+from snrkit.errors import BAD_INPUT, BUG, INTERRUPTED, NO_ROOM, SnrkitError, is_bad_path
+from snrkit.interrupt import Interrupted, raising_signals
+from snrkit.registry import hint
+from snrkit.shortage import shortage
 
 
 class Commands(click.Group):
@@ -30,15 +33,14 @@ class Commands(click.Group):
         "data": ("snrkit.cli.data", "List, fetch and verify data sets."),
     }
 
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; a reader of its output that went away (``snrkit ... | head``) is no error of ours."""
-        try:
-            value = super().invoke(ctx)
-            sys.stdout.flush()
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return None
-        return value
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Name, command and the rest; what is no command is told what it may have been meant to be."""
+        if args and args[0] not in self.TABLE and not args[0].startswith("-"):
+            near = hint(args[0], self.TABLE)
+            raise click.UsageError(f"no such command '{args[0]}'; {near}choose from {', '.join(self.TABLE)}", ctx)
+        return super().resolve_command(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """Names in the order of use."""
@@ -52,35 +54,98 @@ class Commands(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        """List the commands without importing them."""
+        """List the commands without importing them, and what the program exits with."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in self.TABLE.items()])
+        with formatter.section("Exit codes"):
+            formatter.write_dl(EXIT_CODES)
+
+
+EXIT_CODES = [
+    ("0", "done"),
+    ("2", "bad input: an option, a file or its contents cannot be used"),
+    ("3", "diverged: a bound, a gradient or a parameter became NaN or infinite"),
+    ("4", "no room: disk full or not writable, memory too small, or another process at work there"),
+    ("130", "interrupted by Ctrl-C or a signal; what is finished is saved"),
+    ("1", "anything else, which is a fault in snrkit; sweep: runs failed in several ways"),
+]
+
+
+def _show_version(ctx: click.Context, _param: click.Parameter, asked: bool) -> None:
+    if asked:
+        from snrkit.version import version
+
+        tell(f"snrkit, version {version()}")
+        ctx.exit()
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="snrkit")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_version,
+    help="Show the version and exit.",
+)
 def program() -> None:
     """Gradient signal-to-noise diagnostics for multi-sample variational objectives."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the program: exit 0 done, 2 bad input (one line), 130 interrupted, 1 anything else."""
+    """Run the program; it exits as ``EXIT_CODES`` says."""
+    args = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    if not prepare_output():
+        complain("snrkit: stdout: is closed, so no result could be shown; send it to a file or to /dev/null")
+        sys.exit(NO_ROOM)
+    with raising_signals():
+        code = _run(args)
+    if code:
+        sys.exit(code)
+
+
+def _run(args: list[str]) -> int:  # noqa: PLR0911 (one per kind of end)
+    """The exit code of a call; what went wrong is told in one line."""
     try:
+        Path.cwd()
         # Not standalone, click returns the code of an Exit; commands themselves return None.
-        args = list(sys.argv[1:] if argv is None else argv) or ["--help"]
-        code = program.main(args, prog_name="snrkit", standalone_mode=False)
-        if code:
-            sys.exit(code)
+        with unsealed() as without:
+            code = program.main(args, prog_name="snrkit", standalone_mode=False)
+        if without and "--quiet" not in args:
+            first, count = next(iter(without)), len(without)
+            which = first if count == 1 else f"{first} and {count - 1} more"
+            complain(f"note: {which}: from before checksums were written, so damage would not be seen")
     except Interrupted:
-        click.echo("snrkit: interrupted; what is finished is saved, and the same command goes on from there", err=True)
-        sys.exit(INTERRUPTED)
+        complain("snrkit: interrupted; what is finished is saved, and the same command goes on from there")
+        return INTERRUPTED
+    except BrokenPipeError:  # a reader of the help that went away
+        drop(sys.stdout)
+        return 0
     except (click.Abort, KeyboardInterrupt):
-        click.echo("snrkit: interrupted", err=True)
-        sys.exit(INTERRUPTED)
+        complain("snrkit: interrupted")
+        return INTERRUPTED
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "snrkit"
-        click.echo(f"{command}: {error.format_message()} (see '{command} --help')", err=True)
-        sys.exit(BAD_INPUT)
+        complain(f"{command}: {error.format_message()} (see '{command} --help')")
+        return BAD_INPUT
     except SnrkitError as error:
-        click.echo(f"snrkit: {error}", err=True)
-        sys.exit(BAD_INPUT)
+        complain(f"snrkit: {error}")
+        return error.exit_code
+    except Exception as error:
+        return _unforeseen(error)
+    return int(code or 0)
+
+
+def _unforeseen(error: Exception) -> int:
+    """What no part of the program has put in words: memory, the operating system, or a bug."""
+    memory = shortage(error)
+    if memory is not None:
+        complain(f"snrkit: {memory}")
+        return memory.exit_code
+    if isinstance(error, OSError):
+        where = error.filename or "a file, or the present folder"
+        complain(f"snrkit: {where}: {error.strerror or error}; see to it, and run this again")
+        return BAD_INPUT if is_bad_path(error) else NO_ROOM
+    say("".join(traceback.format_exception(error)).rstrip("\n"))
+    complain(f"snrkit: this is a fault in snrkit ({error.__class__.__name__}); please report it with what stands above")
+    return BUG

@@ -1,17 +1,52 @@
 """Options and parameter types that several commands share."""
 
+import errno
+import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
 from snrkit.errors import SpecError
+from snrkit.registry import hint
 
 if TYPE_CHECKING:
     from snrkit.estimators.base import Estimator
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+# The largest number that fits where results keep numbers of samples, draws and points.
+LARGEST = 2**63 - 1
+
+
+class Whole(click.ParamType):  # type: ignore[type-arg]
+    """An integer within bounds.
+
+    Args:
+        least: the smallest one.
+    """
+
+    name = "integer"
+
+    def __init__(self, least: int) -> None:
+        self._least = least
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Text to an integer."""
+        try:
+            number = int(value)
+        except ValueError:
+            self.fail(f"'{shortened(value)}' is not an integer", param, ctx)
+        if not self._least <= number <= LARGEST:
+            self.fail(f"must be at least {self._least} and less than 2^63, got {shortened(value)}", param, ctx)
+        return number
+
+
+def shortened(value: object) -> str:
+    """A value as text of a length fit for a message."""
+    text = str(value)
+    return text if len(text) <= 50 else f"{text[:20]}... ({len(text)} characters)"
 
 
 class Counts(click.ParamType):  # type: ignore[type-arg]
@@ -26,9 +61,12 @@ class Counts(click.ParamType):  # type: ignore[type-arg]
         try:
             numbers = [int(part) for part in str(value).split(",")]
         except ValueError:
-            self.fail(f"'{value}' is not a list of integers; write for example 1,10,100", param, ctx)
-        if min(numbers) < 1:
-            self.fail(f"must be at least 1, got {min(numbers)}; write for example 1,10,100", param, ctx)
+            self.fail(f"'{shortened(value)}' is not a list of integers; write for example 1,10,100", param, ctx)
+        if not 1 <= min(numbers) <= max(numbers) <= LARGEST:
+            wrong = min(numbers) if min(numbers) < 1 else max(numbers)
+            self.fail(
+                f"must be at least 1 and less than 2^63, got {shortened(wrong)}; write for example 1,10,100", param, ctx
+            )
         return list(dict.fromkeys(numbers))
 
 
@@ -47,9 +85,73 @@ class Names(click.ParamType):  # type: ignore[type-arg]
         return list(dict.fromkeys(names))
 
 
+# Bytes in a name: the system takes 255, and endings are added to it.
+_LONGEST_NAME = 200
+
+
+class PathType(click.ParamType):  # type: ignore[type-arg]
+    """A path that the system can take; whether anything is there is for the command to say.
+
+    Args:
+        kind: ``any``; ``output``: a file to be written; ``folder``: one to be written to.
+    """
+
+    name = "path"
+
+    def __init__(self, kind: Literal["any", "output", "folder"] = "any") -> None:
+        self._kind = kind
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Text to a path."""
+        text = os.fspath(value)
+        problem = _nonsense(text) or _obstacle(text, self._kind)
+        if problem:
+            self.fail(f"'{text}' {problem}" if text else problem, param, ctx)
+        return Path(text)
+
+
+def _nonsense(text: str) -> str:
+    """What is wrong with a text as a path; empty if nothing is."""
+    if not text:
+        return "is empty; name a file or a folder, for example ./here"
+    if "\0" in text:
+        return "holds a null byte; give the path alone"
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "is not UTF-8, which names in results have to be; rename it"
+    return ""
+
+
+def _obstacle(text: str, kind: str) -> str:
+    """What is in the way of a path; empty if nothing is."""
+    try:
+        mode = Path(text).stat().st_mode
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENAMETOOLONG) or (error.errno == errno.ENOTDIR and kind != "any"):
+            return (
+                f"cannot be {'read' if kind == 'any' else 'written'} ({os.strerror(error.errno).lower()}); give another"
+            )
+        return _unfit_name(text) if kind == "output" else ""
+    if kind == "output" and not stat.S_ISREG(mode):
+        return f"cannot be written ({'is a directory' if stat.S_ISDIR(mode) else 'is no regular file'}); name a file"
+    if kind == "folder" and not stat.S_ISDIR(mode):
+        return "cannot be written (is no folder); name a folder"
+    return ""
+
+
+def _unfit_name(text: str) -> str:
+    """What is wrong with the name of a file that is to be made; empty if nothing is."""
+    if text.endswith("/"):
+        return "is the name of a folder; name a file"
+    return "is too long a name; give a shorter one" if len(Path(text).name.encode()) > _LONGEST_NAME else ""
+
+
 COUNTS, NAMES = Counts(), Names()
-SEED = click.IntRange(min=0, max=2**63 - 1)
-DIRECTORY = click.Path(path_type=Path)
+# Spelt out, since models.state loads torch; a test compares.
+MODE = click.Choice(("evaluation", "training"))
+SEED = Whole(0)
+INPUT, OUTPUT, FOLDER = PathType(), PathType("output"), PathType("folder")
 
 
 def common(command: Command) -> Command:
@@ -59,7 +161,7 @@ def common(command: Command) -> Command:
         click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout instead of a table."),
         click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."),
         click.option(
-            "--data-dir", type=DIRECTORY, help="Folder of the data files. Default: $SNRKIT_DATA or the cache folder."
+            "--data-dir", type=INPUT, help="Folder of the data files. Default: $SNRKIT_DATA or the cache folder."
         ),
     ):
         command = decorate(command)
@@ -68,7 +170,7 @@ def common(command: Command) -> Command:
 
 def checkpoint_option(command: Command) -> Command:
     """--ckpt."""
-    option = click.option("--ckpt", type=DIRECTORY, required=True, help="A run.pt, or a run directory holding one.")
+    option = click.option("--ckpt", type=INPUT, required=True, help="A run.pt, or a run directory holding one.")
     return option(command)
 
 
@@ -104,8 +206,7 @@ def build_estimators(names: list[str], options: dict[str, float]) -> "list[Estim
     fields = {name: {field.name for field in dataclasses.fields(ESTIMATORS.load(name))} for name in names}
     for option in options:
         if not any(option in known for known in fields.values()):
-            known = ", ".join(sorted(set().union(*fields.values()))) or "none"
-            raise SpecError(
-                "--option", f"no estimator of {', '.join(names)} has '{option}'", f"options there are: {known}"
-            )
+            known = sorted(set().union(*fields.values()))
+            remedy = f"{hint(option, known)}options there are: {', '.join(known) or 'none'}"
+            raise SpecError("--option", f"no estimator of {', '.join(names)} has '{option}'", remedy)
     return [build_estimator(name, {k: v for k, v in options.items() if k in fields[name]}) for name in names]

@@ -6,14 +6,22 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from snrkit.cli.options import DIRECTORY, SEED, checkpoint_option, common
-from snrkit.cli.output import print_json
+from snrkit.cli.options import OUTPUT, SEED, Whole, checkpoint_option, common, shortened
+from snrkit.cli.output import print_json, tell
+from snrkit.files import pinned
+from snrkit.memory import require_memory
 from snrkit.results import require_writable, write_bytes, write_frame
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _ENDINGS = {".parquet", ".pdf", ".png"}
+_MOST_POINTS = 1_000_000
+
+
+def _is_number(text: str) -> bool:
+    """Whether a text is a number that can be that of a test point."""
+    return text.isdecimal() and len(text) < 19
 
 
 class Numbers(click.ParamType):  # type: ignore[type-arg]
@@ -28,25 +36,24 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]
         found: list[int] = []
         for part in str(value).split(","):
             first, dash, last = part.strip().partition("-")
-            if not first.isdecimal() or (dash and not last.isdecimal()):
-                self.fail(f"'{part}' is no number of a test point; write for example 0-9,12", param, ctx)
+            if not _is_number(first) or (dash and not _is_number(last)):
+                self.fail(f"'{shortened(part)}' is no number of a test point; write for example 0-9,12", param, ctx)
             if dash and int(last) < int(first):
                 self.fail(f"'{part}' runs backwards; write {last}-{first}", param, ctx)
-            found += range(int(first), int(last if dash else first) + 1)
+            numbers = range(int(first), int(last if dash else first) + 1)
+            if len(found) + len(numbers) > _MOST_POINTS:
+                self.fail(f"names more than {_MOST_POINTS:,} test points; write for example 0-9,12", param, ctx)
+            found += numbers
         return list(dict.fromkeys(found))
 
 
 @click.command(name="reconstruct")
 @checkpoint_option
-@click.option(
-    "--resample", "k", type=click.IntRange(min=1), default=50, show_default=True, help="Importance samples behind q_IW."
-)
+@click.option("--resample", "k", type=Whole(1), default=50, show_default=True, help="Importance samples behind q_IW.")
 @click.option("--points", type=Numbers(), default="0-9", show_default=True, help="Test points, counted from 0.")
-@click.option(
-    "--samples", type=click.IntRange(min=1), default=5, show_default=True, help="Reconstructions per point and kind."
-)
+@click.option("--samples", type=Whole(1), default=5, show_default=True, help="Reconstructions per point and kind.")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Root of the noise.")
-@click.option("--out", type=DIRECTORY, help="FILE.parquet, with the figure beside it. Default: in the run directory.")
+@click.option("--out", type=OUTPUT, help="FILE.parquet, with the figure beside it. Default: in the run directory.")
 @common
 def command(  # noqa: PLR0913 (one per option)
     *,
@@ -80,6 +87,11 @@ def command(  # noqa: PLR0913 (one per option)
     files = {ending: base.with_name(base.name + ending) for ending in sorted(_ENDINGS)}
     for file in files.values():
         require_writable(file)
+    click.get_current_context().with_resource(pinned(path.parent))
+    require_memory("--resample", f"{k:,} samples of a point", 8 * k, "ask for fewer")
+    # Pixels and latents of both kinds, as they are computed and as they are kept.
+    size = 4 * len(points) * samples * x[0].nbytes
+    require_memory("--samples", f"{samples:,} reconstructions of {len(points):,} points", size, "ask for fewer")
     images = reconstruct(saved.model, x, points, k, samples, Streams(seed))
     height, width = saved.dataset.image_shape or (1, x.shape[1])
     if has_ssim(saved.model, saved.dataset.image_shape):
@@ -92,9 +104,9 @@ def command(  # noqa: PLR0913 (one per option)
         print_json({"run": saved.name, "files": [str(file) for file in files.values()], **means})
         return
     for line in _lines(means, len(points)):
-        click.echo(line)
+        tell(line)
     for file in files.values():
-        click.echo(str(file))
+        tell(str(file))
 
 
 def _draw(table: "pd.DataFrame", files: dict[str, Path]) -> None:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import click
 
-from snrkit.cli.output import print_json
+from snrkit.cli.options import FOLDER, INPUT
+from snrkit.cli.output import print_json, say, tell
 from snrkit.report import unchanged
 from snrkit.report.figures import FIGURES
 
@@ -14,20 +15,17 @@ COLUMNS = ("icml", "neurips", "a4", "slide")
 
 
 @click.command()
-@click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
-@click.option(
-    "--out", type=click.Path(path_type=Path), default=Path("figures"), show_default=True, help="Folder to write to."
-)
+@click.argument("paths", nargs=-1, type=INPUT)
+@click.option("--out", type=FOLDER, default=Path("figures"), show_default=True, help="Folder to write to.")
 @click.option(
     "--column", type=click.Choice(COLUMNS), default="icml", show_default=True, help="Width, fonts and lines to match."
 )
 @click.option(
     "--figure",
     "figures",
-    type=click.Choice(FIGURES.names),
     multiple=True,
     metavar="NAME",
-    help="Only this figure; repeatable.",
+    help="Only this figure; repeatable. An unknown name lists them all.",
 )
 @click.option("--html", "page", is_flag=True, help="Also one self-contained page, OUT/report.html.")
 @click.option("--open", "show", is_flag=True, help="Write the page and open it in the browser.")
@@ -48,6 +46,8 @@ def command(
     PATHS are run directories, folders that hold some, or result files [default: checkpoints]. Prints the files; only what
     changed is drawn again. A figure without data is left out, with a line on stderr that names the command to run.
     """
+    for name in figures:
+        FIGURES.require(name)
     wanted = paths or (Path("checkpoints"),)
     page = page or show
     line = ("snrkit", "report", *map(str, wanted), "--out", str(out), "--column", column)
@@ -57,12 +57,12 @@ def command(
     files, notes, drawn = (*known, []) if known else _make(wanted, key, out, line, column, figures, page=page)
     if not quiet:
         for text in notes:
-            click.echo(text, err=True)
+            say(text)
     if as_json:
         print_json({"written": [str(path) for path in files], "drawn": drawn, "notes": notes})
     else:
         for path in files:
-            click.echo(str(path))
+            tell(str(path))
     if show:
         click.launch(files[-1].resolve().as_uri())
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from snrkit.config import RunSpec
-from snrkit.data import load
+from snrkit.data import OWN, load
 from snrkit.data.base import Dataset
-from snrkit.errors import DataError, SpecError
+from snrkit.errors import CheckpointError, DataError, SpecError
 from snrkit.models.base import LatentModel
 from snrkit.results import RunDir
 from snrkit.training.beta import present_spec
@@ -18,6 +18,9 @@ from snrkit.training.checkpoint import find_checkpoint, find_checkpoints, load_c
 from snrkit.training.device import select_device
 from snrkit.training.opening import require_same_data
 from snrkit.training.points import named_points
+
+# Runs of a folder that a message names.
+_NAMED = 8
 
 __all__ = ["Saved", "find_checkpoints", "open_saved"]
 
@@ -73,9 +76,9 @@ class Saved:
         Raises:
             DataError, SpecError: no such data, or its points do not fit the model.
         """
-        if name == "npz":
+        if name in OWN:
             raise SpecError(
-                "--data", "npz needs a file, and none can be named here", "choose data with a name of its own"
+                "--data", f"{name} needs a file, and none can be named here", "choose data with a name of its own"
             )
         data = self.spec.data.model_copy(update={"name": name, "path": None, "train_limit": None})
         dataset = load(data, data_dir)
@@ -93,6 +96,7 @@ def open_saved(path: Path, data_dir: Path | None, device: str) -> Saved:
         CheckpointError, DataError, SpecError: bad input.
     """
     where = select_device(device)
+    _refuse_many(path)
     file = find_checkpoint(path)
     checkpoint = load_checkpoint(file)
     spec = present_spec(checkpoint)
@@ -105,3 +109,21 @@ def open_saved(path: Path, data_dir: Path | None, device: str) -> Saved:
     # Checkpoints kept along the way lie in a folder of the run directory.
     home = file.parent.parent if file.parent.name == RunDir(file.parent.parent).steps.name else file.parent
     return Saved(RunDir(home), spec, file, checkpoint.step, checkpoint.restore_model(where), dataset, where)
+
+
+def _refuse_many(path: Path) -> None:
+    """A folder of runs is more than one run.
+
+    Raises:
+        CheckpointError: it is one; the runs in it are named.
+    """
+    if not path.is_dir() or RunDir(path).checkpoint.is_file():
+        return
+    inside = [place for place in sorted(path.iterdir()) if not place.name.startswith(".")]
+    found = [
+        place for place in inside if RunDir(place).checkpoint.is_file() or (place.is_file() and place.suffix == ".pt")
+    ]
+    if found:
+        names = ", ".join(place.name for place in found[:_NAMED]) + (", ..." if len(found) > _NAMED else "")
+        problem = f"'{path}' holds {len(found)} runs or checkpoints ({names}), and this command takes one"
+        raise CheckpointError("--ckpt", problem, f"give one of them, for example --ckpt {found[0]}")

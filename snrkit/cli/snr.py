@@ -5,18 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from snrkit.cli.options import (
-    COUNTS,
-    DIRECTORY,
-    NAMES,
-    SEED,
-    build_estimators,
-    common,
-    parse_options,
-)
-from snrkit.cli.output import print_json, print_table, progress
+from snrkit.cli.options import COUNTS, INPUT, MODE, NAMES, OUTPUT, SEED, Whole, build_estimators, common, parse_options
+from snrkit.cli.output import print_json, print_table, progress, tell
 from snrkit.cli.summary import comparison_table, extra_table, slope_table, snr_table
-from snrkit.errors import SpecError
+from snrkit.errors import DIVERGED, SpecError
+from snrkit.files import pinned
 from snrkit.interrupt import Interrupted
 from snrkit.results import (
     COMPARISON_KEY,
@@ -34,6 +27,7 @@ if TYPE_CHECKING:
     from snrkit.cli.saved import Saved
     from snrkit.diagnostics.measure import Measurement
     from snrkit.estimators.base import Estimator
+    from snrkit.models.state import Mode
 
 
 class Chunk(click.ParamType):  # type: ignore[type-arg]
@@ -52,12 +46,12 @@ class Chunk(click.ParamType):  # type: ignore[type-arg]
 
 
 @click.command(name="snr")
-@click.option("--ckpt", "ckpts", type=DIRECTORY, required=True, multiple=True, help="A run.pt, a run directory, or a "
+@click.option("--ckpt", "ckpts", type=INPUT, required=True, multiple=True, help="A run.pt, a run directory, or a "
               "folder of runs or of checkpoints; may be repeated.")  # fmt: skip
 @click.option("--K", "importance", type=COUNTS, default="1,10,100,1000", show_default=True, help="Importance samples.")
 @click.option("--M", "outer", type=COUNTS, default="1", show_default=True, help="Outer samples; more cost no draws.")
-@click.option("--draws", default=1000, show_default=True, help="Gradient draws R per setting.")
-@click.option("--data-points", type=click.IntRange(min=1), default=10, show_default=True, help="Test points.")
+@click.option("--draws", type=Whole(4), default=1000, show_default=True, help="Gradient draws R per setting.")
+@click.option("--data-points", type=Whole(1), default=10, show_default=True, help="Test points.")
 @click.option("--estimator", "names", type=NAMES, help="One or several; default: the run's own. Same noise for all.")
 @click.option(
     "--option", "options", multiple=True, metavar="NAME=VALUE", help="Of an estimator, e.g. beta=0.5 (ciwae)."
@@ -65,7 +59,12 @@ class Chunk(click.ParamType):  # type: ignore[type-arg]
 @click.option("--block", "blocks", type=NAMES, help="inference, generative, all or tensor names; default: every one.")
 @click.option("--bias", default="none", show_default=True, help="Bias against: bound (own), log_p (generative), none.")
 @click.option(
-    "--K-ref", "reference", default=5000, show_default=True, help="Samples that stand for log p where unknown."
+    "--K-ref",
+    "reference",
+    type=Whole(1),
+    default=5000,
+    show_default=True,
+    help="Samples that stand for log p where unknown.",
 )
 @click.option("--dsnr", is_flag=True, help="Also the DSNR; takes a second pass over the draws.")
 @click.option(
@@ -77,9 +76,12 @@ class Chunk(click.ParamType):  # type: ignore[type-arg]
 @click.option("--keep-draws", type=NAMES, help="Keep draws of coordinates: largest, median, or TENSOR[INDEX].")
 @click.option("--chunk", type=Chunk(), default="auto", show_default=True, help="Draws in one pass; changes speed only.")
 @click.option("--engine", default="factors", show_default=True, help="factors (fast), vmap or loop.")
+@click.option(
+    "--mode", type=MODE, default="evaluation", show_default=True, help="training: dropout and batch norm as in a step."
+)
 @click.option("--direct", is_flag=True, help="Draw at each (M, K) itself instead of using the algebra of units.")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Root of the noise.")
-@click.option("--out", type=DIRECTORY, help="Parquet file. Default: snr.parquet in the run directory.")
+@click.option("--out", type=OUTPUT, help="Parquet file. Default: snr.parquet in the run directory.")
 @common
 def command(  # noqa: PLR0913 (one per option)
     *,
@@ -99,6 +101,7 @@ def command(  # noqa: PLR0913 (one per option)
     keep_draws: list[str] | None,
     chunk: int | None,
     engine: str,
+    mode: "Mode",
     direct: bool,
     seed: int,
     out: Path | None,
@@ -119,28 +122,34 @@ def command(  # noqa: PLR0913 (one per option)
     files = find_checkpoints(ckpts)
     if out is not None and out.suffix != ".parquet":
         raise SpecError("--out", f"'{out}' does not end in .parquet", "name a Parquet file")
-    shown = []
+    shown, lost = [], []
     for file in files:
         saved = open_saved(file, data_dir, device)
         plan = Plan(
             tuple(_estimators(saved, names, options)), tuple(importance), tuple(outer), draws, seed,
             engine=engine, direct=direct, nested=nested, chunk=chunk, blocks=None if blocks is None else tuple(blocks),
             bias=bias, K_ref=reference, mean_from=mean_from, dsnr=dsnr, keep=tuple(keep_draws or ()),  # type: ignore[arg-type]
+            mode=mode,
         )  # fmt: skip
         x, label = saved.test_points(data_points)
         path = out or saved.table
-        measurement = _measure(saved, x, plan, label, path, quiet)
-        _write(measurement, path)
+        require_writable(path)
+        with pinned(path.parent):
+            measurement = _measure(saved, x, plan, label, path, quiet)
+            _write(measurement, path)
         if as_json:
             shown.append(_json(measurement, path))
         else:
             _show(measurement, f"{saved.name}, step {saved.step}, {label}, {plan.method}", path)
+        lost += measurement.lost
         if not measurement.complete:
             break
     if as_json:
         print_json(shown[0] if len(files) == 1 else {"measurements": shown})
     if not measurement.complete:
         raise Interrupted
+    if lost:
+        raise click.exceptions.Exit(DIVERGED)
 
 
 def _estimators(saved: "Saved", names: list[str] | None, options: tuple[str, ...]) -> "list[Estimator]":
@@ -155,7 +164,6 @@ def _measure(saved: "Saved", x: Any, plan: Any, label: str, path: Path, quiet: b
     from snrkit.diagnostics.tables import Provenance
     from snrkit.interrupt import stop_requests
 
-    require_writable(path)
     require_same_parameters(path, saved.name, saved.step, parameters_digest(saved.model))
     with progress(f"snr {saved.name}", quiet) as update, stop_requests() as stopped:
         return diagnose(
@@ -171,6 +179,7 @@ def _write(measurement: "Measurement", path: Path) -> None:
     merge_csv(path.with_suffix(".comparisons.csv"), measurement.comparisons, COMPARISON_KEY)
     if len(measurement.kept):
         merge_kept(path.with_suffix(".draws.parquet"), measurement.kept)
+    measurement.settle()
 
 
 def _json(measurement: "Measurement", path: Path) -> dict[str, Any]:
@@ -189,8 +198,8 @@ def _show(measurement: "Measurement", title: str, path: Path) -> None:
         if table is not None:
             print_table(table)
     for remark in measurement.remarks:
-        click.echo(f"note: {remark}")
-    click.echo(f"all metrics and blocks: {path}")
+        tell(f"note: {remark}")
+    tell(f"all metrics and blocks: {path}")
 
 
 def _records(table: "pd.DataFrame") -> list[dict[str, Any]]:

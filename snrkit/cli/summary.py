@@ -75,19 +75,20 @@ def slope_table(slopes: "pd.DataFrame") -> Table | None:
     rows = slopes[slopes.block.isin(_NETWORKS)]
     if rows.empty:
         return None
-    # By algebra the slope against K is the same at every M.
-    rows = rows.drop_duplicates(["estimator", "options", "block", "axis", "slope", "stderr", "verdict"])
     shown = Table("estimator", "network", "against", title="slope of log snr_pooled")
-    for column in ("slope ± se", "theory"):
+    for column in ("M", "K", "slope ± se", "theory"):
         shown.add_column(column, justify="right")
     shown.add_column("verdict")
-    for row in _records(rows):
+    # By algebra the slope against K is the same at every M; such rows are shown as one.
+    alike = ["estimator", "options", "block", "axis", "over", "slope", "stderr", "verdict"]
+    for _, group in rows.groupby(alike, sort=False, dropna=False):
+        row = _records(group)[0]
         name = f"{row['estimator']} ({row['options']})" if row["options"] else str(row["estimator"])
         value = "-" if math.isnan(row["slope"]) else f"{row['slope']:+.3f} ± {row['stderr']:.3f}"
-        fixed = f"M={row['fixed']}" if row["axis"] == "K" else f"K={row['fixed']}"
-        against = "K" if row["axis"] == "K" and "direct" not in row["method"] else f"{row['axis']} at {fixed}"
+        fixed = ",".join(map(str, group.fixed))
+        M, K = (fixed, row["over"]) if row["axis"] == "K" else (row["over"], fixed)
         verdict = row["verdict"] if row["verdict"] == "agrees" else f"{row['verdict']}: {row['reason']}"
-        shown.add_row(name, row["block"], against, value, f"{row['expected']:+.1f}", verdict)
+        shown.add_row(name, row["block"], row["axis"], M, K, value, f"{row['expected']:+.1f}", verdict)
     return shown
 
 

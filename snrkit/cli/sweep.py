@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from snrkit.cli.options import DIRECTORY, common
-from snrkit.cli.output import PLAIN_INTERVAL_S, print_json, print_table
+from snrkit.cli.options import FOLDER, INPUT, Whole, common
+from snrkit.cli.output import PLAIN_INTERVAL_S, error_console, print_json, print_table, say, tell
 from snrkit.config import apply_settings, read_toml
+from snrkit.errors import BUG
 from snrkit.training.grid import expand
 
 if TYPE_CHECKING:
@@ -41,12 +41,12 @@ class Duration(click.ParamType):  # type: ignore[type-arg]
 
 
 @click.command(name="sweep")
-@click.argument("grid", type=DIRECTORY)
-@click.option("--out", type=DIRECTORY, help="Folder of the run directories. Default: checkpoints/ and the grid's name.")
+@click.argument("grid", type=INPUT)
+@click.option("--out", type=FOLDER, help="Folder of the run directories. Default: checkpoints/ and the grid's name.")
 @click.option("--time-limit", type=Duration(), help="Save and exit 0 after so long, e.g. 9m; the same command goes on.")
-@click.option("--ensemble", type=click.IntRange(min=1), help="Runs to train side by side. Default: CPU 1, CUDA 20.")
+@click.option("--ensemble", type=Whole(1), help="Runs to train side by side. Default: CPU 1, CUDA 20.")
 @click.option("--retry", is_flag=True, help="Go on with failed runs too, from their last checkpoints.")
-@click.option("--export", "exports", type=DIRECTORY, help="Folder for compact copies of what is finished.")
+@click.option("--export", "exports", type=FOLDER, help="Folder for compact copies of what is finished.")
 @click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Over the file, e.g. epochs=9 or grid.seed=[0]."
 )
@@ -68,8 +68,9 @@ def command(  # noqa: PLR0913 (one per option)
     """Train every run of a grid: GRID is a TOML file of settings, lists of values under [grid], and [[runs]].
 
     Each run has a directory named by its settings, as 'snrkit train' makes it. Finished runs are skipped, interrupted ones
-    go on bit for bit, a failed one is reported and does not stop the rest. Exit 0 done or out of time, 1 if a run failed,
-    130 interrupted.
+    go on bit for bit, a failed one is reported and does not stop the rest. Exit 0 done or out of time, 130 interrupted;
+    where runs failed, what 'snrkit train' would have exited with if all failed alike (2 bad input, 3 diverged, 4 disk,
+    memory or lock), else 1.
     """
     data = read_toml(grid)
     apply_settings(data, settings)
@@ -98,17 +99,18 @@ def command(  # noqa: PLR0913 (one per option)
         print_json({"out": str(folder), "runs": [_record(entry) for entry in sweep.entries]})
     else:
         print_table(_table(sweep.entries))
-        click.echo(f"{folder}: {_counts(sweep.entries)}")
+        tell(f"{folder}: {_counts(sweep.entries)}")
     if interrupted:
         raise Interrupted
-    if any(entry.state == "failed" for entry in sweep.entries):
-        raise click.exceptions.Exit(1)
+    codes = {entry.code for entry in sweep.entries if entry.state == "failed"}
+    if codes:
+        raise click.exceptions.Exit(codes.pop() if len(codes) == 1 else BUG)
 
 
 @contextmanager
 def board(entries: "list[Entry]", quiet: bool) -> Iterator[Callable[[], None]]:
     """Yield ``watch()``: a table redrawn in place on a terminal, one plain line every 30 s elsewhere."""
-    console = Console(stderr=True)
+    console = error_console()
     clock = _Clock(entries)
     if quiet:
         yield lambda: None
@@ -141,7 +143,7 @@ class _Clock:
     def tick(self) -> None:
         if time.monotonic() - self._last >= PLAIN_INTERVAL_S:
             self._last = time.monotonic()
-            click.echo(f"sweep: {_counts(self._entries)}, {self.eta()}", err=True)
+            say(f"sweep: {_counts(self._entries)}, {self.eta()}")
 
 
 def _counts(entries: "list[Entry]") -> str:
@@ -161,5 +163,5 @@ def _table(entries: "list[Entry]", caption: str | None = None) -> Table:
 
 
 def _record(entry: "Entry") -> dict[str, Any]:
-    fields = {name: getattr(entry, name) for name in ("state", "why", "epoch", "bound")}
+    fields = {name: getattr(entry, name) for name in ("state", "why", "code", "epoch", "bound")}
     return {"run": str(entry.run.path), "epochs": entry.spec.epochs, **fields}

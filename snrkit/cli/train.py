@@ -1,15 +1,16 @@
 """``snrkit train``."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
-from snrkit.cli.options import COUNTS, DIRECTORY, common, parse_options
-from snrkit.cli.output import print_json, progress
+from snrkit.cli.options import COUNTS, FOLDER, INPUT, MODE, Whole, common, parse_options
+from snrkit.cli.output import complain, print_json, progress, tell
 from snrkit.config import RunSpec, apply_settings, assign, read_toml
-from snrkit.errors import SpecError
+from snrkit.errors import INTERRUPTED, SpecError
 from snrkit.results import RunDir, merge_table
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     import torch
 
+    from snrkit.models.state import Mode
     from snrkit.training.loop import Stopped, Trainer
 
     Observe = Callable[[Trainer, Stopped], None]
@@ -42,8 +44,8 @@ _FLAGS = {
 
 
 @click.command(name="train")
-@click.option("--config", type=DIRECTORY, help="A TOML file of settings; flags and --set go over it.")
-@click.option("--data", help="digits (default), mnist, omniglot, npz or gaussian; see 'snrkit data list'.")
+@click.option("--config", type=INPUT, help="A TOML file of settings; flags and --set go over it.")
+@click.option("--data", help="digits (default), mnist, omniglot, npz, idx or another; see 'snrkit data list'.")
 @click.option("--model", help="mlp (default), hierarchical, random-weights or gaussian.")
 @click.option("--estimator", help="vae, iwae (default), miwae, ciwae, piwae, dreg or stl.")
 @click.option("--M", "outer", type=int, help="Outer samples per data point (default 1).")
@@ -61,19 +63,24 @@ _FLAGS = {
 @click.option(
     "--keep-every", type=int, help="Also keep a checkpoint under steps/ every so many epochs (default: none)."
 )
-@click.option("--snr-every", type=click.IntRange(min=1), help="Measure the gradients' SNR every so many epochs.")
+@click.option("--snr-every", type=Whole(1), help="Measure the gradients' SNR every so many epochs.")
 @click.option("--snr-K", "snr_importance", type=COUNTS, default="1,10,100", show_default=True, help="K of --snr-every.")
 @click.option("--snr-M", "snr_outer", type=COUNTS, default="1", show_default=True, help="M of --snr-every.")
+@click.option("--snr-draws", type=Whole(4), default=200, show_default=True, help="Gradient draws of --snr-every.")
+@click.option("--snr-points", type=Whole(1), default=10, show_default=True, help="Test points of --snr-every.")
+@click.option("--snr-mode", type=MODE, default="evaluation", show_default=True, help="Mode of --snr-every.")
 @click.option(
-    "--snr-draws", type=click.IntRange(min=4), default=200, show_default=True, help="Gradient draws of --snr-every."
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Any of --settings, e.g. model.options.latent=20.",
 )
+@click.option("--out", type=FOLDER, help="Run directory. Default: checkpoints/DATA-ESTIMATOR-HASH.")
+@click.option("--print-config", "only_print", is_flag=True, help="Print the resolved settings as TOML; train nothing.")
 @click.option(
-    "--snr-points", type=click.IntRange(min=1), default=10, show_default=True, help="Test points of --snr-every."
+    "--settings", "list_settings", is_flag=True, help="List all settings with range and default; train nothing."
 )
-@click.option(
-    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any setting, e.g. model.options.latent=20."
-)
-@click.option("--out", type=DIRECTORY, help="Run directory. Default: checkpoints/DATA-ESTIMATOR-HASH.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out; from the start if there is none.")
 @common
 def command(  # noqa: PLR0913 (one per option)
@@ -82,12 +89,15 @@ def command(  # noqa: PLR0913 (one per option)
     options: tuple[str, ...],
     settings: tuple[str, ...],
     out: Path | None,
+    only_print: bool,
+    list_settings: bool,
     resume: bool,
     snr_every: int | None,
     snr_importance: list[int],
     snr_outer: list[int],
     snr_draws: int,
     snr_points: int,
+    snr_mode: "Mode",
     data_dir: Path | None,
     device: str,
     as_json: bool,
@@ -100,9 +110,15 @@ def command(  # noqa: PLR0913 (one per option)
     directory, beside run.pt (checkpoint), metrics.jsonl, env.json and status.json. Ctrl-C saves the state; --resume goes on
     from it bit for bit. --snr-every adds rows to snr.parquet as the run goes on, without changing a bit of the run.
     """
+    if list_settings:
+        _list_settings(as_json)
+        return
     if snr_every is None:
         _refuse_idle(click.get_current_context())
     spec = _spec(config, flags, options, settings, out if resume else None)
+    if only_print:
+        tell(_resolved(spec, data_dir))
+        return
     path = out or RUNS / f"{spec.data.name}-{spec.estimator.name}-{spec.identity()}"
 
     from snrkit.interrupt import Interrupted
@@ -111,7 +127,7 @@ def command(  # noqa: PLR0913 (one per option)
 
     run, where = RunDir(path), select_device(device)
     points = None if snr_every is None else _test_points(spec, data_dir, where, snr_points)
-    observe = _observer(snr_every, snr_importance, snr_outer, snr_draws, points)
+    observe = _observer(spec, snr_every, snr_importance, snr_outer, snr_draws, snr_mode, points)
     try:
         with progress(f"train {run.name}", quiet) as update:
             final = train(
@@ -124,15 +140,55 @@ def command(  # noqa: PLR0913 (one per option)
                 observe=observe,
             )
     except (Interrupted, KeyboardInterrupt):
-        click.echo(f"snrkit: interrupted; go on with: snrkit train --resume --out {path}", err=True)
-        raise click.exceptions.Exit(130) from None
+        complain(f"snrkit: interrupted; go on with: snrkit train --resume --out {shlex.quote(str(path))}")
+        raise click.exceptions.Exit(INTERRUPTED) from None
     metrics = run.read_metrics()
     last = metrics[-1] if metrics else {}
     if as_json:
         print_json({"run": str(path), "epoch": final.epoch, "step": final.step, "last": last})
     else:
         bound = f", bound {last['bound']:.2f} nats" if last else ""
-        click.echo(f"{run.checkpoint}: {final.epoch} epochs, {final.step} steps{bound}")
+        tell(f"{run.checkpoint}: {final.epoch} epochs, {final.step} steps{bound}")
+
+
+def _list_settings(as_json: bool) -> None:
+    from snrkit.cli.settings import every_setting, told
+
+    rows = every_setting()
+    if as_json:
+        print_json({"settings": rows})
+        return
+    for row in rows:
+        tell(told(row))
+
+
+def _resolved(spec: RunSpec, data_dir: Path | None) -> str:
+    """What config.toml would hold, the model's options that were left out as remarks.
+
+    Raises:
+        SnrkitError: a run could not begin with these settings.
+    """
+    import json
+
+    from snrkit.cli.settings import options_of
+    from snrkit.data import load
+    from snrkit.estimators.base import build_estimator
+    from snrkit.models.base import build_model
+    from snrkit.training.beta import build_beta
+    from snrkit.training.opening import resolve_spec, summarise
+
+    dataset = load(spec.data, data_dir)
+    spec = resolve_spec(spec, dataset)
+    build_estimator(spec.estimator.name, spec.estimator.options)
+    build_beta(spec)
+    build_model(spec.model, summarise(dataset), spec.seed)
+    kind = options_of(spec.model.name)
+    left_out = {} if kind is None else kind().model_dump(mode="json", exclude=set(spec.model.options))
+    remarks = [
+        f"# model.options.{name} = {json.dumps(value)}  (default of {spec.model.name})"
+        for name, value in left_out.items()
+    ]
+    return "\n".join([spec.to_toml().rstrip("\n"), *remarks])
 
 
 def _refuse_idle(context: click.Context) -> None:
@@ -160,22 +216,32 @@ def _test_points(
 
 
 def _observer(
-    every: int | None, K: list[int], M: list[int], draws: int, points: "tuple[torch.Tensor, str] | None"
-) -> "Observe":
-    """What to do at an epoch's end: nothing, or measure on streams of its own and add the rows to the run's table."""
+    spec: RunSpec, every: int | None, K: list[int], M: list[int], draws: int, mode: "Mode",
+    points: "tuple[torch.Tensor, str] | None",
+) -> "Observe":  # fmt: skip
+    """What to do at an epoch's end: nothing, or measure on streams of its own and add the rows to the run's table.
+
+    Raises:
+        SnrkitError: it could not be measured so; said here, before an epoch is trained.
+    """
     if every is None or points is None:
         return lambda *_: None
+    from dataclasses import replace
+
     from snrkit.diagnostics.measure import diagnose
     from snrkit.diagnostics.plan import Plan
     from snrkit.diagnostics.tables import Provenance
+    from snrkit.estimators.base import build_estimator
     from snrkit.interrupt import Interrupted
 
     x, label = points
+    own = build_estimator(spec.estimator.name, spec.estimator.options)
+    asked = Plan((own,), tuple(K), tuple(M), draws, seed=spec.seed, mode=mode)
 
     def observe(trainer: "Trainer", stopped: "Stopped") -> None:
         if (trainer.epoch + 1) % every:
             return
-        plan = Plan((trainer.estimator,), tuple(K), tuple(M), draws, seed=trainer.spec.seed)
+        plan = replace(asked, estimators=(trainer.estimator,))
         provenance = Provenance(trainer.run_dir.name, trainer.step, label)
         measurement = diagnose(trainer.model, x, plan, provenance=provenance, stop=stopped)
         if not measurement.complete:

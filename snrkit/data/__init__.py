@@ -19,11 +19,17 @@ SOURCES = Registry(
     {
         "digits": "snrkit.data.digits:source",
         "mnist": "snrkit.data.mnist:source",
+        "fashion-mnist": "snrkit.data.fashion_mnist:source",
+        "kmnist": "snrkit.data.kmnist:source",
         "omniglot": "snrkit.data.omniglot:source",
         "npz": "snrkit.data.npz:source",
+        "idx": "snrkit.data.idx:source",
         "gaussian": "snrkit.data.gaussian:source",
     },
 )
+
+# Sources that read what the user names in data.path.
+OWN = frozenset({"npz", "idx"})
 
 
 def load(spec: DataSpec, folder: Path | None) -> Dataset:
@@ -38,9 +44,13 @@ def load(spec: DataSpec, folder: Path | None) -> Dataset:
         DataError: a file is missing, damaged or of the wrong shape.
     """
     source = SOURCES.load(spec.name)
-    if spec.path is not None and spec.name != "npz":
-        raise SpecError("data.path", f"{spec.name} reads no file of yours", "drop it, or set data.name=npz")
+    if spec.path is not None and spec.name not in OWN:
+        raise SpecError("data.path", f"{spec.name} reads no file of yours", "drop it, or set data.name=npz (or idx)")
+    _require_usable_name(spec)
     dataset: Dataset = source.load(spec, folder)
+    if dataset.kind == "real" and spec.binarise not in (None, "none") and dataset.numbers:
+        problem = f"'{spec.binarise}' needs grey values in [0, 1], and {spec.name} holds {dataset.numbers}"
+        raise SpecError("data.binarise", problem, f"set it to none, or {dataset.remedy}")
     binarisation(spec, dataset.kind)
     if spec.train_limit is None:
         return dataset
@@ -48,6 +58,21 @@ def load(spec: DataSpec, folder: Path | None) -> Dataset:
         problem = f"{spec.train_limit} is more than the {len(dataset.train)} training points of {spec.name}"
         raise SpecError("data.train_limit", problem, "give a smaller number or leave it out")
     return dataclasses.replace(dataset, train=dataset.train[: spec.train_limit])
+
+
+def _require_usable_name(spec: DataSpec) -> None:
+    """A run records where its data lie, as text.
+
+    Raises:
+        SpecError: the name of the file is none.
+    """
+    try:
+        usable = spec.path is None or "\0" not in spec.path.encode().decode()
+    except UnicodeError:
+        usable = False
+    if not usable:
+        shown = repr(spec.path)
+        raise SpecError("data.path", f"{shown} is no text in UTF-8, which a run could record", "rename the file")
 
 
 def binarisation(spec: DataSpec, kind: Kind) -> Binarise:

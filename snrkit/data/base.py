@@ -30,6 +30,9 @@ class Dataset:
         image_shape: (height, width) if a row is an image in row-major order, else None.
         origin: which file or procedure the points came from, to be stated beside every reported number.
         test_labels: [N_test] integer class of each test point, if the source has such.
+        label: what tables call the data, where the source's name does not say which they are; empty: the name.
+        numbers: of real-valued data, in words, with their range.
+        remedy: of real-valued data, what makes them grey values.
     """
 
     name: str
@@ -39,6 +42,9 @@ class Dataset:
     image_shape: tuple[int, int] | None
     origin: str
     test_labels: Array | None = None
+    label: str = ""
+    numbers: str = ""
+    remedy: str = ""
 
     def __post_init__(self) -> None:
         for split, array in (("train", self.train), ("test", self.test)):
@@ -55,10 +61,12 @@ class DataFile:
     Attributes:
         name: its name, without ``.gz``.
         sha256: SHA-256 of the unpacked bytes; None if not known.
+        packed: SHA-256 of the packed file as it is published; None if not known.
     """
 
     name: str
     sha256: str | None
+    packed: str | None = None
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,9 @@ def fetch(source: Source, folder: Path, update: Update) -> list[Path]:
     from snrkit.results import write_bytes
 
     if source.by_hand:
-        raise DataError(source.name, "cannot be fetched (the original has no published checksum)", source.by_hand)
+        raise DataError(
+            source.name, "cannot be fetched: no address of its files is known with a checksum", source.by_hand
+        )
     written = []
     for file in source.files:
         if check(folder, source.name, file).state == "ok":

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from snrkit.data.base import Array, Dataset, Source
+from snrkit.memory import require_memory
 
 if TYPE_CHECKING:
     from snrkit.config import DataSpec
@@ -19,7 +20,15 @@ def load(spec: DataSpec, _folder: Path | None) -> Dataset:
     Returns:
         float64, so that float64 runs see exact data: ``spec.size`` points to train and as many to test, of ``spec.dim``
         numbers each. Point i does not depend on ``size``.
+
+    Raises:
+        ResourceError: they cannot fit in memory.
     """
+    # Training and test points as float64, and the noise of one of them.
+    size = 8 * spec.dim * spec.size * 4
+    require_memory(
+        "data.size", f"{spec.size} points of {spec.dim} numbers", size, "give a smaller data.size or data.dim"
+    )
     # Imported here because it loads torch, which listing data does not need.
     from snrkit.streams import Streams
 

@@ -1,60 +1,60 @@
-"""MNIST (LeCun, Cortes, Burges) in its IDX format, all 60,000 training and 10,000 test images."""
+"""MNIST (LeCun, Cortes, Burges), and the sets that were made to take its place under the very names of its files.
+
+All have 60,000 training and 10,000 test images of 28x28 in IDX format. Which set a file is of, its contents say: names and
+folders are the same wherever people keep them.
+"""
 
 from __future__ import annotations
 
-import math
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from snrkit.data.base import Array, DataFile, Dataset, Source
-from snrkit.data.folder import data_folder, find, read_unpacked, require
+from snrkit.data.folder import candidates, data_folder, is_file, known_content, missing, read_unpacked
+from snrkit.data.idx import HEADER_BYTES, parse_idx, parse_labels
 from snrkit.errors import DataError
 
 if TYPE_CHECKING:
     from snrkit.config import DataSpec
 
-# Two zero bytes, type code 8 (unsigned byte), three dimensions.
-IDX_IMAGES = bytes([0, 0, 8, 3])
-HEADER_BYTES = 16
 TRAIN = DataFile("train-images-idx3-ubyte", "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db")
 TEST = DataFile("t10k-images-idx3-ubyte", "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7")
 # Wanted only where labels are shown, so it need not be there.
-TEST_LABELS = "t10k-labels-idx1-ubyte"
-LABELS_HEADER = bytes([0, 0, 8, 1, 0, 0, 0x27, 0x10])
+LABELS = DataFile("t10k-labels-idx1-ubyte", "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2")
+COUNTS = {TRAIN.name: 60_000, TEST.name: 10_000}
+SIDE = 28
+# Of a file of these sets, with room for what is no longer one.
+MOST_BYTES = 2 * (HEADER_BYTES + 60_000 * SIDE**2)
 FETCH = "run 'snrkit data fetch mnist'"
 
+# Published are checksums of the packed files alone, so the packed files are what is read.
+FILES = {
+    "mnist": (TRAIN, TEST, LABELS),
+    "fashion-mnist": (
+        DataFile(TRAIN.name, None, "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84"),
+        DataFile(TEST.name, None, "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073"),
+        DataFile(
+            LABELS.name,
+            "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+            "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
+        ),
+    ),
+    "kmnist": (
+        DataFile(TRAIN.name, None, "51467d22d8cc72929e2a028a0428f2086b092bb31cfb79c69cc0a90ce135fde4"),
+        DataFile(TEST.name, None, "edd7a857845ad6bb1d0ba43fe7e794d164fe2dce499a1694695a792adfac43c5"),
+        DataFile(LABELS.name, None, "20bb9a0ef54c7db3efc55a92eef5582c109615df22683c380526788f98e42a1c"),
+    ),
+}
 
-def parse_idx(content: bytes, name: str) -> Array:
-    """Read images in IDX format.
 
-    The format: magic 00 00 08 03, then number, height and width as big-endian 32-bit integers, then the pixels, row by row.
+def read_images(path: Path, count: int, remedy: str = FETCH) -> Array:
+    """Read one file of such a set, raw or packed with gzip.
 
     Args:
-        content: the unpacked bytes of the file.
-        name: what to call it in an error message.
-
-    Returns:
-        uint8 [N, height, width].
-
-    Raises:
-        DataError: not IDX images of unsigned bytes, or not exactly as long as its header says.
-    """
-    remedy = f"delete the file, then {FETCH}"
-    if content[:4] != IDX_IMAGES:
-        raise DataError(name, f"not IDX images (begins with {content[:4].hex(' ') or 'nothing'})", remedy)
-    if len(content) < HEADER_BYTES:
-        raise DataError(name, "cut short within the header", remedy)
-    shape = tuple(int(n) for n in np.frombuffer(content, ">u4", count=3, offset=4))
-    expected = HEADER_BYTES + math.prod(shape)
-    if len(content) != expected:
-        raise DataError(name, f"{len(content)} bytes long where its header says {expected}", remedy)
-    return np.frombuffer(content, np.uint8, offset=HEADER_BYTES).reshape(shape)
-
-
-def read_images(path: Path, count: int) -> Array:
-    """Read one file of MNIST, raw or packed with gzip.
+        path: the file.
+        count: of images that it must hold.
+        remedy: how to get the set, for an error message.
 
     Returns:
         uint8 [count, 784].
@@ -62,15 +62,21 @@ def read_images(path: Path, count: int) -> Array:
     Raises:
         DataError: the file is damaged, or does not hold ``count`` images of 28x28.
     """
-    images = parse_idx(read_unpacked(path), str(path))
-    if images.shape != (count, 28, 28):
-        remedy = f"use data.name=npz for data of your own, or delete the file, then {FETCH}"
-        raise DataError(str(path), f"holds images {images.shape}, not {(count, 28, 28)}", remedy)
+    return parse_images(read_unpacked(path, MOST_BYTES), path, count, remedy)
+
+
+def parse_images(content: bytes, path: Path, count: int, remedy: str = FETCH) -> Array:
+    """The same of a file's unpacked bytes."""
+    remedy = f"delete the file, then {remedy}"
+    images = parse_idx(content, str(path), remedy)
+    if images.shape != (count, SIDE, SIDE):
+        problem = f"holds images {images.shape}, not {(count, SIDE, SIDE)}"
+        raise DataError(str(path), problem, f"use data.name=idx or npz for data of your own, or {remedy}")
     return images.reshape(count, -1)
 
 
 def read_labels(path: Path) -> Array:
-    """Read the labels of the test images, raw or packed with gzip: one byte each, after a header of eight.
+    """Read the labels of the test images, raw or packed with gzip.
 
     Returns:
         uint8 [10000].
@@ -78,32 +84,94 @@ def read_labels(path: Path) -> Array:
     Raises:
         DataError: not 10,000 labels in IDX format.
     """
-    content = read_unpacked(path)
-    if content[:8] != LABELS_HEADER or len(content) != 8 + 10_000:
-        raise DataError(str(path), "does not hold 10,000 labels in IDX format", "put the right file there, or none")
-    return np.frombuffer(content, np.uint8, offset=8)
+    return parse_labels(read_unpacked(path, MOST_BYTES), str(path), COUNTS[TEST.name])
 
 
-def load(_spec: DataSpec, folder: Path | None) -> Dataset:
-    """Read MNIST from the data folder.
+def identify(path: Path) -> str | None:
+    """Which of these sets a file belongs to, by its contents; None: none of them."""
+    for name, files in FILES.items():
+        if any(known_content(path, file, MOST_BYTES) is not None for file in files):
+            return name
+    return None
+
+
+def load(name: str, remedy: str, _spec: DataSpec, folder: Path | None) -> Dataset:
+    """Read such a set from the data folder.
+
+    Args:
+        name: which.
+        remedy: how to get it, for an error message.
+        folder: where data files live; None stands for ``SNRKIT_DATA`` or the cache folder.
 
     Raises:
-        DataError: a file is missing or damaged.
+        DataError: a file is missing, damaged, or not of this set.
     """
     place = data_folder(folder)
-    train, test = (require(place, "mnist", file.name, FETCH) for file in (TRAIN, TEST))
-    labels = find(place, "mnist", TEST_LABELS)
-    return Dataset(
-        "mnist", read_images(train, 60_000), read_images(test, 10_000), "grey", (28, 28), "IDX files",
-        None if labels is None else read_labels(labels),
-    )  # fmt: skip
+    train, test, labels = FILES[name]
+    (images, _), (tests, where) = (_images(place, name, file, remedy) for file in (train, test))
+    return Dataset(name, images, tests, "grey", (SIDE, SIDE), "IDX files", _labels(place, name, labels, where))
+
+
+def _images(folder: Path, name: str, file: DataFile, remedy: str) -> tuple[Array, Path]:
+    """The images of the first place that holds the right ones, and that place."""
+    places = candidates(folder, name, file.name)
+    if not places:
+        raise missing(folder, name, file.name, remedy)
+    for place in places:
+        content = _content(place, file)
+        if content is not None:
+            return parse_images(content, place, COUNTS[file.name], remedy), place
+    raise _foreign(places[0], name, file, remedy)
+
+
+def _content(path: Path, file: DataFile) -> bytes | None:
+    """The bytes of a file that is the one meant; a damaged one is not, and another place may have it whole."""
+    try:
+        return known_content(path, file, MOST_BYTES)
+    except DataError:
+        return None
+
+
+def _foreign(path: Path, name: str, file: DataFile, remedy: str) -> DataError:
+    """What to say of a file that bears the right name and holds something else.
+
+    Raises:
+        DataError: it is damaged or holds no such images at all, which is the nearer thing to say.
+    """
+    read_images(path, COUNTS[file.name], remedy)
+    other = identify(path)
+    if other is not None:
+        problem = f"holds images of {other}, not of {name}"
+        return DataError(str(path), problem, f"train on them with --data {other}, or {remedy}")
+    known = "in the packed file as published (.gz)" if file.sha256 is None else "by their SHA-256"
+    problem = f"holds 28x28 images that are not those of {name} (known {known})"
+    own = f"train on your own with --data idx --set data.path={path.parent} (or as .npz with --data npz)"
+    return DataError(str(path), problem, f"{own}, or {remedy}")
+
+
+def _labels(folder: Path, name: str, file: DataFile, images: Path) -> Array | None:
+    """The labels of the test images, if they are anywhere.
+
+    Raises:
+        DataError: those beside the images are of something else.
+    """
+    places = candidates(folder, name, file.name)
+    for place in places:
+        content = _content(place, file)
+        if content is not None:
+            return parse_labels(content, str(place), COUNTS[TEST.name])
+    beside = next((place for place in places if place.parent == images.parent and is_file(place)), None)
+    if beside is None:
+        return None
+    read_labels(beside)
+    raise DataError(str(beside), f"holds labels that are not those of {name}", "put the right file there, or none")
 
 
 source = Source(
     name="mnist",
     description="MNIST digits, 28x28 grey, 60,000 train / 10,000 test; LeCun, Bottou, Bengio & Haffner 1998",
     kind="grey",
-    load=load,
+    load=functools.partial(load, "mnist", FETCH),
     files=(TRAIN, TEST),
     mirrors=(
         "https://ossci-datasets.s3.amazonaws.com/mnist/",

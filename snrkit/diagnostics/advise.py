@@ -7,27 +7,39 @@ against the runner-up excludes a tie.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+import reprlib
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import pandas as pd
 import torch
 from torch import Tensor
 
+from snrkit.batches import Batch, points, take
 from snrkit.diagnostics.draws import Progress
 from snrkit.diagnostics.intervals import Interval
 from snrkit.diagnostics.measure import Measurement, diagnose
 from snrkit.diagnostics.plan import Plan
 from snrkit.diagnostics.tables import log_ratio, title
-from snrkit.errors import SpecError
+from snrkit.errors import ResourceError, SpecError
 from snrkit.estimators.base import Estimator, build_estimator
+from snrkit.interrupt import Interrupted
 from snrkit.logweights import log_mean_exp
+from snrkit.memory import require_memory
 from snrkit.models.base import LatentModel
 from snrkit.streams import Streams
 from snrkit.training.cost import step_seconds
 from snrkit.training.evaluate import sample_log_weights
+from snrkit.trial.data import as_batch
+from snrkit.trial.needs import require_pure
+from snrkit.trial.opening import opened
 
 REFERENCE_SAMPLES = 5000
+# Trial divisors up to its root take a tenth of a second.
+LARGEST_BUDGET = 10**12
+MOST_SETTINGS = 300
 CANDIDATES = ("vae", "iwae", "piwae", "dreg")
 GOALS = ("inference network", "generative network", "both networks")
 
@@ -43,21 +55,24 @@ class Advice:
             gap in nats.
         recommendations: per goal: ``goal``, ``setting`` (empty where it cannot be told), ``reason``, ``draws_needed``
             (NaN where it is settled).
+        measurement: the draws behind them.
     """
 
     table: pd.DataFrame
     recommendations: pd.DataFrame
+    measurement: Measurement = field(repr=False)
 
 
 def settings(budget: int, estimators: Sequence[Estimator]) -> list[Setting]:
     """Every way to spend ``budget`` samples, without repetitions of the same gradient.
 
     Raises:
-        SpecError: the budget is smaller than 1.
+        SpecError: the budget is smaller than 1, or can be spent in more ways than are measured.
     """
-    if budget < 1:
-        raise SpecError("--budget", f"must be at least 1, got {budget}", "give the samples per data point, e.g. 64")
-    splits = [(budget // K, K) for K in range(1, budget + 1) if budget % K == 0]
+    if not 1 <= budget <= LARGEST_BUDGET:
+        problem = f"must be at least 1 and at most {LARGEST_BUDGET:,}, got {reprlib.repr(budget)}"
+        raise SpecError("--budget", problem, "give the samples per data point, e.g. 64")
+    splits = [(budget // K, K) for K in divisors(budget)]
     found: list[Setting] = []
     for estimator in estimators:
         if estimator.name == "vae":  # an average over all M K samples, however they are grouped
@@ -65,11 +80,20 @@ def settings(budget: int, estimators: Sequence[Estimator]) -> list[Setting]:
         else:
             # At M = 1 piwae is iwae.
             found += [(estimator, M, K) for M, K in splits if estimator.name != "piwae" or M > 1]
+    if len(found) > MOST_SETTINGS:
+        problem = f"{budget:,} can be spent in {len(found)} ways, and at most {MOST_SETTINGS} are measured"
+        raise SpecError("--budget", problem, "give one with fewer divisors, such as a power of 2, or fewer --estimator")
     return found
 
 
+def divisors(number: int) -> list[int]:
+    """All divisors of a number, ascending."""
+    small = [d for d in range(1, math.isqrt(number) + 1) if number % d == 0]
+    return small + [number // d for d in reversed(small) if d * d != number]
+
+
 def affordable(model: LatentModel, x: Tensor, seconds: float) -> int:
-    """The largest power of two of samples per data point whose iwae step takes at most ``seconds``.
+    """The largest power of two of samples per data point whose iwae step takes at most ``seconds``, and fits in memory.
 
     Raises:
         SpecError: one sample takes longer.
@@ -78,12 +102,23 @@ def affordable(model: LatentModel, x: Tensor, seconds: float) -> int:
     budget = 1
     if step_seconds(model, iwae, x, 1, budget) > seconds:
         raise SpecError("--seconds", f"one sample takes longer than {seconds:g} s per step", "allow more")
-    while step_seconds(model, iwae, x, 1, 2 * budget) <= seconds:
-        budget *= 2
+    with suppress(ResourceError):
+        while step_seconds(model, iwae, x, 1, _fitting(model, x, 2 * budget)) <= seconds:
+            budget *= 2
     return budget
 
 
-def advise(
+def _fitting(model: LatentModel, x: Tensor, budget: int) -> int:
+    """The budget, if a step with it can fit in memory.
+
+    Raises:
+        ResourceError: it cannot.
+    """
+    require_step_room(model, x, budget)
+    return budget
+
+
+def advise(  # noqa: PLR0913 (one option each; most by keyword)
     model: LatentModel,
     x: Tensor,
     batch: Tensor,
@@ -93,7 +128,9 @@ def advise(
     draws: int,
     seed: int,
     seconds: float | None = None,
+    folder: Path | None = None,
     progress: Progress | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Advice:
     """Measure every setting of a budget and say which to use.
 
@@ -106,24 +143,57 @@ def advise(
         draws: gradient draws R.
         seed: root of the noise.
         seconds: recommend only settings whose step takes at most so long (the cheapest, if none does); None: any.
+        folder: keep finished blocks of draws here; the same call then goes on from where an interrupted one stopped.
         progress: called with (done, total, note).
+        stop: asked after every block of draws; True ends them.
 
     Raises:
         SpecError: the estimators cannot spend this budget.
+        ModelError, CapabilityError, NonFiniteError: as for ``snrkit.measure``.
+        ResourceError: a training step with that many samples cannot fit in memory.
+        Interrupted: stopped before all draws were made.
     """
     every = settings(budget, estimators)
+    with opened(model, x, "evaluation") as subject:
+        require_pure("a bound over test points", subject.findings)
+        require_step_room(subject.model, as_batch(batch, subject.device, subject.dtype), budget)
     if not every:
         raise SpecError("--estimator", f"none of them can spend {budget} samples", "raise --budget or add iwae")
     pairs = tuple(dict.fromkeys((M, K) for _, M, K in every))
     M, K = (tuple(dict.fromkeys(values)) for values in zip(*pairs, strict=True))
     plan = Plan(tuple(estimators), K, M, draws, seed, blocks=("inference", "generative"), pairs=pairs)
-    measurement = diagnose(model, x, plan, progress=progress)
-    log_w = sample_log_weights(model, x, max(REFERENCE_SAMPLES, budget), Streams(seed))
-    rows = [_row(model, batch, log_w, setting, measurement.table) for setting in every]
+    measurement = diagnose(model, x, plan, folder=folder, progress=progress, stop=stop)
+    if not measurement.complete:
+        raise Interrupted
+    with opened(model, x, plan.mode) as subject:
+        log_w = sample_log_weights(subject.model, subject.x, max(REFERENCE_SAMPLES, budget), Streams(seed))
+        every = [setting for setting in every if _is_measured(setting, measurement.table)]
+        batch = as_batch(batch, subject.device, subject.dtype)
+        rows = [_row(subject.model, batch, log_w, setting, measurement.table) for setting in every]
     costs = [float(row["seconds_per_step"]) for row in rows]  # type: ignore[arg-type]
     within = [i for i, cost in enumerate(costs) if cost <= max(seconds or math.inf, min(costs))]
     chosen = _recommend([every[i] for i in within], measurement, [rows[i] for i in within], draws)
-    return Advice(pd.DataFrame(rows), pd.DataFrame(chosen))
+    return Advice(pd.DataFrame(rows), pd.DataFrame(chosen), measurement)
+
+
+def require_step_room(model: LatentModel, batch: Batch, budget: int) -> None:
+    """Find out before the draws whether a training step, which will be timed, can fit in memory.
+
+    Raises:
+        ResourceError: its noise and latents alone cannot.
+    """
+    first = next(model.parameters())
+    numbers = points(batch) * budget * math.prod(model.noise_shape(take(batch, slice(0, 1))))
+    asked = f"training steps on {points(batch)} data points with {budget:,} samples each"
+    if not first.is_cuda:
+        require_memory("--budget", asked, 2 * numbers * first.element_size(), "give a smaller budget")
+
+
+def _is_measured(setting: Setting, table: pd.DataFrame) -> bool:
+    """Whether a setting's gradients could be read at all: weights may be zero at small K."""
+    estimator, M, K = setting
+    own = (table.estimator == estimator.name) & (table.options == estimator.describe())
+    return bool((own & (table.M == M) & (table.K == K)).any())
 
 
 def _row(model: LatentModel, batch: Tensor, log_w: Tensor, setting: Setting, table: pd.DataFrame) -> dict[str, object]:

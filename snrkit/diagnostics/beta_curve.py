@@ -10,27 +10,29 @@ coordinate at beta = m_w / (m_w - m_v)), and the SNR with it. And the beta of th
 bound: the SNR says how clear a signal is, not which bound it climbs. ``remarks`` says so where it matters.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from torch import Tensor
+from torch import nn
 
 from snrkit.diagnostics.draws import Drawer, Progress
+from snrkit.diagnostics.gather import WEIGHT_DRAWS
 from snrkit.diagnostics.intervals import Interval, delete_one, jackknife_stderr, student
-from snrkit.diagnostics.measure import opened, select_blocks
+from snrkit.diagnostics.measure import prepared, select_blocks
 from snrkit.diagnostics.metrics import METRICS, Reading
 from snrkit.diagnostics.moments import Array, BlockMoments, Moments
-from snrkit.diagnostics.plan import Plan
-from snrkit.diagnostics.problem import Layout
+from snrkit.diagnostics.plan import Job, Plan
 from snrkit.diagnostics.readings import read
 from snrkit.diagnostics.relations import Indices, across, bias, block_means
-from snrkit.diagnostics.store import Store
+from snrkit.diagnostics.suiting import suited
 from snrkit.errors import SpecError
 from snrkit.estimators.ciwae import Ciwae
-from snrkit.models.base import LatentModel
-from snrkit.streams import Streams
+from snrkit.interrupt import Interrupted
+from snrkit.trial.opening import opened
 
 GRID = tuple(float(beta) for beta in np.linspace(0, 1, 21).round(2))
 COSINE = "cosine between E[g] at this beta and at beta = 0; undefined where a debiased squared norm is <= 0"
@@ -51,6 +53,7 @@ class BetaCurve:
         vanishing: the beta at which the norm of E[g] is smallest, any real number. It lies within (0, 1) where v.w is less
             than |v|^2 and |w|^2; so neither need they oppose each other there, nor the SNR dip.
         remarks: when ``best`` misleads, in sentences.
+        settle: removes the blocks of draws that were kept, once what was found is safely written.
     """
 
     table: pd.DataFrame
@@ -58,6 +61,7 @@ class BetaCurve:
     told_apart: tuple[float, float]
     vanishing: Interval
     remarks: list[str]
+    settle: Callable[[], None] = field(default=lambda: None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -78,12 +82,12 @@ class Parts:
             variance = sum(w * part.variance for w, part in zip(weights, (low, mid, high), strict=True))
             # Rounding may leave less than nothing where the parts cancel.
             blocks.append(BlockMoments(low.draws, mean, np.maximum(variance, 0.0), low.points))
-        return Moments(blocks, self.none.eps)
+        return Moments(blocks)
 
 
-def beta_curve(
-    model: LatentModel,
-    x: Tensor,
+def beta_curve(  # noqa: PLR0913 (one option each; most by keyword)
+    model: nn.Module,
+    x: Any,
     K: int,
     betas: Sequence[float] = GRID,
     *,
@@ -91,48 +95,85 @@ def beta_curve(
     draws: int = 1000,
     seed: int = 0,
     block: str = "inference",
+    folder: Path | None = None,
     progress: Progress | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> BetaCurve:
     """SNR of ciwae's minibatch gradient at each beta, with error bars from blocks of draws.
 
     Args:
-        model: the model; left as it is.
-        x: data ``[B, *event]``, finite; moved to the model's device and dtype.
+        model: as for ``snrkit.measure``.
+        x: as for ``snrkit.measure``.
         K: importance samples, at least 2 (with one, both parts are the same).
         betas: at least one, each in [0, 1].
         M: outer samples, by algebra.
         draws: gradient draws R.
         seed: root of the noise.
         block: ``inference``, ``generative``, ``all`` or the name of a parameter tensor.
+        folder: keep finished blocks of draws here; the same call then goes on from where an interrupted one stopped.
         progress: called with (done, total, note).
+        stop: asked after every block of draws; True ends them.
 
     Raises:
         SpecError: an argument is out of range, or the model does not accept the data.
-        CapabilityError: the model's data points are not independent.
-        NonFiniteError: a gradient is NaN or infinite.
+        ModelError, CapabilityError: as for ``snrkit.measure``.
+        NonFiniteError: a bound or a gradient is NaN or infinite.
+        Interrupted: stopped before all draws were made.
     """
+    betas = _checked(betas)
+    estimators = tuple(Ciwae(beta) for beta in (0.0, 0.5, 1.0))
+    plan = Plan(estimators, (K,), (M,), draws, seed, blocks=(block,))
+    (K,), (M,) = plan.K, plan.M
     if K < 2:
         raise SpecError("K", f"must be at least 2, got {K}", "with one sample beta changes nothing")
-    if not betas or not all(0 <= beta <= 1 for beta in betas):
-        raise SpecError("betas", f"must lie in [0, 1], got {list(betas)}", "give for example betas=[0, 0.5, 1]")
-    estimators = tuple(Ciwae(beta) for beta in (0.0, 0.5, 1.0))
-    plan = Plan(estimators, (K,), (M,), draws, seed)
-    (K,), (M,) = plan.K, plan.M
-    with opened(model, x, plan.direct) as points:
-        layout = Layout.of(model, points)
-        part = select_blocks(layout, [block])[block]
-        drawer = Drawer(
-            model, points, Streams(plan.seed),
-            engine=plan.engine, chunk=None, store=Store(None, ""), progress=progress, stop=lambda: False,
-        )  # fmt: skip
-        jobs = [plan.job(estimator, 1, K) for estimator in estimators]
+    with opened(model, x, plan.mode) as subject:
+        plan, remarks = suited(plan, subject.findings, subject.points)
+        ready = prepared(subject, plan, folder, progress, stop)
+        drawer, part = ready.drawer, select_blocks(ready.layout, [block])[block]
+        jobs = [plan.job(estimator, M, K) for estimator in estimators]
         drawer.expect(jobs)
-        parts = Parts(*(_restricted(drawer.moments(job), part) for job in jobs))
-    return _curve(parts, betas, M, {"M": M, "K": K, "block": block})
+        # Half of both bounds is finite where both are.
+        weights = drawer.weight_statistics(jobs[1], min(WEIGHT_DRAWS, jobs[1].draws))
+        weights.require_bound()
+        parts = Parts(*(_restricted(_whole(drawer, job), part) for job in jobs))
+    # Direct draws have M samples already.
+    curve = _curve(parts, betas, 1 if plan.direct else M, {"M": M, "K": K, "block": block})
+    return replace(
+        curve,
+        remarks=[*remarks, *filter(None, [weights.remark()]), *drawer.remarks, *curve.remarks],
+        settle=ready.store.clear,
+    )
+
+
+def _checked(betas: Sequence[float]) -> list[float]:
+    """The betas as numbers.
+
+    Raises:
+        SpecError: there is none, or one that does not lie in [0, 1].
+    """
+    try:
+        found = [float(beta) for beta in betas]
+    except (TypeError, ValueError):
+        found = []
+    if not found or not all(0 <= beta <= 1 for beta in found):
+        raise SpecError("betas", f"must lie in [0, 1], got {betas!r}", "give for example betas=[0, 0.5, 1]")
+    return found
+
+
+def _whole(drawer: Drawer, job: Job) -> Moments:
+    """The moments of all draws of a job.
+
+    Raises:
+        Interrupted: stopped before they were made.
+    """
+    moments = drawer.moments(job)
+    if moments.draws < job.draws:
+        raise Interrupted
+    return moments
 
 
 def _restricted(moments: Moments, part: slice) -> Moments:
-    return Moments([moments.block(g, part) for g in range(moments.blocks)], moments.eps)
+    return Moments([moments.block(g, part) for g in range(moments.blocks)])
 
 
 def _curve(parts: Parts, betas: Sequence[float], M: int, labels: dict[str, int | str]) -> BetaCurve:

@@ -47,7 +47,8 @@ def choose(wishes: Sequence[str], layout: Layout, moments: Moments) -> dict[str,
 
 def _notable(wish: str, block: slice, moments: Moments) -> int:
     _, mean, variance = moments.merged()
-    size, variance, moving = np.abs(mean[block]), variance[block], moments.moving(mean, variance)[block]
+    size, variance = np.abs(mean[block]), variance[block]
+    moving = variance > 0
     if wish == "largest":
         return int(np.argmax(size))
     snr = np.full_like(size, np.inf)

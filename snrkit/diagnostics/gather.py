@@ -6,18 +6,20 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 
+from snrkit.diagnostics import rounding
 from snrkit.diagnostics.coordinates import check, choose
 from snrkit.diagnostics.decomposition import decompose
 from snrkit.diagnostics.draws import Drawer
 from snrkit.diagnostics.intervals import student
 from snrkit.diagnostics.metrics import Reading
-from snrkit.diagnostics.moments import Array, BlockMoments, Moments
+from snrkit.diagnostics.moments import Array, BlockMoments, Moments, Verdict
 from snrkit.diagnostics.plan import BLOCKS_OF_DRAWS, Job, Plan
 from snrkit.diagnostics.problem import Layout
 from snrkit.diagnostics.readings import read
 from snrkit.diagnostics.relations import across, bias, block_means, noise_scale
 from snrkit.diagnostics.replay import RELIABLE, Replayed, dsnr, noise_dsnr, replay
 from snrkit.interrupt import Interrupted
+from snrkit.models.base import parameters_of
 
 WEIGHT_DRAWS = 200
 _OF_MEAN = ("snr_", "mean_norm", "noise_scale")
@@ -63,6 +65,8 @@ class Gatherer:
         self.plan, self.drawer, self.layout, self.blocks = plan, drawer, layout, blocks
         self._near: dict[Job, Moments] = {}
         self._target: Moments | None = None
+        self._zeros: dict[str, None] = {}  # remarks on weights of zero, in order
+        self._verdicts: dict[Job, Verdict] = {}
         check(plan.keep, layout)
 
     def jobs(self) -> list[Job]:
@@ -87,12 +91,16 @@ class Gatherer:
 
         Raises:
             Interrupted: asked to stop before anything could be read.
+            NonFiniteError: a bound or gradient is not finite.
         """
         start = time.perf_counter()
+        weights = self._weights(job)
         moments = self._moments(job)
+        if moments.verdict is not None:
+            self._verdicts[job] = moments.verdict
         complete = moments.draws == job.draws
         readings = self._strengths(job, moments) + self._bias(job, moments) + self._parts(job, moments)
-        readings += self._weights(job)
+        readings += weights
         replayed: dict[int, Replayed] = {}
         chosen = choose(self.plan.keep, self.layout, moments)
         if complete and (self.plan.dsnr or chosen):
@@ -132,7 +140,10 @@ class Gatherer:
         return sorted(count for count in counts if count <= _smallest_block(job))
 
     def remarks(self) -> list[str]:
-        """What was asked for and cannot be had, in sentences."""
+        """What was asked for and cannot be had, where weights are zero, and what rounding hides, in sentences."""
+        return [*self._zeros, *self.drawer.remarks, *self._impossible(), *rounding.remarks(self._verdicts, self.layout)]
+
+    def _impossible(self) -> list[str]:
         wanted = [name for name, asked in (("DSNR", self.plan.dsnr), ("kept draws", self.plan.keep)) if asked]
         lost = {
             unit.count
@@ -158,8 +169,11 @@ class Gatherer:
             found.append(Reading("noise_scale", trace.block, scale, n_coordinates=block.stop - block.start))
         if lender is None:
             return found
-        remark = f"E[g] from {self.plan.mean_from} draws"
-        return [replace(r, remark=remark) if r.metric.startswith(_OF_MEAN) else r for r in found]
+        lent = f"E[g] from {self.plan.mean_from} draws"
+        return [
+            replace(r, remark="; ".join(filter(None, (lent, r.remark)))) if r.metric.startswith(_OF_MEAN) else r
+            for r in found
+        ]
 
     def _bias(self, job: Job, moments: Moments) -> list[Reading]:
         found = []
@@ -193,7 +207,7 @@ class Gatherer:
         model, x = self.drawer.model, self.drawer.x
         if not hasattr(model, "log_marginal"):
             return None
-        named = dict(model.named_parameters())
+        named = parameters_of(model)
         value = model.log_marginal(x).mean()  # type: ignore[operator]
         tensors = torch.autograd.grad(value, [named[name] for name in self.layout.names], materialize_grads=True)
         vector = torch.cat([tensor.flatten() for tensor in tensors]).double().cpu().numpy()
@@ -215,7 +229,10 @@ class Gatherer:
 
     def _weights(self, job: Job) -> list[Reading]:
         draws = min(WEIGHT_DRAWS, job.draws)
-        statistics = self.drawer.weight_statistics(job, draws)
+        tally = self.drawer.weight_statistics(job, draws)
+        tally.require_bound()
+        self._zeros |= dict.fromkeys(filter(None, [tally.remark()]))
+        statistics = tally.statistics()
         errors = statistics.std(axis=0, ddof=1) / np.sqrt(draws)
         remark = f"from {draws} draws"
         return [

@@ -1,29 +1,32 @@
 """Measure the gradients of a model: the Python face of the diagnostics."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import logging
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import nn
 
 from snrkit.diagnostics import tables
 from snrkit.diagnostics.draws import Drawer, Progress
 from snrkit.diagnostics.gather import Drawn, Gatherer
 from snrkit.diagnostics.metrics import Reading
-from snrkit.diagnostics.plan import Job, Plan, counts
+from snrkit.diagnostics.plan import Job, Plan, chosen, counts, names
 from snrkit.diagnostics.problem import Layout
+from snrkit.diagnostics.rounding import computed_in
 from snrkit.diagnostics.store import Store, fingerprint, parameters_digest, statement
-from snrkit.errors import CapabilityError, SpecError
-from snrkit.estimators.base import Estimator, build_estimator
+from snrkit.diagnostics.suiting import suited
+from snrkit.errors import NonFiniteError, SpecError
+from snrkit.estimators.base import Estimator
 from snrkit.interrupt import Interrupted
-from snrkit.kernels import full_precision
-from snrkit.memory import keep_freed_memory
-from snrkit.models.base import LatentModel, check_log_weights
+from snrkit.models.state import Mode
 from snrkit.streams import Streams
-from snrkit.training.evaluate import evaluation_mode
+from snrkit.trial.opening import Subject, opened
+
+_LOG = logging.getLogger("snrkit")
 
 
 @dataclass(frozen=True)
@@ -37,8 +40,10 @@ class Measurement:
         comparisons: differences between estimators on the same noise (see ``tables.COMPARISONS``).
         kept: draws of chosen coordinates (see ``tables.KEPT``); empty if none were asked for.
         complete: whether all draws were made; if not, the tables rest on the finished blocks.
-        remarks: what was asked for and cannot be had, in sentences.
+        lost: which estimators at which K are left out, since their bound or gradient is not finite, in sentences.
+        remarks: what was asked for and cannot be had, and what rounding hides, in sentences.
         source: what the tables were made from.
+        store: the finished blocks of draws behind it, kept until ``settle``.
     """
 
     plan: Plan
@@ -47,8 +52,19 @@ class Measurement:
     comparisons: pd.DataFrame
     kept: pd.DataFrame
     complete: bool
+    lost: list[str]
     remarks: list[str]
     source: tables.Source = field(repr=False)
+    store: Store = field(repr=False)
+
+    def settle(self) -> None:
+        """Take away the blocks kept in ``folder``, since the tables are safe: call it once they are written.
+
+        Until then the same call finds every block and draws nothing again. Of a measurement that is not complete nothing is
+        taken away.
+        """
+        if self.complete:
+            self.store.clear()
 
     def strength(self, estimator: Estimator, M: int, K: int) -> dict[str, Reading]:
         """Block to the reading of snr_pooled_squared at (M, K), with its replicates."""
@@ -56,18 +72,19 @@ class Measurement:
 
 
 def measure(  # noqa: PLR0913 (one option each; most by keyword)
-    model: LatentModel,
-    x: Tensor,
-    estimators: Sequence[str | Estimator],
-    K: Sequence[int],
-    M: Sequence[int] = (1,),
+    model: nn.Module,
+    x: Any,
+    estimators: str | Estimator | Iterable[str | Estimator],
+    K: int | Iterable[int],
+    M: int | Iterable[int] = 1,
     draws: int = 1000,
     seed: int = 0,
     *,
     engine: str = "factors",
     direct: bool = False,
     chunk: int | None = None,
-    blocks: Sequence[str] | None = None,
+    blocks: str | Iterable[str] | None = None,
+    mode: Mode = "evaluation",
     progress: Progress | None = None,
 ) -> pd.DataFrame:
     """Moments of repeated gradient draws at fixed data and parameters, and the SNRs they imply.
@@ -78,11 +95,13 @@ def measure(  # noqa: PLR0913 (one option each; most by keyword)
     more: bias, DSNR, slopes, comparisons, interruption.
 
     Args:
-        model: the model; its parameters, gradients and mode are left as they are.
-        x: data ``[B, *event]``, finite; moved to the model's device and dtype.
-        estimators: registered names or estimators, all drawn from the same noise.
-        K: importance samples, each at least 1.
-        M: outer samples, each at least 1.
+        model: a ``LatentModel``, any module with ``encode`` and ``log_joint``, or a wrapper of one (``torch.compile``,
+            DataParallel). It is left as it is, whatever happens.
+        x: data ``[B, *event]``, finite: a tensor or array, or a tuple, list or dict of them whose first axis is the data
+            point. Floating-point numbers take the model's type, integers stay integers; all move to its device.
+        estimators: registered names or estimators, one or several, all drawn from the same noise.
+        K: importance samples, one number or several, each at least 1.
+        M: outer samples, one number or several, each at least 1.
         draws: gradient draws R, at least 4; they fall into 20 blocks (fewer if R < 40) for the intervals.
         seed: root of the noise.
         engine: registered name: ``factors`` (fast for linear layers, leaves the rest to the others), ``vmap``, ``loop``.
@@ -90,19 +109,26 @@ def measure(  # noqa: PLR0913 (one option each; most by keyword)
         chunk: draws in one pass of vmap; None lets shapes decide. The noise, and so the result up to rounding, does not
             depend on it.
         blocks: of the rows: ``inference``, ``generative``, ``all``, or names of parameter tensors; None: every one.
+        mode: ``evaluation``, or ``training``: dropout, batch normalisation and their like as in an optimiser's step. A model
+            that is in training mode already keeps the modes that its parts have.
         progress: called with (done, total, note) as draws are finished.
 
     Returns:
         The tidy table of ``snrkit.results``, one row per (estimator, M, K, block, metric). Rows of block ``all`` are absent
-        where the two networks have different units (piwae at M > 1).
+        where the two networks have different units (piwae at M > 1), and all rows of an estimator at a K whose bound or
+        gradient is not finite, as long as others are. What the user should know of it is logged as warnings of the logger
+        ``snrkit``, and stands in ``table.attrs["remarks"]``.
 
     Raises:
-        SpecError: an argument is out of range, or the model does not accept the data.
+        SpecError: an argument is out of range, or the data cannot be used.
+        ModelError: the model's own code raised; the cause is chained.
         CapabilityError: the model does not offer what an estimator or the engine needs.
-        NonFiniteError: a gradient is NaN or infinite.
+        NonFiniteError: every gradient or bound asked for is NaN or infinite.
     """
+    if progress is not None and not callable(progress):
+        raise SpecError("progress", f"must be a function, got {progress!r}", "leave it out")
     plan = Plan(
-        tuple(build_estimator(item, {}) if isinstance(item, str) else item for item in estimators),
+        chosen(estimators),
         counts("K", K),
         counts("M", M),
         draws,
@@ -110,14 +136,19 @@ def measure(  # noqa: PLR0913 (one option each; most by keyword)
         engine=engine,
         direct=direct,
         chunk=chunk,
-        blocks=None if blocks is None else tuple(blocks),
+        blocks=None if blocks is None else names("blocks", blocks),
+        mode=mode,
     )
-    return diagnose(model, x, plan, progress=progress).table
+    found = diagnose(model, x, plan, progress=progress)
+    for remark in found.remarks:
+        _LOG.warning("measure: %s", remark)
+    found.table.attrs["remarks"] = found.remarks
+    return found.table
 
 
 def diagnose(
-    model: LatentModel,
-    x: Tensor,
+    model: nn.Module,
+    x: Any,
     plan: Plan,
     *,
     provenance: tables.Provenance | None = None,
@@ -128,40 +159,31 @@ def diagnose(
     """Carry out a plan.
 
     Args:
-        model: the model; its parameters, gradients and mode are left as they are.
-        x: data ``[B, *event]``, finite; moved to the model's device and dtype.
+        model: as for ``measure``.
+        x: as for ``measure``.
         plan: what to measure.
         provenance: labels for the tables.
-        folder: keep finished blocks here until all are done; the same call then goes on where an interrupted one stopped
-            and ends with the same result, bit for bit.
+        folder: keep finished blocks here; the same call then goes on where an interrupted one stopped and ends with the
+            same result, bit for bit. They stay until ``Measurement.settle``, so that a write of the tables that fails loses
+            no draws.
         progress: called with (done, total, note); done and total count importance samples.
         stop: asked after every block of draws; True ends the measurement with what is finished.
 
     Raises:
-        SpecError, CapabilityError, NonFiniteError: as for ``measure``.
+        SpecError, ModelError, CapabilityError, NonFiniteError: as for ``measure``.
         OutputError: the folder cannot be written.
         Interrupted: stopped before anything could be read.
     """
-    with opened(model, x, plan.direct) as points:
-        layout = Layout.of(model, points)
-        # Frozen parameters and buffers too: gradients depend on them.
-        tensors = [*model.named_parameters(), *model.named_buffers()]
-        labels = layout.names, plan.seed, plan.engine, plan.chunk, points.device.type, statement(model, points)
-        context = fingerprint(tensors, points, *labels)
-        store = Store(folder, context)
-        drawer = Drawer(
-            model, points, Streams(plan.seed),
-            engine=plan.engine, chunk=plan.chunk, store=store, progress=progress, stop=stop,
-        )  # fmt: skip
-        gatherer = Gatherer(plan, drawer, layout, select_blocks(layout, plan.blocks))
-        drawn = _gather(gatherer)
-    complete = len(drawn) == len(gatherer.jobs()) and all(found.complete for found in drawn.values())
-    if complete:
-        store.clear()
-    device = torch.cuda.get_device_name(points.device) if points.is_cuda else "cpu"
-    dtype = str(points.dtype).removeprefix("torch.")
+    with opened(model, x, plan.mode) as subject:
+        plan, remarks = suited(plan, subject.findings, subject.points)
+        ready = prepared(subject, plan, folder, progress, stop)
+        layout, store = ready.layout, ready.store
+        gatherer = Gatherer(plan, ready.drawer, layout, select_blocks(layout, plan.blocks))
+        drawn, lost = _gather(gatherer)
+    complete = len(drawn) + len(lost) == len(gatherer.jobs()) and all(found.complete for found in drawn.values())
+    device = torch.cuda.get_device_name(subject.device) if subject.device.type == "cuda" else "cpu"
     about = provenance or tables.Provenance()
-    source = tables.Source(plan, layout, drawn, about, parameters_digest(model), device, dtype)
+    source = tables.Source(plan, layout, drawn, about, parameters_digest(subject.model), device, ready.precision)
     return Measurement(
         plan=plan,
         table=tables.readings(source),
@@ -169,61 +191,81 @@ def diagnose(
         comparisons=tables.comparisons(source),
         kept=tables.kept(source),
         complete=complete,
-        remarks=gatherer.remarks(),
+        lost=list(lost.values()),
+        remarks=[*remarks, *lost.values(), *gatherer.remarks()],
         source=source,
+        store=store,
     )
 
 
-@contextmanager
-def opened(model: LatentModel, x: Tensor, direct: bool) -> Iterator[Tensor]:
-    """The model ready to be measured within the block: checked, in evaluation mode and full precision, with gradients.
+@dataclass(frozen=True)
+class Prepared:
+    """What draws a plan's jobs.
+
+    Attributes:
+        layout: order of the parameters.
+        store: finished blocks.
+        drawer: draws, and keeps blocks in the store.
+        precision: that the model computes in.
+    """
+
+    layout: Layout
+    store: Store
+    drawer: Drawer
+    precision: str
+
+
+def prepared(
+    subject: Subject, plan: Plan, folder: Path | None, progress: Progress | None, stop: Callable[[], bool]
+) -> Prepared:
+    """A drawer of a model that was tried, whose blocks are named by all that they depend on; arguments as for ``diagnose``.
 
     Args:
-        model: the model; its mode is put back.
-        x: data ``[B, *event]``.
-        direct: whether the whole minibatch is drawn at once.
-
-    Yields:
-        The data on the model's device and in its dtype.
-
-    Raises:
-        SpecError: the data cannot be measured, or the model does not accept them.
-        CapabilityError: the model's points are not independent, and the draws are not direct.
+        subject: the model and data.
+        plan: one that suits them.
+        folder: of finished blocks.
+        progress: called with (done, total, note).
+        stop: asked after every block of draws.
     """
-    keep_freed_memory()
-    if torch.is_inference_mode_enabled():
-        raise SpecError("torch.inference_mode", "gradients cannot be drawn within it", "measure outside of it")
-    parameter = next((parameter for parameter in model.parameters() if parameter.requires_grad), None)
-    if parameter is None:
-        raise SpecError("model", "has no trainable parameter", "set requires_grad")
-    x = torch.as_tensor(x).detach().to(parameter)
-    if x.ndim == 0 or x.shape[0] == 0 or not bool(torch.isfinite(x).all()):
-        raise SpecError("x", "must hold at least one data point, all of it finite", "give data [B, ...] without NaN")
-    if not (direct or model.independent_points):
-        raise CapabilityError(
-            "model", "its data points are not independent", "use measure(direct=True) or snr --direct"
-        )
-    with evaluation_mode(model), full_precision(), torch.enable_grad():
-        check_log_weights(model, x)
-        yield x
+    model, x = subject.model, subject.x
+    layout = Layout.of(model, x)
+    # Frozen parameters and buffers too: gradients depend on them.
+    tensors = [*model.named_parameters(), *model.named_buffers()]
+    said, precision = statement(model, x), computed_in(model, x)
+    subject.snapshot.restore()  # of a model that keeps something the calls above have moved on
+    labels = layout.names, plan.seed, plan.engine, plan.chunk, subject.device.type, said, precision, plan.mode
+    store = Store(folder, fingerprint(tensors, x, *labels), (layout.size, len(layout.names)))
+    drawer = Drawer(
+        model, x, Streams(plan.seed),
+        engine=plan.engine, chunk=plan.chunk, store=store, progress=progress, stop=stop,
+        restart=subject.snapshot if subject.findings.whole else None,
+    )  # fmt: skip
+    drawer.undivided |= not subject.findings.exchangeable
+    return Prepared(layout, store, drawer, precision)
 
 
-def _gather(gatherer: Gatherer) -> dict[Job, Drawn]:
-    """All jobs, or as many as there was time for.
+def _gather(gatherer: Gatherer) -> tuple[dict[Job, Drawn], dict[Job, str]]:
+    """All jobs, or as many as there was time for; and those that cannot be read, with the reason.
 
     Raises:
         Interrupted: there was time for none.
+        NonFiniteError: none can be read.
     """
     gatherer.expect()
     drawn: dict[Job, Drawn] = {}
+    lost: dict[Job, NonFiniteError] = {}
     for job in gatherer.jobs():
         try:
             drawn[job] = gatherer.gather(job)
+        except NonFiniteError as error:
+            lost[job] = error
         except Interrupted:
             if not drawn:
                 raise
             break
-    return drawn
+    if lost and not drawn:
+        raise next(iter(lost.values()))
+    return drawn, {job: f"{job.estimator.name} at K={job.K} is left out: {error}" for job, error in lost.items()}
 
 
 def select_blocks(layout: Layout, names: Sequence[str] | None) -> dict[str, slice]:

@@ -47,7 +47,7 @@ class Reading:
         interval: value, standard error and 95 % interval.
         floor: what pure noise would read; NaN where that has no meaning.
         n_coordinates: coordinates that entered.
-        n_dropped: coordinates of the block left out because their variance was zero but for rounding.
+        n_dropped: coordinates of the block left out because they are zero, or constant, but for rounding.
         replicates: delete-one-block values, ``[G]``, of what slopes and comparisons are made of; else empty.
         scope: ``minibatch``, or ``points`` and ``dataset`` for the parts of a random minibatch's variance.
         remark: what the reader of this very number must know, appended to the definition.

@@ -1,16 +1,29 @@
 """What to measure, checked; and the sets of draws that it takes."""
 
-from collections.abc import Iterable, Sequence
+import itertools
+import operator
+import reprlib
+from collections.abc import Iterable, Mapping, Set, Sized
 from dataclasses import dataclass
-from typing import Literal
+from numbers import Real
+from typing import Any, Literal, get_args
 
 import numpy as np
+import torch
 
 from snrkit.errors import SpecError
+from snrkit.estimators import ESTIMATORS
 from snrkit.estimators.base import Estimator, Units, build_estimator
+from snrkit.memory import require_memory
+from snrkit.models.state import Mode
 
 MINIMUM_DRAWS = 4
 BLOCKS_OF_DRAWS = 20
+# Settings (estimator, M, K) of one table, which has some tens of rows for each.
+MOST_ROWS = 100_000
+LARGEST = 2**63 - 1
+# Their numbers, and what is read of each by itself.
+_BYTES_PER_DRAW = 16
 
 Target = Literal["none", "bound", "log_p"]
 
@@ -70,6 +83,8 @@ class Plan:
         keep: coordinates whose draws are kept: ``largest`` (|mean|), ``median`` (SNR) of each network, or
             ``tensor[index]``.
         pairs: the (M, K) of the table, where it is not every M with every K.
+        mode: of the model's modules: ``evaluation``, or ``training``, in which dropout and batch normalisation do what they
+            do in an optimiser's step.
     """
 
     estimators: tuple[Estimator, ...]
@@ -88,13 +103,16 @@ class Plan:
     dsnr: bool = False
     keep: tuple[str, ...] = ()
     pairs: tuple[tuple[int, int], ...] | None = None
+    mode: Mode = "evaluation"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "estimators", tuple(dict.fromkeys(self.estimators)))
-        if not self.estimators:
-            raise SpecError("estimators", "is empty", "name at least one, for example iwae")
+        object.__setattr__(self, "estimators", chosen(self.estimators))
         for name in ("K", "M"):
             object.__setattr__(self, name, counts(name, getattr(self, name)))
+        for name in ("direct", "nested", "dsnr"):
+            object.__setattr__(self, name, _flag(name, getattr(self, name)))
+        object.__setattr__(self, "blocks", None if self.blocks is None else names("blocks", self.blocks))
+        object.__setattr__(self, "keep", names("keep", self.keep) if not _is_empty(self.keep) else ())
         for name, least, remedy in (
             ("draws", MINIMUM_DRAWS, "1000 is a good start"),
             ("seed", 0, "give for example seed=0"),
@@ -104,9 +122,24 @@ class Plan:
             value = getattr(self, name)
             if name != "chunk" or value is not None:
                 object.__setattr__(self, name, _integer(name, value, least, remedy))
-        if self.bias not in ("none", "bound", "log_p"):
-            raise SpecError("bias", f"no target '{self.bias}'", "choose none, bound or log_p")
+        if not isinstance(self.bias, str) or self.bias not in ("none", "bound", "log_p"):
+            raise SpecError("bias", f"no target {reprlib.repr(self.bias)}", "choose none, bound or log_p")
+        require_mode(self.mode)
+        for estimator in self.estimators:
+            if min(self.K) < estimator.least_samples:
+                problem = f"{estimator.name} needs at least {estimator.least_samples} samples, got {min(self.K)}"
+                raise SpecError("K", problem, "give larger K, or another estimator")
+        self._check_size()
         self._check_combinations()
+
+    def _check_size(self) -> None:
+        """What no machine could hold or finish."""
+        rows = len(self.estimators) * (len(self.pairs) if self.pairs else len(self.K) * len(self.M))
+        if rows > MOST_ROWS:
+            problem = f"{rows:,} settings (estimator, M, K) asked for, and {MOST_ROWS:,} is the most"
+            raise SpecError("K", problem, "ask for fewer values of K or M")
+        most = max(self.draws, self.draws * max(self.K) // min(self.K) if self.nested else 0)
+        require_memory("draws", f"accounts of {most:,} draws", _BYTES_PER_DRAW * most, "ask for fewer draws")
 
     def _check_combinations(self) -> None:
         """What is right by itself and wrong together."""
@@ -141,7 +174,8 @@ class Plan:
     def method(self) -> str:
         """How the draws were made, for the tables."""
         parts = ["direct" if self.direct else "units", *(["nested"] if self.nested else [])]
-        return ", ".join([*parts, *([f"mean from {self.mean_from}"] if self.mean_from else [])])
+        parts += [f"mean from {self.mean_from}"] if self.mean_from else []
+        return ", ".join([*parts, *(["training mode"] if self.mode == "training" else [])])
 
     def units(self, estimator: Estimator, M: int, K: int) -> tuple[Units, Units]:
         """The units (inference, generative) that (M, K) averages in this plan."""
@@ -175,26 +209,115 @@ class Plan:
         return self.job(lender, job.M, job.K) if _same_mean(lender, job.estimator) else None
 
 
-def counts(name: str, values: Sequence[int]) -> tuple[int, ...]:
-    """Numbers of samples as plain integers, each once.
+def require_mode(mode: str) -> None:
+    """See to it that a mode is one of the two.
+
+    Raises:
+        SpecError: it is not.
+    """
+    if mode not in get_args(Mode):
+        raise SpecError("mode", f"no mode '{mode}'", f"choose {' or '.join(get_args(Mode))}")
+
+
+def chosen(estimators: object) -> tuple[Estimator, ...]:
+    """Estimators, each once, from estimators or registered names: one, or any iterable of them.
+
+    Raises:
+        SpecError: there is none, or something that is no estimator.
+    """
+    remedy = f"give registered names ({', '.join(ESTIMATORS.names)}) or estimators"
+    found = []
+    for item in _items("estimators", estimators, str | Estimator, remedy):
+        if not isinstance(item, str | Estimator):
+            raise SpecError("estimators", f"holds {reprlib.repr(item)}, which is none", remedy)
+        found.append(build_estimator(item, {}) if isinstance(item, str) else item)
+    try:
+        return tuple(dict.fromkeys(found))
+    except TypeError:
+        raise SpecError("estimators", "holds one that cannot be hashed", "make its class a frozen dataclass") from None
+
+
+def counts(name: str, values: object) -> tuple[int, ...]:
+    """Numbers of samples as plain integers, each once: from one number, or any iterable of them.
 
     Raises:
         SpecError: there is none, or one that is no integer of at least 1.
     """
     remedy = f"give e.g. {name}=[10]"
-    found = [_integer(name, value, 1, remedy) for value in values] if isinstance(values, Iterable) else []
-    if not found:
-        raise SpecError(name, f"must be integers of at least 1, got {values}", remedy)
+    found = [_integer(name, value, 1, remedy) for value in _items(name, values, Real | np.generic, remedy)]
     return tuple(dict.fromkeys(found))
 
 
+def names(argument: str, values: object) -> tuple[str, ...]:
+    """Names, each once: from one name, or any iterable of them.
+
+    Raises:
+        SpecError: there is none, or something that is no text.
+    """
+    remedy = "give names in a list, or leave it out"
+    found = _items(argument, values, str, remedy)
+    for value in found:
+        if not isinstance(value, str) or not value:
+            raise SpecError(argument, f"must be names, got {reprlib.repr(value)}", remedy)
+    return tuple(dict.fromkeys(found))
+
+
+def _items(argument: str, values: object, single: Any, remedy: str) -> list[Any]:
+    """What an argument holds: itself if it is a single one, else its items in order; those of a set, which has none, sorted.
+
+    Raises:
+        SpecError: it holds nothing, or is nothing that holds items.
+    """
+    if isinstance(values, single):
+        return [values]
+    if not isinstance(values, Iterable) or isinstance(values, str | bytes | Mapping):
+        raise SpecError(argument, f"cannot be {reprlib.repr(values)}", remedy)
+    try:
+        found = list(itertools.islice(values, MOST_ROWS + 1))
+    except TypeError:  # an array without axes
+        found = [values]
+    if isinstance(values, Set) and all(isinstance(value, str | int) for value in found):
+        # A set of texts has another order in every process.
+        found.sort(key=lambda value: (isinstance(value, str), value))
+    if not found:
+        raise SpecError(argument, "is empty", remedy)
+    return found
+
+
+def _is_empty(values: object) -> bool:
+    return isinstance(values, Sized) and len(values) == 0
+
+
+def _flag(name: str, value: object) -> bool:
+    if not isinstance(value, bool | np.bool_):
+        raise SpecError(name, f"must be True or False, got {reprlib.repr(value)}", "leave it out for False")
+    return bool(value)
+
+
 def _integer(name: str, value: object, least: int, remedy: str) -> int:
-    """A plain integer; floats that are whole numbers, such as 1e3, pass."""
-    whole = isinstance(value, int | np.integer) or (isinstance(value, float) and value.is_integer())
-    if isinstance(value, bool) or not whole or int(value) < least:  # type: ignore[call-overload]
-        raise SpecError(name, f"must be an integer of at least {least}, got {value!r}", remedy)
-    return int(value)  # type: ignore[call-overload, no-any-return]
+    """A plain integer; floats that are whole numbers, such as 1e3, pass, and so do numpy's and torch's integers.
+
+    Raises:
+        SpecError: it is none, or out of range.
+    """
+    number = _whole(value)
+    if number is None or not least <= number <= LARGEST:
+        bounds = f"an integer of at least {least}" + (" and less than 2^63" if number and number > LARGEST else "")
+        raise SpecError(name, f"must be {bounds}, got {reprlib.repr(value)}", remedy)
+    return number
+
+
+def _whole(value: Any) -> int | None:
+    """What is a whole number, as an integer; None for all else."""
+    if isinstance(value, bool | np.bool_) or getattr(value, "dtype", None) is torch.bool:
+        return None
+    if isinstance(value, float | np.floating):
+        return int(value) if float(value).is_integer() else None
+    try:
+        return operator.index(value)
+    except (TypeError, ValueError, RuntimeError):
+        return None
 
 
 def _same_mean(one: Estimator, other: Estimator) -> bool:
-    return one.unbiased and other.unbiased and (one.reference or one.name) == (other.reference or other.name)
+    return all((*one.unbiased, *other.unbiased)) and (one.reference or one.name) == (other.reference or other.name)

@@ -1,7 +1,7 @@
 """What is drawn: a model, data points, noise, and the order of the parameters."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import cast
@@ -9,13 +9,17 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from snrkit.batches import Batch, leaves, points, take, transform
+from snrkit.diagnostics.seeding import Seeding
 from snrkit.errors import SpecError
-from snrkit.models.base import LatentModel, Network
+from snrkit.models.base import LatentModel, Network, parameters_of
 from snrkit.streams import Streams
 
 # One page of noise has its own stream. Small enough that drawing a whole page for part of it wastes little, large enough
 # that starting streams (about 15 us each) does not show.
 _PAGE_ELEMENTS = 2**13
+# A draw of more numbers than that is made in portions of its samples, and made again when it is needed again.
+_HELD = 2**25
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ class Layout:
     networks: tuple[Network, ...]
 
     @classmethod
-    def of(cls, model: LatentModel, x: Tensor) -> "Layout":
+    def of(cls, model: LatentModel, x: Batch) -> "Layout":
         """The layout of a model's trainable parameters that its log-weights depend on.
 
         Raises:
@@ -43,7 +47,7 @@ class Layout:
         networks = model.networks(x)
         if not networks:
             raise SpecError("model", "has no trainable parameter that the log-weights depend on", "set requires_grad")
-        shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
+        shapes = {name: parameter.shape for name, parameter in parameters_of(model).items()}
         order = sorted(networks, key=lambda name: networks[name] != "inference")
         return cls(tuple(order), tuple(shapes[name] for name in order), tuple(networks[name] for name in order))
 
@@ -89,6 +93,16 @@ class Noise:
         self._dtype, self._device = dtype, device
         self._last: tuple[tuple[int, int], Tensor] | None = None
 
+    @property
+    def samples(self) -> int:
+        """Samples of one point in a draw, M K."""
+        return self._shape[1] * self._shape[2]
+
+    @property
+    def held(self) -> bool:
+        """Whether a draw is small enough to be held at once."""
+        return math.prod(self._shape) <= _HELD
+
     def draw(self, group: int, draws: range) -> Tensor:
         """Noise ``[len(draws), Bg, M, K, *noise_shape]`` of consecutive draws of one group of data points."""
         first, last = draws.start // self._rows, (draws.stop - 1) // self._rows
@@ -100,6 +114,29 @@ class Noise:
         offset = first * self._rows
         return pages[draws.start - offset : draws.stop - offset]
 
+    def portions(self, group: int, draw: int, width: int, first: int = 0) -> Iterator[Tensor]:
+        """The samples of one draw from ``first`` on, M and K as one axis, ``width`` at a time: ``[Bg, 1, w, *noise_shape]``.
+
+        Where a draw is not ``held``, no more than a portion is.
+        """
+        points, M, K, *event = self._shape
+        if self.held:
+            whole = self.draw(group, range(draw, draw + 1)).reshape(points, 1, M * K, *event)
+            yield from torch.split(whole[:, :, first:], width, dim=2)
+            return
+        rows = [self._rows_of(group, draw, point, width, first) for point in range(points)]
+        for portion in zip(*rows, strict=True):
+            yield torch.stack(portion)[:, None]
+
+    def _rows_of(self, group: int, draw: int, point: int, width: int, first: int) -> Iterator[Tensor]:
+        """Samples of one point, ``[w, *noise_shape]``: those of the points before it, and the first, are made and left."""
+        points, M, K, *event = self._shape
+        index = (M, K, group, draw)  # a draw of this size is a page
+        pieces = self._streams.normal_rows(
+            "draws", index, points * M * K, event, width, dtype=self._dtype, device=self._device
+        )
+        yield from _regrouped(pieces, range(point * M * K + first, (point + 1) * M * K), width)
+
     def _page(self, group: int, page: int) -> Tensor:
         if self._last is None or self._last[0] != (group, page):
             index = (*self._shape[1:3], group, page)
@@ -107,6 +144,23 @@ class Noise:
             noise = self._streams.normal("draws", index, shape, dtype=self._dtype, device=self._device)
             self._last = (group, page), noise
         return self._last[1]
+
+
+def _regrouped(pieces: Iterator[Tensor], wanted: range, width: int) -> Iterator[Tensor]:
+    """Some of the rows of the pieces, ``width`` at a time."""
+    at, rest = 0, None
+    for piece in pieces:
+        own = piece[max(0, wanted.start - at) : max(0, wanted.stop - at)]
+        at += len(piece)
+        joined = own if rest is None else torch.cat([rest, own])
+        whole = len(joined) // width * width
+        if whole:
+            yield from torch.split(joined[:whole], width)
+        rest = joined[whole:]
+        if at >= wanted.stop:
+            break
+    if rest is not None and len(rest):
+        yield rest
 
 
 class NestedNoise:
@@ -129,6 +183,21 @@ class NestedNoise:
         start = draws.start - first * self._groups
         return parts.reshape(n * self._groups, points, 1, -1, *event)[start : start + len(draws)]
 
+    @property
+    def held(self) -> bool:
+        """Whether the larger draw is small enough to be held at once."""
+        return self._whole.held
+
+    def portions(self, group: int, draw: int, width: int, first: int = 0) -> Iterator[Tensor]:
+        """The samples of one draw, ``width`` at a time: ``[Bg, 1, w, *noise_shape]``."""
+        whole, part = divmod(draw, self._groups)
+        left = self._whole.samples // self._groups
+        for portion in self._whole.portions(group, whole, width, first + part * left):
+            yield portion[:, :, :left]
+            left -= portion.shape[2]
+            if left <= 0:
+                return
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -139,50 +208,79 @@ class Problem:
 
     Attributes:
         model: the model, on the device of x.
-        x: data ``[G, Bg, *event]``.
+        x: data ``[G, Bg, *event]``, a tensor or a structure of tensors.
         noise: noise of shape ``[Bg, M, K, *noise_shape]`` per draw and group.
         layout: order of the parameters.
         M: outer samples.
         K: importance samples.
+        planned: draws of each group in all, as far as is known; the choice of an engine depends on it.
+        seeded: the numbers that the model draws itself, a function of the draw; None where it draws none.
     """
 
     model: LatentModel
-    x: Tensor
+    x: Batch
     noise: Noise | NestedNoise
     layout: Layout
     M: int
     K: int
+    planned: int = 1000
+    seeded: Seeding | None = None
 
     @classmethod
-    def units(cls, model: LatentModel, x: Tensor, K: int, streams: Streams, groups: int = 1) -> "Problem":
+    def units(cls, model: LatentModel, x: Batch, K: int, streams: Streams, groups: int = 1) -> "Problem":
         """Each data point by itself at M = 1, for data ``[B, *event]``, cut out of draws of ``groups`` K samples."""
-        whole = cls._of(model, x[:, None], 1, K * groups, streams)
+        whole = cls._of(model, transform(x, lambda tensor: tensor[:, None]), 1, K * groups, streams)
         if groups == 1:
             return whole
         return replace(whole, noise=NestedNoise(cast("Noise", whole.noise), groups), K=K)
 
     @classmethod
-    def direct(cls, model: LatentModel, x: Tensor, M: int, K: int, streams: Streams) -> "Problem":
+    def direct(cls, model: LatentModel, x: Batch, M: int, K: int, streams: Streams) -> "Problem":
         """The whole minibatch at the requested M and K, for data ``[B, *event]``."""
-        return cls._of(model, x[None], M, K, streams)
+        return cls._of(model, transform(x, lambda tensor: tensor[None]), M, K, streams)
 
     @classmethod
-    def _of(cls, model: LatentModel, x: Tensor, M: int, K: int, streams: Streams) -> "Problem":
-        unit_shape = (x.shape[1], M, K, *model.noise_shape(x[0]))
-        return cls(model, x, Noise(streams, unit_shape, x.dtype, x.device), Layout.of(model, x[0]), M, K)
+    def _of(cls, model: LatentModel, x: Batch, M: int, K: int, streams: Streams) -> "Problem":
+        first = take(x, 0)
+        unit_shape = (points(first), M, K, *model.noise_shape(first))
+        like = _like(model)
+        return cls(model, x, Noise(streams, unit_shape, like.dtype, like.device), Layout.of(model, first), M, K)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the noise: that of the first parameter that is trained."""
+        return _like(self.model).dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where all is."""
+        return _like(self.model).device
 
     @property
     def groups(self) -> int:
         """G, the number of groups."""
-        return self.x.shape[0]
+        return points(self.x)
+
+    @property
+    def points_per_group(self) -> int:
+        """Bg."""
+        return next(leaves(self.x)).shape[1]
 
     @property
     def samples_per_draw(self) -> int:
         """Importance samples in one draw of one group, Bg M K."""
-        return self.x.shape[1] * self.M * self.K
+        return self.points_per_group * self.M * self.K
 
     @property
     def parameters(self) -> dict[str, Tensor]:
         """Name to parameter, in the order of the layout."""
-        named = dict(self.model.named_parameters())
+        named = parameters_of(self.model)
         return {name: named[name] for name in self.layout.names}
+
+    def group(self, index: int) -> Batch:
+        """Data of one group, ``[Bg, *event]``."""
+        return take(self.x, index)
+
+
+def _like(model: LatentModel) -> Tensor:
+    return next(parameter for parameter in model.parameters() if parameter.requires_grad)

@@ -40,10 +40,13 @@ def read(moments: Moments, blocks: dict[str, slice], lender: Moments | None = No
     for name, block in blocks.items():
         kept = int(moving[block].sum())
         floors = _floors(moments if lender is None else lender, merged.all(), block)
+        said = "" if moments.verdict is None else moments.verdict.remark(block)
         for metric, (interval, replicates) in (ratios[name] | quadratic[name]).items():
             entered = block.stop - block.start if metric in ("variance", "mean_norm") else kept
             dropped = block.stop - block.start - entered
-            rows.append(Reading(metric, name, interval, floors.get(metric, math.nan), entered, dropped, replicates))
+            remark = said if metric.startswith("snr_") else ""
+            floor = floors.get(metric, math.nan)
+            rows.append(Reading(metric, name, interval, floor, entered, dropped, replicates, remark=remark))
     return rows
 
 
@@ -66,7 +69,7 @@ class Merged:
     def of(self, selection: Array | None) -> Estimates:
         """Estimates from the selected blocks, ``[G]`` of 1 and 0; None: all."""
         draws, mean, variance = self.moments.merged(selection)
-        moving = self.moments.moving(mean, variance)
+        moving = variance > 0
         if self._lender is None:
             return Estimates(mean, variance, variance / draws, moving)
         lent, mean, other = self._lender.merged(selection)

@@ -1,6 +1,7 @@
 """Finished blocks of draws on disk, so that an interrupted measurement goes on where it stopped."""
 
 import hashlib
+import io
 import json
 from collections.abc import Iterable
 from contextlib import suppress
@@ -10,42 +11,68 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from snrkit import checksums
+from snrkit.backward import derivatives, hides_parameters
+from snrkit.batches import Batch, named_leaves, points, take
 from snrkit.diagnostics.moments import BlockMoments
 from snrkit.diagnostics.plan import Job
 from snrkit.errors import OutputError
-from snrkit.models.base import LatentModel
-from snrkit.results import atomic_path, discard_partial
+from snrkit.files import discard_partial, read_bytes, write_bytes
+from snrkit.models.base import LatentModel, parameters_of
+from snrkit.models.state import seed_generators
 from snrkit.streams import Streams
 
 _FIELDS = ("mean", "variance", "points")
 # Data points, outer and importance samples at which a model is asked what it says.
 _ASKED = 3, 2, 3
+_PER_POINT = 3
 
 
 class Store:
-    """A folder of finished blocks; each file is named by everything that its content depends on.
+    """A folder of finished blocks; each file is named by everything that its content depends on, and bears a checksum.
+
+    Several processes may share a folder: a block is there whole or not at all, and equal names mean equal content.
 
     Args:
         folder: where; made when the first block is saved. None: nothing is kept.
         context: what all blocks of the measurement depend on (see ``fingerprint``).
+        sizes: (P, T), coordinates and tensors of the gradient, which a block must have; None: they are not known.
     """
 
-    def __init__(self, folder: Path | None, context: str) -> None:
-        self._folder, self._context = folder, context
+    def __init__(self, folder: Path | None, context: str, sizes: tuple[int, int] | None = None) -> None:
+        self._folder, self._context, self._sizes = folder, context, sizes
         self._own: set[Path] = set()
 
     def load(self, job: Job, draws: range) -> BlockMoments | None:
-        """A finished block, or None where there is none that can be read."""
+        """A finished block, or None where there is none that can be read and used; it is drawn again."""
         path = self._path(job, draws)
-        if path is None or not path.exists():
+        if path is None:
             return None
         try:
-            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as content:
-                block = BlockMoments(len(draws), *(content[name] for name in _FIELDS))
-        except Exception:  # numpy and zipfile raise nearly anything on a damaged file; it is drawn again
+            content = read_bytes(path)
+            sealed = checksums.verify(content)
+            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+                block = BlockMoments(len(draws), *(arrays[name] for name in _FIELDS))
+        except Exception:  # numpy and zipfile raise nearly anything on a damaged file
+            return None
+        if not sealed or not self._is_sound(block):
             return None
         self._own.add(path)
         return block
+
+    def _is_sound(self, block: BlockMoments) -> bool:
+        """Whether a block is moments, and of such gradients."""
+        arrays = block.mean, block.variance, block.points
+        if any(array.dtype != np.float64 or not np.isfinite(array).all() for array in arrays):
+            return False
+        if block.mean.ndim != 1 or block.variance.shape != block.mean.shape:
+            return False
+        if block.points.ndim != 3 or 0 in block.points.shape or block.points.shape[2] != _PER_POINT:
+            return False
+        if self._sizes not in (None, (block.mean.shape[0], block.points.shape[1])):
+            return False
+        # Of each point: the squared norm of its mean, an inner product, and the trace of its covariance.
+        return bool((block.variance >= 0).all() and (block.points[..., [0, 2]] >= 0).all())
 
     def save(self, job: Job, draws: range, block: BlockMoments) -> None:
         """Keep a block, whole or not at all.
@@ -55,12 +82,13 @@ class Store:
         """
         path = self._path(job, draws)
         if path is not None:
-            with atomic_path(path) as temporary, temporary.open("wb") as stream:
-                np.savez(stream, **{name: getattr(block, name) for name in _FIELDS})
+            buffer = io.BytesIO()
+            np.savez(buffer, **{name: getattr(block, name) for name in _FIELDS})
+            write_bytes(path, checksums.seal_zip(buffer.getvalue()))
             self._own.add(path)
 
     def clear(self) -> None:
-        """Remove the blocks loaded or saved, and the folder if nothing else is in it: the measurement is complete.
+        """Remove the blocks loaded or saved, and the folder if nothing else is in it: what was made of them is safe.
 
         Blocks that another measurement left there are still needed for it to go on.
         """
@@ -77,6 +105,7 @@ class Store:
             return None
         parts = [
             self._context, repr(job.estimator), job.M, job.K, job.direct, job.groups, draws.start, draws.stop,
+            job.draws,  # on which the choice of what draws it depends
         ]  # fmt: skip
         return self._folder / f"block-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]}.npz"
 
@@ -88,10 +117,12 @@ def parameters_digest(model: nn.Module) -> str:
     return digest.hexdigest()[:12]
 
 
-def fingerprint(tensors: Iterable[tuple[str, Tensor]], x: Tensor, *labels: object) -> str:
+def fingerprint(tensors: Iterable[tuple[str, Tensor]], x: Batch, *labels: object) -> str:
     """SHA-256 over the model's named tensors, data and labels: what draws depend on beside their job."""
     digest = hashlib.sha256(json.dumps([str(label) for label in labels]).encode())
-    _update(digest, [*tensors, ("x", x)])
+    # A tensor by itself has the plain name; parts of a structure have their places, a dict's its keys.
+    parts = [("x", x)] if isinstance(x, Tensor) else [(f"x{place}", part) for place, part in named_leaves(x)]
+    _update(digest, [*tensors, *parts])
     return digest.hexdigest()
 
 
@@ -102,22 +133,34 @@ def _update(digest: "hashlib._Hash", tensors: Iterable[tuple[str, Tensor]]) -> N
         digest.update(flat.view(torch.uint8).numpy().tobytes())  # numpy lacks bfloat16
 
 
-def statement(model: LatentModel, x: Tensor) -> str:
-    """The model's class and what it says of its first data points at fixed noise.
+def statement(model: LatentModel, x: Batch) -> str:
+    """The model's class and what it says of its first data points at fixed noise: log densities, and their derivatives.
 
-    Its tensors do not tell all: a temperature or an activation may be a plain attribute. Log densities are rounded, so that
-    another order of sums (another number of threads) says the same.
+    Its tensors do not tell all: a temperature or an activation may be a plain attribute, and whether something is detached
+    shows in derivatives only. All is rounded, so that another order of sums (another number of threads) says the same.
 
     Args:
-        model: the model.
+        model: the model; the global generators are seeded, and its caller's to put back.
         x: data ``[B, *event]``.
     """
-    points, M, K = _ASKED
-    said = []
-    with torch.no_grad():
-        for i, point in enumerate(torch.split(x[:points], 1)):
-            shape = (1, M, K, *model.noise_shape(point))
-            weights = model(point, Streams(0).normal("statement", (i,), shape, dtype=x.dtype, device=x.device))
-            said += [float(part.double().sum()) for part in (weights.log_p, weights.log_q)]
-    kind = type(model)
-    return f"{kind.__module__}.{kind.__qualname__} " + " ".join(f"{value:.5g}" for value in said)
+    seed_generators(0)
+    with torch.enable_grad():
+        values, norms = _said(model, take(x, slice(0, min(_ASKED[0], points(x)))))
+    kind, largest = type(model), max(norms)
+    said = [f"{value:.5g}" for value in [*values, largest]]
+    # Beside the largest, since what vanishes but for rounding is never the same.
+    said += [f"{norm / largest:.4f}" for norm in norms] if largest > 0 else []
+    return f"{kind.__module__}.{kind.__qualname__} " + " ".join(said)
+
+
+def _said(model: LatentModel, x: Batch) -> tuple[list[float], list[float]]:
+    """Sums of log p and log q of each data point, and the norm of the derivative of log w in each trained parameter."""
+    _, M, K = _ASKED
+    like = next(model.parameters())
+    shape = (points(x), M, K, *model.noise_shape(x))
+    weights = model(x, Streams(0).normal("statement", (), shape, dtype=like.dtype, device=like.device))
+    values = [float(row) for part in (weights.log_p, weights.log_q) for row in part.detach().double().sum(dim=(1, 2))]
+    total = weights.log_w.sum()
+    trained = [parameter for parameter in parameters_of(model).values() if parameter.requires_grad]
+    found = derivatives(model, [total], trained, hidden=hides_parameters([total]))
+    return values, [float(gradient.double().norm()) for gradient in found]

@@ -105,7 +105,7 @@ def readings(source: Source) -> pd.DataFrame:
     """The tidy table of ``snrkit.results``."""
     plan = source.plan
     constant = source.labels | {
-        "parameters": source.parameters, "device": source.device, "dtype": source.dtype,
+        "parameters": source.parameters, "device": source.device, "dtype": source.dtype, "mode": plan.mode,
     }  # fmt: skip
     rows = []
     for estimator, M, K in plan.grid:

@@ -11,6 +11,7 @@ from torch import Tensor
 from snrkit.errors import SpecError
 from snrkit.estimators import ESTIMATORS
 from snrkit.logweights import LogWeights
+from snrkit.registry import hint
 
 
 class Surrogate:
@@ -80,13 +81,20 @@ class Estimator(ABC):
         name: registered name.
         path: whether it needs the proposal's density with detached parameters.
         reference: an estimator whose mean is the gradient of the same bound; None where it is its own.
-        unbiased: whether the mean is that gradient, in both networks and at every K.
+        unbiased: whether the mean is that gradient at every K, in the (inference, generative) network.
+        needs_reparameterised: whether it differentiates through z, which must then be a differentiable function of the
+            proposal's parameters.
+        separate_networks: whether it is wrong where a parameter is in both networks.
+        least_samples: the smallest K that it is defined for.
     """
 
     name: ClassVar[str]
     path: ClassVar[bool] = False
     reference: ClassVar[str | None] = None
-    unbiased: ClassVar[bool] = True
+    unbiased: ClassVar[tuple[bool, bool]] = (True, True)
+    needs_reparameterised: ClassVar[bool] = True
+    separate_networks: ClassVar[bool] = False
+    least_samples: ClassVar[int] = 1
 
     @abstractmethod
     def surrogate(self, weights: LogWeights) -> Surrogate:
@@ -134,7 +142,7 @@ def build_estimator(name: str, options: Mapping[str, float]) -> Estimator:
     fields = {field.name: field for field in dataclasses.fields(kind)}
     for option in options:
         if option not in fields:
-            known = f"its options are: {', '.join(fields)}" if fields else "it has no options"
+            known = f"{hint(option, fields)}its options are: {', '.join(fields)}" if fields else "it has no options"
             raise SpecError(f"estimator.options.{option}", f"{name} has no such option", known)
     missing = [name for name, field in fields.items() if field.default is dataclasses.MISSING and name not in options]
     if missing:

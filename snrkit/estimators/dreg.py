@@ -17,6 +17,7 @@ class Dreg(Estimator):
     name: ClassVar[str] = "dreg"
     path: ClassVar[bool] = True
     reference: ClassVar[str | None] = "iwae"
+    separate_networks: ClassVar[bool] = True
 
     def surrogate(self, weights: LogWeights) -> Surrogate:
         """Weights are constants here; only the path through z is differentiated for phi."""

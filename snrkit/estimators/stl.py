@@ -20,7 +20,8 @@ class Stl(Estimator):
     name: ClassVar[str] = "stl"
     path: ClassVar[bool] = True
     reference: ClassVar[str | None] = "iwae"
-    unbiased: ClassVar[bool] = False
+    unbiased: ClassVar[tuple[bool, bool]] = (False, True)
+    separate_networks: ClassVar[bool] = True
 
     def surrogate(self, weights: LogWeights) -> Surrogate:
         """Weights are constants here; only the path through z is differentiated for phi."""

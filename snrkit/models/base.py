@@ -1,6 +1,7 @@
 """What a latent-variable model is to the rest of the package."""
 
 import itertools
+import reprlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,13 +10,23 @@ from typing import Any, Literal, Protocol, Self, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from snrkit.backward import derivatives, hides_parameters
+from snrkit.batches import Batch, broadcastable, describe, points, take
 from snrkit.config import ModelSpec
 from snrkit.errors import CapabilityError, SpecError
 from snrkit.logweights import LogWeights
 from snrkit.models import MODELS
+from snrkit.models.blame import users_code
+from snrkit.models.size import require_model_room
+from snrkit.registry import hint
 from snrkit.streams import Streams
 
 Network = Literal["inference", "generative"]
+# The name under which an adopted module lies, and what torch.compile puts into names; neither is shown to anyone.
+# Data points of a call that only asks what a model is like: batch statistics want more than one.
+FEW = 2
+ADOPTED = "adopted module"
+_HIDDEN = (f"{ADOPTED}.", "_orig_mod.")
 
 
 @runtime_checkable
@@ -51,6 +62,8 @@ class Posterior(Protocol):
 class LatentModel(nn.Module, ABC):
     """A model p(x, z) with an amortised proposal q(z|x).
 
+    Data are a tensor, or a tuple, list or dict of tensors (labels, masks, lengths), whose first axis is the data point.
+
     A subclass defines ``encode`` and ``log_joint``. It draws no random numbers itself: noise is an argument, so every
     estimate is a pure function of (parameters, x, noise). Log-weights of one data point must not depend on the others
     unless ``independent_points`` is set to False; then only whole-batch (direct) measurements are offered.
@@ -59,22 +72,33 @@ class LatentModel(nn.Module, ABC):
     independent_points: bool = True
 
     @abstractmethod
-    def encode(self, x: Tensor) -> Posterior:
-        """The proposal for data ``[B, *event]``."""
+    def encode(self, x: Batch) -> Posterior:
+        """The proposal for data ``[B, *event]``: one of ours, or what ``torch.distributions`` calls a distribution."""
 
     @abstractmethod
-    def log_joint(self, x: Tensor, z: Tensor) -> Tensor:
+    def log_joint(self, x: Batch, z: Tensor) -> Tensor:
         """log p(x, z) in nats.
 
         Args:
-            x: data as ``[B, 1, 1, *event]``, ready to broadcast against z.
+            x: data as ``[B, 1, 1, *event]``, ready to broadcast against z; of structures every tensor.
             z: samples ``[B, M, K, D]``.
 
         Returns:
             Shape ``[B, M, K]``.
         """
 
-    def forward(self, x: Tensor, noise: Tensor, path: bool = False) -> LogWeights:
+    def proposal(self, x: Batch) -> Posterior:
+        """What ``encode`` returned, as a ``Posterior``.
+
+        Raises:
+            CapabilityError: a distribution whose samples are no known function of normal or uniform noise.
+            SpecError: no distribution at all, or one of another shape than is due.
+        """
+        from snrkit.models.distributions import as_posterior
+
+        return as_posterior(self.encode(x), x)[0]
+
+    def forward(self, x: Batch, noise: Tensor, path: bool = False) -> LogWeights:
         """Log importance weights for given data and noise.
 
         Args:
@@ -85,17 +109,17 @@ class LatentModel(nn.Module, ABC):
         Returns:
             ``LogWeights`` of shape ``[B, M, K]``.
         """
-        posterior = self.encode(x)
+        posterior = self.proposal(x)
         z = posterior.sample(noise)
         log_q_path = posterior.detached().log_prob(z) if path else None
-        return LogWeights(self.log_joint(x[:, None, None], z), posterior.log_prob(z), log_q_path)
+        return LogWeights(self.log_joint(broadcastable(x), z), posterior.log_prob(z), log_q_path)
 
-    def noise_shape(self, x: Tensor) -> tuple[int, ...]:
+    def noise_shape(self, x: Batch) -> tuple[int, ...]:
         """Shape of the noise behind one importance sample, for data ``[B, *event]``."""
         with torch.no_grad():
-            return self.encode(x[:1]).noise_shape
+            return self.proposal(take(x, slice(0, FEW))).noise_shape
 
-    def networks(self, x: Tensor) -> dict[str, Network]:
+    def networks(self, x: Batch) -> dict[str, Network]:
         """To which network each trainable parameter belongs, found by asking autograd what ``encode`` reaches.
 
         Args:
@@ -107,17 +131,8 @@ class LatentModel(nn.Module, ABC):
         Raises:
             CapabilityError: a parameter is used by both networks, so that its gradient has no single definition.
         """
-        trained = [item for item in self.named_parameters() if item[1].requires_grad]
-        if not trained:
-            return {}
-        names, parameters = zip(*trained, strict=True)
-        posterior = self.encode(x[:1])
-        noise = x.new_zeros(1, 1, 1, *posterior.noise_shape)
-        z = posterior.sample(noise)
-        reached_q = _reached(z.sum() + posterior.log_prob(z).sum(), parameters)
-        reached_p = _reached(self.log_joint(x[:1, None, None], z.detach()).sum(), parameters)
         found: dict[str, Network] = {}
-        for name, in_q, in_p in zip(names, reached_q, reached_p, strict=True):
+        for name, (in_q, in_p) in self.reached(x).items():
             if in_q and in_p:
                 remedy = "override LatentModel.networks to say which network it counts to"
                 raise CapabilityError(name, "is used by encode and by log_joint", remedy)
@@ -125,11 +140,42 @@ class LatentModel(nn.Module, ABC):
                 found[name] = "inference" if in_q else "generative"
         return found
 
+    def reached(self, x: Batch) -> dict[str, tuple[bool, bool]]:
+        """Of each trainable parameter whether ``encode`` and whether ``log_joint`` depends on it, as autograd sees it."""
+        trained = {name: own for name, own in parameters_of(self).items() if own.requires_grad}
+        if not trained:
+            return {}
+        few = take(x, slice(0, FEW))
+        posterior = self.proposal(few)
+        parameter = next(iter(trained.values()))
+        noise = parameter.new_zeros(points(few), 1, 1, *posterior.noise_shape)
+        z = posterior.sample(noise)
+        parameters = tuple(trained.values())
+        in_q = _reached(self, z.sum() + posterior.log_prob(z).sum(), parameters)
+        # With a graph to z, without which a reentrant checkpoint gives no gradients.
+        still = z.detach().requires_grad_(z.is_floating_point())
+        in_p = _reached(self, self.log_joint(broadcastable(few), still).sum(), parameters)
+        return dict(zip(trained, zip(in_q, in_p, strict=True), strict=True))
 
-def _reached(value: Tensor, parameters: tuple[nn.Parameter, ...]) -> list[bool]:
+
+def _reached(model: nn.Module, value: Tensor, parameters: tuple[nn.Parameter, ...]) -> list[bool]:
     if not value.requires_grad:
         return [False] * len(parameters)
+    if hides_parameters([value]):
+        return [bool(found.any()) for found in derivatives(model, [value], parameters, hidden=True)]
     return [gradient is not None for gradient in torch.autograd.grad(value, parameters, allow_unused=True)]
+
+
+def shown(name: str) -> str:
+    """The name of a parameter or buffer as a user knows it, without what wrappers put into it."""
+    for hidden in _HIDDEN:
+        name = name.replace(hidden, "")
+    return name
+
+
+def parameters_of(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Parameters by the names that a user knows, each once."""
+    return {shown(name): parameter for name, parameter in model.named_parameters()}
 
 
 def call_with(model: nn.Module, tensors: Mapping[str, Tensor], *arguments: Any) -> Any:
@@ -140,7 +186,7 @@ def call_with(model: nn.Module, tensors: Mapping[str, Tensor], *arguments: Any) 
 
     Args:
         model: the model; it is as before afterwards.
-        tensors: by their names in ``named_parameters`` or ``named_buffers``; what is left out stays the model's own.
+        tensors: by the names of ``parameters_of``, buffers likewise; what is left out stays the model's own.
         arguments: of the call.
     """
     first: dict[int, str] = {}
@@ -148,7 +194,7 @@ def call_with(model: nn.Module, tensors: Mapping[str, Tensor], *arguments: Any) 
     for prefix, module in model.named_modules():
         held = (module.named_parameters, module.named_buffers)
         for place, own in itertools.chain(*(f(prefix, recurse=False, remove_duplicate=False) for f in held)):
-            name = first.setdefault(id(own), place)
+            name = first.setdefault(id(own), shown(place))
             if name in tensors:
                 places[place] = tensors[name]
     return torch.func.functional_call(model, places, arguments, tie_weights=False)
@@ -161,10 +207,26 @@ class DataSummary:
     Attributes:
         mean: mean of each input dimension over the training set, shape ``[P]``, float64; grey values lie in [0, 1].
         real: True for real-valued data, False for images with values in [0, 1].
+        numbers: what real-valued data are, with their range, in words for an error message.
+        remedy: what makes them pixels.
     """
 
     mean: Tensor
     real: bool
+    numbers: str = ""
+    remedy: str = ""
+
+    def require_pixels(self, model: str) -> None:
+        """See to it that the data are pixels.
+
+        Raises:
+            SpecError: they are real-valued.
+        """
+        if self.real:
+            remedy = f"{self.remedy}, or choose model gaussian" if self.remedy else "choose model gaussian"
+            numbers = f" ({self.numbers})" if self.numbers else ""
+            problem = f"{model} models pixels in [0, 1], and the data are real-valued{numbers}"
+            raise SpecError("model", problem, remedy)
 
 
 def build_model(spec: ModelSpec, data: DataSummary, seed: int) -> LatentModel:
@@ -177,41 +239,46 @@ def build_model(spec: ModelSpec, data: DataSummary, seed: int) -> LatentModel:
 
     Raises:
         SpecError: unknown name or option, or data that the model cannot take.
+        ResourceError: its parameters cannot fit in memory.
     """
-    streams = Streams(seed)
+    streams, build = Streams(seed), MODELS.load(spec.name)
+    require_model_room(build, spec, data)
     # torch's layers initialise themselves from the global generator; it is lent to them and put back.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(streams.integer("init"))
-        model: LatentModel = MODELS.load(spec.name)(spec.options, data, streams)
+        model: LatentModel = build(spec.options, data, streams)
     return model
 
 
-def check_log_weights(model: LatentModel, x: Tensor) -> None:
-    """Try a model on one data point with M = 2, K = 3 and say what is wrong with its shapes, if anything.
+def check_log_weights(model: LatentModel, x: Batch) -> LogWeights:
+    """Try a model on a data point or two with M = 2, K = 3 and say what is wrong with its shapes, if anything.
 
     Args:
         model: the model, on the device of x.
         x: data ``[B, *event]``.
 
+    Returns:
+        The log-weights, at noise of zero.
+
     Raises:
-        SpecError: ``encode`` or ``log_joint`` fails or gives another shape than ``[B, M, K]``.
+        ModelError: ``encode`` or ``log_joint`` raises.
+        SpecError: one of them gives no real tensor, or another shape than ``[B, M, K]``.
     """
-    try:
-        with torch.no_grad():
-            weights = model(x[:1], x.new_zeros(1, 2, 3, *model.noise_shape(x[:1])))
-    except (RuntimeError, IndexError, TypeError) as error:
-        shape = tuple(x.shape)
-        raise SpecError(
-            "model", f"fails on data of shape {shape} ({_first_line(error)})", "give data it was made for"
-        ) from None
+    few = take(x, slice(0, FEW))
+    wanted = points(few), 2, 3
+    with torch.no_grad(), users_code("a trial call"):
+        parameter = next(model.parameters())
+        weights: LogWeights = model(few, parameter.new_zeros(*wanted, *model.noise_shape(few)))
     for part, value in (("log_joint", weights.log_p), ("log_prob", weights.log_q)):
-        if value.shape != (1, 2, 3):
-            problem = f"{part} returned shape {tuple(value.shape)} where [B, M, K] = (1, 2, 3) was due"
+        if not isinstance(value, Tensor):
+            problem = f"{part} returned {type(value).__name__} where a tensor [B, M, K] was due"
+            raise SpecError("model", problem, "return log densities in nats, one for each sample")
+        if not value.is_floating_point():
+            raise SpecError("model", f"{part} returned {describe(value)}", "return real log densities in nats")
+        if value.shape != wanted:
+            problem = f"{part} returned shape {tuple(value.shape)} where [B, M, K] = {wanted} was due"
             raise SpecError("model", problem, "sum over data and latent dimensions only")
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else error.__class__.__name__
+    return weights
 
 
 def parse_options(kind: Any, name: str, options: Mapping[str, Any]) -> Any:
@@ -227,5 +294,7 @@ def parse_options(kind: Any, name: str, options: Mapping[str, Any]) -> Any:
     except ValidationError as error:
         first = error.errors()[0]
         option = ".".join(str(part) for part in first["loc"])
-        known = ", ".join(kind.model_fields)
-        raise SpecError(f"{name}.{option}", f"{first['msg'].lower()}", f"the options of {name} are: {known}") from None
+        known = f"{hint(option, kind.model_fields)}the options of {name} are: {', '.join(kind.model_fields)}"
+        unknown = first["type"] == "extra_forbidden"
+        problem = "no such option" if unknown else f"{first['msg'].lower()}, got {reprlib.repr(first['input'])}"
+        raise SpecError(f"{name}.{option}", problem, known if unknown else "correct it, or leave it out") from None

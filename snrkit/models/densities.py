@@ -1,5 +1,10 @@
-"""Densities that models are written with, in nats; each broadcasts and sums over the last axis."""
+"""Densities that models are written with, in nats; each broadcasts and sums over the last axis.
 
+In half precision a square or a product of a few hundred numbers leaves the range, and a sum of them loses its digits: there
+float32 computes, and only the result is rounded.
+"""
+
+import functools
 import math
 from dataclasses import dataclass
 from typing import Any, Self
@@ -8,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from snrkit.logweights import widened
+
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 # The smallest product of so many values in [1/2, 1] is a normal float32.
 _FACTORS = 98
@@ -15,21 +22,27 @@ _FACTORS = 98
 
 def standard_normal_log_prob(z: Tensor) -> Tensor:
     """log N(z; 0, I), summed over the last axis: ``[..., D]`` to ``[...]``."""
-    return -0.5 * z.square().sum(dim=-1) - z.shape[-1] * _HALF_LOG_2PI
+    own = widened(z)
+    return (-0.5 * own.square().sum(dim=-1) - z.shape[-1] * _HALF_LOG_2PI).to(z.dtype)
 
 
 def bernoulli_log_prob(x: Tensor, logits: Tensor) -> Tensor:
     """Sum over pixels of log Bernoulli(x; sigmoid(logits)).
 
     Args:
-        x: values in [0, 1], shape broadcastable to that of ``logits``, e.g. ``[B, 1, 1, P]``.
-        logits: shape ``[..., P]``.
+        x: values in [0, 1] of any type, e.g. ``[B, 1, 1, P]``.
+        logits: finite, of a shape that broadcasts against that of x, ``[..., P]``.
 
     Returns:
-        Shape ``[...]``.
+        Shape ``[...]``, in the type of ``logits``; where that is half precision and x is not, in the type of x.
     """
-    value: Tensor = _Bernoulli.apply(x, logits)  # type: ignore[no-untyped-call]
-    return value
+    shape = torch.broadcast_shapes(x.shape, logits.shape)  # type: ignore[no-untyped-call]
+    logits = logits if shape == logits.shape else logits.expand(shape)
+    wide = widened(logits)
+    x = x if x.is_floating_point() else x.to(logits.dtype)
+    result = logits.dtype if wide is logits else torch.promote_types(x.dtype, logits.dtype)
+    value: Tensor = _Bernoulli.apply(x if wide is logits else x.to(wide.dtype), wide)  # type: ignore[no-untyped-call]
+    return value.to(result)
 
 
 class _Bernoulli(torch.autograd.Function):
@@ -55,7 +68,8 @@ class _Bernoulli(torch.autograd.Function):
     def backward(ctx: Any, *cotangents: Any) -> Any:
         x, logits = ctx.saved_tensors
         (cotangent,) = cotangents
-        to_logits = logits.sigmoid().neg_().add_(x).mul_(cotangent.unsqueeze(-1))
+        # Nothing in place: under vmap x may have a batch axis that logits lack.
+        to_logits = (x - logits.sigmoid()) * cotangent.unsqueeze(-1)
         if not ctx.needs_input_grad[0]:
             return None, to_logits
         to_x = cotangent.unsqueeze(-1) * logits
@@ -69,6 +83,18 @@ class _Bernoulli(torch.autograd.Function):
             x = x.movedim(in_dims[0], 0)
             x = x.reshape(info.batch_size, *[1] * (logits.ndim - x.ndim), *x.shape[1:])
         return _Bernoulli.apply(x, logits), 0  # type: ignore[no-untyped-call]
+
+
+def normal_log_prob(z: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
+    """log N(z; loc, scale^2), summed over the last axis; scale of the shape of loc or broadcastable to it."""
+    own, centre, spread = widened(z), widened(loc), widened(scale)
+    value = standard_normal_log_prob((own - centre) / spread) - spread.log().expand_as(loc).sum(dim=-1)
+    return value if own is z and centre is loc and spread is scale else value.to(_result(z, loc, scale))
+
+
+def _result(*tensors: Tensor) -> torch.dtype:
+    """The type that arithmetic on these tensors gives."""
+    return functools.reduce(torch.promote_types, (tensor.dtype for tensor in tensors))
 
 
 @dataclass(frozen=True)
@@ -98,8 +124,7 @@ class DiagonalNormal:
 
     def log_prob(self, z: Tensor) -> Tensor:
         """log q(z|x): z ``[B, M, K, D]`` to ``[B, M, K]``."""
-        loc, scale = self._per_sample(self.loc), self._per_sample(self.scale)
-        return standard_normal_log_prob((z - loc) / scale) - scale.log().expand_as(loc).sum(dim=-1)
+        return normal_log_prob(z, self._per_sample(self.loc), self._per_sample(self.scale))
 
     def detached(self) -> Self:
         """The same density with its parameters held constant."""

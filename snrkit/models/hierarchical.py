@@ -13,7 +13,7 @@ from torch.nn.functional import softplus
 from snrkit.config import Positive, Spec
 from snrkit.errors import SpecError
 from snrkit.models.base import DataSummary, LatentModel, parse_options
-from snrkit.models.densities import DiagonalNormal, bernoulli_log_prob, standard_normal_log_prob
+from snrkit.models.densities import DiagonalNormal, bernoulli_log_prob, normal_log_prob, standard_normal_log_prob
 from snrkit.models.mlp import tanh_network
 from snrkit.streams import Streams
 
@@ -95,7 +95,7 @@ class LayeredNormal:
         parts = torch.split(z, self._widths, dim=-1)
         total = self._first.log_prob(parts[0])
         for network, (below, part) in zip(self.networks, itertools.pairwise(parts), strict=True):
-            total = total + _normal_log_prob(part, *self._given(network, below))
+            total = total + normal_log_prob(part, *self._given(network, below))
         return total
 
     def detached(self) -> Self:
@@ -153,16 +153,12 @@ class Hierarchical(LatentModel):
         layers = torch.split(z, self._latents, dim=-1)
         total = standard_normal_log_prob(layers[-1]) + bernoulli_log_prob(x, self.decoder(layers[0]))
         for network, (low, high) in zip(self.prior, itertools.pairwise(layers), strict=True):
-            total = total + _normal_log_prob(low, *network(high))
+            total = total + normal_log_prob(low, *network(high))
         return total
 
     def pixel_means(self, z: Tensor) -> Tensor:
         """Bernoulli means, which depend on the first layer alone: z ``[..., D]`` to ``[..., P]``."""
         return torch.sigmoid(self.decoder(z[..., : self._latents[0]]))
-
-
-def _normal_log_prob(z: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
-    return standard_normal_log_prob((z - loc) / scale) - scale.log().sum(dim=-1)
 
 
 def build(options: Mapping[str, Any], data: DataSummary, streams: Streams) -> Hierarchical:  # noqa: ARG001
@@ -171,9 +167,7 @@ def build(options: Mapping[str, Any], data: DataSummary, streams: Streams) -> Hi
     Raises:
         SpecError: an invalid option, or real-valued data.
     """
-    if data.real:
-        problem = "hierarchical models pixels in [0, 1], and the data are real-valued"
-        raise SpecError("model", problem, "choose model gaussian")
+    data.require_pixels("hierarchical")
     parsed: HierarchicalOptions = parse_options(HierarchicalOptions, "hierarchical", options)
     if len(parsed.hidden) != len(parsed.latents):
         problem = f"{len(parsed.hidden)} lists of widths for {len(parsed.latents)} stochastic layers"

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from snrkit.config import Positive, Spec
-from snrkit.errors import SpecError
 from snrkit.models.activations import Tanh
 from snrkit.models.base import DataSummary, LatentModel, parse_options
 from snrkit.models.densities import DiagonalNormal, bernoulli_log_prob, standard_normal_log_prob
@@ -74,7 +73,6 @@ def build(options: Mapping[str, Any], data: DataSummary, streams: Streams) -> Ml
     Raises:
         SpecError: an invalid option, or real-valued data.
     """
-    if data.real:
-        raise SpecError("model", "mlp models pixels in [0, 1], and the data are real-valued", "choose model gaussian")
+    data.require_pixels("mlp")
     parsed: MlpOptions = parse_options(MlpOptions, "mlp", options)
     return Mlp(data.mean.shape[0], parsed.hidden, parsed.latent)

@@ -22,9 +22,8 @@ from torch import Tensor, nn
 from torch.nn.functional import linear, softplus
 
 from snrkit.config import Positive, Spec
-from snrkit.errors import SpecError
 from snrkit.models.base import DataSummary, LatentModel, parse_options
-from snrkit.models.densities import bernoulli_log_prob, standard_normal_log_prob
+from snrkit.models.densities import bernoulli_log_prob, normal_log_prob, standard_normal_log_prob
 from snrkit.streams import Streams
 
 _NODES = 32
@@ -184,7 +183,7 @@ class RandomProposal:
     def log_prob(self, z: Tensor) -> Tensor:
         """log q(z|x, w): samples ``[B, M, K, D + W]`` to ``[B, M, K]``."""
         loc, scale = self._given(z)
-        return standard_normal_log_prob((z[..., : self.latent] - loc) / scale) - scale.log().sum(dim=-1)
+        return normal_log_prob(z[..., : self.latent], loc, scale)
 
     def detached(self) -> Self:
         """The same density with its parameters held constant."""
@@ -244,9 +243,6 @@ def build(options: Mapping[str, Any], data: DataSummary, streams: Streams) -> Ra
     Raises:
         SpecError: an invalid option, or real-valued data.
     """
-    if data.real:
-        raise SpecError(
-            "model", "random-weights models pixels in [0, 1], and the data are real-valued", "choose model gaussian"
-        )
+    data.require_pixels("random-weights")
     parsed: RandomWeightsOptions = parse_options(RandomWeightsOptions, "random-weights", options)
     return RandomWeights(data.mean.shape[0], parsed.hidden, parsed.latent, parsed.random, parsed.initial_scale)

@@ -3,17 +3,21 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from snrkit.errors import ResultsError
+from snrkit.errors import ResultsError, SnrkitError
 from snrkit.report import style
 from snrkit.report.collect import Tables, collect
 from snrkit.report.drawing import FigureKind, Missing, Sheet
+from snrkit.report.escape import visible
 from snrkit.report.figures import FIGURES
 from snrkit.report.save import Destination, current, save_drawing, save_sheet
 from snrkit.report.sheets import SHEETS, SheetKind
 
 Note = Callable[[str], None]
+Made = TypeVar("Made")
+# Files that one line can name.
+_MOST_NAMED = 3
 
 
 @dataclass
@@ -74,6 +78,8 @@ def build(paths: Sequence[Path], to: Destination, note: Note = _say_nothing, fig
     if not report.files:
         where = ", ".join(str(path) for path in paths)
         raise ResultsError(where, "nothing to show yet", "train, measure or evaluate first (see 'snrkit --help')")
+    for line in report.tables.notes:
+        note(line)
     for name, reason in report.missing.items():
         note(f"{name}: {reason}")
     for name, sidecar in report.figures.items():
@@ -82,11 +88,29 @@ def build(paths: Sequence[Path], to: Destination, note: Note = _say_nothing, fig
     return report
 
 
+def _made(name: str, inputs: Sequence[Path], make: Callable[[], Made]) -> Made:
+    """What ``make`` makes of some files.
+
+    Raises:
+        ResultsError: these hold what no check foresaw, and it made something else go wrong.
+    """
+    try:
+        return make()
+    except SnrkitError:
+        raise
+    except (ArithmeticError, LookupError, TypeError, ValueError, MemoryError) as error:
+        where = ", ".join(visible(str(path)) for path in inputs[:_MOST_NAMED])
+        more = f" and {len(inputs) - _MOST_NAMED} more" if len(inputs) > _MOST_NAMED else ""
+        problem = f"'{name}' cannot be made of what is there ({error.__class__.__name__}: {visible(str(error))[:80]})"
+        remedy = "look for values out of range, or name other runs or figures"
+        raise ResultsError(where + more, problem, remedy) from error
+
+
 def _figure(name: str, kind: FigureKind, report: Report) -> None:
     inputs = report.tables.inputs(kind.needs)
     sidecar = current(name, inputs, report.to)
     if sidecar is None:
-        drawing = kind.draw(report.tables, report.to.look)
+        drawing = _made(name, inputs, lambda: kind.draw(report.tables, report.to.look))
         if isinstance(drawing, Missing):
             report.missing[name] = drawing.reason
             return
@@ -96,11 +120,11 @@ def _figure(name: str, kind: FigureKind, report: Report) -> None:
 
 
 def _sheet(name: str, kind: SheetKind, report: Report) -> None:
-    sheet = kind.make(report.tables)
+    inputs = report.tables.inputs(kind.needs)
+    sheet = _made(name, inputs, lambda: kind.make(report.tables))
     if isinstance(sheet, Missing):
         report.missing[name] = sheet.reason
         return
-    inputs = report.tables.inputs(kind.needs)
     sidecar = current(name, inputs, report.to)
     if sidecar is None:
         sidecar = save_sheet(name, sheet, inputs, report.to)

@@ -1,18 +1,20 @@
 """Find result files and load them: one tidy frame per kind of file, read when first asked for."""
 
+import functools
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from snrkit import schemas
 from snrkit.config import RunSpec
-from snrkit.errors import ResultsError, SpecError
+from snrkit.errors import ResultsError, SnrkitError, SpecError
 from snrkit.report.columns import (
     ADVICE,
     DRAWS,
@@ -22,26 +24,23 @@ from snrkit.report.columns import (
     POINTS,
     PUBLISHED,
     READINGS,
+    SCORES,
     SLOPES,
     typed,
     whole_grid,
     whole_pixels,
 )
+from snrkit.report.copies import copied_files, owned, rows_once
+from snrkit.report.escape import visible
 from snrkit.report.find import find, inputs, run_folder
-from snrkit.results import COLUMNS, RunDir, read_csv, read_frame, read_json, read_table
+from snrkit.report.identity import Owner, owners, said
+from snrkit.results import COLUMNS, RunDir, is_of_pandas, read_csv, read_frame, read_json, read_table
 
 EVALUATION_SCHEMA = 1
+_AGAIN = "delete it and make it again"
 
 # What a run's config.toml says, in the columns of every frame made of files that lie in a run directory.
 TRAINED = ["run", "folder", "trained_on", "model", "estimator", "options", "M", "K", "seed", "setting", "rest"]
-
-
-def _parquet(path: Path) -> pd.DataFrame:
-    try:
-        return pd.read_parquet(path)
-    except (OSError, ValueError, pa.ArrowException) as error:
-        name = error.__class__.__name__
-        raise ResultsError(str(path), f"not a readable Parquet file ({name})", "delete it and make it again") from None
 
 
 def _readings(path: Path) -> pd.DataFrame:
@@ -49,24 +48,26 @@ def _readings(path: Path) -> pd.DataFrame:
 
 
 def _slopes(path: Path) -> pd.DataFrame:
-    return typed(read_csv(path), path, SLOPES).assign(setting=_setting(path))
+    return typed(read_csv(path, schemas.SLOPES), path, SLOPES).assign(setting=_setting(path))
 
 
 def _setting(path: Path) -> str:
     """What a run was trained with apart from its seed; of a file in no run directory, the file."""
-    folder = run_folder(path)
-    return str(trained(path)["setting"]) if RunDir(folder).config.exists() else str(path)
+    return str(trained(path)["setting"]) if RunDir(run_folder(path)).config.is_file() else visible(str(path))
 
 
 def _draws(path: Path) -> pd.DataFrame:
-    return typed(_parquet(path), path, DRAWS)
+    return typed(read_frame(path, (), _AGAIN, schemas.DRAWS), path, DRAWS)
 
 
 def _metrics(path: Path) -> pd.DataFrame:
     files = RunDir(path.parent)
     rows = pd.DataFrame(files.read_metrics())
+    rows = rows[[name for name in rows if name in METRICS]]
     known = {name: dtype for name, dtype in METRICS.items() if name in rows}
-    return typed(rows, path, known, "delete the lines at fault").assign(**trained(path), state=files.state())
+    return typed(rows, path, known, "delete the lines at fault").assign(
+        **trained(path), state=files.state() if files.status.is_file() else ""
+    )
 
 
 def _evaluations(path: Path) -> pd.DataFrame:
@@ -75,8 +76,9 @@ def _evaluations(path: Path) -> pd.DataFrame:
         if int(content["schema"]) > EVALUATION_SCHEMA:
             problem = f"schema {int(content['schema'])} is newer than {EVALUATION_SCHEMA}"
             raise ResultsError(str(path), problem, "update snrkit")
+        schemas.require_evaluation(content, path)
         rows = [
-            {"metric": str(row["metric"]), "value": float(row["value"]), "stderr": float(row["stderr"]),
+            {"metric": str(row["metric"]), "value": _number(row["value"]), "stderr": _number(row["stderr"]),
              "definition": str(row["definition"])}
             for row in content["rows"]
         ]  # fmt: skip
@@ -84,15 +86,22 @@ def _evaluations(path: Path) -> pd.DataFrame:
             "step": int(content["step"]), "data": str(content["data"]), "points": int(content["points"]),
             "samples": int(content["samples"]),
         }  # fmt: skip
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         problem = f"not an evaluation ({error.__class__.__name__}: {error})"
         raise ResultsError(str(path), problem, "evaluate again with 'snrkit evaluate'") from None
-    return pd.DataFrame(rows).replace([np.inf, -np.inf], np.nan).assign(**shared, **trained(path))
+    remedy = "evaluate again with 'snrkit evaluate'"
+    table = pd.DataFrame(rows, columns=["metric", "value", "stderr", "definition"]).assign(**shared)
+    return typed(table, path, SCORES, remedy).assign(**trained(path))
+
+
+def _number(value: Any) -> float:
+    """A number from JSON, which says null for what is infinite."""
+    return math.nan if value is None else float(value)
 
 
 def _points(path: Path) -> pd.DataFrame:
     own = trained(path)
-    table = typed(_parquet(path), path, POINTS)
+    table = typed(read_frame(path, (), _AGAIN, schemas.POINTS), path, POINTS)
     return table.assign(**{name: value for name, value in own.items() if name not in table})
 
 
@@ -108,7 +117,8 @@ def _advice(path: Path) -> pd.DataFrame:
         ]
         shared = {key: content[key] for key in ("run", "step", "data", "budget", "draws")}
         reasons = [
-            {key: str(answer[key]) for key in ("goal", "setting", "reason")} for answer in content["recommendations"]
+            {key: visible(str(answer[key])) for key in ("goal", "setting", "reason")}
+            for answer in content["recommendations"]
         ]
     except (KeyError, TypeError) as error:
         problem = f"not an advice ({error.__class__.__name__}: {error})"
@@ -124,7 +134,7 @@ def _published(path: Path) -> pd.DataFrame:
 
 def _reconstructions(path: Path) -> pd.DataFrame:
     remedy = "run 'snrkit reconstruct --ckpt CHECKPOINT' again"
-    table = read_frame(path, [*IMAGES, "pixels"], remedy)
+    table = read_frame(path, [*IMAGES, "pixels"], remedy, schemas.RECONSTRUCTIONS)
     known = {"ssim": "float64"} if "ssim" in table else {}
     table = typed(table, path, IMAGES | known, remedy)
     if not whole_pixels(table):
@@ -136,7 +146,7 @@ def _reconstructions(path: Path) -> pd.DataFrame:
 
 def _latents(path: Path) -> pd.DataFrame:
     remedy = "run 'snrkit evaluate --keep-means --ckpt CHECKPOINT' again"
-    table = read_frame(path, list(MEANS), remedy)
+    table = read_frame(path, list(MEANS), remedy, schemas.LATENTS)
     means = {name: "float64" for name in map(str, table.columns) if name.startswith("z")}
     return typed(table, path, MEANS | means, remedy)
 
@@ -170,16 +180,26 @@ KINDS = {
 
 
 class Tables:
-    """The result files at some paths as frames by kind. Each frame has the column ``source``, the path of the file.
+    """The result files at some paths as frames by kind.
+
+    Each frame has the column ``source``, the path of the file; of a run that lies in several folders everything counts once,
+    under the original's name. Texts are as they can be shown (``escape.visible``).
 
     Args:
         files: kind to files.
         frames: kind to frame, instead of files.
+        unread: what to say of places that could not be looked at.
     """
 
-    def __init__(self, files: Mapping[str, Sequence[Path]], frames: Mapping[str, pd.DataFrame] | None = None) -> None:
-        self._files = {kind: tuple(found) for kind, found in files.items()}
+    def __init__(
+        self,
+        files: Mapping[str, Sequence[Path]],
+        frames: Mapping[str, pd.DataFrame] | None = None,
+        unread: Sequence[str] = (),
+    ) -> None:
+        self._found = {kind: tuple(found) for kind, found in files.items()}
         self._frames = {kind: _located(frame) for kind, frame in (frames or {}).items()}
+        self._unread = tuple(unread)
 
     def __getitem__(self, kind: str) -> pd.DataFrame:
         """All files of a kind, one under the other; empty, with the columns it always has, where there are none.
@@ -189,17 +209,42 @@ class Tables:
             SpecError: a run's ``config.toml`` is not valid.
         """
         if kind not in self._frames:
-            parts = [KINDS[kind].read(path).assign(source=str(path)) for path in self._files.get(kind, ())]
+            parts = [owned(_read(kind, path), kind, path, self._owners) for path in self._files.get(kind, ())]
             filled = [part for part in parts if len(part)]
             columns = [*KINDS[kind].columns, "source"]
-            frame = pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=columns)
-            self._frames[kind] = frame.reindex(columns=list(dict.fromkeys([*frame.columns, *columns])))
+            frame = rows_once(pd.concat(filled, ignore_index=True), kind) if filled else pd.DataFrame(columns=columns)
+            self._frames[kind] = _shown(frame.reindex(columns=list(dict.fromkeys([*frame.columns, *columns]))))
         return self._frames[kind]
 
     @property
     def empty(self) -> bool:
         """Whether no file was found."""
-        return not any(self._files.values())
+        return not any(self._found.values())
+
+    @property
+    def notes(self) -> list[str]:
+        """What was found more than once or could not be looked at, a line each."""
+        return [*self._unread, *said(self._owners), *self._copies[1]]
+
+    @functools.cached_property
+    def _owners(self) -> dict[Path, Owner]:
+        """The run that each run directory holds."""
+        places = [path for kind, found in self._found.items() if kind != "published" for path in found]
+        runs = {run_folder(path): path for path in places if RunDir(run_folder(path)).config.is_file()}
+        known = {folder: trained(path) for folder, path in runs.items()}
+        tables: dict[Path, list[Path]] = {}
+        for path in self._found.get("snr", ()):
+            tables.setdefault(run_folder(path), []).append(path)
+        return owners({folder: (own["setting"], own["seed"]) for folder, own in known.items()}, tables)
+
+    @functools.cached_property
+    def _copies(self) -> tuple[dict[str, tuple[Path, ...]], list[str]]:
+        return copied_files(self._found, self._owners)
+
+    @property
+    def _files(self) -> dict[str, tuple[Path, ...]]:
+        """The files that say something that no other says."""
+        return self._copies[0]
 
     def inputs(self, kinds: Sequence[str]) -> list[Path]:
         """All files that frames of these kinds are made of, in order, each once."""
@@ -207,10 +252,41 @@ class Tables:
         return list(dict.fromkeys(found))
 
 
+def _read(kind: str, path: Path) -> pd.DataFrame:
+    """One file.
+
+    Raises:
+        ResultsError: it is damaged or of a newer schema.
+        SpecError: its run's ``config.toml`` is not valid.
+    """
+    try:
+        return KINDS[kind].read(path)
+    except SnrkitError:
+        raise
+    except Exception as error:  # whatever pandas and pyarrow make of arbitrary bytes
+        problem = f"cannot be read ({error.__class__.__name__}: {visible(str(error))[:80]})"
+        renamed = "give file and folder names in UTF-8"
+        remedy = renamed if isinstance(error, UnicodeEncodeError) else "delete it and make it again"
+        raise ResultsError(visible(str(path)), problem, remedy) from None
+
+
+def _shown(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with its texts as they can be shown."""
+    changed: dict[str, pd.Series[Any]] = {}
+    for name in frame.columns:
+        if pd.api.types.is_numeric_dtype(frame[name]) or name in ("pixels", "reasons"):
+            continue
+        odd = {text: visible(text) for text in frame[name] if isinstance(text, str)}
+        odd = {text: seen for text, seen in odd.items() if seen != text}
+        if odd:
+            changed[str(name)] = frame[name].replace(odd)
+    return frame.assign(**changed)
+
+
 def _located(frame: pd.DataFrame) -> pd.DataFrame:
     """With the columns that say where rows are from, which files give."""
     found = frame if "source" in frame else frame.assign(source="")
-    return found if "setting" in found else found.assign(setting=found["source"])
+    return _shown(found if "setting" in found else found.assign(setting=found["source"]))
 
 
 def collect(paths: Sequence[Path]) -> Tables:
@@ -222,26 +298,28 @@ def collect(paths: Sequence[Path]) -> Tables:
     Raises:
         ResultsError: a path leads nowhere, or there is nothing at any of them.
     """
-    files = find(paths)
+    unread: list[str] = []
+    files = find(paths, unread.append)
     # A foreign table met on the way is passed over; of one that was named itself, reading says what is wrong.
     files["snr"] = [path for path in files["snr"] if path in paths or not _is_foreign(path)]
     if not any(files.values()) and not any(_is_run(path) for path in paths):
         where = ", ".join(str(path) for path in paths)
         raise ResultsError(where, "no results there", "train a run with 'snrkit train' first")
-    return Tables(files)
+    return Tables(files, unread=unread)
 
 
 def _is_run(path: Path) -> bool:
     files = RunDir(path)
-    return files.config.exists() or files.status.exists()
+    return files.config.is_file() or files.status.is_file()
 
 
 def _is_foreign(path: Path) -> bool:
     """Whether a file is a sound Parquet file of another program."""
     try:
-        return b"snrkit_schema" not in (pq.read_schema(path).metadata or {})
-    except (OSError, pa.ArrowException):
-        return False  # Damaged: reading it says so.
+        schema = pq.read_schema(path)
+        return b"snrkit_schema" not in (schema.metadata or {}) and not is_of_pandas(schema)
+    except (OSError, ValueError, pa.ArrowException):
+        return False  # Damaged, or under a name that pyarrow cannot open: reading it says so.
 
 
 def trained(path: Path) -> dict[str, Any]:
@@ -254,7 +332,7 @@ def trained(path: Path) -> dict[str, Any]:
     files = RunDir(folder)
     spec = _read_spec(files.config)
     known: dict[str, Any] = dict.fromkeys(TRAINED, "") | {"M": pd.NA, "K": pd.NA, "seed": pd.NA}
-    known |= {"run": files.name, "folder": str(folder), "setting": str(folder)}
+    known |= {name: visible(str(folder)) for name in ("folder", "setting")} | {"run": visible(files.name)}
     if spec:
         chosen = spec.estimator
         options = ", ".join(f"{key}={value:g}" for key, value in chosen.options.items())
@@ -292,10 +370,11 @@ def _flat(nested: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str]
 
 
 def _read_spec(path: Path) -> RunSpec | None:
-    if not path.exists():
+    if not path.is_file():
         return None
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        return RunSpec.from_toml(path.read_text(encoding="utf-8"), str(path))
+    except SnrkitError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:  # nested too deep, or numbers too long
         raise SpecError(str(path), f"cannot be read ({error.__class__.__name__})", "train the run again") from None
-    return RunSpec.from_toml(text, str(path))

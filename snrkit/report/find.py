@@ -1,12 +1,15 @@
 """Which files are results, of which kind, and which of a run's other files count with them. Standard library only."""
 
+import difflib
 import fnmatch
 import os
-from collections.abc import Iterator, Sequence
+import stat
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from snrkit.errors import ResultsError
+from snrkit.report.escape import visible
 
 
 @dataclass(frozen=True)
@@ -40,16 +43,21 @@ _NOT_RESULTS = "*.meta.json"
 STEPS = "steps"
 
 
-def find(paths: Sequence[Path]) -> dict[str, list[Path]]:
-    """The result files at or below some paths, each once, by kind.
+def _say_nothing(_line: str) -> None:
+    pass
+
+
+def find(paths: Sequence[Path], note: Callable[[str], None] = _say_nothing) -> dict[str, list[Path]]:
+    """The result files at or below some paths, each once, by kind. Links to folders are not followed.
 
     Args:
         paths: run directories, folders that hold some at any depth, or result files.
+        note: called with a line for each folder that cannot be read.
 
     Raises:
         ResultsError: a path leads nowhere, or to a file that is none.
     """
-    places = {place.resolve(): place for path in paths for place in _places(path)}
+    places = {place.resolve(): place for path in paths for place in _places(path, note)}
     files: dict[str, list[Path]] = {kind: [] for kind in FILE_KINDS}
     for place in places.values():
         files[str(_kind(place.name))].append(place)
@@ -59,7 +67,7 @@ def find(paths: Sequence[Path]) -> dict[str, list[Path]]:
 def inputs(kind: str, path: Path) -> list[Path]:
     """A file and the files of its run directory that count with it."""
     beside = (run_folder(path) / name for name in FILE_KINDS[kind].beside)
-    return [path, *(extra for extra in beside if extra.exists())]
+    return [path, *(extra for extra in beside if extra.is_file())]
 
 
 def run_folder(path: Path) -> Path:
@@ -67,20 +75,58 @@ def run_folder(path: Path) -> Path:
     return path.parent.parent if path.parent.name == STEPS else path.parent
 
 
-def _places(path: Path) -> Iterator[Path]:
+def _places(path: Path, note: Callable[[str], None]) -> Iterator[Path]:
     """Result files at or below a path, in sorted order."""
-    if not path.exists():
-        raise ResultsError(str(path), "does not exist", "give a run directory, a folder of them or a results file")
+    if not _there(path):
+        near = _nearest(path)
+        remedy = "give a run directory, a folder of them or a results file"
+        raise ResultsError(visible(str(path)), "does not exist", f"did you mean '{near}'? {remedy}" if near else remedy)
     if not path.is_dir():
         if _kind(path.name) is None:
             known = ", ".join(kind.pattern for kind in FILE_KINDS.values())
-            raise ResultsError(str(path), f"is no results file ({known})", "give the run directory it lies in")
+            problem = f"is no results file ({known})"
+            raise ResultsError(visible(str(path)), problem, "give the run directory it lies in")
+        if not path.is_file():
+            raise ResultsError(visible(str(path)), "is no regular file", "give a run directory or a results file")
         yield path
         return
-    for folder, below, files in os.walk(path):
+
+    def unread(error: OSError) -> None:
+        note(
+            f"{visible(str(error.filename))}: cannot be read ({error.__class__.__name__}), so what it holds is left out"
+        )
+
+    for folder, below, files in os.walk(path, onerror=unread):
         below[:] = sorted(name for name in below if not name.startswith(".") and not name.endswith(".partial"))
         found = (Path(folder, name) for name in sorted(files) if not name.startswith("."))
-        yield from (place for place in found if _kind(place.name))
+        yield from (place for place in found if _kind(place.name) and _is_read(place))
+
+
+def _is_read(place: Path) -> bool:
+    """Whether a file is to be read: no pipe or device, which would be waited for. What is missing, reading names."""
+    try:
+        return stat.S_ISREG(place.stat().st_mode)
+    except (FileNotFoundError, PermissionError):
+        return True
+    except OSError:  # a loop of links
+        return False
+
+
+def _there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, RuntimeError):  # an over-long name, a loop of links
+        return False
+
+
+def _nearest(path: Path) -> str:
+    """The place beside a path that leads nowhere whose name is most like it; empty if there is none."""
+    try:
+        names = [entry.name for entry in os.scandir(path.parent)]
+    except (OSError, ValueError):
+        return ""
+    near = difflib.get_close_matches(path.name, names, n=1)
+    return visible(str(path.with_name(near[0]))) if near else ""
 
 
 def _kind(name: str) -> str | None:

@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.lines import Line2D
 
 from snrkit.report import style
+from snrkit.report.escape import visible
 from snrkit.report.repetitions import number_of_seeds
 
 # What makes readings belong to one line of SNR against something.
@@ -88,11 +89,11 @@ def _labels(keys: Sequence[dict[Any, Any]], fields: Sequence[str], always: Seque
 
 def _shown(field: str, value: object) -> str:
     if field == "run":
-        return str(value)
+        return visible(str(value))
     if field == "step":
         return f"{value} steps"
     name = field.replace("_", " ")
-    return f"{name} = {value}" if field in ("M", "K") else f"{name} {value}"
+    return f"{name} = {value}" if field in ("M", "K") else f"{name} {visible(str(value))}"
 
 
 def latest(rows: pd.DataFrame) -> pd.DataFrame:

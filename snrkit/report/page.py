@@ -13,6 +13,7 @@ from markupsafe import Markup, escape
 
 from snrkit.report.build import Report
 from snrkit.report.drawing import Sheet
+from snrkit.report.escape import visible
 from snrkit.report.figures import FIGURES
 from snrkit.report.save import save_text
 from snrkit.report.sheets import SHEETS
@@ -77,7 +78,7 @@ def render_page(report: Report) -> str:
     return environment.get_template("page.html").render(
         sections=[section for section in _sections(report, pictures) if not _is_empty(section)],
         missing=report.missing,
-        command=" ".join((*report.to.command, "--html")),
+        command=visible(" ".join((*report.to.command, "--html"))),
         versions=next(iter(report.figures.values()), {}).get("versions", {}),
         colours=[(colour, "#" + colour, dark("#" + colour)) for colour in used],
     )

@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -46,14 +47,32 @@ def estimate(values: "pd.Series[float]", errors: "pd.Series[float]") -> Estimate
     return Estimate(mean, error, mean - reach, mean + reach, runs)
 
 
-def common_name(runs: Iterable[str]) -> str:
-    """A run's name, or what the names of several seeds have in common and their number."""
+def common_name(runs: Iterable[str], whose: Iterable[object] = ()) -> str:
+    """A run's name, or what the names of several seeds have in common and their number.
+
+    Args:
+        runs: the names.
+        whose: what is the same for all rows of one run, whatever its name; none: the name is.
+    """
     names = sorted(set(runs))
-    if len(names) == 1:
+    count = len(set(whose)) or len(names)
+    if count == 1:
         return names[0]
+    if len(names) == 1:
+        return f"{names[0]} ({count} seeds)"
     alike = itertools.takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))
     common = "".join(letters[0] for letters in alike).rstrip("-_0123456789").removesuffix("seed").rstrip("-_")
-    return f"{common or names[0]} ({len(names)} seeds)"
+    return f"{common or names[0]} ({count} seeds)"
+
+
+def whose(table: pd.DataFrame) -> "pd.Series[Any]":
+    """What is the same for all rows of one run: seeds are counted by it, since folders may be copies or share a name."""
+    return table["who"] if "who" in table else table["run"]
+
+
+def named_together(table: pd.DataFrame) -> str:
+    """``common_name`` of the runs of some rows."""
+    return common_name(table["run"], whose(table))
 
 
 def number_of_seeds(name: str) -> str:
@@ -70,7 +89,8 @@ def owners(table: pd.DataFrame, by: Sequence[str]) -> "pd.Series[str]":
         by: columns that say what was read.
     """
     what = [table[name] for name in by]
-    several = table.groupby(["setting", "run", *by], dropna=False)["source"].transform("size") > 1
+    run = whose(table).rename("who")
+    several = table.groupby(["setting", run, *by], dropna=False)["source"].transform("size") > 1
     alone = several.groupby([table["setting"], *what], dropna=False).transform("any")
     own = table["source"] + " " + table["run"].astype(str) + " " + table["seed"].astype(str)
     return table["setting"].where(~alone, own).rename("owner")
@@ -104,12 +124,14 @@ def _over_seeds(table: pd.DataFrame, by: Sequence[str], value: str) -> pd.DataFr
     if table.empty:
         return table.assign(runs=1)
     groups = table.groupby([owners(table, by), *(table[name] for name in by)], sort=False, dropna=False)
-    runs, place = groups["run"].transform("nunique"), groups.ngroup()
+    place = groups.ngroup()
+    runs = whose(table).groupby(place).transform("nunique")
+    names = {number: named_together(own) for number, own in table.groupby(place, sort=False)}
     error = (groups[value].transform("std") / np.sqrt(runs)).where(runs > 1, table["stderr"].astype(float))
     low, high = groups["ci_low"].transform("min"), groups["ci_high"].transform("max")
     found = table.assign(
         **{value: groups[value].transform("mean"), "stderr": error, "ci_low": low, "ci_high": high, "runs": runs},
-        run=groups["run"].transform(common_name),
+        run=place.map(names),
     )
     return found[~place.duplicated(keep="last")].reset_index(drop=True)
 
@@ -127,10 +149,15 @@ def seeds_caption(rows: pd.DataFrame) -> str:
 
 def own_data(evaluations: pd.DataFrame) -> pd.DataFrame:
     """The evaluations on data like those trained on; of a run without any, those on its first data."""
-    own = evaluations["data"].astype(str).str.split(":").str[0] == evaluations["trained_on"]
+    own = evaluations["data"].astype(str).map(kind_of_data) == evaluations["trained_on"]
     none = ~own.groupby(evaluations["folder"]).transform("any")
     first = evaluations["data"] == evaluations.groupby("folder")["data"].transform("first")
     return evaluations[own | (none & first)]
+
+
+def kind_of_data(label: str) -> str:
+    """The source that a label of data begins with: ``npz`` of ``npz faces.npz 3fa1b2c4d5:test[0:300] none seed 0``."""
+    return label.partition(":")[0].partition(" ")[0]
 
 
 def last_evaluations(evaluations: pd.DataFrame) -> pd.DataFrame:
@@ -152,7 +179,7 @@ def settings(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:
                 "ci_low": found.low,
                 "ci_high": found.high,
                 "runs": found.runs,
-                "run": common_name(group["run"]),
+                "run": named_together(group),
             }
         )
     return pd.DataFrame(rows, columns=[*table.columns, *(c for c in ("ci_low", "ci_high", "runs") if c not in table)])

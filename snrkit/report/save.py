@@ -3,17 +3,21 @@
 import hashlib
 import io
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from snrkit.errors import ResultsError
+from snrkit.files import inside
 from snrkit.report.drawing import Drawing, FigureKind, Sheet
+from snrkit.report.escape import csv, visible
 from snrkit.report.style import Look
 from snrkit.report.unchanged import digest, digest_of, made_by, versions
 from snrkit.results import read_json, write_bytes, write_json, write_text
@@ -50,7 +54,7 @@ def current(name: str, inputs: Sequence[Path], to: Destination) -> dict[str, Any
     try:
         content = read_json(path)
         same = content["key"] == _key(inputs, to)
-        whole = all(digest(to.out / file) == expected for file, expected in content["outputs"].items())
+        whole = all(digest(inside(to.out, file)) == expected for file, expected in content["outputs"].items())
     except (ResultsError, OSError, KeyError, TypeError, AttributeError):
         return None
     return dict(content) if same and whole else None
@@ -70,11 +74,18 @@ def save_drawing(
         OutputError: a file cannot be written.
     """
     contents = {f"{name}.{ending}": render(drawing.figure, ending, to.look.dpi) for ending in _METADATA}
-    contents[f"{name}.csv"] = drawing.data.to_csv(index=False, lineterminator="\n").encode()
+    contents[f"{name}.csv"] = _harmless(drawing.data).to_csv(index=False, lineterminator="\n").encode()
     words: dict[str, Any] = {"caption": drawing.caption, "alt": drawing.alt, "notes": list(drawing.notes)}
     if kind is not None:
         words |= {"title": kind.title, "definition": kind.definition, "uncertainty": kind.uncertainty}
     return _save(name, contents, words, inputs, to)
+
+
+def _harmless(data: pd.DataFrame) -> pd.DataFrame:
+    """The table with its texts as a spreadsheet may read them."""
+    texts = [name for name in data if not pd.api.types.is_numeric_dtype(data[name])]
+    found = {name: data[name].map(lambda value: csv(value) if isinstance(value, str) else value) for name in texts}
+    return data.assign(**{str(name): column for name, column in found.items()})
 
 
 def save_sheet(name: str, sheet: Sheet, inputs: Sequence[Path], to: Destination) -> dict[str, Any]:
@@ -95,8 +106,8 @@ def _save(
         write_bytes(to.out / file, content)
     sidecar = words | {
         "column": to.look.name,
-        "command": list(to.command),
-        "inputs": [{"path": str(path), "sha256": digest(path)} for path in inputs],
+        "command": [visible(word) for word in to.command],
+        "inputs": [{"path": visible(str(path)), "sha256": digest(path)} for path in inputs],
         "key": _key(inputs, to),
         "outputs": {file: hashlib.sha256(content).hexdigest() for file, content in contents.items()},
         "versions": versions(),
@@ -110,14 +121,19 @@ def render(figure: Figure, ending: str, dpi: int) -> bytes:
     if isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine):
         _settle(figure)
     stream = io.BytesIO()
-    figure.savefig(stream, format=ending, dpi=dpi, metadata=_METADATA[ending])
+    with warnings.catch_warnings():
+        # A name in letters that the fonts lack is drawn with boxes for them.
+        warnings.filterwarnings("ignore", "Glyph .* missing")
+        figure.savefig(stream, format=ending, dpi=dpi, metadata=_METADATA[ending])
     content = stream.getvalue()
     return _tidy(content) if ending == "svg" else content
 
 
 def _settle(figure: Figure) -> None:
     """Lay a figure out once and for all: the solver's last bits differ from call to call, and from format to format."""
-    FigureCanvasAgg(figure).draw()  # type: ignore[no-untyped-call]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")
+        FigureCanvasAgg(figure).draw()  # type: ignore[no-untyped-call]
     figure.set_layout_engine("none")
     for axes in figure.axes:
         axes.set_position([round(part, 5) for part in axes.get_position(original=True).bounds])  # type: ignore[arg-type]

@@ -13,7 +13,7 @@ from snrkit.report.drawing import Missing, Sheet
 from snrkit.report.lines import joined, latest
 from snrkit.report.naming import differing, told_apart
 from snrkit.report.rates import NETWORKS
-from snrkit.report.repetitions import last_evaluations, settings
+from snrkit.report.repetitions import kind_of_data, last_evaluations, settings
 from snrkit.report.style import estimator_label
 from snrkit.report.tables import Cell, Column, rounded, sheet
 
@@ -136,7 +136,7 @@ def _published(groups: Sequence[pd.DataFrame], published: pd.DataFrame) -> list[
             (published["data"] == own["trained_on"]) & (published["estimator"] == own["estimator"])
             & (published["options"] == own["options"]) & (published["M"] == own["M"]) & (published["K"] == own["K"])
         ]  # fmt: skip
-        same = same if _short(own["data"]) == own["trained_on"] else same.head(0)
+        same = same if kind_of_data(own["data"]) == own["trained_on"] else same.head(0)
         found.append({row["metric"]: Cell(*_as_printed(row["value"], row["error"])) for row in same.to_dict("records")})
     return found
 

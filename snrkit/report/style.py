@@ -10,6 +10,8 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.colors import to_hex, to_rgb
 
+from snrkit.report.escape import mathtext, visible
+
 GREY = "#808080"
 DARK_GREY = "#555555"
 
@@ -63,6 +65,7 @@ COLUMNS = {
 }
 DEFAULT_COLUMN = "icml"
 MOST_LINES = 10
+MOST_LETTERS = 400
 
 # Estimator -> (colour, marker, label). Okabe-Ito (without its yellow, too pale on white) and, from "rws" on, Tol's muted
 # set: colours that readers with any common colour blindness tell apart; the marker differs too.
@@ -209,8 +212,14 @@ def _paler(colour: str, times: int) -> str:
 
 
 def wrapped(text: str, width: int) -> str:
-    """Text of a legend in lines of at most ``width`` characters, with no character taken for mathematics."""
-    return textwrap.fill(text, width).replace("$", r"\$")
+    """Text of a legend in lines of at most ``width`` characters, with no character taken for mathematics.
+
+    Of a text that would fill the page the beginning is shown.
+    """
+    shown = visible(text) if len(text) <= MOST_LETTERS else f"{visible(text[: MOST_LETTERS - 1])}…"
+    lines = "\n".join(mathtext(line) for line in textwrap.wrap(shown, max(width, 1)))
+    # A legend leaves out what begins with an underscore.
+    return f"\N{ZERO WIDTH SPACE}{lines}" if lines.startswith("_") else lines
 
 
 def shades(count: int) -> list[str]:

@@ -1,17 +1,14 @@
 """Tables of values with errors: rounding, and CSV, Markdown and LaTeX (booktabs) from one grid of cells."""
 
-import csv
+import csv as csv_files
 import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from snrkit.report.drawing import Sheet
+from snrkit.report.escape import csv, latex, latex_comment, markdown, markdown_line, visible
 
-_LATEX_SPECIAL = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "|": r"\textbar{}", "−": "$-$", "β": r"$\beta$", "–": "--",
-}  # fmt: skip
 _NOTHING = "–"
 
 
@@ -84,41 +81,44 @@ def sheet(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], caption: st
     bold = frozenset((i, j) for i, row in enumerate(rows) for j, cell in enumerate(row) if cell.bold)
     shown = tuple(
         tuple(
-            cell.shown.replace("-", "−") if column.numbers else cell.shown
+            cell.shown.replace("-", "−") if column.numbers else visible(cell.shown)
             for column, cell in zip(columns, row, strict=True)
         )
         for row in rows
     )
-    return Sheet(texts, caption, tuple(column.heading for column in columns), shown, bold, tuple(notes))
+    head = tuple(visible(column.heading) for column in columns)
+    return Sheet(texts, caption, head, shown, bold, tuple(map(visible, notes)))
 
 
 def _csv(columns: Sequence[Column], rows: Sequence[Sequence[Cell]]) -> str:
     stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow([name for c in columns for name in ([c.name, f"{c.name}_error"] if c.numbers else [c.name])])
+    writer = csv_files.writer(stream, lineterminator="\n")
+    writer.writerow([csv(n) for c in columns for n in ([c.name, f"{c.name}_error"] if c.numbers else [c.name])])
     for row in rows:
         pairs = zip(columns, row, strict=True)
-        writer.writerow([part for c, cell in pairs for part in ([cell.text, cell.error] if c.numbers else [cell.text])])
+        writer.writerow(
+            [part for c, cell in pairs for part in ([cell.text, cell.error] if c.numbers else [csv(cell.text)])]
+        )
     return stream.getvalue()
 
 
 def _markdown(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], notes: Sequence[str]) -> str:
     lines = [
-        [column.heading for column in columns],
+        [markdown(column.heading) for column in columns],
         ["---:" if column.numbers else "---" for column in columns],
-        *([f"**{cell.shown}**" if cell.bold else cell.shown for cell in row] for row in rows),
+        *([f"**{markdown(cell.shown)}**" if cell.bold else markdown(cell.shown) for cell in row] for row in rows),
     ]
-    table = ["| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines]
-    return "\n".join([*table, "", *(f"- {note}" for note in notes)]) + "\n"
+    table = ["| " + " | ".join(line) + " |" for line in lines]
+    return "\n".join([*table, "", *(f"- {markdown_line(note)}" for note in notes)]) + "\n"
 
 
 def _latex(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], notes: Sequence[str]) -> str:
     lines = [
         "% Needs \\usepackage{booktabs}.",
-        *(f"% {note}" for note in notes),
+        *(f"% {latex_comment(note)}" for note in notes),
         rf"\begin{{tabular}}{{{''.join('r' if column.numbers else 'l' for column in columns)}}}",
         r"\toprule",
-        " & ".join(column.latex or escape(column.heading) for column in columns) + r" \\",
+        " & ".join(column.latex or latex(column.heading) for column in columns) + r" \\",
         r"\midrule",
         *(" & ".join(_latex_cell(c, cell) for c, cell in zip(columns, row, strict=True)) + r" \\" for row in rows),
         r"\bottomrule",
@@ -129,11 +129,6 @@ def _latex(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], notes: Seq
 
 def _latex_cell(column: Column, cell: Cell) -> str:
     if not cell.text or not column.numbers:
-        return escape(cell.text) or "--"
+        return latex(cell.text) or "--"
     text = rf"{cell.text} \pm {cell.error}" if cell.error else cell.text
     return rf"$\mathbf{{{text}}}$" if cell.bold else f"${text}$"
-
-
-def escape(text: str) -> str:
-    """Text with no character that LaTeX would take for a command."""
-    return "".join(_LATEX_SPECIAL.get(letter, letter) for letter in text)

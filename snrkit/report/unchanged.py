@@ -2,23 +2,24 @@
 
 import functools
 import hashlib
-import json
 import platform
 from collections.abc import Sequence
-from importlib.metadata import version
+from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any
 
 from snrkit.errors import ResultsError
+from snrkit.files import inside, parse_json, read_bytes
 from snrkit.report.find import find, inputs
+from snrkit.version import version
 
 # Beside the outputs, like their sidecars.
 FILE = "report.meta.json"
 
-_PACKAGES = ("snrkit", "matplotlib", "numpy", "pandas", "pyarrow")
+_PACKAGES = ("matplotlib", "numpy", "pandas", "pyarrow")
 _PACKAGE = Path(__file__).parent.parent
 # What decides an output beside the report's own modules.
-_SOURCES = ("report/page.html", "cli/report.py", "results.py", "config.py")
+_SOURCES = ("report/page.html", "cli/report.py", "results.py", "schemas.py", "files.py", "config.py")
 
 
 def key(paths: Sequence[Path], command: Sequence[str]) -> str:
@@ -34,11 +35,11 @@ def key(paths: Sequence[Path], command: Sequence[str]) -> str:
 def recall(out: Path, wanted: str) -> tuple[list[Path], list[str]] | None:
     """Files and notes of the report in a folder, if it has this key and its files are as they were written, else None."""
     try:
-        kept = json.loads((out / FILE).read_text(encoding="utf-8"))
-        files = {out / name: expected for name, expected in kept["files"]}
+        kept = parse_json(read_bytes(out / FILE).decode("utf-8"))
+        files = {inside(out, name): expected for name, expected in kept["files"]}
         same = kept["key"] == wanted and all(digest(path) == expected for path, expected in files.items())
         return (list(files), list(kept["notes"])) if same else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ResultsError):
         return None
 
 
@@ -67,18 +68,18 @@ def _code() -> str:
 @functools.cache
 def versions() -> dict[str, str]:
     """Versions of what the bytes of an output depend on."""
-    return {package: version(package) for package in _PACKAGES} | {"python": platform.python_version()}
+    others = {package: installed_version(package) for package in _PACKAGES}
+    return {"snrkit": version(), **others, "python": platform.python_version()}
 
 
 def digest(path: Path) -> str:
     """SHA-256 of a file."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return hashlib.sha256(read_bytes(path)).hexdigest()
 
 
 def digest_of(parts: Sequence[str]) -> str:
     """SHA-256 of several texts."""
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    return hashlib.sha256("\n".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _input_digest(path: Path) -> str:

@@ -46,23 +46,24 @@ def latent_means(model: LatentModel, x: Tensor, streams: Streams) -> list[LayerM
         streams: source of the noise; each point has its own stream.
     """
     shape = model.noise_shape(x)
-    layers = model.encode(x[:1]).layer_means(x.new_zeros(1, 1, 2, *shape))
+    layers = model.proposal(x[:1]).layer_means(x.new_zeros(1, 1, 2, *shape))
     counts = [MEAN_SAMPLES if means.shape[2] > 1 else 1 for means in layers]
     size = (1, 1, max(counts), *shape)
+    # Reduced point by point: what is averaged would be gigabytes for the points of a test set.
     points = []
     for point in range(len(x)):
         noise = streams.normal("active", (point,), size, dtype=x.dtype, device=x.device)
-        found = model.encode(x[point : point + 1]).layer_means(noise)
-        points.append([means[0, 0].double().cpu().numpy() for means in found])
-    return [_layer([point[layer] for point in points], count) for layer, count in enumerate(counts)]
+        found = model.proposal(x[point : point + 1]).layer_means(noise)
+        points.append([_mean_and_variance(means[0, 0].double().cpu().numpy()) for means in found])
+    layered = [zip(*each, strict=True) for each in zip(*points, strict=True)]
+    pairs = [(np.stack(means), np.stack(variances)) for means, variances in layered]
+    return [LayerMeans(*pair, count) for pair, count in zip(pairs, counts, strict=True)]
 
 
-def _layer(points: list[Array], samples: int) -> LayerMeans:
-    """From conditional means ``[samples, D_l]`` per point."""
-    means = np.stack([each.mean(axis=0) for each in points])
-    if samples == 1:
-        return LayerMeans(means, np.zeros_like(means), 1)
-    return LayerMeans(means, np.stack([each.var(axis=0, ddof=1) / samples for each in points]), samples)
+def _mean_and_variance(conditional: Array) -> tuple[Array, Array]:
+    """The mean of conditional means ``[samples, D_l]`` and its variance, each ``[D_l]``."""
+    mean, samples = conditional.mean(axis=0), len(conditional)
+    return mean, np.zeros_like(mean) if samples == 1 else conditional.var(axis=0, ddof=1) / samples
 
 
 def means_table(layers: list[LayerMeans], labels: npt.NDArray[np.integer[Any]] | None) -> pd.DataFrame:

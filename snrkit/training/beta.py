@@ -20,7 +20,7 @@ from snrkit.errors import CheckpointError, SpecError
 from snrkit.estimators.base import Estimator
 from snrkit.estimators.ciwae import Ciwae, Mixture
 from snrkit.training.schedule import learning_rate, stage_of
-from snrkit.training.updates import fresh_noise
+from snrkit.training.updates import fresh_noise, noise_in_passes
 
 if TYPE_CHECKING:
     from snrkit.training.checkpoint import Checkpoint
@@ -141,10 +141,8 @@ class LearntBeta:
 
     def step(self, trainer: Trainer, x: Tensor) -> Estimator:
         """One step of beta; then the estimator with it."""
-        with torch.no_grad():
-            log_w = trainer.model(x, fresh_noise(trainer, "beta", x)).log_w
         slope = self.value * (1 - self.value) if self._spec.learn == "bounded" else 1.0
-        self._raw.grad = slope * (bounds.iwae(log_w) - bounds.elbo(log_w)).mean().double().cpu()
+        self._raw.grad = slope * _descent(trainer, x).double().cpu()
         scale = learning_rate(trainer.spec.optimiser, trainer.epoch) / trainer.spec.optimiser.lr
         self._adam.param_groups[0]["lr"] = self._spec.lr * scale
         self._adam.step()
@@ -169,6 +167,19 @@ class LearntBeta:
         except KeyError:
             raise CheckpointError("checkpoint", "holds no learnt beta", "train anew with another --out") from None
         self._adam.state[self._raw] = {name: value.clone() for name, value in state.items() if name != "raw"}
+
+
+@torch.no_grad()
+def _descent(trainer: Trainer, x: Tensor) -> Tensor:
+    """(K-sample bound) - ELBO on noise of its own, mean over a minibatch ``[B, *event]``."""
+
+    def difference(log_w: Tensor) -> Tensor:
+        return bounds.iwae(log_w) - bounds.elbo(log_w)
+
+    if trainer.passes is not None:
+        noise = noise_in_passes(trainer, trainer.passes, "beta", x)
+        return trainer.passes.mean(trainer.model, x, noise, difference)
+    return difference(trainer.model(x, fresh_noise(trainer, "beta", x)).log_w).mean()
 
 
 def present_spec(checkpoint: Checkpoint) -> RunSpec:

@@ -11,10 +11,20 @@ from typing import Any, get_origin
 import torch
 from torch import Tensor
 
+from snrkit import checksums
 from snrkit.config import RunSpec
 from snrkit.errors import CheckpointError, SpecError
+from snrkit.files import read_bytes, write_bytes
 from snrkit.models.base import DataSummary, LatentModel, build_model
-from snrkit.results import RunDir, write_bytes
+from snrkit.results import RunDir
+from snrkit.training.sound import (
+    beta_problem,
+    data_problem,
+    model_problem,
+    optimiser_problem,
+    place_problem,
+    sound_optimiser_state,
+)
 
 FORMAT, VERSION = "snrkit-checkpoint", 1
 
@@ -59,27 +69,45 @@ class Checkpoint:
         """The model with the saved parameters.
 
         Raises:
+            SpecError: the spec names a model or an option that there is not.
             CheckpointError: the parameters do not fit the model that the spec names.
         """
         spec = self.run_spec()
-        model = build_model(spec.model, DataSummary(self.data_mean, self.data_real), spec.seed)
-        model.to(getattr(torch, spec.dtype))
+        try:
+            model = build_model(spec.model, DataSummary(self.data_mean, self.data_real), spec.seed)
+            model.to(getattr(torch, spec.dtype))
+        except (RuntimeError, MemoryError, ValueError, TypeError, OverflowError) as error:
+            if isinstance(error, SpecError):
+                raise
+            raise self._unfit(f"which cannot be built: {_first_line(error)}") from None
         self.fill(model)
         return model.to(device)
 
     def fill(self, model: LatentModel, optimiser: torch.optim.Optimizer | None = None) -> None:
-        """Put the saved state into a model, and into its optimiser.
+        """Put the saved state into a model, and into its optimiser; all of it is checked before.
 
         Raises:
             CheckpointError: the state does not fit them.
         """
+        problem = model_problem(self.model, model, exported=not self.optimiser)
+        if optimiser is not None and not problem:
+            problem = optimiser_problem(self.optimiser, optimiser, self.step)
+        if problem:
+            raise self._unfit(problem)
         try:
             model.load_state_dict(self.model)
             if optimiser is not None:
-                optimiser.load_state_dict(self.optimiser)
+                optimiser.load_state_dict(sound_optimiser_state(self.optimiser, optimiser))
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
-            problem = f"its state does not fit model {self.run_spec().model.name} ({str(error).splitlines()[0]})"
-            raise CheckpointError("checkpoint", problem, "use the snrkit version that wrote it") from None
+            raise self._unfit(_first_line(error)) from None
+
+    def _unfit(self, problem: str) -> CheckpointError:
+        problem = f"its state does not fit model {self.run_spec().model.name} ({problem})"
+        return CheckpointError("checkpoint", problem, "use the snrkit version that wrote it, or train anew")
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), error.__class__.__name__)
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -93,7 +121,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     # By way of memory, because torch reports a full disk as a RuntimeError.
     buffer = io.BytesIO()
     torch.save({"format": FORMAT, "version": VERSION, **content}, buffer)
-    write_bytes(path, buffer.getvalue())
+    write_bytes(path, checksums.seal_zip(buffer.getvalue()))
 
 
 def _compact(value: Any) -> Any:
@@ -152,16 +180,19 @@ def load_checkpoint(path: Path) -> Checkpoint:
     remedy = "give a run.pt written by 'snrkit train'"
     content = _read(file, remedy)
     version = content.get("version") if isinstance(content, dict) and content.get("format") == FORMAT else None
-    if not isinstance(version, int):
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise CheckpointError(str(file), "not a checkpoint of snrkit", remedy)
     if version > VERSION:
         raise CheckpointError(str(file), f"format {version} is newer than {VERSION}", "update snrkit")
     try:
         checkpoint = Checkpoint(**{name: content[name] for name in _expected(content)})
         _check_types(checkpoint)
-        checkpoint.run_spec()
+        spec = checkpoint.run_spec()
     except (KeyError, TypeError, SpecError) as error:
         raise CheckpointError(str(file), f"incomplete ({error})", remedy) from None
+    problem = place_problem(checkpoint, spec) or data_problem(checkpoint) or beta_problem(checkpoint, spec)
+    if problem:
+        raise CheckpointError(str(file), f"damaged: {problem}", remedy)
     return checkpoint
 
 
@@ -172,16 +203,24 @@ def _expected(content: dict[str, Any]) -> list[str]:
 
 def _read(file: Path, remedy: str) -> Any:
     try:
+        content = read_bytes(file)
+        sealed = checksums.verify(content)
         with warnings.catch_warnings():
             # torch warns of foreign pickles before it refuses them.
             warnings.simplefilter("ignore")
-            return torch.load(file, map_location="cpu", weights_only=True)
+            found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except checksums.ChecksumError:
+        problem = "damaged: it is not what was written (its checksum differs)"
+        raise CheckpointError(str(file), problem, "go back to a copy, or train anew") from None
     except pickle.UnpicklingError:
         problem = "damaged, or holds more than plain tensors; it was not opened"
         raise CheckpointError(str(file), problem, remedy) from None
     except Exception as error:
         # Whatever torch makes of arbitrary bytes.
         raise CheckpointError(str(file), f"damaged or no checkpoint ({error.__class__.__name__})", remedy) from None
+    if not sealed:
+        checksums.note_unsealed(file)
+    return found
 
 
 def _check_types(checkpoint: Checkpoint) -> None:

@@ -4,9 +4,12 @@ Each new checkpoint is first written beside the old one. Then one file, the mark
 they take the place of the old ones and the marker goes; if that was cut short, ``recover`` does it again from the marker.
 """
 
+from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 
+from snrkit import files
+from snrkit.errors import DIVERGED, ResultsError
 from snrkit.results import RunDir, guard, read_json, write_json
 from snrkit.training.checkpoint import Checkpoint, save_checkpoint
 
@@ -31,7 +34,7 @@ class Commit:
             OutputError: the file cannot be written.
         """
         save_checkpoint(run.path / STAGED, checkpoint)
-        self._saved.append(run.name)
+        self._saved.append(run.path.name)
 
     def finish(self, failed: dict[str, str]) -> None:
         """Let all that was staged take effect.
@@ -43,22 +46,49 @@ class Commit:
             OutputError: a file cannot be written.
         """
         write_json(self._marker, {"saved": self._saved, "failed": failed})
-        recover(self._marker)
+        recover(self._marker, {*self._saved, *failed})
 
 
-def recover(marker: Path) -> None:
+def recover(marker: Path, own: Collection[str]) -> None:
     """Do what a marker says: again, if the process that wrote it was killed.
+
+    Args:
+        marker: the file.
+        own: names of the runs that it may speak of.
 
     Raises:
         OutputError: a file cannot be written.
-        ResultsError: the marker cannot be read.
+        ResultsError: the marker cannot be read, or names anything else; nothing is changed.
     """
-    record = read_json(marker)
-    for name in record["saved"]:
-        run = RunDir(marker.parent / name)
+    saved, failed = _read(marker)
+    runs = {name: _run(marker, name, own) for name in (*saved, *failed)}
+    for name in saved:
+        run = runs[name]
         staged = run.path / STAGED
         if staged.exists():
             guard(run.checkpoint, partial(staged.replace, run.checkpoint))
-    for name, why in record["failed"].items():
-        RunDir(marker.parent / name).set_status("failed", why)
-    marker.unlink()
+    for name, why in failed.items():
+        runs[name].set_status("failed", why, DIVERGED)
+    files.guard(marker, marker.unlink)
+
+
+def _read(marker: Path) -> tuple[list[str], dict[str, str]]:
+    record = read_json(marker)
+    saved, failed = (record.get(name) for name in ("saved", "failed")) if isinstance(record, dict) else (None, None)
+    texts = isinstance(saved, list) and isinstance(failed, dict) and [*saved, *failed, *failed.values()]
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise ResultsError(
+            str(marker), "is no record of a save", "delete it: the runs go on from what was saved before"
+        )
+    return saved, failed  # type: ignore[return-value]
+
+
+def _run(marker: Path, name: str, own: Collection[str]) -> RunDir:
+    """A run that a marker names: of the sweep's own, and a folder that lies beside the marker itself."""
+    run = RunDir(files.inside(marker.parent, name))
+    if name not in own:
+        remedy = "sweep with the grid that left it there, or delete it: its runs then go on from what was saved before"
+        raise ResultsError(str(marker), f"names {name!r:.80}, which is no run of this sweep", remedy)
+    if run.path.is_symlink() or not run.path.is_dir() or (run.path / STAGED).is_symlink():
+        raise ResultsError(str(marker), f"names {name!r:.80}, which is no folder beside it", "delete it")
+    return run

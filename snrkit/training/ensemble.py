@@ -18,6 +18,7 @@ from snrkit.config import RunSpec
 from snrkit.errors import CapabilityError, NonFiniteError
 from snrkit.estimators.base import surrogate_gradients
 from snrkit.logweights import LogWeights
+from snrkit.memory import out_of_memory
 from snrkit.models.base import call_with
 from snrkit.training.commit import Commit
 from snrkit.training.graph import captured
@@ -29,6 +30,8 @@ _KNOWN = {
     "data", "model", "estimator", "optimiser", "epochs", "batch_size", "seed", "dtype", "checkpoint_every", "keep_every",
     "eval_points",
 }  # fmt: skip
+
+_ONE_BY_ONE = "train its runs one by one: --ensemble 1"
 
 
 def ensemble_key(spec: RunSpec) -> str:
@@ -54,9 +57,14 @@ class Ensemble:
     Args:
         members: at least one; they are moved side by side.
         marker: the file through which the members' checkpoints are written together.
+
+    Raises:
+        CapabilityError: a step of one of them already takes several passes.
     """
 
     def __init__(self, members: Sequence[Trainer], marker: Path) -> None:
+        if any(member.passes is not None for member in members):
+            raise CapabilityError("--ensemble", "a step of one run fills the memory", _ONE_BY_ONE)
         self.members = list(members)
         self.failed: dict[str, str] = {}
         self._marker = marker
@@ -114,12 +122,19 @@ class Ensemble:
 
         Raises:
             NonFiniteError: the last member failed.
+            CapabilityError: there is no memory for the step of all.
         """
         start = time.perf_counter()
-        x = torch.stack([member.batch() for member in self.members])
-        points = x.shape[1]
-        noise = torch.stack([member.noise(points).flatten(1, 2)[:, None] for member in self.members])
-        bounds = self._advance(x, noise, *self._adam_factors()).tolist()
+        try:
+            x = torch.stack([member.batch() for member in self.members])
+            points = x.shape[1]
+            noise = torch.stack([member.noise(points).flatten(1, 2)[:, None] for member in self.members])
+            bounds = self._advance(x, noise, *self._adam_factors()).tolist()
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
+            problem = f"memory ran out with {len(self.members)} runs side by side"
+            raise CapabilityError("--ensemble", problem, _ONE_BY_ONE) from None
         seconds = (time.perf_counter() - start) / len(self.members)
         self._each(lambda member, bound: member.account(bound, points, seconds), bounds)
 
@@ -153,7 +168,7 @@ class Ensemble:
         count = len(self.members[0].generative)
         generative, inference = surrogate_gradients(surrogates, leaves[:count], leaves[count:])
         with torch.no_grad():
-            gradient = torch.cat([part.flatten(1) for part in (*generative, *inference)], dim=1)
+            gradient = torch.cat([part.reshape(len(part), -1) for part in (*generative, *inference)], dim=1)
             self._adam(gradient, rate, correction)
         return torch.stack(bounds)
 
@@ -170,8 +185,10 @@ class Ensemble:
         try:
             found = vmap(parts)(state, x, noise)
         except RuntimeError as error:
+            if out_of_memory(error):
+                raise
             problem = f"cannot be computed for several runs at once ({str(error).splitlines()[0]})"
-            raise CapabilityError("model", problem, "train its runs one by one: --ensemble 1") from None
+            raise CapabilityError("model", problem, _ONE_BY_ONE) from None
         samples = [(member.spec.estimator.M, member.spec.estimator.K) for member in self.members]
         return [LogWeights(*(part[e].reshape(-1, *shape) for part in found)) for e, shape in enumerate(samples)]
 

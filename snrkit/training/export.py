@@ -4,6 +4,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from snrkit.results import RunDir, write_bytes
 from snrkit.training.checkpoint import load_checkpoint, save_checkpoint
 
@@ -31,7 +34,7 @@ def export(run: RunDir, folder: Path) -> RunDir:
     """
     copy = RunDir(folder / run.name)
     checkpoint = load_checkpoint(run.checkpoint)
-    half = {name: value.half() if value.is_floating_point() else value for name, value in checkpoint.model.items()}
+    half = {name: _half(value) for name, value in checkpoint.model.items()}
     save_checkpoint(copy.checkpoint, replace(checkpoint, model=half, optimiser={}))
     copy.write_metrics([{key: _short(value) for key, value in row.items()} for row in run.read_metrics()])
     for name in _COPIED:
@@ -39,6 +42,14 @@ def export(run: RunDir, folder: Path) -> RunDir:
         if source.exists():
             write_bytes(getattr(copy, name), source.read_bytes())
     return copy
+
+
+def _half(value: Tensor) -> Tensor:
+    """In half precision, where that can hold it."""
+    if not value.is_floating_point():
+        return value
+    half = value.half()
+    return half if bool(torch.isfinite(half).all()) else value
 
 
 def _short(value: Any) -> Any:

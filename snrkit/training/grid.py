@@ -18,6 +18,7 @@ is, so runs that differ in it alone would share one directory. For more epochs, 
 
 import copy
 import itertools
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -25,6 +26,7 @@ from snrkit.config import ModelSpec, RunSpec, assign
 from snrkit.errors import SpecError
 
 TABLES = ("grid", "runs")
+MOST_RUNS = 10_000
 
 
 def expand(data: Mapping[str, Any], source: str) -> list[RunSpec]:
@@ -35,7 +37,8 @@ def expand(data: Mapping[str, Any], source: str) -> list[RunSpec]:
         source: the file, for error messages.
 
     Raises:
-        SpecError: an unknown setting, an axis that is no list or without effect, no run, or two that are the same.
+        SpecError: an unknown setting, an axis that is no list or without effect, no run, more than ``MOST_RUNS``, or two
+            that are the same.
     """
     base = {key: value for key, value in data.items() if key not in TABLES}
     axes = list(_axes(data.get("grid", {})))
@@ -45,6 +48,10 @@ def expand(data: Mapping[str, Any], source: str) -> list[RunSpec]:
     if not partial:
         raise SpecError("runs", "is empty, so there is nothing to run", f"drop it from {source}, or write some")
     _refuse_overridden([key for key, _ in axes], partial)
+    count = math.prod(len(choices) for _, choices in axes) * len(partial)
+    if count > MOST_RUNS:
+        problem = f"makes {count:,} runs, and a sweep takes at most {MOST_RUNS:,}"
+        raise SpecError(source, problem, "take values out, or split it into several files")
     specs = []
     for values in itertools.product(*(choices for _, choices in axes)):
         for settings in partial:

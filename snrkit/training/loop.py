@@ -10,28 +10,39 @@ from typing import Any, NoReturn, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from snrkit import bounds
 from snrkit.config import RunSpec, UpdateSpec
 from snrkit.data import load
 from snrkit.data.base import Dataset
 from snrkit.data.binarise import Batches, test_points
 from snrkit.errors import NonFiniteError, OutputError
-from snrkit.estimators.base import build_estimator, gradients
+from snrkit.estimators.base import build_estimator
 from snrkit.estimators.ciwae import Mixture
 from snrkit.interrupt import Interrupted, stop_requests
-from snrkit.kernels import FastLinear
-from snrkit.memory import keep_freed_memory
-from snrkit.models.base import build_model, check_log_weights
+from snrkit.memory import keep_freed_memory, within_memory
+from snrkit.models.base import build_model
 from snrkit.results import RunDir
+from snrkit.shortage import exit_code_of, is_shortage
 from snrkit.streams import Streams
 from snrkit.training.beta import build_beta
 from snrkit.training.checkpoint import Checkpoint, save_checkpoint
+from snrkit.training.follow import followed_bound
 from snrkit.training.lock import alone_in
-from snrkit.training.opening import begin, data_digest, find_previous, is_finished, resolve_spec, settle, summarise
+from snrkit.training.opening import (
+    begin,
+    data_digest,
+    discard,
+    find_previous,
+    is_finished,
+    resolve_spec,
+    settle,
+    summarise,
+)
+from snrkit.training.passes import Passes, memory_for_step
 from snrkit.training.schedule import learning_rate
-from snrkit.training.updates import step_in_turn
+from snrkit.training.updates import joint_gradients, step_in_turn
+from snrkit.trial.needs import require
+from snrkit.trial.opening import tried
 
-FOLLOWED_SAMPLES = 64
 # Normal numbers: 16 MiB in float32.
 _DRAWN_AT_ONCE = 2**22
 Progress = Callable[[float, float, str], None]
@@ -64,8 +75,10 @@ def train(
 
     Raises:
         OutputError: the run directory holds a run and ``resume`` is off, or cannot be written.
-        SpecError, DataError, CheckpointError: bad input, or another process is at work there; nothing has been changed.
+        SpecError, DataError, CheckpointError, CapabilityError: bad input; nothing has been changed.
         NonFiniteError: the bound became NaN or infinite; the last checkpoint is kept.
+        ResourceError: memory ran out, as for a bound that is NaN; or another process is at work there, and nothing has been
+            changed.
         Interrupted: SIGINT or SIGTERM; the state is saved.
     """
     keep_freed_memory()
@@ -84,19 +97,23 @@ def train(
 def _train(trainer: "Trainer", progress: Progress, observe: Callable[["Trainer", Stopped], None]) -> None:
     """Train to the end, and record in the run's directory how it goes."""
     run = trainer.run_dir
-    begin(run, trainer.spec, trainer.device, trainer.epoch)
+    is_new = not run.checkpoint.exists()
     try:
         with stop_requests() as stopped:
+            begin(run, trainer.spec, trainer.device, trainer.epoch)
             run_epochs(trainer, stopped, progress, observe)
+            run.set_status("done")
     except (Interrupted, KeyboardInterrupt):
         run.set_status("interrupted", "signal")
         raise
     except BaseException as error:
+        if is_new and trainer.step == 0 and is_shortage(error):
+            discard(run)
+            raise
         # On a full disk the status fails as well; what came first is what the user should read.
         with suppress(OutputError):
-            run.set_status("failed", str(error) or error.__class__.__name__)
+            run.set_status("failed", str(error) or error.__class__.__name__, exit_code_of(error))
         raise
-    run.set_status("done")
 
 
 class Crew(Protocol):
@@ -190,6 +207,10 @@ class Trainer:
     Attributes:
         steps: steps to an epoch.
         ahead: steps for which points and noise are drawn at once; a function of the spec and the kind of device.
+        passes: how a step is taken that does not fit into one pass; None where it does.
+
+    Raises:
+        ResourceError: the model, or a step, does not fit into memory.
     """
 
     def __init__(
@@ -201,17 +222,20 @@ class Trainer:
         self.summary, self.data_digest = summarise(dataset), data_digest(dataset)
         self.estimator = build_estimator(spec.estimator.name, spec.estimator.options)
         self.beta = build_beta(spec)
-        self.model = build_model(spec.model, self.summary, spec.seed).to(device, self.dtype)
+        with within_memory("model.options", "the parameters", "choose a smaller model"):
+            self.model = build_model(spec.model, self.summary, spec.seed).to(device, self.dtype)
         self.batches = Batches(dataset, spec.data, self.streams, self.dtype, device)
         self.followed = test_points(dataset, spec.data, self.dtype, device, slice(0, spec.eval_points))
         self.steps = math.ceil(len(self.batches) / spec.batch_size)
-        probe = test_points(dataset, spec.data, self.dtype, device, slice(0, 1))
-        check_log_weights(self.model, probe)
+        probe = test_points(dataset, spec.data, self.dtype, device, slice(0, 2))
+        require([self.estimator], tried(self.model, probe, "training"))
         self.noise_shape = self.model.noise_shape(probe)
         self._samples = (spec.estimator.M, spec.estimator.K, *self.noise_shape)
+        self.passes = Passes.needed(self.model, self.estimator, probe, spec.batch_size, *self._samples[:2])
         numbers = spec.batch_size * math.prod(self._samples)
         # On a GPU many small draws cost more than the step itself; on a CPU it makes no difference.
-        self.ahead = 1 if device.type == "cpu" else max(1, min(self.steps, _DRAWN_AT_ONCE // numbers))
+        single = device.type == "cpu" or self.passes is not None
+        self.ahead = 1 if single else max(1, min(self.steps, _DRAWN_AT_ONCE // numbers))
         self._drawn: dict[str, tuple[int, Tensor]] = {}
         networks = self.model.networks(probe)
         named = dict(self.model.named_parameters())
@@ -317,12 +341,14 @@ class Trainer:
 
         Raises:
             NonFiniteError: the bound is NaN or infinite; the parameters are as before.
+            ResourceError: memory ran out; the step is not counted.
         """
         start = time.perf_counter()
-        x = self.batch()
-        if self.beta is not None:
-            self.estimator = self.beta.step(self, x)
-        bound = self._step(x) if self.spec.update == UpdateSpec() else step_in_turn(self, x)
+        with memory_for_step(self.spec):
+            x = self.batch()
+            if self.beta is not None:
+                self.estimator = self.beta.step(self, x)
+            bound = self._step(x) if self.spec.update == UpdateSpec() else step_in_turn(self, x)
         self.account(bound, len(x), time.perf_counter() - start)
 
     def account(self, bound: float, points: int, seconds: float) -> None:
@@ -345,12 +371,9 @@ class Trainer:
 
     def _step(self, x: Tensor) -> float:
         """One ascent step on a minibatch ``[B, P]``; returns the estimator's own bound, nats per data point."""
-        with FastLinear():
-            weights = self.model(x, self.noise(len(x)), path=self.estimator.path)
-        generative, inference = gradients(self.estimator, weights, list(self.generative), list(self.inference))
-        for parameter, gradient in zip([*self.generative, *self.inference], [*generative, *inference], strict=True):
+        theta, phi, bound = joint_gradients(self, x)
+        for parameter, gradient in zip([*self.generative, *self.inference], [*theta, *phi], strict=True):
             parameter.grad = gradient
-        bound = float(self.estimator.bound(weights.log_w.detach()).mean())
         if math.isfinite(bound):
             self.optimiser.step()
         return bound
@@ -388,18 +411,8 @@ class Trainer:
         if isinstance(self.estimator, Mixture):
             row["beta"] = self.estimator.beta
         if len(self.followed):
-            row["test_iwae64"] = self._follow()
+            row["test_iwae64"] = followed_bound(self.model, self.followed, self.streams)
             if not math.isfinite(row["test_iwae64"]):
                 self._complain("test_iwae64", str(row["test_iwae64"]))
         self.epoch, self.position, self.running = self.epoch + 1, 0, dict.fromkeys(running, 0.0)
         self.run_dir.append_metrics(row)
-
-    def _follow(self) -> float:
-        """The 64-sample bound on the followed test points, nats per point, with the same noise after every epoch."""
-        total = 0.0
-        with torch.no_grad():
-            for part, points in enumerate(torch.split(self.followed, 50)):
-                shape = (len(points), 1, FOLLOWED_SAMPLES, *self.noise_shape)
-                noise = self.streams.normal("follow", (part,), shape, dtype=self.dtype, device=self.device)
-                total += float(bounds.iwae(self.model(points, noise).log_w).sum())
-        return total / len(self.followed)

@@ -1,6 +1,7 @@
 """How a run begins, or goes on from what its directory holds."""
 
 import hashlib
+import math
 import platform
 import subprocess
 import sys
@@ -12,11 +13,12 @@ import torch
 from snrkit.config import EXTENSIBLE, DataSpec, RunSpec
 from snrkit.data import resolve
 from snrkit.data.base import Dataset
-from snrkit.errors import CheckpointError, DataError, OutputError, ResultsError, SpecError
+from snrkit.errors import CheckpointError, DataError, PathError, ResultsError, SpecError
 from snrkit.models.base import DataSummary
 from snrkit.results import RunDir, read_json, write_json, write_text
 from snrkit.training.beta import require_same_past
 from snrkit.training.checkpoint import Checkpoint, load_checkpoint
+from snrkit.version import version
 
 
 def resolve_spec(spec: RunSpec, dataset: Dataset) -> RunSpec:
@@ -30,7 +32,8 @@ def resolve_spec(spec: RunSpec, dataset: Dataset) -> RunSpec:
 def summarise(dataset: Dataset) -> DataSummary:
     """What a model may know of the training data."""
     scale = 255.0 if dataset.train.dtype == "uint8" else 1.0
-    return DataSummary(torch.from_numpy(dataset.train.mean(axis=0, dtype="float64") / scale), dataset.kind == "real")
+    mean = torch.from_numpy(dataset.train.mean(axis=0, dtype="float64") / scale)
+    return DataSummary(mean, dataset.kind == "real", dataset.numbers, dataset.remedy)
 
 
 def data_digest(dataset: Dataset) -> str:
@@ -54,16 +57,17 @@ def find_previous(run: RunDir, spec: RunSpec, dataset: Dataset, resume: bool) ->
         resume: whether going on is wanted.
 
     Raises:
-        OutputError: there is a run, and ``resume`` is off.
+        PathError: there is a run, and ``resume`` is off.
         SpecError: the run was begun with other settings.
         DataError: the run was begun with other data.
         CheckpointError: the checkpoint is damaged, past the epochs asked for, or an exported copy that is to be trained on.
+        ResultsError: its metrics cannot be read.
     """
     if not run.checkpoint.exists():
         _refuse_idle(spec.data)
         return None
     if not resume:
-        raise OutputError(str(run.path), "holds a run already", "add --resume to go on with it, or give another --out")
+        raise PathError(str(run.path), "holds a run already", "add --resume to go on with it, or give another --out")
     previous = load_checkpoint(run.checkpoint)
     old, new = (_flat(s.model_dump(exclude=set(EXTENSIBLE))) for s in (previous.run_spec(), spec))
     begun = previous.epoch + (previous.position > 0)
@@ -79,6 +83,8 @@ def find_previous(run: RunDir, spec: RunSpec, dataset: Dataset, resume: bool) ->
     if not previous.optimiser and not is_finished(previous, spec):
         problem = "is an exported copy without the optimiser's state, so it cannot be trained further"
         raise CheckpointError(str(run.path), problem, "go on with the run that it was exported from")
+    if not is_finished(previous, spec):
+        run.read_metrics()  # they will be cut; what cannot be read is to be found out before anything is changed
     return previous
 
 
@@ -104,17 +110,23 @@ def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def require_same_data(checkpoint: Checkpoint, dataset: Dataset) -> None:
-    """See to it that data are those of a checkpoint.
+    """See to it that data are those of a checkpoint, and that its steps are those that they make an epoch of.
 
     Raises:
         DataError: they are not.
+        CheckpointError: epoch, step and position contradict one another.
     """
     old, new = checkpoint.data_mean, summarise(dataset).mean
     # Means of the same data differ by rounding between machines.
-    same_mean = old.shape == new.shape and torch.allclose(old, new, rtol=1e-9, atol=1e-12)
+    same_mean = old.shape == new.shape and torch.allclose(old.double(), new, rtol=1e-9, atol=1e-12)
     if not same_mean or checkpoint.data_digest not in ("", data_digest(dataset)):
         problem = "the data are not those that the run began with"
         raise DataError(dataset.name, problem, "put them back, or train anew with another --out")
+    steps = math.ceil(len(dataset.train) / checkpoint.run_spec().batch_size)
+    epoch, step, position = checkpoint.epoch, checkpoint.step, checkpoint.position
+    if position > steps or step != epoch * steps + position:
+        problem = f"damaged: step {step} at epoch {epoch}, position {position}, where an epoch has {steps} steps"
+        raise CheckpointError("checkpoint", problem, "go back to a copy, or train anew")
 
 
 def settle(run: RunDir, spec: RunSpec) -> None:
@@ -136,17 +148,25 @@ def begin(run: RunDir, spec: RunSpec, device: torch.device, epoch: int) -> None:
         epoch: epochs finished by that checkpoint.
 
     Raises:
+        ResultsError: the metrics are damaged or cannot be read; nothing has been changed.
         OutputError: the directory cannot be written.
     """
+    # Read before anything is changed: a file that cannot be read leaves the run as it was.
+    known = run.read_metrics() if run.checkpoint.exists() else []
     run.set_status("running")
     write_text(run.config, spec.to_toml())
+    run.write_metrics([row for row in known if row["epoch"] <= epoch])
     if run.checkpoint.exists():
-        run.write_metrics([row for row in run.read_metrics() if row["epoch"] <= epoch])
         first = _known_environment(run)
-        write_json(run.env, first | {"resumed": [*first.get("resumed", []), environment(device)]})
+        write_json(run.env, first | {"resumed": [*_sessions(first), environment(device)]})
     else:
-        run.write_metrics([])
         write_json(run.env, environment(device))
+
+
+def discard(run: RunDir) -> None:
+    """Delete the files of a run that could not even take its first step, so that nothing of it is left."""
+    for file in (run.checkpoint, run.metrics, run.config, run.env, run.status):
+        file.unlink(missing_ok=True)
 
 
 def _known_environment(run: RunDir) -> dict[str, Any]:
@@ -158,21 +178,39 @@ def _known_environment(run: RunDir) -> dict[str, Any]:
     return known if isinstance(known, dict) else {}
 
 
+def _sessions(known: dict[str, Any]) -> list[Any]:
+    resumed = known.get("resumed", [])
+    return resumed if isinstance(resumed, list) else []
+
+
 def environment(device: torch.device) -> dict[str, Any]:
-    """Versions, device, commit and command line."""
-    # The commit of the working directory, which is what a user would want to find again.
-    git = ["git", "rev-parse", "HEAD"]
-    try:
-        commit = subprocess.run(git, capture_output=True, text=True, check=True, timeout=5).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        commit = ""
+    """Versions, device, commits and command line."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     return {
+        "snrkit": version(),
+        "snrkit_commit": _own_commit(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "device": str(device),
         "device_name": name,
         "threads": torch.get_num_threads(),
-        "commit": commit,
+        # Of the working directory, which is what a user would want to find again.
+        "cwd_commit": _git("rev-parse", "HEAD"),
         "argv": sys.argv[1:],
     }
+
+
+def _own_commit() -> str:
+    """The commit of snrkit itself, where it is run from a checkout; not that of a repository in which it is installed."""
+    here = Path(__file__).resolve()
+    is_tracked = bool(_git("-C", str(here.parent), "ls-files", "--", here.name))
+    return _git("-C", str(here.parent), "rev-parse", "HEAD") if is_tracked else ""
+
+
+def _git(*arguments: str) -> str:
+    """What git answers; empty where there is no git, or no repository."""
+    try:
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True, timeout=5)
+    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
+        return ""
+    return done.stdout.strip()

@@ -25,7 +25,7 @@ def named_points(dataset: Dataset, spec: RunSpec, device: torch.device, count: i
     stop = available if count is None else count
     data = spec.data
     x = test_points(dataset, data, getattr(torch, spec.dtype), device, slice(0, stop))
-    return x, f"{data.name}:test[0:{stop}] {data.binarise} seed {data.seed}"
+    return x, f"{dataset.label or data.name}:test[0:{stop}] {data.binarise} seed {data.seed}"
 
 
 def chosen_points(dataset: Dataset, spec: RunSpec, device: torch.device, points: Sequence[int]) -> tuple[Tensor, str]:
@@ -40,4 +40,4 @@ def chosen_points(dataset: Dataset, spec: RunSpec, device: torch.device, points:
         raise SpecError("--points", f"there is no test point {unknown[0]}", f"choose from 0 to {available - 1}")
     data = spec.data
     x = test_points(dataset, data, getattr(torch, spec.dtype), device, points)
-    return x, f"{data.name}:test[{','.join(map(str, points))}] {data.binarise} seed {data.seed}"
+    return x, f"{dataset.label or data.name}:test[{','.join(map(str, points))}] {data.binarise} seed {data.seed}"

@@ -1,6 +1,6 @@
 """Reconstructions of data points from q(z|x), and from q after resampling by importance weights (q_IW)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -9,9 +9,10 @@ from torch import Tensor
 
 from snrkit.errors import CapabilityError, NonFiniteError, SpecError
 from snrkit.logweights import normalised
+from snrkit.memory import require_memory, within_memory
 from snrkit.models.base import LatentModel, check_log_weights
+from snrkit.models.state import in_mode
 from snrkit.streams import Streams
-from snrkit.training.evaluate import evaluation_mode
 from snrkit.training.ssim import image_ssim
 
 # Importance samples whose log-weights are computed at once.
@@ -40,31 +41,55 @@ def resample(
 
     Raises:
         SpecError: k or samples below 1.
-        NonFiniteError: a log-weight is NaN or infinite.
+        NonFiniteError: a log-weight is NaN or +inf, or all of a point are -inf.
+        ResourceError: the log-weights of a point do not fit into memory.
     """
     for name, value in (("--resample", k), ("--samples", samples)):
         if value < 1:
             raise SpecError(name, f"must be at least 1, got {value}", "give a positive number")
-    both = [
-        [_pair(model, x[i : i + 1], k, streams, (point, sample)) for sample in range(samples)]
-        for i, point in enumerate(points)
-    ]
+    # Log-weights in the model's precision and in float64, their shares and the sums of these.
+    require_memory("--resample", f"{k:,} samples", 24 * k, "resample from fewer")
+    with within_memory("--resample", f"{k:,} samples of which {samples:,} are kept", "resample from fewer"):
+        both = [
+            [_pair(model, x[i : i + 1], k, streams, (point, sample)) for sample in range(samples)]
+            for i, point in enumerate(points)
+        ]
     plain, weighted = (torch.stack([torch.stack([pair[kind] for pair in row]) for row in both]) for kind in (0, 1))
     return plain, weighted
 
 
 def _pair(model: LatentModel, x: Tensor, k: int, streams: Streams, index: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """One sample ``[D]`` of q and one of q_IW for one point ``[1, *event]``."""
-    shape = (1, 1, k, *model.noise_shape(x))
-    noise = streams.normal("reconstruct", index, shape, dtype=x.dtype, device=x.device)
-    log_w = torch.cat([model(x, part).log_w.flatten() for part in torch.split(noise, _ROWS, dim=2)]).double()
-    if not bool(torch.isfinite(log_w).all()):
+    log_w = torch.cat([model(x, part[None, None]).log_w.flatten() for part in _noise(model, x, k, streams, index)])
+    log_w = log_w.double()
+    if not bool((log_w < torch.inf).all()):
         raise NonFiniteError("log-weight", f"NaN or infinite at test point {index[0]}", "check the model's parameters")
-    cumulated = normalised(log_w).cumsum(dim=0)
+    if not bool((log_w > -torch.inf).any()):
+        problem = f"every one of {k} is -inf at test point {index[0]}"
+        raise NonFiniteError("log-weight", problem, "leave this point out, or raise --resample")
+    cumulated = normalised(log_w).cumsum_(dim=0)
     level = streams.uniform("resample", index, (1,), dtype=torch.float64, device=x.device)
     chosen = int(torch.searchsorted(cumulated, level * cumulated[-1], right=True).clamp(max=k - 1))
-    plain, weighted = model.encode(x).sample(noise[:, :, [0, chosen]])[0, 0]
+    both = _rows(_noise(model, x, k, streams, index), (0, chosen))
+    plain, weighted = model.proposal(x).sample(both[None, None])[0, 0]
     return plain, weighted
+
+
+def _noise(model: LatentModel, x: Tensor, k: int, streams: Streams, index: tuple[int, int]) -> Iterator[Tensor]:
+    """The noise of k samples, ``[n, *noise_shape]`` at a time; it is drawn twice rather than kept."""
+    shape = model.noise_shape(x)
+    return streams.normal_rows("reconstruct", index, k, shape, _ROWS, dtype=x.dtype, device=x.device)
+
+
+def _rows(portions: Iterator[Tensor], wanted: Sequence[int]) -> Tensor:
+    """Some rows of what comes in portions, in ascending order."""
+    found, start = [], 0
+    for portion in portions:
+        found += [portion[row - start] for row in wanted if start <= row < start + len(portion)]
+        start += len(portion)
+        if len(found) == len(wanted):
+            break
+    return torch.stack(found)
 
 
 def reconstruct(
@@ -79,7 +104,7 @@ def reconstruct(
     Raises:
         SpecError: k or samples below 1, or a model that does not accept the points.
         CapabilityError: the model has no ``pixel_means``.
-        NonFiniteError: a log-weight is NaN or infinite.
+        NonFiniteError, ResourceError: as for ``resample``.
     """
     pixel_means: Callable[[Tensor], Tensor] | None = getattr(model, "pixel_means", None)
     if pixel_means is None:
@@ -88,7 +113,7 @@ def reconstruct(
     check_log_weights(model, x)
     inputs = x.cpu().numpy()
     rows = [(point, "input", 0, inputs[i], inputs[i, :0], float("nan")) for i, point in enumerate(points)]
-    with evaluation_mode(model), torch.no_grad():
+    with in_mode(model, "evaluation"), torch.no_grad():
         for kind, z in zip(("q", "q_iw"), resample(model, x, points, k, samples, streams), strict=True):
             means = pixel_means(z)
             values = means.cpu().numpy(), z.cpu().numpy(), _log_likelihood(x[:, None], means).cpu().numpy()

@@ -28,6 +28,10 @@ class Score:
 
     @classmethod
     def average(cls, metric: str, values: npt.NDArray[np.float64], definition: str) -> Self:
-        """The mean over data points of values ``[N]``."""
+        """The mean over data points of values ``[N]``; of an infinite mean there is no error."""
+        if np.isinf(values).any():
+            sign = "-" if values.min() == -np.inf else ""
+            told = f"{definition}; {sign}infinite, since some weights are zero"
+            return cls(metric, float(values.mean()), math.nan, told)
         sd = float(values.std(ddof=1))
         return cls(metric, float(values.mean()), sd / math.sqrt(len(values)), definition, sd)

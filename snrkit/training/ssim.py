@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from snrkit.models.base import LatentModel
+from snrkit.models.state import in_mode
 from snrkit.streams import Streams
-from snrkit.training.evaluate import Array, evaluation_mode
+from snrkit.training.evaluate import Array
 from snrkit.training.score import Score
 
 KERNEL, SIGMA = 11, 1.5
@@ -35,7 +36,7 @@ def point_ssim(model: LatentModel, x: Tensor, image_shape: tuple[int, int], stre
         ``[N]``, each in [-1, 1].
     """
     found = []
-    with evaluation_mode(model), torch.no_grad():
+    with in_mode(model, "evaluation"), torch.no_grad():
         for start in range(0, len(x), _PORTION):
             own = x[start : start + _PORTION]
             found.append(image_ssim(reconstructions(model, own, streams, start), own, image_shape))
@@ -78,7 +79,7 @@ def reconstructions(model: LatentModel, x: Tensor, streams: Streams, first: int 
         streams.normal("reconstruct", (point,), shape, dtype=x.dtype, device=x.device)
         for point in range(first, first + len(x))
     ]
-    z = model.encode(x).sample(torch.stack(each))
+    z = model.proposal(x).sample(torch.stack(each))
     means: Tensor = model.pixel_means(z)[:, 0, 0]  # type: ignore[operator]
     return means
 

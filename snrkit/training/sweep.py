@@ -15,11 +15,12 @@ import torch
 from snrkit.config import RunSpec, read_toml
 from snrkit.data import SOURCES, load
 from snrkit.data.base import Dataset
-from snrkit.errors import CapabilityError, OutputError, ResultsError, SnrkitError
+from snrkit.errors import BUG, CapabilityError, NonFiniteError, OutputError, ResultsError, SnrkitError
 from snrkit.estimators.base import build_estimator
 from snrkit.interrupt import Interrupted
 from snrkit.models import MODELS
 from snrkit.results import RunDir, discard_partial, read_json, write_text
+from snrkit.shortage import exit_code_of, shortage
 from snrkit.training.commit import STAGED, recover
 from snrkit.training.ensemble import Ensemble, ensemble_key
 from snrkit.training.grid import run_name
@@ -42,6 +43,7 @@ class Entry:
         run: its directory.
         state: waiting, running, interrupted, done or failed.
         why: the reason of a failure.
+        code: the exit code of a failure (see ``snrkit.errors``); 0 where nothing failed.
         epoch: epochs done, the begun one as a fraction.
         bound: mean over the last epoch, or over the begun one, nats; None before the first step.
     """
@@ -52,6 +54,11 @@ class Entry:
     why: str = ""
     epoch: float = 0.0
     bound: float | None = None
+    code: int = 0
+
+    def fail(self, why: str, code: int) -> None:
+        """Note that it failed."""
+        self.state, self.why, self.code = "failed", why, code
 
     def follow(self, trainer: Trainer) -> None:
         """Take over how far its trainer is."""
@@ -96,12 +103,12 @@ class Sweep:
         self._data: dict[str, Dataset] = {}
         discard_partial(self._marker)
         if self._marker.exists():
-            recover(self._marker)
+            recover(self._marker, {entry.run.path.name for entry in self.entries})
         for entry in self.entries:
             try:
                 _look(entry, retry)
             except (SnrkitError, OSError) as error:
-                entry.state, entry.why = "failed", str(error)
+                entry.fail(str(error), exit_code_of(error))
 
     def run(self, stopped: Callable[[], bool], watch: Callable[[], None]) -> None:
         """Train what is not finished. A run that fails is noted in its entry, and the others go on.
@@ -154,7 +161,7 @@ class Sweep:
             trainer = Trainer(spec, dataset, entry.run, self._device, previous)
         except Exception as error:
             # The run itself was not changed, so its status stays.
-            entry.state, entry.why = "failed", _reason(error, [entry.run])
+            entry.fail(_reason(error, [entry.run]), exit_code_of(error))
             return None
         entry.follow(trainer)
         return trainer
@@ -178,7 +185,7 @@ class Sweep:
             for entry, trainer in group:
                 entry.follow(trainer)
                 if entry.run.name in failed:
-                    entry.state, entry.why = "failed", failed[entry.run.name]
+                    entry.fail(failed[entry.run.name], NonFiniteError.exit_code)
             watch()
 
         try:
@@ -191,18 +198,23 @@ class Sweep:
                 ensemble = Ensemble(trainers, self._marker)
                 failed = ensemble.failed
                 run_epochs(ensemble, stopped, follow, _nothing)
-            outcome = ("done", "")
+            outcome = ("done", "", 0)
         except Interrupted:
-            outcome = ("interrupted", "stopped")
+            outcome = ("interrupted", "stopped", 0)
+        except KeyboardInterrupt:  # a second signal, which does not wait for the step to end
+            for entry, _ in group:
+                entry.run.set_status("interrupted", "signal")
+            raise
         except Exception as error:
             if isinstance(error, CapabilityError) and len(group) > 1:
                 follow()
                 return False
-            outcome = ("failed", _reason(error, [entry.run for entry, _ in group if entry.run.name not in failed]))
+            why = _reason(error, [entry.run for entry, _ in group if entry.run.name not in failed])
+            outcome = ("failed", why, exit_code_of(error))
         follow()
         for entry, _ in group:
             if entry.state != "failed":
-                entry.state, entry.why = outcome
+                entry.state, entry.why, entry.code = outcome
                 with suppress(OutputError):
                     entry.run.set_status(*outcome)
         return True
@@ -214,7 +226,7 @@ def _lock(entry: Entry, locks: ExitStack) -> None:
         try:
             locks.enter_context(alone_in(entry.run.path))
         except SnrkitError as error:
-            entry.state, entry.why = "failed", str(error)
+            entry.fail(str(error), error.exit_code)
 
 
 def _look(entry: Entry, retry: bool) -> None:
@@ -228,24 +240,29 @@ def _look(entry: Entry, retry: bool) -> None:
     if rows:
         entry.epoch, entry.bound = rows[-1]["epoch"], rows[-1].get("bound")
     if state == "failed" and not retry:
-        entry.state, entry.why = "failed", _why(run)
+        entry.fail(*_failure(run))
     elif state == "done" and RunSpec.parse(read_toml(run.config), str(run.config)).epochs == entry.spec.epochs:
         entry.state = "done"
     elif run.checkpoint.exists():
         entry.state = "interrupted"
 
 
-def _why(run: RunDir) -> str:
+def _failure(run: RunDir) -> tuple[str, int]:
+    """Why a run failed, and the exit code of that, as recorded."""
     try:
-        return str(read_json(run.status)["why"])
-    except (ResultsError, KeyError, TypeError):
-        return ""
+        status = read_json(run.status)
+        return str(status["why"]), int(status.get("code", BUG))
+    except (ResultsError, AttributeError, KeyError, TypeError, ValueError):
+        return "", BUG
 
 
 def _reason(error: Exception, runs: Sequence[RunDir]) -> str:
     """What to tell of an error. One of the program also leaves its traceback in the directories of its runs."""
     if isinstance(error, SnrkitError):
         return str(error)
+    memory = shortage(error)
+    if memory is not None:
+        return str(memory)
     told = f"{error.__class__.__name__}: {error}"
     try:
         for run in runs:

@@ -8,17 +8,20 @@ which samples a network sees, and whether the other has moved before it looks.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from snrkit.config import UpdateSpec
 from snrkit.estimators.base import gradients
+from snrkit.kernels import FastLinear
 from snrkit.models.base import Network
 from snrkit.streams import Streams
 
 if TYPE_CHECKING:
     from snrkit.training.loop import Trainer
+    from snrkit.training.passes import Passes
 
 
 def fresh_noise(trainer: Trainer, purpose: str, x: Tensor) -> Tensor:
@@ -26,6 +29,31 @@ def fresh_noise(trainer: Trainer, purpose: str, x: Tensor) -> Tensor:
     estimator = trainer.spec.estimator
     shape = (len(x), estimator.M, estimator.K, *trainer.noise_shape)
     return trainer.streams.normal(purpose, (trainer.step,), shape, dtype=trainer.dtype, device=trainer.device)
+
+
+def noise_in_passes(trainer: Trainer, passes: Passes, purpose: str, x: Tensor) -> Iterator[Tensor]:
+    """The same numbers a few points at a time, for a step that is taken in passes."""
+    return passes.noise(trainer.streams, purpose, trainer.step, len(x), trainer.dtype, trainer.device)
+
+
+def gradients_in_passes(
+    trainer: Trainer, passes: Passes, purpose: str, x: Tensor, generative: list[Tensor], inference: list[Tensor]
+) -> tuple[list[Tensor], list[Tensor], float]:
+    """Gradients of both networks, and the estimator's own bound, where the step does not fit into one pass."""
+    noise = noise_in_passes(trainer, passes, purpose, x)
+    return passes.gradients(trainer.model, trainer.estimator, x, noise, generative, inference)
+
+
+def joint_gradients(trainer: Trainer, x: Tensor) -> tuple[list[Tensor], list[Tensor], float]:
+    """Gradients of both networks at the same parameters and on the same samples, and the estimator's own bound."""
+    generative: list[Tensor] = [*trainer.generative]
+    inference: list[Tensor] = [*trainer.inference]
+    if trainer.passes is not None:
+        return gradients_in_passes(trainer, trainer.passes, "train", x, generative, inference)
+    with FastLinear():
+        weights = trainer.model(x, trainer.noise(len(x)), path=trainer.estimator.path)
+    theta, phi = gradients(trainer.estimator, weights, generative, inference)
+    return theta, phi, float(trainer.estimator.bound(weights.log_w.detach()).mean())
 
 
 def turns(spec: UpdateSpec, streams: Streams, step: int) -> tuple[Network, Network]:
@@ -48,13 +76,12 @@ def step_in_turn(trainer: Trainer, x: Tensor) -> float:
     found: list[float] = []
     for network in turns(spec, trainer.streams, trainer.step):
         separate = spec.samples == "separate" and network == "inference"
-        noise = fresh_noise(trainer, "train-inference" if separate else "train", x)
-        weights = trainer.model(x, noise, path=trainer.estimator.path)
+        purpose = "train-inference" if separate else "train"
         wanted = {name: parameters if name == network else [] for name, parameters in own.items()}
-        both = gradients(trainer.estimator, weights, wanted["generative"], wanted["inference"])
-        for parameter, gradient in zip(own[network], [*both[0], *both[1]], strict=True):
+        theta, phi, bound = _gradients(trainer, purpose, x, wanted["generative"], wanted["inference"])
+        for parameter, gradient in zip(own[network], [*theta, *phi], strict=True):
             parameter.grad = gradient
-        found.append(float(trainer.estimator.bound(weights.log_w.detach()).mean()))
+        found.append(bound)
         if not math.isfinite(found[-1]):
             return found[-1]
         if spec.order != "joint":
@@ -63,3 +90,13 @@ def step_in_turn(trainer: Trainer, x: Tensor) -> float:
     if spec.order == "joint":
         trainer.optimiser.step()
     return found[0]
+
+
+def _gradients(
+    trainer: Trainer, purpose: str, x: Tensor, generative: list[Tensor], inference: list[Tensor]
+) -> tuple[list[Tensor], list[Tensor], float]:
+    if trainer.passes is not None:
+        return gradients_in_passes(trainer, trainer.passes, purpose, x, generative, inference)
+    weights = trainer.model(x, fresh_noise(trainer, purpose, x), path=trainer.estimator.path)
+    both = gradients(trainer.estimator, weights, generative, inference)
+    return *both, float(trainer.estimator.bound(weights.log_w.detach()).mean())

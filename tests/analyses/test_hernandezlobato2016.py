@@ -9,6 +9,8 @@ from snrkit.errors import SnrkitError
 from snrkit.results import write_json
 from tests.analyses.folder import ANALYSES, modules
 
+pytestmark = pytest.mark.slow
+
 TINY = {
     "scale": "tiny", "trials": 2, "data": ["digits"], "train_limit": 40, "epochs": 1, "batch_size": 20, "K": 3,
     "hidden": 6, "latent": 4, "initial_scale": 0.1, "test_points": 3, "samples": 128, "snr": {"points": 2, "draws": 8},

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from snrkit.diagnostics.measure import measure
-from snrkit.errors import CapabilityError
 from tests.analyses.folder import modules
 from tests.zoo import numbers
+
+pytestmark = pytest.mark.slow
 
 N, FEATURES, HIDDEN = 6, 3, 2
 
@@ -113,7 +114,8 @@ def test_minibatches_are_drawn_with_replacement(own, layers, data):
     assert abs(chi2 - degrees) < 4 * math.sqrt(2 * degrees)
 
 
-def test_shared_weights_refuse_unit_draws(own, layers, data):
+def test_shared_weights_are_drawn_directly(own, layers, data):
     model = own["RandomMinibatch"](own["SharedWeights"](layers), data)
-    with pytest.raises(CapabilityError, match="not independent"):
-        measure(model, torch.zeros(4, 1), [own["Pathwise"]()], K=[1])
+    table = measure(model, torch.zeros(4, 1), [own["Pathwise"]()], K=[1], draws=40)
+    assert set(table.method) == {"direct"}
+    assert "data points are not independent" in table.attrs["remarks"][0]

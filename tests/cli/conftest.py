@@ -16,9 +16,9 @@ class Result:
     def __init__(self, code, out, err):
         self.code, self.out, self.err = code, out, err
 
-    def refused(self, *words):
-        """It was bad input: exit 2, one line on stderr with these words, nothing on stdout."""
-        assert (self.code, self.out) == (2, "")
+    def refused(self, *words, code=2):
+        """It was refused: exit 2 for bad input, one line on stderr with these words, nothing on stdout."""
+        assert (self.code, self.out) == (code, "")
         assert self.err.count("\n") == 1, self.err
         for word in words:
             assert word in self.err

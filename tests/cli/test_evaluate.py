@@ -6,7 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
+from snrkit.models.mlp import Mlp
+from snrkit.report.collect import collect
 from snrkit.results import RunDir, read_table
 
 SMALL = ["--set", "model.options.hidden=[6]", "--set", "model.options.latent=3", "--device", "cpu", "--quiet"]
@@ -123,3 +126,21 @@ def test_snr_while_beta_is_learnt(snrkit, tmp_path):
     assert sorted(table.options.unique()) == sorted(f"beta={beta}" for beta in betas)
     assert set(table.M) == {1, 2}
     assert len(betas) == table.step.nunique() == 2
+
+
+def test_zero_weights_stay_readable(snrkit, run, monkeypatch):
+    """A bound of -inf is null in the file, -inf on the screen, and missing in the report."""
+    joint = Mlp.log_joint
+    monkeypatch.setattr(Mlp, "log_joint", lambda *args: joint(*args).where(args[2][..., 0] > -2, -torch.inf))
+    shown = snrkit("evaluate", "--ckpt", run, *FEW, "--points", 5)
+    assert shown.code == 0
+    assert "-inf" in shown.out
+    text = (run / "evaluation.json").read_text()
+    rows = {row["metric"]: row for row in json.loads(text, parse_constant=pytest.fail)["rows"]}
+    assert rows["elbo"]["value"] is rows["elbo"]["stderr"] is None
+    assert "-infinite" in rows["elbo"]["definition"]
+    assert rows["log_p"]["value"] < 0
+    assert 0 < rows["zero_weights"]["value"] < 1
+    read = collect([run])["evaluations"].set_index("metric")["value"]
+    assert np.isnan(read["elbo"])
+    assert read["log_p"] == rows["log_p"]["value"]

@@ -1,6 +1,7 @@
 """``snrkit snr`` and ``snrkit evaluate`` as a user meets them."""
 
 import contextlib
+import errno
 import json
 import os
 
@@ -9,7 +10,9 @@ import pandas as pd
 import pytest
 import torch
 
+from snrkit import files
 from snrkit.data import load
+from snrkit.diagnostics.draws import Drawer
 from snrkit.results import read_table
 from snrkit.training.checkpoint import load_checkpoint
 from tests.cli.conftest import TOY
@@ -295,3 +298,56 @@ def test_rows_of_another_run_of_the_same_name_are_not_replaced(snrkit, tmp_path)
     assert refused.refused(str(table), "a run 'vae' that were measured on other parameters at step 5")
     assert table.read_bytes() == before
     assert snrkit("snr", "--ckpt", tmp_path / "s0" / "vae", *FEW, "--K", 7, "--out", table).code == 0
+
+
+@pytest.mark.parametrize("last", ["snr.parquet", "snr.draws.parquet"])
+def test_a_disk_that_fills_up_at_the_last_write_loses_no_draws(snrkit, toy_run, monkeypatch, last):
+    argv = ["snr", "--ckpt", toy_run, "--K", 3, "--draws", 40, "--data-points", 4, "--device", "cpu"]
+    argv += ["--estimator", "iwae,vae", "--keep-draws", "largest"]
+    replace = files.Path.replace
+
+    def full(self, target):
+        if target.name == last:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return replace(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files.Path, "replace", full)
+        failed = snrkit(*argv)
+    assert failed.code != 0
+    assert "no space left on device" in failed.err
+    assert failed.err.count("\n") == 1
+    assert list((toy_run / "snr.partial").iterdir())
+    drawn = []
+    points = Drawer._points
+    monkeypatch.setattr(Drawer, "_points", lambda *args: (drawn.append(args), points(*args))[1])
+    assert snrkit(*argv).code == 0
+    assert drawn == []
+    assert read_table(toy_run / "snr.parquet").complete.all()
+    assert (toy_run / last).exists()
+    assert not (toy_run / "snr.partial").exists()
+
+
+def test_a_run_directory_renamed_while_it_is_measured_does_not_come_back(snrkit, toy_run, monkeypatch):
+    points = Drawer._points
+
+    def then_renamed(*args):
+        if toy_run.exists():
+            toy_run.rename(toy_run.with_name("elsewhere"))
+        return points(*args)
+
+    monkeypatch.setattr(Drawer, "_points", then_renamed)
+    result = snrkit("snr", "--ckpt", toy_run, *FEW)
+    assert result.code != 0
+    assert "deleted, renamed or replaced" in result.err
+    assert not toy_run.exists()
+
+
+def test_an_older_checkpoint_is_measured_with_one_line_about_it(snrkit, toy_run):
+    content = torch.load(toy_run / "run.pt", weights_only=True)
+    torch.save(content, toy_run / "run.pt")
+    result = snrkit("snr", "--ckpt", toy_run, *FEW)
+    assert result.code == 0
+    assert result.err.startswith(f"note: {toy_run / 'run.pt'}: from before checksums")
+    assert result.err.count("\n") == 1
+    assert snrkit("snr", "--ckpt", toy_run, *FEW, "--quiet").err == ""

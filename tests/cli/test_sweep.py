@@ -120,10 +120,10 @@ def _once(act):
     return lambda *args: done or (done.append(1), act(*args))
 
 
-def test_a_failed_run_exits_1_and_the_rest_is_done(snrkit, grid, tmp_path):
+def test_a_run_that_diverged_exits_3_and_the_rest_is_done(snrkit, grid, tmp_path):
     grid.write_text(GRID.replace("K = 4}", "K = 4}\noptimiser = {lr = 1e30}"))
     result = snrkit("sweep", grid, "--out", tmp_path / "out", "--ensemble", 4, "--json")
-    assert result.code == 1
+    assert result.code == 3
     runs = json.loads(result.out)["runs"]
     assert [run["state"] for run in runs] == ["done", "failed"] * 2
     assert all("optimiser.lr" in run["why"] for run in runs if run["state"] == "failed")
@@ -169,6 +169,7 @@ def test_a_table_in_place_on_a_terminal(snrkit, grid, tmp_path, monkeypatch):
     assert "running" in shown or "done" in shown
 
 
+@pytest.mark.slow
 def test_killed_twice(snrkit, tmp_path):
     """With a real SIGKILL, and no warning."""
     grid = tmp_path / "grid.toml"
@@ -190,3 +191,30 @@ def test_killed_twice(snrkit, tmp_path):
 
 def _epochs(out):
     return min((len(RunDir(path).read_metrics()) for path in out.glob("digits-*")), default=0)
+
+
+TOYS = """
+epochs = 1
+eval_points = 3
+data = {name = "gaussian", size = 9, dim = 2}
+model = {name = "gaussian"}
+[[runs]]
+optimiser = {lr = 1e30}
+[[runs]]
+seed = 1
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "code"),
+    [("", 3), ('[[runs]]\nmodel = {options = {purturb = 1}}\n', 1)],
+    ids=["one way", "two ways"],
+)  # fmt: skip
+def test_the_code_of_failed_runs(snrkit, tmp_path, more, code):
+    (tmp_path / "grid.toml").write_text(TOYS + more)
+    argv = ["sweep", tmp_path / "grid.toml", "--out", tmp_path / "out", "--device", "cpu", "--quiet", "--json"]
+    for _ in range(2):  # at once, and from what the first call recorded
+        result = snrkit(*argv)
+        assert result.code == code
+        codes = {run["state"]: run["code"] for run in json.loads(result.out)["runs"][:2]}
+        assert codes == {"failed": 3, "done": 0}

@@ -197,7 +197,7 @@ def test_resume_from_a_damaged_checkpoint(snrkit, tmp_path, contents, damage):
 
 def test_a_bound_that_blows_up(snrkit, tmp_path):
     result = snrkit("train", *TOY, "--epochs", 2, "--lr", "1e30", "--out", tmp_path / "run")
-    result.refused("at step 1", "optimiser.lr", "float64", "the last checkpoint is kept")
+    result.refused("at step 1", "optimiser.lr", "float64", "the last checkpoint is kept", code=3)
     assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "failed"
     assert load_checkpoint(tmp_path / "run").step == 0
 
@@ -236,6 +236,7 @@ def undisturbed(tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_process_that_is_stopped_goes_on_bit_for_bit(snrkit, tmp_path, undisturbed, number):
     out = tmp_path / "run"

@@ -37,7 +37,7 @@ def test_list_as_json(run, tmp_path):
     listed = json.loads(out)
     assert (code, listed["folder"]) == (0, str(tmp_path))
     found = {entry["name"]: entry["found"] for entry in listed["sources"]}
-    assert found == {"digits": True, "mnist": False, "omniglot": True, "npz": True, "gaussian": True}
+    assert found == dict.fromkeys(SOURCES.names, True) | {"mnist": False, "fashion-mnist": False, "kmnist": False}
 
 
 def test_verify_missing_exits_2_with_one_line_and_the_remedy(run, tmp_path):

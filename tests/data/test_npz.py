@@ -167,3 +167,39 @@ def test_a_flipped_byte_is_noticed(tmp_path):
 def test_a_spec_without_path_names_the_setting():
     with pytest.raises(SpecError, match=r"^data\.path: "):
         load(DataSpec(name="npz"), None)
+
+
+def _npy(header: str, payload: bytes = b"") -> bytes:
+    text = header.encode().ljust(118) + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + payload
+
+
+@pytest.mark.parametrize(
+    ("header", "problem"),
+    [
+        (
+            f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({2**50}, 4), }}",
+            "more than the 2,147,483,648 that are read",
+        ),
+        ("{'descr': '|u1', 'fortran_order': False, 'shape': (1000, 4), }", "its header says 4,000 bytes"),
+        ("{'descr': '|O', 'fortran_order': False, 'shape': (2, 4), }", "holds Python objects"),
+        ("{'descr': '|u1', 'fortran_order': False, 'shape': (-2, 4), }", "damaged"),
+        ("{'descr': 'no', 'fortran_order': False, 'shape': (2, 4), }", "not an array, or is damaged"),
+        ("{'descr': '|u1', 'shape': " + "(" * 60, "not an array, or is damaged"),
+        ("__import__('os').system('x')", "not an array, or is damaged"),
+    ],
+)
+def test_headers_are_looked_at_before_anything_is_unpacked(tmp_path, header, problem):
+    path = tmp_path / "own.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        for key in ("x_train", "x_test"):
+            archive.writestr(f"{key}.npy", _npy(header, bytes(8)))
+    assert problem in refusal(path)
+
+
+def test_a_file_that_unpacks_to_gigabytes_is_not_unpacked(tmp_path, monkeypatch):
+    monkeypatch.setattr("snrkit.data.npz.MOST_BYTES", 10**6)
+    zeros = np.zeros((1001, 1000), np.uint8)
+    np.savez_compressed(tmp_path / "own.npz", x_train=zeros, x_test=zeros[:2])
+    assert (tmp_path / "own.npz").stat().st_size < 10_000
+    assert "x_train has 1,001,000 bytes" in refusal(tmp_path / "own.npz")

@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pytest
 import scipy.io
+import scipy.sparse
 
 from snrkit.config import DataSpec
 from snrkit.data import load
@@ -77,3 +78,21 @@ def test_the_real_npz(data_dir, tmp_path):
     assert data.train.dtype == np.uint8
     assert data.image_shape == (28, 28)
     assert data.origin == "omniglot28.npz (SHA-256 a4a90c2a3b)"
+
+
+def test_arrays_of_another_kind_are_refused(tmp_path, chardata):
+    path = tmp_path / "chardata.mat"
+    _, arrays = chardata
+    sparse = scipy.sparse.csc_matrix(arrays["testdata"].astype(float))
+    for spoilt, kind in (
+        (sparse, "sparse"),
+        (arrays["testdata"].astype(complex) + 1j, "complex128"),
+    ):
+        scipy.io.savemat(path, arrays | {"testdata": spoilt}, do_compression=True)
+        assert f"'testdata' is of type {kind}" in refusal(tmp_path)
+
+
+def test_other_images_under_its_name_are_refused(tmp_path):
+    images = np.full((3, 28, 28), 200, np.uint8)
+    np.savez(tmp_path / "omniglot28.npz", x_train=images, x_test=images)
+    assert "not those of omniglot" in refusal(tmp_path)

@@ -10,8 +10,9 @@ from snrkit.diagnostics import beta_curve as module
 from snrkit.diagnostics.beta_curve import Parts, _curve, beta_curve
 from snrkit.diagnostics.measure import measure
 from snrkit.diagnostics.moments import BlockMoments, Moments
-from snrkit.errors import CapabilityError, SpecError
+from snrkit.errors import NonFiniteError, SpecError
 from snrkit.estimators.ciwae import Ciwae
+from tests.strangers.models import Impossible, data, made
 from tests.zoo import Users, images, mlp
 
 G = 20
@@ -155,8 +156,9 @@ def test_model_and_data_are_checked_as_for_any_measurement():
     class Coupled(Users):
         independent_points = False
 
-    with pytest.raises(CapabilityError, match="independent"):
-        beta_curve(Coupled().double(), images(), 3, draws=8)
+    curve = beta_curve(Coupled().double(), images(), 3, M=2, draws=8)
+    assert "drawn directly" in curve.remarks[0]
+    assert set(curve.table.M) == {2}
     with pytest.raises(SpecError, match="finite"):
         beta_curve(mlp(), torch.full((3, 9), torch.nan), 3, draws=8)
     found, expected = (beta_curve(mlp(), x, 3, (0.5,), draws=8).table for x in (images(dtype=torch.float32), images()))
@@ -166,3 +168,9 @@ def test_model_and_data_are_checked_as_for_any_measurement():
 def test_a_block_that_is_not_there():
     with pytest.raises(SpecError, match="no block 'encoder'"):
         beta_curve(mlp(), images(), 4, draws=8, block="encoder")
+
+
+def test_a_bound_of_minus_infinity_is_refused_as_by_measure():
+    """The gradient of half of an ELBO that is minus infinity is finite, and means nothing."""
+    with pytest.raises(NonFiniteError, match="bound is -inf"):
+        beta_curve(made(Impossible), data(), K=8, draws=40)

@@ -6,6 +6,7 @@ import torch
 
 import snrkit
 from snrkit.diagnostics.engines.base import PassSize, accumulate
+from snrkit.diagnostics.engines.cost import Task
 from snrkit.diagnostics.engines.factors import FactorEngine
 from snrkit.diagnostics.engines.loop import LoopEngine
 from snrkit.diagnostics.engines.vmap import VmapEngine
@@ -13,7 +14,7 @@ from snrkit.diagnostics.measure import diagnose
 from snrkit.diagnostics.moments import PointMoments
 from snrkit.diagnostics.plan import Plan
 from snrkit.diagnostics.problem import Problem
-from snrkit.errors import CapabilityError, NonFiniteError, SpecError
+from snrkit.errors import ModelError, NonFiniteError, SpecError
 from snrkit.estimators.base import build_estimator
 from snrkit.results import COLUMNS
 from snrkit.streams import Streams
@@ -77,6 +78,7 @@ def test_identity_of_the_toys_gradients_draw_by_draw():
             torch.testing.assert_close(by_name["mu"], expected.detach())
 
 
+@pytest.mark.slow
 def test_algebra_agrees_with_direct_draws():
     model, x = toy(points=5)
     for name in ("iwae", "piwae", "vae", "ciwae"):
@@ -120,7 +122,8 @@ def test_piwae_blocks_rest_on_their_own_units():
     assert set(piwae.block) == {"inference", "generative", "A", "b", "mu"}
 
 
-def test_table_is_the_schema_and_labels_everything():
+def test_table_is_the_schema_and_labels_everything(monkeypatch):
+    monkeypatch.setattr(Task, "factors", lambda *_: 0.0)  # a model this small is otherwise left to vmap
     table = snrkit.measure(users(), images(), ["iwae", "ciwae"], K=[3], draws=40, seed=7)
     assert list(table.columns) == list(COLUMNS)
     assert set(table.options) == {"", "beta=0.5"}
@@ -195,14 +198,15 @@ def test_a_wholly_frozen_model_says_so():
         snrkit.measure(users().requires_grad_(False), images(), ["iwae"], K=[3], draws=20)
 
 
-def test_dependent_points_are_measured_directly_only():
+def test_dependent_points_are_measured_directly():
     class Coupled(Users):
         independent_points = False
 
     model = Coupled().double()
-    with pytest.raises(CapabilityError, match="direct"):
-        snrkit.measure(model, images(), ["iwae"], K=[3], draws=20)
-    assert len(snrkit.measure(model, images(), ["iwae"], K=[3], draws=20, direct=True))
+    found = snrkit.measure(model, images(), ["iwae"], K=[3], draws=20)
+    expected = snrkit.measure(model, images(), ["iwae"], K=[3], draws=20, direct=True)
+    assert found.drop(columns="seconds").equals(expected.drop(columns="seconds"))
+    assert set(found.method) == {"direct"}
 
 
 @pytest.mark.parametrize(
@@ -210,7 +214,6 @@ def test_dependent_points_are_measured_directly_only():
     [
         ({"K": [0]}, "K"),
         ({"K": []}, "K"),
-        ({"K": 5}, r"K: must be integers of at least 1, got 5; give e.g. K=\[10\]"),
         ({"K": [True]}, "K"),
         ({"M": [2.5]}, "M"),
         ({"draws": 3}, "draws"),
@@ -228,13 +231,17 @@ def test_dependent_points_are_measured_directly_only():
         ({"blocks": ["encoder"]}, "choose from inference, generative, all"),
         ({"x": torch.full((3, 9), torch.nan)}, "finite"),
         ({"x": torch.zeros(0, 9)}, "at least one data point"),
-        ({"x": torch.zeros(3, 8)}, "fails on data of shape"),
     ],
 )
 def test_bad_arguments(change, message):
     arguments = {"model": users(), "x": images(), "estimators": ["iwae"], "K": [3], "draws": 20} | change
     with pytest.raises(SpecError, match=message):
         snrkit.measure(**arguments)
+
+
+def test_data_of_another_shape_are_the_models_own_error():
+    with pytest.raises(ModelError, match=r"encode fails on x float64\[2, 8\]"):
+        snrkit.measure(users(), torch.zeros(3, 8), ["iwae"], K=[3], draws=20)
 
 
 def test_whole_numbers_may_be_floats():
@@ -276,10 +283,11 @@ def test_a_broken_model_is_reported_not_averaged():
     model = users()
     with torch.no_grad():
         model.decoder[0].weight[0, 0] = torch.nan
-    with pytest.raises(NonFiniteError, match="K=3"):
+    with pytest.raises(NonFiniteError, match="log_joint: is NaN or infinite at data point 0"):
         snrkit.measure(model, images(), ["iwae"], K=[3], draws=20)
 
 
+@pytest.mark.slow
 def test_published_behaviour_on_the_toy():
     """Near the optimum inference SNR falls with K and generative SNR ends up rising (facts of Rainforth et al. 2018)."""
     x = 1.4 * numbers(1, 64, 20)

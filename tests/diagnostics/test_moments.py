@@ -64,3 +64,10 @@ def test_merged_blocks_equal_all_draws():
     chosen = np.concatenate([flat[:7], flat[12:]])
     np.testing.assert_allclose(mean, chosen.mean(0))
     np.testing.assert_allclose(variance, chosen.var(0, ddof=1))
+
+
+def test_draws_of_one_shape_and_two_types_keep_their_digits():
+    moments, both = PointMoments(), numbers(0, 5, 1, 3)
+    tiny = 1e-30 * both
+    moments.add([both.float(), tiny])
+    torch.testing.assert_close(moments.m2[1], tiny.var(dim=0) * 4, rtol=1e-12, atol=0)

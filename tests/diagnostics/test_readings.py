@@ -11,13 +11,14 @@ from snrkit.diagnostics.intervals import half_sample_stderr, half_samples, jackk
 from snrkit.diagnostics.moments import BlockMoments, Moments
 from snrkit.diagnostics.problem import Layout
 from snrkit.diagnostics.readings import read
+from snrkit.diagnostics.rounding import Unchecked
 
 P = 60
 
 
-def moments_of(draws, G=20, eps=2.0**-52):
+def moments_of(draws, G=20, rounding=None):
     parts = np.array_split(draws, G)
-    return Moments([BlockMoments(len(p), p.mean(0), p.var(0, ddof=1), np.zeros((1, 1, 3))) for p in parts], eps)
+    return Moments([BlockMoments(len(p), p.mean(0), p.var(0, ddof=1), np.zeros((1, 1, 3))) for p in parts], rounding)
 
 
 def reading(draws, metric, block=slice(0, P)):
@@ -104,11 +105,11 @@ def test_intervals_cover(metric):
 
 @pytest.mark.parametrize("eps", [2.0**-52, 2.0**-23], ids=["float64", "float32"])
 def test_rounding_is_not_variation(eps):
-    """A few roundings of the mean are dropped like no variation at all, hundreds of them are not."""
+    """A few roundings of the mean are dropped like no variation at all, tens of them are not."""
     draws = gaussian(5, 200, 1.0)
-    draws[:, :7] = gaussian(6, 200, -3.0, 3 * 5 * eps, P=7)
-    draws[:, 7] = gaussian(7, 200, -3.0, 3 * 500 * eps, P=1)[:, 0]
-    moments = moments_of(draws, eps=eps)
+    draws[:, :7] = gaussian(6, 200, -3.0, 3 * 2 * eps, P=7)
+    draws[:, 7] = gaussian(7, 200, -3.0, 3 * 20 * eps, P=1)[:, 0]
+    moments = moments_of(draws, rounding=Unchecked(eps, "some type", "synthetic"))
     found = {r.metric: r for r in read(moments, {"b": slice(0, P)})}
     assert found["snr_median"].n_dropped == found["snr_pooled"].n_dropped == 7
     assert found["snr_q75"].interval.value < 2
@@ -117,6 +118,17 @@ def test_rounding_is_not_variation(eps):
     layout = Layout(("w",), (torch.Size([P]),), ("generative",))
     chosen = choose(["median"], layout, moments)
     assert 8 <= next(iter(chosen.values())) < P
+
+
+def test_a_coordinate_that_moves_in_few_blocks_is_still_in_the_others():
+    """Half-samples of blocks without them: what float64 leaves of its variance is rounding, and no ratio."""
+    draws = gaussian(8, 400, 0.5)
+    draws[:, 0] = 0.1
+    draws[:20, 0] = np.linspace(3, 4, 20)
+    found = reading(draws, "snr_mean")
+    assert found.interval.stderr < 0.1
+    m, s = draws.mean(0), draws.std(0, ddof=1)
+    assert found.interval.value == pytest.approx((m / s).mean())
 
 
 def test_still_coordinates_are_counted_not_silently_dropped():

@@ -2,12 +2,15 @@
 
 import copy
 import dataclasses
+import io
+import itertools
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
+from snrkit import checksums
 from snrkit.diagnostics.draws import Drawer
 from snrkit.diagnostics.measure import diagnose
 from snrkit.diagnostics.plan import Job, Plan
@@ -67,6 +70,9 @@ def test_an_interrupted_measurement_ends_with_the_same_result(tmp_path, folded, 
     assert finished.complete
     assert same(finished, undisturbed)
     assert len(folded) == 2 * once  # no block was drawn twice
+    assert same(diagnose(model, x, PLAN, folder=tmp_path / "blocks"), undisturbed)
+    assert len(folded) == 2 * once  # nor are any, until the tables are said to be safe
+    finished.settle()
     assert not (tmp_path / "blocks").exists()
 
 
@@ -197,20 +203,40 @@ def test_blocks_belong_to_what_the_model_says_and_to_its_class(tmp_path, folded)
     assert same(diagnose(hot, images(), plan, folder=tmp_path), diagnose(hot, images(), plan))
 
 
+class Held(Users):
+    """A setting that shows in derivatives alone."""
+
+    held = False
+
+    def log_joint(self, x, z):
+        return super().log_joint(x, z.detach() if self.held else z)
+
+
+def test_blocks_belong_to_the_derivatives_too(tmp_path, folded):
+    def made(held):
+        model = Held().double()
+        model.load_state_dict(users().state_dict())
+        model.held = held
+        return model
+
+    plan = Plan((build_estimator("iwae", {}),), (2,), draws=12)
+    diagnose(made(False), images(), plan, folder=tmp_path, stop=After(5))
+    folded.clear()
+    assert same(diagnose(made(True), images(), plan, folder=tmp_path), diagnose(made(True), images(), plan))
+
+
+def test_blocks_belong_to_the_number_of_draws_by_which_an_engine_is_chosen(tmp_path, folded):
+    """Ten draws are too few to find out what factors reach; of twelve the first ten fall into the same blocks."""
+    model, x = mlp(dtype=torch.float32), images(dtype=torch.float32)
+    few, more = (Plan((build_estimator("iwae", {}),), (2,), draws=draws) for draws in (10, 12))
+    diagnose(model, x, few, folder=tmp_path)  # not settled
+    assert same(diagnose(model, x, more, folder=tmp_path), diagnose(model, x, more))
+
+
 def test_rounding_does_not_change_what_a_model_says():
     model, x = mlp(dtype=torch.float32), images(dtype=torch.float32)
     same_sums = copy.deepcopy(model).double()
     assert statement(model, x) == statement(same_sums, x.double())
-
-
-def test_another_number_of_draws_of_the_same_blocks_shares_them(tmp_path, folded):
-    """A block's content does not depend on how many others there are."""
-    model, x = toy(dim=3)
-    plan = Plan((build_estimator("iwae", {}),), (2,), draws=12)
-    diagnose(model, x, plan, folder=tmp_path, stop=After(5))
-    folded.clear()
-    again = dataclasses.replace(plan, draws=13)  # its first block is one draw longer
-    assert same(diagnose(model, x, again, folder=tmp_path), diagnose(model, x, again))
 
 
 def test_the_end_takes_away_nothing_but_its_own_blocks(tmp_path, folded):
@@ -223,10 +249,10 @@ def test_the_end_takes_away_nothing_but_its_own_blocks(tmp_path, folded):
     diagnose(model, x, other, folder=tmp_path, stop=After(3))
     for block in set(tmp_path.iterdir()) - theirs:
         (tmp_path / f".{block.name}.x.tmp.npz").write_bytes(b"left by a killed process")
-    diagnose(model, x, other, folder=tmp_path)
+    diagnose(model, x, other, folder=tmp_path).settle()
     assert set(tmp_path.iterdir()) == theirs
     folded.clear()
-    diagnose(model, x, plan, folder=tmp_path)
+    diagnose(model, x, plan, folder=tmp_path).settle()
     assert len(folded) == 3  # of six
     assert [file.name for file in tmp_path.iterdir()] == ["mine.npz"]
 
@@ -246,3 +272,75 @@ def test_fingerprints_of_any_precision_and_shape(dtype):
     assert one != fingerprint(tensors, x, "label")
     assert one != fingerprint(tensors[::-1], x)
     assert one != fingerprint([("a", tensors[0][1]), ("b", tensors[1][1] + 1)], x)
+    pair = fingerprint(tensors, (x, x.long()))
+    assert len({one, pair, fingerprint(tensors, (x.long(), x)), fingerprint(tensors, {"a": x, "b": x.long()})}) == 4
+
+
+def of_block(change):
+    """Damage that a checksum does not find: a block written whole, with other numbers in it."""
+
+    def damage(file):
+        with np.load(file) as content:
+            arrays = change({name: content[name].copy() for name in content.files})
+        buffer = io.BytesIO()
+        np.savez(buffer, **arrays)
+        file.write_bytes(checksums.seal_zip(buffer.getvalue()))
+
+    return damage
+
+
+def put(name, index, value):
+    def change(arrays):
+        arrays[name][index] = value
+        return arrays
+
+    return of_block(change)
+
+
+UNSOUND = {
+    "NaN": put("mean", 0, np.nan),
+    "infinity": put("points", (0, 0, 0), np.inf),
+    "negative variance": put("variance", 1, -1e-9),
+    "negative norm": put("points", (0, 0, 2), -1.0),
+    "shorter": of_block(lambda a: a | {"mean": a["mean"][:-1], "variance": a["variance"][:-1]}),
+    "other shapes": of_block(lambda a: a | {"variance": a["variance"][:-1]}),
+    "a column": of_block(lambda a: a | {"mean": a["mean"][:, None], "variance": a["variance"][:, None]}),
+    "float32": of_block(lambda a: a | {"mean": a["mean"].astype("float32")}),
+    "integers": of_block(lambda a: a | {"mean": a["mean"].astype(int)}),
+    "fewer tensors": of_block(lambda a: a | {"points": a["points"][:, 1:]}),
+    "no points": of_block(lambda a: a | {"points": a["points"][:0]}),
+    "missing": of_block(lambda a: {"mean": a["mean"], "variance": a["variance"]}),
+    "no checksum": lambda file: np.savez(file, **dict(np.load(file))),
+}
+
+
+@pytest.mark.parametrize("damage", UNSOUND)
+def test_a_block_that_cannot_be_is_drawn_again(tmp_path, folded, damage):
+    model, x = toy(dim=3)
+    plan = Plan((build_estimator("iwae", {}),), (2,), draws=12)
+    undisturbed = diagnose(model, x, plan)
+    diagnose(model, x, plan, folder=tmp_path, stop=After(4))
+    for file in sorted(tmp_path.iterdir())[:2]:
+        UNSOUND[damage](file)
+    folded.clear()
+    assert same(diagnose(model, x, plan, folder=tmp_path), undisturbed)
+    assert len(folded) == 2 + 2
+
+
+def test_two_processes_share_a_folder(tmp_path):
+    """One settles while the other is at work: nothing is lost but draws."""
+    model, x = toy(dim=3)
+    plan = Plan((build_estimator("iwae", {}),), (2,), draws=12)
+    first = diagnose(model, x, plan, folder=tmp_path / "blocks")
+    count = itertools.count()
+
+    def meanwhile():
+        if next(count) == 2:
+            first.settle()
+        return False
+
+    other = dataclasses.replace(plan, K=(3,))
+    found = diagnose(model, x, other, folder=tmp_path / "blocks", stop=meanwhile)
+    assert same(found, diagnose(model, x, other))
+    found.settle()
+    assert not (tmp_path / "blocks").exists()

@@ -6,7 +6,7 @@ from torch import distributions, nn
 
 from snrkit import DiagonalNormal, bernoulli_log_prob, bounds, standard_normal_log_prob
 from snrkit.config import ModelSpec
-from snrkit.errors import CapabilityError, SpecError
+from snrkit.errors import CapabilityError, ModelError, SpecError
 from snrkit.models.base import DataSummary, build_model, check_log_weights
 from snrkit.models.mlp import Mlp
 from tests.zoo import B, D, K, M, Users, hierarchical, images, mlp, numbers, toy, users
@@ -133,7 +133,7 @@ def test_wrong_shapes_are_explained():
 
     with pytest.raises(SpecError, match="log_joint returned shape"):
         check_log_weights(Wrong().double(), images())
-    with pytest.raises(SpecError, match="fails on data of shape"):
+    with pytest.raises(ModelError, match=r"encode fails on x float64\[2, 8\]"):
         check_log_weights(mlp(), images(pixels=8))
 
 

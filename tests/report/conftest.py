@@ -37,7 +37,7 @@ def table(
                             "ci_high": value + half, "floor": floor, "draws": DRAWS, "n_coordinates": 50,
                             "n_dropped": 0, "definition": "mean over coordinates", "seed": 0, "engine": "vmap",
                             "device": "cpu", "dtype": "float32", "complete": True, "method": "units", "seconds": 1.0,
-                            "parameters": "",
+                            "parameters": "", "mode": "evaluation",
                         }
                     )  # fmt: skip
     frame = pd.DataFrame(rows)

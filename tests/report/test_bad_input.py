@@ -6,11 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from snrkit.errors import ResultsError
+from snrkit.errors import ResultsError, SnrkitError
 from snrkit.report import style
+from snrkit.report.build import build
 from snrkit.report.collect import collect
 from snrkit.report.drawing import Drawing
 from snrkit.report.figures import snr_vs_k
+from snrkit.report.save import Destination
 from snrkit.results import read_table, write_table
 
 from .conftest import advice, draws, images, latents, make_run, points, slopes, table
@@ -112,3 +114,64 @@ def test_no_rows_are_no_data(demo):
     found = collect([demo])
     assert found["reconstructions"].empty
     assert found["advice"].empty
+
+
+@pytest.mark.parametrize(
+    ("kind", "damage", "problem"),
+    [
+        ("metrics", lambda p: p.write_text('{"epoch": -1, "step": 1}\n'), "not a JSON object with an epoch"),
+        ("metrics", lambda p: p.write_text('{"epoch": 1, "step": ' + "9" * 40 + "}\n"), "not a JSON object"),
+        ("metrics", lambda p: p.write_text("[" * 100_000 + "\n"), "cannot be read|JSON"),
+        ("evaluations", lambda p: replace(p, '"points": 300', '"points": -3'), "'points' is -3"),
+        (
+            "evaluations",
+            lambda p: replace(p, '"stderr": 0.312', '"stderr": -0.312'),
+            "'stderr' of 'iwae_64' is negative",
+        ),
+        ("evaluations", lambda p: p.write_text("[1]"), "not an evaluation"),
+        ("evaluations", lambda p: p.write_bytes(b"\xff\xfe"), "cannot be read"),
+        ("draws", lambda p: edit(p, lambda t: t.assign(K=-3)), "'K' holds -3"),
+        ("points", lambda p: p.write_bytes(p.read_bytes()[:200]), "not a readable Parquet file"),
+        ("slopes", lambda p: replace(p, "0.013", "-0.013"), "'stderr' holds -0.013"),
+        ("slopes", lambda p: p.write_bytes(b"\x00\xff" * 90), "not a readable|missing"),
+        ("published", lambda p: p.write_text(""), "not a readable CSV file"),
+        ("reconstructions", lambda p: edit(p, lambda t: t.assign(height=-2, width=-2)), "'(height|width)' holds -2"),
+        ("latents", lambda p: edit(p, lambda t: t.assign(layer=0)), "'layer' holds 0"),
+        ("advice", lambda p: replace(p, '"M": 64', '"M": 0'), "'M' holds 0"),
+        ("advice", lambda p: p.write_text("[" * 100_000), "cannot be read"),
+    ],
+)
+def test_values_out_of_range_and_bytes_of_any_kind(demo, kind, damage, problem):
+    path = demo / {**KINDS, "evaluations": "evaluation.json"}[kind]
+    damage(path)
+    with pytest.raises(ResultsError, match=problem) as caught:
+        collect([demo])[kind]
+    assert caught.value.argument == str(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["seed = " + "9" * 5000, "x = " + "[" * 100_000, "\x00", "epochs = -1"])
+def test_a_config_of_any_kind_is_named(demo, text):
+    (demo / "config.toml").write_text(text)
+    with pytest.raises(SnrkitError) as caught:
+        collect([demo])["evaluations"]
+    assert "\n" not in str(caught.value)
+
+
+def test_numbers_that_no_axis_can_show_are_left_out(demo):
+    (demo / "metrics.jsonl").write_text(
+        '{"epoch": 1, "step": 1, "bound": 1e308}\n{"epoch": 2, "step": 2, "bound": -1e308}\n'
+    )
+    assert collect([demo])["metrics"]["bound"].isna().all()
+
+
+def test_what_no_check_foresaw_names_the_files(demo, tmp_path, monkeypatch):
+    def broken(*_):
+        raise ZeroDivisionError("by\nzero")
+
+    monkeypatch.setattr(snr_vs_k, "draw_rate", broken)
+    with pytest.raises(ResultsError, match="'snr_vs_k' cannot be made of what is there") as caught:
+        build([demo], Destination(tmp_path / "out", ("snrkit", "report"), style.COLUMNS["icml"]), figures=["snr_vs_k"])
+    assert "snr.parquet" in caught.value.argument
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+    assert "\n" not in str(caught.value)

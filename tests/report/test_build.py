@@ -22,6 +22,8 @@ from snrkit.results import arrow_schema
 
 from .conftest import table
 
+pytestmark = pytest.mark.slow
+
 SHOWN = ("training", "active_units", "snr_vs_k")
 FILES = [
     *(f"{figure}.{ending}" for figure in SHOWN for ending in ("csv", "pdf", "png", "svg", "meta.json")),

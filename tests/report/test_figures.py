@@ -20,6 +20,8 @@ from snrkit.report.style import COLUMNS
 from .conftest import all_frames, trained_as
 from .reading import assert_readable, lines
 
+pytestmark = pytest.mark.slow
+
 EMPTY = Tables({})
 
 

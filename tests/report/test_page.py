@@ -21,6 +21,8 @@ from snrkit.report.style import COLUMNS
 from .browser import Browser, browser, missing
 from .conftest import advice, draws, make_run, readings, slopes
 
+pytestmark = pytest.mark.slow
+
 # The browser's pictures stay here to be looked at; git ignores the folder.
 SHOTS = Path(__file__).parents[2] / "build" / "page"
 AXE = "axe-core@4.14.1"

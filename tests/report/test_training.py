@@ -68,6 +68,18 @@ def test_seeds_have_their_spread_where_there_is_one_epoch(runs):
     assert "standard deviation between seeds, or the standard error" in drawing.caption
 
 
+def test_seeds_that_nobody_evaluated_have_a_band(runs):
+    shutil.copytree(runs / "demo-vae", runs / "demo-vae-1")
+    config = runs / "demo-vae-1" / "config.toml"
+    config.write_text(config.read_text().replace("seed = 0\ndtype", "seed = 1\ndtype"))
+    for evaluation in runs.glob("*/evaluation.json"):
+        evaluation.unlink()
+    drawing = drawn(runs)
+    rows = drawing.data.query("metric == 'iwae_64' and estimator == 'vae'")
+    assert rows["runs"].tolist() == [2] * 40
+    assert rows["spread"].tolist() == [0] * 40
+
+
 def test_along_epochs_evaluations_keep_their_marks_and_errors(runs):
     path = runs / "demo-vae" / "evaluation.json"
     early = json.loads(path.read_text()) | {"step": 300}

@@ -14,6 +14,8 @@ from snrkit.results import RunDir
 
 from .conftest import make_run
 
+pytestmark = pytest.mark.slow
+
 ONE = ("--figure", "snr_vs_k")
 
 

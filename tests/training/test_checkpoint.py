@@ -9,6 +9,8 @@ from dataclasses import replace
 import pytest
 import torch
 
+from snrkit.checksums import unsealed
+from snrkit.cli.saved import open_saved
 from snrkit.errors import CheckpointError
 from snrkit.results import RunDir
 from snrkit.training.checkpoint import FORMAT, VERSION, find_checkpoints, load_checkpoint, save_checkpoint
@@ -191,3 +193,125 @@ def test_what_a_killed_write_left_is_no_checkpoint(saved, tmp_path):
     save_checkpoint(folder / "a.pt", saved)
     (folder / ".a.pt.x.tmp.pt").write_bytes(b"")
     assert find_checkpoints([folder]) == [folder / "a.pt"]
+
+
+# Past the checksum: what torch itself would write with another content.
+def doctored(tmp_path, *where, value):
+    file = RunDir(tmp_path / "run").checkpoint
+    whole = torch.load(file, weights_only=True)
+    inner = whole
+    for key in where[:-1]:
+        inner = inner[key]
+    inner[where[-1]] = value
+    torch.save(whole, file)
+    return file
+
+
+NAN, SUMS = float("nan"), {"bound": 0.0, "points": 0.0, "seconds": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("epoch", -1), ("epoch", True), ("epoch", 10**30), ("step", -1), ("step", 0), ("position", -1), ("position", 7),
+        ("running", {}), ("running", SUMS | {"bound": NAN}), ("running", SUMS | {"points": -1.0}),
+        ("running", SUMS | {"seconds": "1"}), ("running", SUMS | {"points": 3.0}), ("running", SUMS | {"bound": 10**400}),
+        ("data_mean", torch.tensor(0.5)), ("data_mean", torch.arange(3)), ("data_mean", torch.full((3,), NAN)),
+        ("data_mean", torch.zeros(3, 1)), ("data_mean", torch.zeros(0)), ("data_mean", torch.zeros(3).to_sparse()),
+        ("data_mean", torch.tensor(0.5).expand(10**13)), ("data_digest", "x"), ("beta", {"raw": torch.zeros(())}),
+        ("version", 0), ("spec", "a = " + "[" * 5000), ("spec", f"epochs = {'9' * 5000}"),
+    ],
+)  # fmt: skip
+def test_a_field_out_of_its_range(small, go, tmp_path, saved, field, value):
+    file = doctored(tmp_path, field, value=value)
+    assert refused(file, "").argument == str(file)
+    before = file.read_bytes()
+    with pytest.raises(CheckpointError):
+        go(small(epochs=2), resume=True)
+    assert file.read_bytes() == before
+
+
+def test_a_step_that_the_data_do_not_have(small, go, tmp_path, saved):
+    file = doctored(tmp_path, "step", value=6)
+    assert load_checkpoint(file).step == 6
+    for use in (lambda: go(small(epochs=2), resume=True), lambda: open_saved(file, None, "cpu")):
+        with pytest.raises(CheckpointError, match="where an epoch has 5 steps"):
+            use()
+
+
+A = torch.eye(3)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("exp_avg", torch.zeros(1)), ("exp_avg", torch.zeros(3, 3).double()), ("exp_avg_sq", torch.zeros(())),
+     ("exp_avg_sq", -torch.ones(3, 3)), ("exp_avg_sq", A * NAN), ("exp_avg", torch.zeros(()).expand(3, 3)),
+     ("exp_avg", 3), ("exp_avg", A.to_sparse()), ("step", torch.tensor(4.0)), ("step", torch.tensor(5)),
+     ("step", torch.zeros(2)), ("step", torch.tensor(NAN)), ("step", 5.0), ("more", torch.zeros(()))],
+)  # fmt: skip
+def test_moments_that_do_not_fit(small, go, tmp_path, saved, name, value):
+    """Fused Adam reads and writes beyond moments that are too small, and ends the process."""
+    index = next(i for i, own in saved.optimiser["state"].items() if own["exp_avg"].shape == (3, 3))
+    file = doctored(tmp_path, "optimiser", "state", index, name, value=value)
+    before = file.read_bytes()
+    with pytest.raises(CheckpointError, match=rf"does not fit model gaussian.*tensor {index}") as caught:
+        go(small(epochs=2), resume=True)
+    assert "\n" not in str(caught.value)
+    assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("params", [0]), ("betas", (2.0, 0.9)), ("betas", None), ("eps", -1.0), ("lr", NAN), ("lr", "1"), ("maximize", False),
+     ("weight_decay", 1.0)],
+)  # fmt: skip
+def test_settings_of_the_optimiser_that_are_not_the_specs(small, go, tmp_path, saved, name, value):
+    doctored(tmp_path, "optimiser", "param_groups", 0, name, value=value)
+    with pytest.raises(CheckpointError, match="does not fit"):
+        go(small(epochs=2), resume=True)
+
+
+@pytest.mark.parametrize(
+    "value", [A[:1], A.double(), A.half(), A * NAN, A.int(), A.to_sparse(), torch.zeros(()).expand(3, 3), None]
+)
+def test_a_parameter_that_does_not_fit(small, go, tmp_path, saved, value):
+    file = doctored(tmp_path, "model", "A", value=value)
+    for use in (lambda: go(small(epochs=2), resume=True), lambda: open_saved(file, None, "cpu")):
+        with pytest.raises(CheckpointError, match="does not fit model gaussian"):
+            use()
+
+
+def test_tensors_that_share_memory_are_parted(small, go, tmp_path, saved):
+    """A file may name one memory twice; a step would then write both moments into it."""
+    whole = go(small(epochs=2), "whole")
+    file = RunDir(tmp_path / "run").checkpoint
+    content = torch.load(file, weights_only=True)
+    shared = torch.cat([own[name].flatten() for own in content["optimiser"]["state"].values() for name in own])
+    start = 0
+    for own in content["optimiser"]["state"].values():
+        for name in own:
+            own[name], start = (
+                shared[start : start + own[name].numel()].view(own[name].shape),
+                start + own[name].numel(),
+            )
+    torch.save(content, file)
+    again = go(small(epochs=2), resume=True)
+    assert all(torch.equal(again.model[name], value) for name, value in whole.model.items())
+
+
+def test_flipped_bits_are_found(saved, tmp_path, file):
+    whole = RunDir(tmp_path / "run").checkpoint.read_bytes()
+    dice = random.Random(0)
+    for bit in [dice.randrange(8 * len(whole)) for _ in range(200)]:
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << (bit % 8)
+        file.write_bytes(damaged)
+        refused(file, "checksum differs")
+
+
+def test_a_checkpoint_without_a_checksum_is_read_and_noted(saved, tmp_path, file):
+    torch.save(content(saved), file)
+    with unsealed() as found:
+        assert load_checkpoint(file).epoch == 1
+        assert load_checkpoint(tmp_path / "run").epoch == 1
+    assert list(found) == [str(file)]

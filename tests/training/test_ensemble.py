@@ -15,6 +15,8 @@ from snrkit.training.ensemble import Ensemble, ensemble_key
 from snrkit.training.loop import Trainer, run_epochs
 from snrkit.training.opening import begin, resolve_spec
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 DIGITS = {
     "data": {"name": "digits", "train_limit": 23},

@@ -78,7 +78,7 @@ def fail():
     raise NonFiniteError("gradient", "NaN", "none")
 
 
-@pytest.mark.parametrize(("act", "state", "code"), [(fail, "failed", 2), (stop(1), "interrupted", 130)])
+@pytest.mark.parametrize(("act", "state", "code"), [(fail, "failed", 3), (stop(1), "interrupted", 130)])
 def test_a_measurement_that_fails_or_is_stopped_costs_no_epoch(tmp_path, monkeypatch, act, state, code):
     more = ["--snr-every", 4, *MEASURE]
     plain = train(tmp_path / "plain", *more)

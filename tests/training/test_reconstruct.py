@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from snrkit.errors import CapabilityError, NonFiniteError, SpecError
+from snrkit.errors import CapabilityError, NonFiniteError, ResourceError, SpecError
 from snrkit.logweights import log_mean_exp, normalised
 from snrkit.streams import Streams
 from snrkit.training import reconstruct as module
@@ -131,3 +131,28 @@ def test_ssim_of_each_reconstruction_with_its_own_input():
         assert row.ssim == pytest.approx(image_ssim(*pair, (14, 14)).item(), abs=1e-6)
     perfect = table.assign(pixels=[inputs[point] for point in table.point])
     np.testing.assert_allclose(with_ssim(perfect, (14, 14)).ssim.dropna(), 1)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 7, 50])
+def test_portions_choose_the_same_samples(monkeypatch, far, rows):
+    model, x = far
+    whole = resample(model, x, [0], 50, 40, Streams(1))
+    monkeypatch.setattr(module, "_ROWS", rows)
+    assert all(torch.equal(a, b) for a, b in zip(resample(model, x, [0], 50, 40, Streams(1)), whole, strict=True))
+
+
+def test_samples_of_weight_zero_are_never_kept(far, monkeypatch):
+    model, x = far
+    joint, level = type(model).log_joint, float((x @ model.A.T + model.b)[0, 0].detach())
+    monkeypatch.setattr(type(model), "log_joint", lambda *args: joint(*args).where(args[2][..., 0] > level, -torch.inf))
+    plain, weighted = resample(model, x, [0], 40, 200, Streams(1))
+    assert (plain[..., 0] < level).any()
+    assert (weighted[..., 0] > level).all()
+    monkeypatch.setattr(type(model), "log_joint", lambda *args: joint(*args) - torch.inf)
+    with pytest.raises(NonFiniteError, match="every one of 40 is -inf at test point 0"):
+        resample(model, x, [0], 40, 1, Streams(1))
+
+
+def test_more_than_memory_is_refused(far):
+    with pytest.raises(ResourceError, match=r"--resample: 10,000,000,000,000 samples need 240\.0 TB"):
+        resample(*far, [0], 10**13, 1, Streams(1))

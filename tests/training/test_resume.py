@@ -1,6 +1,7 @@
 """A run that was stopped and resumed is bit for bit the run that was not."""
 
 import os
+import shutil
 import signal
 import threading
 
@@ -9,8 +10,8 @@ import pytest
 import torch
 
 from snrkit.cli.saved import open_saved
-from snrkit.errors import CheckpointError, DataError, OutputError, SpecError
-from snrkit.results import RunDir, read_json
+from snrkit.errors import CheckpointError, DataError, OutputError, ResourceError, ResultsError, SpecError
+from snrkit.results import RunDir, read_json, write_json
 from snrkit.training.lock import alone_in
 from snrkit.training.loop import Interrupted, Trainer
 
@@ -264,7 +265,66 @@ def test_the_order_of_points_and_the_noise_change_from_epoch_to_epoch(small, go,
 def test_one_process_at_a_time(small, go, tmp_path):
     go(small(epochs=1))
     before = contents(tmp_path / "run")
-    with alone_in(tmp_path / "run"), pytest.raises(SpecError, match="another process is at work"):
+    with alone_in(tmp_path / "run"), pytest.raises(ResourceError, match="another process is at work"):
         go(small(), resume=True)
     assert contents(tmp_path / "run") == before
     assert go(small(), resume=True).epoch == 4
+
+
+@pytest.mark.parametrize("step", [3, 17])
+@pytest.mark.parametrize("how", ["deleted", "renamed", "replaced"])
+def test_a_run_directory_that_goes_while_it_trains_does_not_come_back(small, go, tmp_path, how, step):
+    folder = tmp_path / "run"
+
+    def act():
+        if how == "deleted":
+            shutil.rmtree(folder)
+        else:
+            folder.rename(tmp_path / "elsewhere")
+        if how == "replaced":
+            folder.mkdir()
+
+    with pytest.raises(OutputError, match="deleted, renamed or replaced") as caught:
+        go(small(checkpoint_every=1), progress=at_step(step, act))
+    assert "\n" not in str(caught.value)
+    assert not folder.exists() or list(folder.iterdir()) == []
+
+
+def test_damaged_metrics_leave_the_run_as_it_was(small, go, tmp_path):
+    go(small(epochs=1))
+    run = RunDir(tmp_path / "run")
+    sound = run.metrics.read_bytes()
+
+    def unreadable():
+        run.metrics.unlink()
+        run.metrics.mkdir()
+
+    for damage in (
+        lambda: run.metrics.write_text("nonsense\n"),
+        lambda: run.metrics.write_text('{"epoch": 1, "bound": "x"}\n'),
+        lambda: run.metrics.write_bytes(sound.replace(b'"epoch": 1', b'"epoch": 9')),
+        unreadable,
+    ):
+        damage()
+        before = {path.name: path.read_bytes() for path in run.path.iterdir() if path.is_file()}
+        with pytest.raises(ResultsError, match=r"metrics\.jsonl") as caught:
+            go(small(epochs=2), resume=True)
+        assert "\n" not in str(caught.value)
+        assert {path.name: path.read_bytes() for path in run.path.iterdir() if path.is_file()} == before
+    run.metrics.rmdir()
+    run.metrics.write_bytes(sound)
+    assert go(small(epochs=2), resume=True).epoch == 2
+
+
+def test_an_environment_from_before_is_kept(small, go, tmp_path):
+    go(small(epochs=1))
+    run = RunDir(tmp_path / "run")
+    env = read_json(run.env)
+    assert env["snrkit"]
+    assert "cwd_commit" in env
+    old = {"python": "3.11.0", "commit": "abc", "argv": []}
+    write_json(run.env, old)
+    go(small(epochs=2), resume=True)
+    env = read_json(run.env)
+    assert {name: env[name] for name in old} == old
+    assert len(env["resumed"]) == 1

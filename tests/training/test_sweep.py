@@ -1,12 +1,13 @@
 """A sweep killed at any moment and started again ends with the bits of one that was not; a run that fails, fails alone."""
 
 import json
+import shutil
 
 import pytest
 import torch
 
 from snrkit.config import ModelSpec
-from snrkit.errors import CheckpointError, NonFiniteError, SpecError
+from snrkit.errors import CheckpointError, NonFiniteError, ResourceError, ResultsError, SpecError
 from snrkit.models.base import DataSummary, build_model
 from snrkit.results import RunDir
 from snrkit.training import commit, sweep
@@ -227,13 +228,13 @@ def test_an_error_of_the_program_is_reported_and_the_rest_goes_on(specs, tmp_pat
 
     def faulty(self, x):
         if self.spec.seed == 1:
-            raise RuntimeError("out of memory")
+            raise RuntimeError("no such thing")
         return step(self, x)
 
     monkeypatch.setattr(Trainer, "_step", faulty)
     entries = go(specs, tmp_path / "out", size=1)
     assert states(entries) == ["done", "failed", "done"]
-    assert entries[1].why == "RuntimeError: out of memory (traceback in error.txt)"
+    assert entries[1].why == "RuntimeError: no such thing (traceback in error.txt)"
     assert [entry.run.error.exists() for entry in entries] == [False, True, False]
     assert "in faulty" in entries[1].run.error.read_text()
     # What is mended leaves no trace of it.
@@ -247,13 +248,13 @@ def test_an_error_of_the_program_before_training_fails_its_run_only(specs, tmp_p
 
     def faulty(self, spec, *args):
         if spec.seed == 1:
-            raise RuntimeError("out of memory")
+            raise RuntimeError("no such thing")
         made(self, spec, *args)
 
     monkeypatch.setattr(Trainer, "__init__", faulty)
     entries = go(specs, tmp_path / "out")
     assert states(entries) == ["done", "failed", "done"]
-    assert entries[1].why == "RuntimeError: out of memory (traceback in error.txt)"
+    assert entries[1].why == "RuntimeError: no such thing (traceback in error.txt)"
     assert "in faulty" in entries[1].run.error.read_text()
 
 
@@ -353,7 +354,7 @@ def test_runs_that_differ_in_shape_are_not_put_side_by_side(small, specs, tmp_pa
 
 
 def test_two_sweeps_do_not_work_in_one_folder(tmp_path):
-    with alone_in(tmp_path), pytest.raises(SpecError, match="another process"), alone_in(tmp_path):
+    with alone_in(tmp_path), pytest.raises(ResourceError, match="another process"), alone_in(tmp_path):
         pass
     with alone_in(tmp_path):
         pass
@@ -367,3 +368,62 @@ def test_a_run_that_is_being_trained_is_left_to_that(specs, tmp_path):
         assert "another process is at work" in entries[0].why
         assert [path.name for path in own.iterdir()] == [".lock"]
     assert states(go(specs, tmp_path)) == ["done"] * 3
+
+
+@pytest.fixture
+def begun(specs, tmp_path):
+    """A sweep that is done, and a run beside its folder that is none of its business, with a checkpoint to come."""
+    out = tmp_path / "out"
+    go(specs, out)
+    for run in (tmp_path / "victim", out / "bystander"):
+        run.mkdir()
+        (run / "run.pt").write_bytes(b"old")
+        (run / commit.STAGED).write_bytes(b"new")
+    return out
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"saved": ["../victim"], "failed": {}},
+        {"saved": ["bystander"], "failed": {}},
+        {"saved": [], "failed": {"../victim": "why"}},
+        {"saved": [3], "failed": {}},
+        {"saved": [], "failed": {"OWN": 3}},
+        {"saved": "OWN", "failed": {}},
+        {"saved": ["OWN", "../victim"], "failed": {}},
+        {"saved": []},
+        [],
+        "[" * 5000,
+    ],
+)
+def test_a_marker_that_names_anything_but_runs_of_the_sweep_changes_nothing(specs, begun, tmp_path, record):
+    own = run_name(specs[0])
+    (begun / own / commit.STAGED).write_bytes(b"new")
+    marker = begun / "sweep.commit"
+    marker.write_text((record if isinstance(record, str) else json.dumps(record)).replace("OWN", own))
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(ResultsError) as caught:
+        go(specs, begun)
+    assert str(marker) in str(caught.value) or str(begun) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_run_that_is_a_link_to_elsewhere_is_not_written_through(specs, begun, tmp_path):
+    own = begun / run_name(specs[0])
+    own.rename(tmp_path / "moved")
+    own.symlink_to(tmp_path / "victim")
+    (begun / "sweep.commit").write_text(json.dumps({"saved": [own.name], "failed": {}}))
+    with pytest.raises(ResultsError, match="no folder beside it"):
+        go(specs, begun)
+    assert (tmp_path / "victim" / "run.pt").read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_run_directories_deleted_while_they_train_do_not_come_back(specs, tmp_path, size):
+    out = tmp_path / "out"
+    entries = go(specs, out, size=size, watch=after(7, lambda: [shutil.rmtree(path) for path in out.iterdir()]))
+    assert states(entries)[0] == "failed"
+    assert "deleted, renamed or replaced" in entries[0].why
+    assert not (out / run_name(specs[0])).exists()

@@ -8,11 +8,11 @@ from typing import Any
 from snrkit.cli.main import main as snrkit
 from snrkit.cli.saved import open_saved
 from snrkit.config import RunSpec
+from snrkit.models.state import in_mode
 from snrkit.results import RunDir, read_json, write_frame, write_json
 from snrkit.streams import Streams
 from snrkit.training.active import active_units, latent_means, means_table
 from snrkit.training.device import select_device
-from snrkit.training.evaluate import evaluation_mode
 from snrkit.training.loop import train
 
 
@@ -77,7 +77,7 @@ class Runs:
         saved = open_saved(run.path, None, "auto")
         x, label = saved.test_points(asked or None)
         start = time.perf_counter()
-        with evaluation_mode(saved.model):
+        with in_mode(saved.model, "evaluation"):
             layers = latent_means(saved.model, x, Streams(0))
         table = means_table(layers, saved.dataset.test_labels)
         write_frame(run.latents, table.assign(run=run.name, step=saved.step, data=label))

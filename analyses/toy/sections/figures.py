@@ -156,7 +156,7 @@ def _table(
     rows = _remarked(rows, own["draws"])
     constant = {
         "draws": own["draws"], "engine": "closed form", "device": "cpu", "dtype": "float32", "complete": True,
-        "parameters": "",
+        "mode": "evaluation", "parameters": "",
     }  # fmt: skip
     return pd.DataFrame(rows).assign(**constant, seconds=seconds)[list(COLUMNS)]
 

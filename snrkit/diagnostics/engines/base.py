@@ -7,9 +7,11 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from snrkit.backward import derivatives, hides_parameters, is_refusal
+from snrkit.batches import Batch, points, take
 from snrkit.diagnostics.moments import PointMoments
 from snrkit.diagnostics.problem import Problem
-from snrkit.estimators.base import Estimator, gradients
+from snrkit.estimators.base import Estimator
 
 # Bytes that one pass may spend on per-draw gradients, and on what autograd saves of the samples. Chosen on a 2-core CPU,
 # where larger passes are slower (fresh memory costs more than the arithmetic).
@@ -76,11 +78,12 @@ def pass_size(problem: Problem, estimator: Estimator, chunk: int | None) -> Pass
         chunk: draws at once; None chooses.
     """
     probe = _saved_bytes_per_sample(problem, estimator)
-    share = _share_of_device(problem.x.device)
+    share = _share_of_device(problem.device)
     samples = max(1, share * _SAMPLE_BUDGET // probe)
     if chunk is not None:
         return PassSize(chunk, samples)
-    by_gradient = share * _GRADIENT_BUDGET // (problem.layout.size * problem.x.element_size())
+    gradient = max(1, sum(parameter.nbytes for parameter in problem.parameters.values()))
+    by_gradient = share * _GRADIENT_BUDGET // gradient
     return PassSize(max(1, min(by_gradient, samples // problem.samples_per_draw)), samples)
 
 
@@ -105,20 +108,65 @@ def _saved_bytes(problem: Problem, estimator: Estimator, K: int) -> int:
     def pack(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         seen[storage.data_ptr()] = storage.nbytes()
-        return tensor
+        # Kept, so that its address is not used again; without its graph, or an output would hold itself and never be freed.
+        return tensor.detach()
 
-    x = problem.x[0, :1]
-    noise = x.new_zeros(1, 1, K, *problem.model.noise_shape(x))
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        weights = problem.model(x, noise, path=estimator.path)
-        estimator.surrogate(weights)
-    return sum(seen.values())
+    def measured(x: Batch) -> int:
+        seen.clear()
+        noise = torch.zeros(
+            points(x), 1, K, *problem.model.noise_shape(x), dtype=problem.dtype, device=problem.device
+        )  # fmt: skip
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            estimator.surrogate(problem.model(x, noise, path=estimator.path))
+        return sum(seen.values()) // points(x)
+
+    group = problem.group(0)
+    try:
+        return measured(take(group, slice(0, 1)))
+    except Exception:  # a batch normalisation, for one, may want more than one point
+        if points(group) == 1:
+            raise
+        return measured(take(group, slice(0, 2)))
 
 
-def plain_gradient(problem: Problem, estimator: Estimator, x: Tensor, noise: Tensor) -> list[Tensor]:
+class PlainGradients:
+    """Draws by ordinary backward passes.
+
+    Args:
+        problem: what is drawn.
+        estimator: the estimator.
+    """
+
+    def __init__(self, problem: Problem, estimator: Estimator) -> None:
+        self._problem, self._estimator = problem, estimator
+        self._parameters = list(problem.parameters.values())
+        self._inference = sum(network == "inference" for network in problem.layout.networks)
+        self._hidden: bool | None = None  # asked of the first graph; walking one takes as long as a small draw
+
+    def of(self, x: Batch, noise: Tensor) -> list[Tensor]:
+        """One draw of one group, data ``[Bg, *event]``, in the order of the layout."""
+        try:
+            return self._of(x, noise)
+        except RuntimeError as error:
+            if not is_refusal(error):
+                raise
+        self._hidden = True  # a later graph may hold what the first one did not
+        return self._of(x, noise)
+
+    def _of(self, x: Batch, noise: Tensor) -> list[Tensor]:
+        weights = self._problem.model(x, noise, path=self._estimator.path)
+        surrogate = self._estimator.surrogate(weights)
+        theta, phi = surrogate.mean_over_points()
+        if self._hidden is None:
+            self._hidden = hides_parameters([theta, phi])
+        model, parameters, hidden = self._problem.model, self._parameters, self._hidden
+        if surrogate.shared:
+            return derivatives(model, [theta], parameters, hidden=hidden)
+        own, others = parameters[: self._inference], parameters[self._inference :]
+        generative = derivatives(model, [theta], others, retain=True, hidden=hidden)
+        return derivatives(model, [phi], own, hidden=hidden) + generative
+
+
+def plain_gradient(problem: Problem, estimator: Estimator, x: Batch, noise: Tensor) -> list[Tensor]:
     """One draw of one group by ordinary backward passes, in the order of the layout."""
-    parameters = list(problem.parameters.values())
-    inference = sum(network == "inference" for network in problem.layout.networks)
-    weights = problem.model(x, noise, path=estimator.path)
-    generative, phi = gradients(estimator, weights, parameters[inference:], parameters[:inference])
-    return [*phi, *generative]
+    return PlainGradients(problem, estimator).of(x, noise)

@@ -2,47 +2,100 @@
 
 Per draw r and layer, dW_r = sum_k d_rk a_rk^T with inputs a and output cotangents d. One forward and one backward pass
 through the decoder serve many draws; squares are summed over small tiles that stay in cache, and the gradients of all
-draws never exist at once. The encoder runs once per data point, since its inputs do not depend on the noise: there
-dW_r = (J_l^T c_r) a_l^T, with c_r the cotangent of the proposal's parameters and J_l their Jacobian with respect to the
-layer's output, so that mean and variance follow from the mean and covariance of c_r.
+draws never exist at once. The encoder's moments follow from the cotangents of the proposal's parameters (see encoder.py).
 
 Which parameters this serves is found out, not assumed: tiny problems are drawn both ways, and a parameter whose moments
 differ (tied, used elsewhere, rows in another order, ...) is left to the vmap engine, or to the loop where vmap fails too.
+So is everything where that is predicted to be faster (see cost.py).
 """
 
 import copy
-from collections import Counter
+import math
 from collections.abc import Iterator
-from dataclasses import replace
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
+from snrkit.batches import Batch, broadcastable, points, repeated, take, transform
 from snrkit.diagnostics.engines.base import PassSize, accumulate
+from snrkit.diagnostics.engines.batched import batched_gradients
+from snrkit.diagnostics.engines.cost import Task, task_of
+from snrkit.diagnostics.engines.encoder import EncoderMoments, by_jacobian, encoder_moments
 from snrkit.diagnostics.engines.loop import LoopEngine
-from snrkit.diagnostics.engines.sums import CotangentSums, LayerSums
+from snrkit.diagnostics.engines.many import PointSums
+from snrkit.diagnostics.engines.probe import (
+    DRAWS,
+    SAMPLES,
+    SIZE,
+    Trial,
+    probes,
+    restricted,
+    truth,
+    try_vmap,
+)
+from snrkit.diagnostics.engines.sums import LayerSums
 from snrkit.diagnostics.engines.taps import Sink, Taps
 from snrkit.diagnostics.engines.vmap import VmapEngine
 from snrkit.diagnostics.moments import PointMoments
-from snrkit.diagnostics.problem import Layout, Problem
+from snrkit.diagnostics.problem import Problem
 from snrkit.estimators.base import Estimator
 from snrkit.logweights import LogWeights
+from snrkit.memory import out_of_memory
 from snrkit.models.base import LatentModel, Posterior
-from snrkit.streams import Streams
 
-# The probe: data points at most, draws, and samples per draw (one and several take different paths).
-_PROBE_POINTS, _PROBE_DRAWS, _PROBE_SAMPLES = 8, 3, (1, 2)
 # Largest relative distance in norm at which the probe takes two moments for the same.
 _AGREEMENT = {torch.float32: 1e-3, torch.float64: 1e-8}
+# With more data points than this, several share a pass.
+_FEW = 64
+# With fewer draws than this, to find out takes longer than to draw.
+_FEWEST_DRAWS = 12
+# The loop must be predicted to be this much faster than vmap, whose price is the less certain.
+_CLEARLY = 0.75
 
 Pair = tuple[Tensor, Tensor]
 State = list[tuple[bool, int]]
-Plans = dict[tuple[Estimator, bool], dict[str, str]]
+Key = tuple[Estimator, int, int, int, bool]
+
+
+class Plans:
+    """What was found of one model: which parameters factors reach, whether vmap works, what a draw takes, who serves."""
+
+    def __init__(self) -> None:
+        self.served: dict[Key, dict[str, str]] = {}
+        self._reached: dict[tuple[Estimator, bool], set[str]] = {}
+        self._trials: dict[tuple[Estimator, int, int, tuple[str, ...]], Trial] = {}
+        self._tasks: dict[Key, Task] = {}
+
+    def reached(self, problem: Problem, estimator: Estimator) -> set[str]:
+        """Parameters that factors reach, where there are draws enough to find out."""
+        # Groups of several points couple them; factors are per point.
+        if problem.samples_per_draw > problem.K or problem.planned < _FEWEST_DRAWS:
+            return set()
+        key = estimator, problem.groups > _FEW
+        if key not in self._reached:
+            self._reached[key] = _agreeing(problem, estimator)
+        return self._reached[key]
+
+    def task(self, problem: Problem, estimator: Estimator) -> Task:
+        """What one draw takes."""
+        key = _key(problem, estimator)
+        if key not in self._tasks:
+            self._tasks[key] = task_of(problem, estimator)
+        return self._tasks[key]
+
+    def other(self, problem: Problem, estimator: Estimator) -> str:
+        """The better of vmap and the loop."""
+        key = estimator, problem.points_per_group, problem.M, problem.layout.names
+        if key not in self._trials:
+            self._trials[key] = try_vmap(problem, estimator)
+        trial, task = self._trials[key], self.task(problem, estimator)
+        works = not trial.wrong and _CLEARLY * task.vmap(trial.slow) <= task.loop()
+        return VmapEngine.name if works else LoopEngine.name
 
 
 class FactorEngine:
-    """Moments from factors where the model allows it, from vmap or the loop where not."""
+    """Moments from factors where the model allows it and it pays, from vmap or the loop where not."""
 
     name = "factors"
 
@@ -53,22 +106,25 @@ class FactorEngine:
     def gradients(
         self, problem: Problem, estimator: Estimator, groups: range, draws: range, size: PassSize
     ) -> Iterator[list[Tensor]]:
-        """Single draws are left to vmap, or to the loop where vmap fails."""
-        engine = VmapEngine() if _vmap_works(problem, estimator) else LoopEngine()
-        return engine.gradients(problem, estimator, groups, draws, size)
+        """Single draws are left to vmap or to the loop."""
+        whole = problem.samples_per_draw <= size.samples and problem.seeded is None
+        if whole and self._plans_of(problem.model).other(problem, estimator) == VmapEngine.name:
+            return batched_gradients(problem, estimator, groups, draws, size)
+        return LoopEngine().gradients(problem, estimator, groups, draws, size)
 
     def moments(
         self, problem: Problem, estimator: Estimator, groups: range, draws: range, size: PassSize
     ) -> PointMoments:
         """Moments over ``draws`` of each group."""
-        served = self.serving(problem, estimator)
         if problem.samples_per_draw > size.samples:
             return accumulate(LoopEngine().gradients(problem, estimator, groups, draws, size))
+        served = self.serving(problem, estimator)
         found: dict[str, Pair] = {}
         rest = tuple(name for name in problem.layout.names if served[name] != self.name)
         if rest:
-            part = _restricted(problem, rest)
-            moments = accumulate(self.gradients(part, estimator, groups, draws, size))
+            part = restricted(problem, rest)
+            draw = batched_gradients if served[rest[0]] == VmapEngine.name else LoopEngine().gradients
+            moments = accumulate(draw(part, estimator, groups, draws, size))
             found |= dict(zip(rest, zip(moments.mean, moments.m2, strict=True), strict=True))
         if len(rest) < len(problem.layout.names):
             factors = _factor_moments(problem, estimator, groups, draws, size)
@@ -78,49 +134,51 @@ class FactorEngine:
 
     def serving(self, problem: Problem, estimator: Estimator) -> dict[str, str]:
         """Name of each parameter to what computes its moments: ``factors``, ``vmap`` or ``loop``."""
-        direct = problem.M > 1 or problem.x.shape[1] > 1  # couples points; factors are per point
-        plans, key = self._plans_of(problem.model), (estimator, direct)
         names = problem.layout.names
-        if key not in plans or set(names) - set(plans[key]):
-            reached = set() if direct else _agreeing(problem, estimator)
-            # vmap takes a second to load; where nothing is left for it, it need not be tried.
-            rest = tuple(name for name in names if name not in reached)
-            vmaps = bool(rest) and _vmap_works(_restricted(problem, rest), estimator)
-            fallback = VmapEngine.name if vmaps else LoopEngine.name
-            plans[key] = {name: self.name if name in reached else fallback for name in names}
-        return plans[key]
+        if problem.seeded is not None:
+            return dict.fromkeys(names, LoopEngine.name)
+        plans, key = self._plans_of(problem.model), _key(problem, estimator)
+        if set(names) != set(plans.served.get(key, ())):
+            plans.served[key] = self._choose(plans, problem, estimator)
+        return plans.served[key]
+
+    def prices(self, problem: Problem, estimator: Estimator) -> tuple[float, float]:
+        """Predicted seconds of one draw of every group, and of one draw of all of their points together.
+
+        Where factors serve everything, nothing is faster, and nothing is predicted.
+        """
+        served = set(self.serving(problem, estimator).values())
+        if served == {self.name}:
+            return 0.0, math.inf
+        task = self._plans_of(problem.model).task(problem, estimator)
+        whole = task.of_points(problem.groups)
+        vmap = served != {LoopEngine.name}
+        own = min(task.loop(), task.vmap()) if vmap else task.loop()
+        return problem.groups * own, min(whole.loop(), whole.vmap()) if vmap else whole.loop()
+
+    def _choose(self, plans: Plans, problem: Problem, estimator: Estimator) -> dict[str, str]:
+        names, reached = problem.layout.names, plans.reached(problem, estimator)
+        if reached:
+            rest = [name for name in names if name not in reached]
+            if not rest:
+                # One pass for all. vmap, and to count operations, takes a second to load, and need not be tried.
+                return dict.fromkeys(names, self.name)
+            task, served = plans.task(problem, estimator), restricted(problem, reached).layout.size
+            other = plans.other(restricted(problem, rest), estimator)
+            if task.factors(served, *_encoder(problem)) <= task.saved(served, other):
+                return {name: self.name if name in reached else other for name in names}
+        return dict.fromkeys(names, plans.other(problem, estimator))
 
     def _plans_of(self, model: LatentModel) -> Plans:
         """What was found of a model, as long as its parameters are what they were: a gate may have been opened since."""
         state = [(parameter.requires_grad, parameter._version) for parameter in model.parameters()]
         if model not in self._plans or self._plans[model][0] != state:
-            self._plans[model] = state, {}
+            self._plans[model] = state, Plans()
         return self._plans[model][1]
 
 
-def _restricted(problem: Problem, names: tuple[str, ...]) -> Problem:
-    layout = problem.layout
-    kept = [i for i, name in enumerate(layout.names) if name in names]
-    part = Layout(names, tuple(layout.shapes[i] for i in kept), tuple(layout.networks[i] for i in kept))
-    return replace(problem, layout=part)
-
-
-def _probe(problem: Problem, group: int, K: int) -> Problem:
-    # With the very parameters: where only some are wanted, others are constants, and a model may find that out.
-    probe = Problem.units(problem.model, problem.x[group, :1], K, Streams(0))
-    return replace(probe, layout=problem.layout)
-
-
-_PROBE_SIZE = PassSize(_PROBE_DRAWS, 10**6)
-
-
-def _vmap_works(problem: Problem, estimator: Estimator) -> bool:
-    probe = _probe(problem, 0, _PROBE_SAMPLES[-1])
-    try:
-        accumulate(VmapEngine().gradients(probe, estimator, range(1), range(_PROBE_DRAWS), _PROBE_SIZE))
-    except Exception:  # a model's own code may raise anything on what it was not written for; the loop is then left
-        return False
-    return True
+def _key(problem: Problem, estimator: Estimator) -> Key:
+    return estimator, problem.K, problem.samples_per_draw, problem.planned, problem.groups > _FEW
 
 
 def _agreeing(problem: Problem, estimator: Estimator) -> set[str]:
@@ -130,21 +188,22 @@ def _agreeing(problem: Problem, estimator: Estimator) -> set[str]:
     be taken for an ordinary one.
     """
     usual = type(problem.model).forward is LatentModel.forward and problem.model.independent_points
-    if not usual or problem.x.dtype not in _AGREEMENT:
+    # The taps' products are not those of autocast.
+    cast = torch.is_autocast_enabled(problem.device.type)
+    if not usual or cast or problem.dtype not in _AGREEMENT:
         return set()
     names = set(problem.layout.names)
-    groups = torch.linspace(0, problem.groups - 1, min(problem.groups, _PROBE_POINTS)).round().int().tolist()
-    for K in _PROBE_SAMPLES:
+    for K in SAMPLES:
         shown: set[str] = set()
-        for group in groups:
-            probe, draws = _probe(problem, group, K), range(_PROBE_DRAWS)
-            truth = accumulate(LoopEngine().gradients(probe, estimator, range(1), draws, _PROBE_SIZE))
-            expected = dict(zip(probe.layout.names, zip(truth.mean, truth.m2, strict=True), strict=True))
+        for own in probes(problem, K):
+            expected = truth(own, estimator)
             try:
-                found = _factor_moments(probe, estimator, range(1), draws, _PROBE_SIZE)
-            except Exception:  # as above; other engines are then left
+                found = _factor_moments(own, estimator, range(own.groups), DRAWS, SIZE)
+            except Exception as error:  # a model's own code may raise anything; other engines are then left
+                if out_of_memory(error):
+                    raise
                 return set()
-            tolerance = _AGREEMENT[problem.x.dtype]
+            tolerance = _AGREEMENT[problem.dtype]
             names = {n for n in names if n in found and _near(found[n], expected[n], tolerance)}
             shown |= {n for n in names if expected[n][1].any()}
         # A gradient that vanishes at every point (a layer begun at zero) shows nothing.
@@ -156,96 +215,121 @@ def _near(found: Pair, expected: Pair, tolerance: float) -> bool:
     return all(bool((a - b).norm() <= tolerance * b.norm()) for a, b in zip(found, expected, strict=True))
 
 
+def _encoder(problem: Problem) -> tuple[int, bool]:
+    """(width of the proposal, whether its Jacobian is formed)."""
+    x = take(problem.group(0), slice(0, 1))
+    with torch.no_grad():
+        width = sum(getattr(problem.model.proposal(x), name).numel() for name in _varying(problem.model, x))
+    return width, by_jacobian(width, problem.groups > _FEW)
+
+
 def _factor_moments(
     problem: Problem, estimator: Estimator, groups: range, draws: range, size: PassSize
 ) -> dict[str, Pair]:
     """Name to (mean, m2), each ``[len(groups), *shape]``, of every parameter that factors reach."""
-    each = [_group_moments(problem, estimator, group, draws, size) for group in groups]
+    several = problem.groups > _FEW
+    together = max(1, size.samples // (len(draws) * problem.K)) if several else 1
+    parts = [
+        _moments_of(problem, estimator, groups[start : start + together], draws, size, several)
+        for start in range(0, len(groups), together)
+    ]
     return {
-        name: (torch.stack([e[name][0] for e in each]), torch.stack([e[name][1] for e in each])) for name in each[0]
+        name: (torch.cat([part[name][0] for part in parts]), torch.cat([part[name][1] for part in parts]))
+        for name in parts[0]
     }
 
 
-def _group_moments(problem: Problem, estimator: Estimator, group: int, draws: range, size: PassSize) -> dict[str, Pair]:
-    x = problem.x[group]
-    with torch.no_grad():
-        posterior = problem.model.encode(x)
-    varying = _varying(problem.model, x)
-    layers, cotangents = LayerSums(problem.parameters), CotangentSums()
-    step = max(1, size.samples // problem.K)
+def _moments_of(
+    problem: Problem, estimator: Estimator, groups: range, draws: range, size: PassSize, several: bool
+) -> dict[str, Pair]:
+    """The same for groups, of one data point each, that share every pass."""
+    x = take(take(problem.x, slice(groups.start, groups.stop)), (slice(None), 0))
+    proposals = _Proposals(problem.model, x)
+    layers: LayerSums | PointSums = PointSums(len(groups)) if several else LayerSums(problem.parameters)
+    encoder: EncoderMoments | None = None
+    step = max(1, size.samples // (len(groups) * problem.K))
     for start in range(draws.start, draws.stop, step):
         portion = range(start, min(start + step, draws.stop))
-        noise = problem.noise.draw(group, portion).squeeze(1)
-        layers.add(*_backward(problem, estimator, posterior, varying, x, noise, cotangents))
-    return layers.moments() | _encoder_moments(problem, x, varying, *cotangents.moments())
+        noise = torch.stack([problem.noise.draw(group, portion).squeeze(1) for group in groups]).flatten(0, 1)
+        sinks, cotangents = _backward(problem, estimator, *proposals.leaves(len(portion)), x, noise)
+        layers.add(sinks, len(portion))
+        if cotangents is not None:
+            if encoder is None:
+                encoder = encoder_moments(problem, x, proposals.varying, cotangents.shape[1], several)
+            encoder.add(cotangents.view(len(groups), len(portion), -1))
+    found = layers.moments()
+    if isinstance(layers, LayerSums):
+        found = {name: (mean[None], m2[None]) for name, (mean, m2) in found.items()}
+    return found if encoder is None else found | encoder.moments()
 
 
-def _varying(model: LatentModel, x: Tensor) -> list[str]:
+class _Proposals:
+    """The proposals of p data points ``[p, *event]``, apart from the encoder."""
+
+    def __init__(self, model: LatentModel, x: Batch) -> None:
+        self._points = points(x)
+        self.varying = _varying(model, take(x, slice(0, 1)))
+        with torch.no_grad():
+            self._posterior = model.proposal(x)
+            one = _tensors(model.proposal(take(x, slice(0, 1)))) if self._points > 1 else _tensors(self._posterior)
+        # Some tensors belong to the data points, others (a scale for all of them) do not.
+        self._own = {
+            name: value
+            for name, value in _tensors(self._posterior).items()
+            if value.dim() and one[name].shape[0] == 1 and value.shape[0] == self._points
+        }
+
+    def leaves(self, draws: int) -> tuple[Posterior, list[Tensor]]:
+        """Proposals of so many draws of each point, ``[p draws, ...]``; what depends on parameters as leaves."""
+        changed, leaves = copy.copy(self._posterior), []
+        for name, value in self._own.items():
+            if name in self.varying:
+                own = value.repeat_interleave(draws, dim=0).requires_grad_()
+                leaves.append(own)
+            elif self._points > 1:
+                own = value.repeat_interleave(draws, dim=0)
+            else:
+                continue
+            object.__setattr__(changed, name, own)  # proposals are usually frozen
+        if len(leaves) < len(self.varying):
+            raise ValueError("a tensor of the proposal is not per data point")
+        return changed, leaves
+
+
+def _tensors(posterior: Posterior) -> dict[str, Tensor]:
+    return {name: value for name, value in vars(posterior).items() if isinstance(value, Tensor)}
+
+
+def _varying(model: LatentModel, x: Batch) -> list[str]:
     """Names of the proposal's tensors that depend on parameters."""
     with torch.enable_grad():
-        return [
-            name for name, value in vars(model.encode(x)).items() if isinstance(value, Tensor) and value.requires_grad
-        ]
+        return [name for name, value in _tensors(model.proposal(x)).items() if value.requires_grad]
 
 
 def _backward(
-    problem: Problem,
-    estimator: Estimator,
-    posterior: Posterior,
-    varying: list[str],
-    x: Tensor,
-    noise: Tensor,
-    cotangents: CotangentSums,
-) -> tuple[list[Sink], int]:
-    """Passes over r draws, noise ``[r, 1, K, ...]``: the draws stand where data points usually do."""
-    r = len(noise)
-    leaves = {
-        name: getattr(posterior, name).expand(r, *getattr(posterior, name).shape[1:]).clone().requires_grad_()
-        for name in varying
-    }
-    own = _with(posterior, leaves)
+    problem: Problem, estimator: Estimator, own: Posterior, leaves: list[Tensor], x: Batch, noise: Tensor
+) -> tuple[list[Sink], Tensor | None]:
+    """Passes over n draws, noise ``[n, 1, K, ...]``: the draws stand where data points usually do.
+
+    Returns:
+        The decoder's layers, and the cotangents of the proposal's parameters ``[n, q]``; None where nothing trains it.
+    """
+    n = len(noise)
     z = own.sample(noise)
     log_q_path = own.detached().log_prob(z) if estimator.path else None
+    one = points(x) == 1
+    rows = repeated(x, n) if one else transform(x, lambda tensor: tensor.repeat_interleave(n // points(x), dim=0))
     with Taps(problem.parameters) as taps:
-        log_p = problem.model.log_joint(x.expand(r, *x.shape[1:])[:, None, None], z)
+        log_p = problem.model.log_joint(broadcastable(rows), z)
     surrogate = estimator.surrogate(LogWeights(log_p, own.log_prob(z), log_q_path))
     theta, phi = surrogate.mean_over_points()
-    wanted = list(leaves.values())
-    if not surrogate.shared:
-        found = torch.autograd.grad(phi * r, wanted, retain_graph=True, materialize_grads=True)
-        torch.autograd.grad(theta * r, z)
+    wanted = [*leaves, *taps.sources]
+    if surrogate.shared:
+        found = torch.autograd.grad(theta * n, wanted, materialize_grads=True)
     else:
-        found = torch.autograd.grad(theta * r, wanted, materialize_grads=True)
-    cotangents.add(torch.cat([gradient.flatten(1) for gradient in found], dim=1))
-    return taps.sinks, r
-
-
-def _with(posterior: Posterior, tensors: dict[str, Tensor]) -> Posterior:
-    """A copy of a proposal with some of its tensors exchanged."""
-    changed = copy.copy(posterior)
-    for name, tensor in tensors.items():
-        object.__setattr__(changed, name, tensor)  # proposals are usually frozen
-    return changed
-
-
-def _encoder_moments(problem: Problem, x: Tensor, varying: list[str], mean: Tensor, m2: Tensor) -> dict[str, Pair]:
-    """Moments of the encoder's layers from those of the proposal's cotangents, ``[q]`` and ``[q, q]``."""
-    q = len(mean)
-    # q copies of the point, each with another unit cotangent: the taps then hold the rows of every layer's Jacobian.
-    copies = x.expand(q, *x.shape[1:]).clone().requires_grad_()
-    with Taps(problem.parameters) as taps:
-        posterior = problem.model.encode(copies)
-    parameters = torch.cat([getattr(posterior, name).flatten(1) for name in varying], dim=1)
-    torch.autograd.grad(parameters, copies, torch.eye(q, dtype=x.dtype, device=x.device))
-    calls = Counter(sink.weight for sink in taps.sinks)
-    found: dict[str, Pair] = {}
-    for sink in taps.sinks:
-        if calls[sink.weight] > 1 or not sink.intact or sink.cotangent is None or sink.input.dim() != 2:
-            continue
-        jacobian = sink.cotangent.double()
-        own = jacobian.T @ mean, (m2 @ jacobian * jacobian).sum(dim=0)
-        a = sink.input[0].double()
-        found[sink.weight] = torch.outer(own[0], a), torch.outer(own[1], a.square())
-        if sink.bias is not None:
-            found[sink.bias] = own
-    return found
+        found = torch.autograd.grad(phi * n, leaves, retain_graph=True, materialize_grads=True) if leaves else ()
+        taps.forget()
+        if taps.sinks:
+            torch.autograd.grad(theta * n, taps.sources, materialize_grads=True)
+    gradients = [gradient.flatten(1) for gradient in found[: len(leaves)]]
+    return taps.sinks, torch.cat(gradients, dim=1) if gradients else None

@@ -5,10 +5,11 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from snrkit.diagnostics.engines.base import PassSize, accumulate, plain_gradient
+from snrkit.diagnostics.engines.base import PassSize, PlainGradients, accumulate
 from snrkit.diagnostics.engines.streamed import streamed_gradient
 from snrkit.diagnostics.moments import PointMoments
 from snrkit.diagnostics.problem import Problem
+from snrkit.errors import ResourceError
 from snrkit.estimators.base import Estimator
 
 
@@ -21,8 +22,9 @@ class LoopEngine:
         self, problem: Problem, estimator: Estimator, groups: range, draws: range, size: PassSize
     ) -> Iterator[list[Tensor]]:
         """One draw at a time: tensors ``[1, len(groups), *shape]``."""
+        plain = PlainGradients(problem, estimator)
         for draw in draws:
-            found = [self._one(problem, estimator, group, draw, size) for group in groups]
+            found = [self._one(problem, estimator, plain, group, draw, size) for group in groups]
             yield [torch.stack(tensors)[None] for tensors in zip(*found, strict=True)]
 
     def moments(
@@ -35,8 +37,18 @@ class LoopEngine:
         """Itself, for every parameter."""
         return dict.fromkeys(problem.layout.names, self.name)
 
-    def _one(self, problem: Problem, estimator: Estimator, group: int, draw: int, size: PassSize) -> list[Tensor]:
-        x, noise = problem.x[group], problem.noise.draw(group, range(draw, draw + 1))[0]
-        if problem.samples_per_draw > size.samples:
-            return streamed_gradient(problem, estimator, x, noise, size.samples)
-        return plain_gradient(problem, estimator, x, noise)
+    def _one(
+        self, problem: Problem, estimator: Estimator, plain: PlainGradients, group: int, draw: int, size: PassSize
+    ) -> list[Tensor]:
+        whole = problem.samples_per_draw <= size.samples
+        if problem.seeded is not None:
+            if not whole:
+                raise ResourceError(
+                    f"K={problem.K}", "a draw in which the model draws random numbers itself does not fit in one pass",
+                    "give a smaller K or fewer points, or measure in evaluation mode",
+                )  # fmt: skip
+            with problem.seeded.at(group, draw):
+                return plain.of(problem.group(group), problem.noise.draw(group, range(draw, draw + 1))[0])
+        if whole:
+            return plain.of(problem.group(group), problem.noise.draw(group, range(draw, draw + 1))[0])
+        return streamed_gradient(problem, estimator, group, draw, size.samples)

@@ -12,22 +12,69 @@ from snrkit.diagnostics.engines.taps import Sink
 _TILE = 16
 # Squared relative deviation of a factor, in roundings, below which squares are not summed uncentred.
 _STEADY = 1000
+# This power of the smallest normal number, and its inverse, bound what needs no scaling (float32: 6e-8): even deviations of
+# a few roundings of products of two such numbers can be squared.
+_ORDINARY = 24 / 126
+
+
+class _Scale:
+    """Powers of two, one a column, that bring columns of extreme numbers to about 1, whose squares do not leave the range.
+
+    To multiply by them is exact, and so changes nothing else. A column's power is settled by its first numbers that are not
+    zero.
+    """
+
+    def __init__(self, width: int, like: Tensor) -> None:
+        self.powers: Tensor | None = None
+        self._open = torch.ones(width, dtype=torch.bool, device=like.device)
+        self._settled = False
+        self._least = torch.finfo(like.dtype).tiny ** _ORDINARY
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Numbers ``[..., width]``, scaled."""
+        if not self._settled:
+            self._settle(x.abs().flatten(0, -2).amax(dim=0))
+        return x if self.powers is None else x * self.powers
+
+    def _settle(self, largest: Tensor) -> None:
+        low, high = torch.aminmax(largest)
+        if self.powers is None and float(low) >= self._least and float(high) <= 1 / self._least:
+            self._settled = True  # the ordinary case, and quickly
+            return
+        seen = self._open & (largest > 0)
+        extreme = seen & ((largest < self._least) | (largest > 1 / self._least))
+        if bool(extreme.any()):
+            exponent = torch.where(extreme, largest.frexp().exponent.clamp(-126, 126), 0)
+            powers = torch.ones_like(largest).ldexp(-exponent)
+            self.powers = powers if self.powers is None else self.powers * powers
+        self._open &= ~seen
+        self._settled = not bool(self._open.any())
 
 
 class _Sums:
-    """Sums of deviations from the first draw and of their squares, which loses no small variance beside a large mean."""
+    """Sums of deviations from the first draw and of their squares, which loses no small variance beside a large mean.
+
+    Attributes:
+        scales: of each axis; the sums are of scaled numbers.
+    """
 
     def __init__(self, shape: torch.Size, like: Tensor) -> None:
         self.draws = 0
         self.first: Tensor | None = None
         self.total, self.squares = like.new_zeros(shape), like.new_zeros(shape)
+        self.scales = [_Scale(width, like) for width in shape]
 
     def moments(self) -> tuple[Tensor, Tensor]:
         """(mean, m2) in float64."""
         total, squares = self.total.double(), self.squares.double()
         mean = total / self.draws
         m2 = (squares - total * mean).clamp_(min=0)
-        return (mean if self.first is None else mean + self.first.double()), m2
+        mean = mean if self.first is None else mean + self.first.double()
+        for axis, scale in enumerate(self.scales):
+            if scale.powers is not None:
+                powers = scale.powers.double().view(-1, *[1] * (mean.ndim - 1 - axis))
+                mean, m2 = mean / powers, m2 / powers.square()
+        return mean, m2
 
 
 class LayerSums:
@@ -71,6 +118,8 @@ class LayerSums:
 
     def _weight(self, sums: _Sums, a: Tensor, d: Tensor) -> None:
         """Inputs ``[r, rows, in]`` and cotangents ``[r, rows, out]``."""
+        to_inputs, to_cotangents = sums.scales
+        a, d = to_inputs(a), to_cotangents(d)
         one_row = a.shape[1] == 1 and sums.first is None
         uncentred = one_row and (sums.draws > 0 or not _cancels(a[:_TILE, 0], d[:_TILE, 0]))
         sums.draws += len(a)
@@ -101,6 +150,7 @@ class LayerSums:
 
     def _bias(self, sums: _Sums, gradients: Tensor) -> None:
         """Gradients ``[r, out]``."""
+        gradients = sums.scales[0](gradients)
         sums.draws += len(gradients)
         if sums.first is None:
             sums.first = gradients[0].clone()

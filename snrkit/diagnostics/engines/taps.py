@@ -22,6 +22,8 @@ class Sink:
         weight: name of the weight.
         bias: name of the bias, if any.
         input: ``[..., in]``.
+        version: of the input, when it was recorded.
+        source: what a backward pass must be asked for to come by here, and no further back than it needs to.
         cotangent: ``[..., out]``, after a backward pass.
     """
 
@@ -29,6 +31,7 @@ class Sink:
     bias: str | None
     input: Tensor
     version: int
+    source: Tensor
     cotangent: Tensor | None = field(default=None)
 
     @property
@@ -41,7 +44,7 @@ class _Tap(torch.autograd.Function):
     """A linear layer whose parameters are constants; its backward pass keeps the cotangent that came in."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, sink: Sink) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, source: Tensor, sink: Sink) -> Tensor:  # noqa: ARG004
         ctx.weight, ctx.sink = weight, sink
         rows = kernels.linear(x.reshape(-1, x.shape[-1]), weight, bias)
         # A plain view could not be changed in place by what follows (an in-place activation).
@@ -53,9 +56,9 @@ class _Tap(torch.autograd.Function):
         (cotangent,) = cotangents
         ctx.sink.cotangent = cotangent
         if not ctx.needs_input_grad[0]:
-            return None, None, None, None
+            return None, None, None, None, None
         rows = kernels.linear(cotangent.reshape(-1, cotangent.shape[-1]), ctx.weight.T, None)
-        return rows.view(*cotangent.shape[:-1], -1), None, None, None
+        return rows.view(*cotangent.shape[:-1], -1), None, None, None, None
 
 
 class Taps(TorchFunctionMode):
@@ -73,6 +76,16 @@ class Taps(TorchFunctionMode):
         self._names = {id(parameter): name for name, parameter in parameters.items()}
         self.sinks: list[Sink] = []
 
+    @property
+    def sources(self) -> list[Tensor]:
+        """What to differentiate with respect to, for every tap to get its cotangent."""
+        return [sink.source for sink in self.sinks]
+
+    def forget(self) -> None:
+        """Start over with the cotangents, for another backward pass."""
+        for sink in self.sinks:
+            sink.cotangent = None
+
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Divert ``linear``; let everything else pass."""
         if func is functional.linear:
@@ -84,9 +97,10 @@ class Taps(TorchFunctionMode):
 
     def _tap(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         name = None if bias is None else self._names[id(bias)]
-        sink = Sink(self._names[id(weight)], name, x.detach(), x._version)
+        # The tap has a graph even where nothing before the layer does (discrete samples, token numbers).
+        source = x.new_zeros((), requires_grad=True)
+        sink = Sink(self._names[id(weight)], name, x.detach(), x._version, source)
         self.sinks.append(sink)
-        # The tap needs a graph even where nothing before the layer does.
-        source = x if x.requires_grad else x.detach().requires_grad_()
-        out: Tensor = _Tap.apply(source, weight.detach(), None if bias is None else bias.detach(), sink)  # type: ignore[no-untyped-call]
+        constants = weight.detach(), None if bias is None else bias.detach()
+        out: Tensor = _Tap.apply(x, *constants, source, sink)  # type: ignore[no-untyped-call]
         return out

@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from snrkit.report.collect import Tables
 from snrkit.report.drawing import Drawing, FigureKind, Missing
+from snrkit.report.escape import mathtext
 from snrkit.report.layout import named_rows, panels
 from snrkit.report.lines import Line, fewest, joined
 from snrkit.report.naming import named_lines
@@ -86,7 +87,7 @@ def _panel(axes: Axes, metric: str, found: Sequence[Line]) -> None:
     axes.set_xlim(0, 1.05 * latents if np.isfinite(latents) else None)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     layer = metric.removeprefix(_PREFIX).strip("_").replace("_", " ")
-    axes.set_xlabel(f"active units, {layer}" if layer else "active units")
+    axes.set_xlabel(f"active units, {mathtext(layer)}" if layer else "active units")
 
 
 def _caption(data: pd.DataFrame) -> str:

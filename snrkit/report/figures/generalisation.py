@@ -8,10 +8,11 @@ from matplotlib.axes import Axes
 
 from snrkit.report.collect import Tables
 from snrkit.report.drawing import Drawing, FigureKind, Missing
+from snrkit.report.escape import mathtext
 from snrkit.report.layout import named_rows, panels
 from snrkit.report.lines import joined
 from snrkit.report.naming import names
-from snrkit.report.repetitions import last_evaluations, settings
+from snrkit.report.repetitions import kind_of_data, last_evaluations, settings
 from snrkit.report.style import Look
 from snrkit.report.tables import rounded
 
@@ -27,7 +28,7 @@ def draw(tables: Tables, look: Look) -> Drawing | Missing:
     rows = tables["evaluations"]
     rows = rows[rows["metric"].isin(METRICS) & (rows["trained_on"] != "")]
     rows = rows[np.isfinite(rows["value"].astype(float))]
-    rows = rows.assign(tested_on=rows["data"].astype(str).str.split(":").str[0])
+    rows = rows.assign(tested_on=rows["data"].astype(str).map(kind_of_data))
     crossed = rows[rows["tested_on"] != rows["trained_on"]]
     if crossed.empty:
         return Missing(f"no run was evaluated on other data than its own: run '{COMMAND}'")
@@ -77,7 +78,7 @@ def _matrix(axes: Axes, data: pd.DataFrame, down: Sequence[str], title: str) -> 
     low, high = np.nanmin(values, axis=0), np.nanmax(values, axis=0)
     shade = (values - low) / np.where(high > low, high - low, 1.0)
     axes.imshow(shade, cmap="Blues", vmin=-0.2, vmax=2.2, aspect="auto")
-    axes.set_xticks(range(len(across)), across)
+    axes.set_xticks(range(len(across)), [mathtext(name) for name in across])
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     axes.set_xlabel("tested on")

@@ -10,6 +10,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from snrkit.report import style
 from snrkit.report.collect import Tables
 from snrkit.report.drawing import Drawing, FigureKind, Missing
+from snrkit.report.escape import mathtext
 from snrkit.report.layout import panels
 from snrkit.report.lines import joined
 from snrkit.report.style import Look
@@ -81,7 +82,7 @@ def _panel(axes: Axes, name: str, data: pd.DataFrame, colours: dict[int, str]) -
     axes.yaxis.set_major_locator(LogLocator(numticks=6))
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.xaxis.set_major_locator(MaxNLocator(4))
-    axes.set_title(f"Δ({name})")
+    axes.set_title(f"Δ({mathtext(name)})")
     axes.set_xlabel("gradient of one draw")
 
 

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from snrkit.report.collect import Tables
 from snrkit.report.drawing import Drawing, FigureKind, Missing
+from snrkit.report.escape import mathtext
 from snrkit.report.style import Look
 
 Array = npt.NDArray[np.float64]
@@ -90,7 +91,7 @@ def _figure(tables: Sequence[pd.DataFrame], look: Look) -> Figure:
 def _name(axes: Axes, table: pd.DataFrame, look: Look) -> None:
     """The run's name above the titles of its panels."""
     above = (0, (_lines(table) * _LINE + 0.3) * look.font)
-    name = str(table["run"].iloc[0]).replace("$", r"\$")
+    name = mathtext(str(table["run"].iloc[0]))
     axes.annotate(name, (0, 1), above, xycoords="axes fraction", textcoords="offset points")
 
 

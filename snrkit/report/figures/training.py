@@ -14,7 +14,7 @@ from snrkit.report.drawing import Drawing, FigureKind, Missing
 from snrkit.report.layout import panels
 from snrkit.report.lines import Line, fewest, joined, trend
 from snrkit.report.naming import named_lines
-from snrkit.report.repetitions import SETTING, common_name, own_data
+from snrkit.report.repetitions import SETTING, named_together, own_data, whose
 from snrkit.report.style import Look
 
 COMMAND = "snrkit train"
@@ -51,7 +51,9 @@ def draw(tables: Tables, look: Look) -> Drawing | Missing:
     if metrics.empty:
         return Missing(f"no metrics.jsonl found: run '{COMMAND}'")
     found = pd.concat([_followed(metrics), _evaluated(metrics, tables["evaluations"])], ignore_index=True)
-    finite = np.isfinite(found["value"].astype(float))
+    # Where nothing was evaluated, that table is empty and has no types, which the whole would take on.
+    found = found.astype({"value": float, "stderr": float})
+    finite = np.isfinite(found["value"])
     rows = found[finite]
     if rows.empty:
         return Missing(f"no finite bound in any metrics.jsonl: run '{COMMAND}'")
@@ -89,7 +91,8 @@ def _one_epoch_each(data: pd.DataFrame, metric: str) -> bool:
 
 def _followed(metrics: pd.DataFrame) -> pd.DataFrame:
     """What was noted after each epoch, long."""
-    keys = [*SETTING, "rest", "run", "folder", "source", "epoch", "step", "state"]
+    keys = [*SETTING, "rest", "run", "who", "folder", "source", "epoch", "step", "state"]
+    metrics = metrics.assign(who=whose(metrics))
     known = {column: name for column, name in ((_OWN, _OWN), ("test_iwae64", "iwae_64")) if column in metrics}
     parts = [
         metrics.assign(metric=name, value=metrics[column])[[*keys, "metric", "value"]] for column, name in known.items()
@@ -116,7 +119,7 @@ def _together(group: pd.DataFrame) -> pd.DataFrame:
     by["stderr"] = by["stderr"].astype(float).where(by["count"] == 1)
     by = by[by["count"] == by.groupby("metric")["count"].transform("max")]
     first = group.iloc[0]
-    kept = {name: first[name] for name in (*SETTING, "rest", "source", "step")} | {"run": common_name(group["run"])}
+    kept = {name: first[name] for name in (*SETTING, "rest", "source", "step")} | {"run": named_together(group)}
     renamed = by.rename(columns={"mean": "value", "std": "spread", "count": "runs"})
     states = joined([state for state in group["state"].dropna().unique() if state not in ("", "done")])
     return renamed.assign(**kept, state=states).sort_values(["metric", "epoch"])

@@ -1,0 +1,115 @@
+"""All settings of a training run with their meaning, range and default, read off the specs themselves."""
+
+import dataclasses
+import importlib
+import inspect
+import json
+import re
+import textwrap
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import BaseModel
+
+from snrkit.config import RunSpec, Spec
+from snrkit.data import SOURCES
+from snrkit.estimators import ESTIMATORS
+from snrkit.models import MODELS
+
+# One setting: ``setting`` (the key), ``of`` (the model or estimator that has it), ``values``, ``default``, ``meaning``.
+Row = dict[str, str]
+_NAMES = {"data.name": SOURCES, "model.name": MODELS, "estimator.name": ESTIMATORS}
+
+
+def every_setting() -> list[Row]:
+    """The settings of ``RunSpec``, and the options of every registered model and estimator."""
+    rows = list(_of_spec(RunSpec, "", ""))
+    for name in MODELS.names:
+        kind = options_of(name)
+        rows += _of_spec(kind, "model.options.", name) if kind else []
+    return rows + list(_of_estimators())
+
+
+def told(row: Row) -> str:
+    """A setting as text: a line as in a TOML file or after ``--set``, and below it what it means."""
+    of = f"of {row['of']}: " if row["of"] else ""
+    meaning = textwrap.fill(row["meaning"], 100, initial_indent="    ", subsequent_indent="    ")
+    return f"{row['setting']} = {row['default']}    ({of}{row['values']})\n{meaning}"
+
+
+def options_of(model: str) -> type[Spec] | None:
+    """The options of a registered model: the spec that stands beside its builder; None if it has none."""
+    module = importlib.import_module(MODELS.load(model).__module__)
+    kinds = (value for value in vars(module).values() if inspect.isclass(value) and value.__module__ == module.__name__)
+    return next((kind for kind in kinds if issubclass(kind, Spec)), None)
+
+
+def _of_spec(spec: type[BaseModel], prefix: str, of: str) -> Iterator[Row]:
+    schema = spec.model_json_schema()
+    meanings = attributes(spec)
+    for name, field in spec.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Spec):
+            yield from _of_spec(field.annotation, f"{prefix}{name}.", of)
+            continue
+        default = field.get_default(call_default_factory=True)
+        key = f"{prefix}{name}"
+        yield {
+            "setting": key,
+            "of": of,
+            "values": " | ".join(_NAMES[key].names) if key in _NAMES else values(schema["properties"][name]),
+            "default": "(left out)" if default is None else json.dumps(default),
+            "meaning": meanings.get(name, "").replace("`", ""),
+        }
+
+
+def _of_estimators() -> Iterator[Row]:
+    for name in ESTIMATORS.names:
+        kind = ESTIMATORS.load(name)
+        for field in dataclasses.fields(kind):
+            default = "(needed)" if field.default is dataclasses.MISSING else json.dumps(field.default)
+            meaning = attributes(kind).get(field.name) or _first_sentence(kind)
+            yield {
+                "setting": f"estimator.options.{field.name}", "of": name, "values": "number", "default": default,
+                "meaning": meaning,
+            }  # fmt: skip
+
+
+def attributes(kind: type) -> dict[str, str]:
+    """What the ``Attributes`` section of a class's docstring says of each, in one line."""
+    _, _, section = (inspect.getdoc(kind) or "").partition("Attributes:\n")
+    found: dict[str, str] = {}
+    name = ""
+    for line in section.splitlines():
+        begins = re.fullmatch(r"    (\w+): (.*)", line)
+        if begins:
+            name = begins[1]
+            found[name] = begins[2]
+        elif line.startswith("     ") and name:
+            found[name] += f" {line.strip()}"
+        elif line.strip():
+            break
+    return found
+
+
+def _first_sentence(kind: type) -> str:
+    return (inspect.getdoc(kind) or "").split("\n\n")[0].replace("\n", " ")
+
+
+def values(schema: dict[str, Any]) -> str:
+    """What a part of a JSON schema allows, in words, e.g. ``integer >= 1``."""
+    if "anyOf" in schema:
+        parts = [values(part) for part in schema["anyOf"] if part.get("type") != "null"]
+        return " or ".join(dict.fromkeys(parts))
+    if "enum" in schema:
+        return " | ".join(map(str, schema["enum"]))
+    if "prefixItems" in schema:
+        return f"[{', '.join(values(part) for part in schema['prefixItems'])}]"
+    kind = schema.get("type", "any")
+    if kind == "array":
+        return f"list of {values(schema.get('items', {}))}"
+    if kind == "object":
+        return "table"
+    signs = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
+    # That integers fit in 64 bits goes without saying.
+    bounds = [f"{sign} {schema[key]:g}" for key, sign in signs.items() if key in schema and schema[key] != 2**63]
+    return " ".join([{"string": "text", "boolean": "true | false"}.get(kind, kind), ", ".join(bounds)]).strip()

@@ -1,0 +1,99 @@
+"""What the log-weights of some draws say: effective sample sizes, and where weights are zero."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from snrkit.diagnostics.moments import Array
+from snrkit.diagnostics.plan import Job
+from snrkit.errors import NonFiniteError
+from snrkit.logweights import effective_sample_size, normalised
+
+_CHECK = "check the model's parameters and the range of the data"
+_NAMED = 3
+# Log-weights of one data point that are summarised at once.
+_AT_ONCE = 2**22
+
+
+def _summaries(log_w: Tensor) -> Tensor:
+    """(ESS, largest normalised weight): ``[..., K]`` to ``[..., 2]``, float64."""
+    if log_w.shape[-1] <= _AT_ONCE:
+        return torch.stack([effective_sample_size(log_w), normalised(log_w).amax(dim=-1)], dim=-1)
+    parts = torch.split(log_w, _AT_ONCE, dim=-1)
+    once, twice = (
+        torch.stack([torch.logsumexp(factor * part.double(), dim=-1) for part in parts]).logsumexp(dim=0)
+        for factor in (1, 2)
+    )
+    return torch.stack([torch.exp(2 * once - twice), torch.exp(log_w.amax(dim=-1).double() - once)], dim=-1)
+
+
+class WeightTally:
+    """Statistics of the log-weights of the first draws of a job, a portion of draws of a group at a time.
+
+    Args:
+        job: the job.
+        groups: its groups of data points, G.
+        draws: how many draws.
+    """
+
+    def __init__(self, job: Job, groups: int, draws: int) -> None:
+        self._job, self._groups = job, groups
+        self._total = np.zeros((draws, 2))
+        self._samples: dict[int, int] = {}
+        self._zeros: dict[int, int] = {}
+        self._bounds: dict[int, int] = {}
+
+    def add(self, group: int, draws: range, log_w: Tensor) -> None:
+        """Count log-weights ``[Bg, len(draws) M, K]``.
+
+        Raises:
+            NonFiniteError: one is NaN or +inf.
+        """
+        points = len(log_w)
+        log_w = log_w.double() if log_w.shape[-1] <= _AT_ONCE else log_w
+        each = _summaries(log_w)
+        self._total[draws.start : draws.stop] += each.view(points, len(draws), -1, 2).mean(dim=(0, 2)).cpu().numpy()
+        bound = self._job.estimator.bound(log_w.view(points, len(draws), self._job.M, -1))
+        wrong = (~(log_w < torch.inf)).flatten(1).any(dim=1)  # NaN is below nothing
+        if bool(wrong.any()):
+            point = group * points + int(wrong.int().argmax())
+            problem = f"NaN or +inf at data point {point}, K={self._job.K}"
+            raise NonFiniteError("log-weight", problem, _CHECK)
+        for i in range(points):
+            point = group * points + i
+            zeros, lost = int((log_w[i] == -torch.inf).sum()), int((~torch.isfinite(bound[i])).sum())
+            for counts, number in ((self._samples, log_w[i].numel()), (self._zeros, zeros), (self._bounds, lost)):
+                counts[point] = counts.get(point, 0) + number
+
+    def statistics(self) -> Array:
+        """(ESS, largest normalised weight) of each draw, mean over data points and M: ``[draws, 2]``."""
+        return self._total / self._groups
+
+    def remark(self) -> str:
+        """Where weights were zero, how often, and at which K; empty if none was."""
+        found = {point: count for point, count in self._zeros.items() if count}
+        if not found:
+            return ""
+        ranked = sorted(found, key=lambda point: -found[point] / self._samples[point])
+        named = ", ".join(f"{_percent(found[p] / self._samples[p])} % at data point {p}" for p in ranked[:_NAMED])
+        more = f" and fewer at {len(ranked) - _NAMED} more" if len(ranked) > _NAMED else ""
+        return f"log p(x, z) is -inf in {named}{more} (K={self._job.K}, of {self._samples[ranked[0]]} samples each)"
+
+    def require_bound(self) -> None:
+        """See to it that the estimator's own bound is finite in every draw, for its gradient means nothing elsewhere.
+
+        Raises:
+            NonFiniteError: it is -inf in some.
+        """
+        lost = {point: count for point, count in self._bounds.items() if count}
+        if lost:
+            first = max(lost, key=lambda point: lost[point])
+            draws = len(self._total)
+            problem = f"{self._job.estimator.name}'s bound is -inf at K={self._job.K}: {self.remark()}; "
+            problem += f"in {lost[first]} of {draws} draws at data point {first}"
+            remedy = "take larger K of iwae, or give log_joint a density wherever the proposal samples"
+            raise NonFiniteError("bound", problem, remedy)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f}" if share > 0.1 else f"{100 * share:.2g}"

@@ -1,0 +1,23 @@
+"""The bound that a run follows on test points while it trains."""
+
+import torch
+from torch import Tensor
+
+from snrkit import bounds
+from snrkit.models.base import LatentModel
+from snrkit.streams import Streams
+
+FOLLOWED_SAMPLES = 64
+# Points at once, which key their noise.
+_POINTS = 50
+
+
+@torch.no_grad()
+def followed_bound(model: LatentModel, x: Tensor, streams: Streams) -> float:
+    """The 64-sample bound on test points ``[N, *event]``, nats per point, with the same noise after every epoch."""
+    total, shape = 0.0, model.noise_shape(x)
+    for part, points in enumerate(torch.split(x, _POINTS)):
+        size = (len(points), 1, FOLLOWED_SAMPLES, *shape)
+        noise = streams.normal("follow", (part,), size, dtype=x.dtype, device=x.device)
+        total += float(bounds.iwae(model(points, noise).log_w).sum())
+    return total / len(x)

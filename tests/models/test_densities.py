@@ -1,0 +1,81 @@
+"""Densities in every type of number, against float64."""
+
+import math
+
+import pytest
+import torch
+
+from snrkit import DiagonalNormal, bernoulli_log_prob, standard_normal_log_prob
+from tests.zoo import numbers
+
+HALF = pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+
+
+def rounded(value, dtype):
+    return value.double().to(dtype)
+
+
+@HALF
+@pytest.mark.parametrize("pixels", [3, 13, 98, 200, 784])
+def test_bernoulli_in_half_precision(dtype, pixels):
+    """98 pixels of probability 1/2: -67.9, where a product of halves would be 0 and its logarithm -inf."""
+    nothing = torch.zeros(2, pixels, dtype=dtype)
+    assert bernoulli_log_prob(nothing, nothing)[0] == rounded(torch.tensor(-pixels * math.log(2.0)), dtype)
+    x, logits = numbers(1, 2, pixels).sigmoid().to(dtype), (3 * numbers(2, 5, 2, pixels)).to(dtype).requires_grad_()
+    found = bernoulli_log_prob(x, logits)
+    exact = logits.detach().double().requires_grad_()
+    expected = bernoulli_log_prob(x.double(), exact)
+    torch.testing.assert_close(found.detach().double(), expected.detach(), rtol=torch.finfo(dtype).eps, atol=0)
+    (gradient,), (true,) = (torch.autograd.grad(v.sum(), p) for v, p in ((found, logits), (expected, exact)))
+    torch.testing.assert_close(gradient.double(), true, rtol=2 * torch.finfo(dtype).eps, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
+def test_bernoulli_of_extreme_logits(dtype):
+    large = torch.tensor(1e4, dtype=dtype)
+    for x, logit, value in ((1, large, 0), (0, large, -large), (1, -large, -large), (0, -large, 0)):
+        assert bernoulli_log_prob(torch.full((1,), x, dtype=dtype), logit[None]) == value
+
+
+@pytest.mark.parametrize("kind", [torch.uint8, torch.int64, torch.bool], ids=str)
+def test_pixels_may_be_integers(kind):
+    x, logits = (numbers(1, 7) > 0).to(kind), numbers(2, 3, 7)
+    torch.testing.assert_close(bernoulli_log_prob(x, logits), bernoulli_log_prob(x.double(), logits))
+
+
+def test_half_precision_logits_of_full_precision_pixels():
+    """As under autocast: 543.4 nats to more than the three digits of bfloat16."""
+    value = bernoulli_log_prob(torch.zeros(1, 784), torch.zeros(1, 784, dtype=torch.bfloat16))
+    assert value.dtype == torch.float32
+    assert value.item() == pytest.approx(-784 * math.log(2), rel=1e-6)
+
+
+@pytest.mark.parametrize("batched", ["x", "logits", "both"])
+def test_per_example_gradients_with_either_argument_batched(batched):
+    """A prior with constant logits and sampled pixels: exactly what a loop gives."""
+    x, logits = (numbers(1, 5, 3, 7) > 0).double(), numbers(2, 5, 7)  # each x has more axes than its logits
+    over_x, over_logits = batched != "logits", batched != "x"
+
+    def value(logits, x):
+        return bernoulli_log_prob(x, logits).sum()
+
+    dims = (0 if over_logits else None, 0 if over_x else None)
+    own = logits if over_logits else logits[0], x if over_x else x[0]
+    found = torch.func.vmap(torch.func.grad(value), in_dims=dims)(*own)
+    each = [torch.func.grad(value)(logits[i] if over_logits else logits[0], x[i] if over_x else x[0]) for i in range(5)]
+    assert torch.equal(found, torch.stack(each))
+
+
+@HALF
+def test_normals_in_half_precision(dtype):
+    """Squares of 300 are no float16; sums of 500 terms lose digits in both."""
+    z = torch.full((1, 1), 300.0, dtype=dtype)
+    assert standard_normal_log_prob(z) == rounded(
+        -0.5 * z.double().square().sum(-1) - 0.5 * math.log(2 * math.pi), dtype
+    )
+    loc, scale = numbers(1, 2, 500).to(dtype), numbers(2, 2, 500).exp().to(dtype)
+    z = (2 * numbers(3, 2, 1, 4, 500)).to(dtype)
+    found = DiagonalNormal(loc, scale).log_prob(z)
+    expected = DiagonalNormal(loc.double(), scale.double()).log_prob(z.double())
+    assert found.dtype == dtype
+    torch.testing.assert_close(found.double(), expected, rtol=torch.finfo(dtype).eps, atol=0)

@@ -1,0 +1,154 @@
+"""Several processes at once lose nothing, wait for ever for nothing, and leave nothing behind."""
+
+import errno
+import fcntl
+import json
+import os
+import pickle
+import socket
+import subprocess
+import sys
+import threading
+
+import pandas as pd
+import pytest
+
+from snrkit import locks
+from snrkit.errors import OutputError, ResourceError
+from snrkit.locks import merging
+from snrkit.results import merge_csv, merge_kept, merge_table, read_csv, read_table
+from snrkit.training.lock import alone_in
+from tests.test_checksums import slopes
+from tests.test_results import table
+
+PROCESS = """
+import pickle, sys
+from pathlib import Path
+from snrkit.results import SLOPE_KEY, merge_csv, merge_table
+folder, own = Path(sys.argv[1]), int(sys.argv[2])
+table, slopes = pickle.loads((folder.parent / "tables").read_bytes())
+for step in range(2):
+    merge_table(folder / "snr.parquet", table.assign(seed=own, step=step))
+    merge_csv(folder / "snr.slopes.csv", slopes.assign(seed=own, step=step), SLOPE_KEY)
+"""
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_four_processes_lose_no_row(tmp_path):
+    (tmp_path / "tables").write_bytes(pickle.dumps((table(), slopes())))
+    folder = tmp_path / "run"
+    started = [subprocess.Popen([sys.executable, "-c", PROCESS, str(folder), str(own)]) for own in range(4)]
+    assert [process.wait(120) for process in started] == [0] * 4
+    expected = {(own, step): 1 for own in range(4) for step in range(2)}
+    rows = read_table(folder / "snr.parquet")
+    assert rows.query("K == 10").groupby(["seed", "step"]).size().to_dict() == expected
+    assert read_csv(folder / "snr.slopes.csv").groupby(["seed", "step"]).size().to_dict() == expected
+    assert names(folder) == ["snr.parquet", "snr.slopes.csv"]
+
+
+@pytest.mark.parametrize("merge", ["table", "csv", "kept"])
+def test_a_merge_waits_for_another_and_not_for_ever(tmp_path, monkeypatch, merge):
+    acts = {
+        "table": lambda: merge_table(tmp_path / "a.parquet", table()),
+        "csv": lambda: merge_csv(tmp_path / "a.csv", pd.DataFrame({"block": ["b"]}), ["block"]),
+        "kept": lambda: merge_kept(tmp_path / "a.draws.parquet", pd.DataFrame({"a": [1]})),
+    }
+    monkeypatch.setattr(locks, "PATIENCE_S", 0.1)
+    with merging(tmp_path / "other"), pytest.raises(ResourceError, match=r"for 0\.1 s"):
+        acts[merge]()
+    assert names(tmp_path) == []
+    monkeypatch.setattr(locks, "PATIENCE_S", 30.0)
+    inside, go_on = threading.Event(), threading.Event()
+
+    def hold():
+        with merging(tmp_path / "other"):
+            inside.set()
+            go_on.wait(30)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    inside.wait(30)
+    threading.Timer(0.2, go_on.set).start()
+    acts[merge]()
+    assert go_on.is_set()
+    holder.join()
+
+
+@pytest.fixture(params=[errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def no_locks(request, monkeypatch):
+    def refused(*_):
+        raise OSError(request.param, os.strerror(request.param))
+
+    monkeypatch.setattr(fcntl, "flock", refused)
+
+
+@pytest.fixture
+def owner():
+    """The file of a process that ended, and of this one."""
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+
+    def of(pid, host=None):
+        return json.dumps({"host": host or socket.gethostname(), "pid": pid, "started": "1", "token": "x"})
+
+    return {
+        "dead": of(ended.pid), "another since": of(os.getpid()), "elsewhere": of(ended.pid, "another.example"),
+        "alive": of(os.getpid()).replace('"1"', json.dumps(locks._started(os.getpid()))),
+    }  # fmt: skip
+
+
+def test_a_file_system_without_locks_is_said_and_worked_on(tmp_path, no_locks, caplog):
+    folder = tmp_path / "run"
+    with alone_in(folder):
+        merge_table(folder / "a.parquet", table())
+        merge_table(folder / "a.parquet", table(step=99))
+        found = json.loads((folder / ".lock-owner").read_text())
+        assert (found["host"], found["pid"]) == (socket.gethostname(), os.getpid())
+        with pytest.raises(ResourceError, match=f"another process is at work.*process {os.getpid()}"), alone_in(folder):
+            pass
+    assert names(folder) == [".lock", "a.parquet"]
+    assert len(read_table(folder / "a.parquet")) == 6
+    messages = [record.getMessage() for record in caplog.records]
+    assert len(messages) == 2  # once for the run, once for its tables
+    assert all("has no locks" in message and "\n" not in message for message in messages)
+
+
+@pytest.mark.parametrize("no_locks", [errno.ENOLCK], indirect=True)
+@pytest.mark.parametrize("which", ["dead", "another since", "alive", "elsewhere"])
+def test_who_is_dead_is_not_waited_for(tmp_path, no_locks, owner, monkeypatch, which):
+    monkeypatch.setattr(locks, "PATIENCE_S", 0.1)
+    for name in (".lock-owner", ".merge-owner"):
+        (tmp_path / name).write_text(owner[which])
+    if which in ("dead", "another since"):
+        with alone_in(tmp_path):
+            merge_table(tmp_path / "a.parquet", table())
+        assert names(tmp_path) == [".lock", "a.parquet"]
+        return
+    with pytest.raises(ResourceError, match="another process is at work"), alone_in(tmp_path):
+        pass
+    with pytest.raises(ResourceError, match=r"for 0\.1 s"):
+        merge_table(tmp_path / "a.parquet", table())
+    assert names(tmp_path) == [".lock", ".lock-owner", ".merge-owner"]
+
+
+def test_a_lock_that_is_a_pipe_a_link_or_a_folder(tmp_path):
+    victim = tmp_path / "victim"
+    makers = {
+        "pipe": os.mkfifo, "link": lambda path: path.symlink_to(victim), "folder": lambda path: path.mkdir(),
+    }  # fmt: skip
+    for name, make in makers.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        make(folder / ".lock")
+        with pytest.raises(OutputError, match="no regular file"), alone_in(folder):
+            pass
+    assert not victim.exists()
+
+
+def test_a_folder_in_which_nothing_was_put_goes(tmp_path):
+    with alone_in(tmp_path / "a" / "b"):
+        pass
+    assert names(tmp_path / "a") == []
