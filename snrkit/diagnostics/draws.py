@@ -1,7 +1,6 @@
 """Run the draws of a plan, block by block."""
 
 import itertools
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -37,9 +36,8 @@ MINIMUM_BLOCKS = 2
 _WORTH_SAYING = 10**9
 # Seconds of one job, and the share of them that direct draws would take, at which a remark recommends those.
 _LONG, _MUCH = 10.0, 0.4
-# Seconds to account for one coordinate of one data point in one block of draws, as measured, and how many are very long.
-_PER_ACCOUNT, _VERY_LONG = 1.3e-8, 120.0
-_LOG = logging.getLogger("snrkit")
+# Means and variances of single data points, one for each coordinate and block of draws, at which a remark says so: minutes.
+_MANY_ACCOUNTS = 10**10
 
 
 def problem_of(model: LatentModel, x: Batch, job: Job, streams: Streams, restart: Snapshot | None = None) -> Problem:
@@ -195,20 +193,18 @@ class Drawer:
         """Say so where drawing the minibatch as a whole would be much faster."""
         if job.direct or problem.groups == 1 or problem.seeded is not None or not isinstance(self.engine, FactorEngine):
             return
-        accounts = _PER_ACCOUNT * problem.groups * len(job.blocks()) * problem.layout.size
-        if accounts > _VERY_LONG:
+        if problem.groups * len(job.blocks()) * problem.layout.size > _MANY_ACCOUNTS:
             remark = (
-                f"{problem.groups:,} data points of {problem.layout.size:,} coordinates take about {accounts:,.0f} s in "
-                "units; fewer points, or the minibatch as a whole (direct=True, --direct), take far less"
+                f"units keep accounts of {problem.groups:,} data points of {problem.layout.size:,} coordinates, which is "
+                "most of the time; fewer points take less, and the minibatch as a whole (direct=True, --direct) keeps none"
             )
             if remark not in self.remarks:
                 self.remarks.append(remark)
-                _LOG.warning(remark)  # now, for the end is far
         units, direct = self.engine.prices(problem, job.estimator)
         if units * job.draws > _LONG and direct < _MUCH * units:
             remark = (
-                f"K={job.K}: drawing the minibatch as a whole (direct=True, --direct) is predicted to take a "
-                f"{round(units / direct)}th of the time, for one M"
+                f"K={job.K}: drawing the minibatch as a whole (direct=True, --direct) is predicted to take "
+                f"{direct / units:.2g} of the time, for one M"
             )
             if not any(said.startswith(f"K={job.K}: drawing") for said in self.remarks):
                 self.remarks.append(remark)

@@ -12,8 +12,8 @@ from snrkit.trial.opening import opened
 def check(model: nn.Module, x: Any, mode: Mode = "evaluation") -> pd.DataFrame:
     """Try a model as every measurement does before its first draw, and tell what was found.
 
-    Some ten calls on two data points find out whether the model is a function of parameters, data and noise, whether its
-    data points and samples are independent, z is reparameterised, a parameter is in both networks, and log-weights are
+    Some tens of calls on a few data points find out whether the model is a function of parameters, data and noise, whether
+    its data points and samples are independent, z is reparameterised, a parameter is in both networks, and log-weights are
     finite. Values are compared in float64 where the model allows it.
 
     Args:

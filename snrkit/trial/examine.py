@@ -24,7 +24,7 @@ _SEEDS = range(1, 33)
 
 
 def examine(model: LatentModel, x: Batch, mode: Mode, snapshot: Snapshot | None = None) -> Findings:
-    """Find out what a model is, in some ten calls on two data points. Its state is as before.
+    """Find out what a model is, in some tens of calls on a few data points. Its state is as before.
 
     Args:
         model: the model, in that mode, on the device of x; generators are the caller's to put back.

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import os
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -11,8 +12,11 @@ import pytest
 import torch
 
 from snrkit import files
+from snrkit.cli.options import MODE
 from snrkit.data import load
 from snrkit.diagnostics.draws import Drawer
+from snrkit.models.gaussian import Gaussian
+from snrkit.models.state import Mode
 from snrkit.results import read_table
 from snrkit.training.checkpoint import load_checkpoint
 from tests.cli.conftest import TOY
@@ -351,3 +355,21 @@ def test_an_older_checkpoint_is_measured_with_one_line_about_it(snrkit, toy_run)
     assert result.err.startswith(f"note: {toy_run / 'run.pt'}: from before checksums")
     assert result.err.count("\n") == 1
     assert snrkit("snr", "--ckpt", toy_run, *FEW, "--quiet").err == ""
+
+
+def test_the_modes_offered_are_those_there_are():
+    assert tuple(MODE.choices) == get_args(Mode)
+
+
+def test_a_k_that_cannot_be_read_costs_only_itself_and_is_told_by_the_exit_code(snrkit, toy_run, monkeypatch):
+    joint = Gaussian.log_joint
+
+    def impossible(self, x, z):
+        return torch.where(z[..., 0] < x[..., 0], joint(self, x, z), -torch.inf)
+
+    monkeypatch.setattr(Gaussian, "log_joint", impossible)
+    result = snrkit("snr", "--ckpt", toy_run, "--K", "1,128", "--draws", 40, "--data-points", 3, "--device", "cpu")
+    assert result.code == 3
+    assert "iwae at K=1 is left out" in result.out.replace("\n", " ")
+    assert set(read_table(toy_run / "snr.parquet").K) == {128}
+    assert not (toy_run / "snr.partial").exists()
