@@ -1,9 +1,17 @@
 """Fixtures for all tests."""
 
 import os
+import resource
 from pathlib import Path
 
 import pytest
+import torch
+
+from snrkit.runs.folder import RunDir
+from snrkit.specs.run import RunSpec
+from snrkit.training.loop import train
+
+CPU = torch.device("cpu")
 
 
 @pytest.fixture
@@ -13,3 +21,42 @@ def data_dir() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("needs real data files: set SNRKIT_DATA to their folder")
     return Path(folder)
+
+
+@pytest.fixture
+def full_disk():
+    """A device that takes 4,096 bytes of a file and no more, as far as this process can tell."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def silent(done, total, note):
+    pass
+
+
+@pytest.fixture
+def small():
+    """The spec, with any settings changed."""
+
+    def spec(**changes):
+        data = {
+            "data": {"name": "gaussian", "size": 23, "dim": 3},
+            "model": {"name": "gaussian", "options": {"perturb": 0.3}},
+            "estimator": {"name": "iwae", "M": 2, "K": 4},
+            "epochs": 4, "batch_size": 5, "checkpoint_every": 3, "eval_points": 7,
+        }  # fmt: skip
+        return RunSpec.parse(data | changes, "test")
+
+    return spec
+
+
+@pytest.fixture
+def go(tmp_path):
+    """Train a spec in a named directory below the test's own."""
+
+    def call(spec, name="run", resume=False, progress=silent):
+        return train(spec, RunDir(tmp_path / name), data_dir=None, device=CPU, resume=resume, progress=progress)
+
+    return call

@@ -15,7 +15,8 @@ from snrkit import checksums
 from snrkit.checksums import ChecksumError, checked, signed, unsealed
 from snrkit.errors import ResultsError
 from snrkit.files import read_json, write_json
-from snrkit.results import SLOPE_KEY, RunDir, merge_csv, read_csv, read_frame, write_frame
+from snrkit.runs.folder import RunDir
+from snrkit.runs.tables import SLOPE_KEY, merge_csv, read_csv, read_frame, write_frame
 
 
 def zipped():

@@ -1,14 +1,19 @@
-"""Reading and writing whole files where others delete, rename and block."""
+"""Whole files are read and written, or the old ones stay: on full disks, and where others delete, rename and block."""
 
 import os
 import shutil
+import stat
 
 import pytest
 
 from snrkit import files
 from snrkit.errors import OutputError, ResultsError
-from snrkit.files import atomic_path, discard_partial, inside, pinned, read_json, write_bytes
-from snrkit.results import RunDir
+from snrkit.files import atomic_path, discard_partial, inside, pinned, read_json, require_writable, write_bytes
+from snrkit.runs.folder import RunDir
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
 
 
 def gone(folder):
@@ -109,3 +114,52 @@ def test_a_sidecar_that_names_files_elsewhere_is_not_believed(tmp_path):
         kept = {"key": "k", "files": [[name, unchanged.digest(out / name)]], "notes": []}
         (out / unchanged.FILE).write_text(json.dumps(kept))
         assert (unchanged.recall(out, "k") is not None) == known
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_no_temporary_one(tmp_path, full_disk):
+    path = tmp_path / "a.bin"
+    write_bytes(path, b"old")
+    with pytest.raises(OutputError, match="cannot be written") as caught:
+        write_bytes(path, b"new" * 10_000)
+    assert caught.value.argument == str(path)
+    assert path.read_bytes() == b"old"
+    assert names(tmp_path) == ["a.bin"]
+
+
+def test_a_full_disk_is_called_so(tmp_path, monkeypatch):
+    def full(_descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OutputError, match=r"no space left on device\); free some space"):
+        write_bytes(tmp_path / "a", b"x")
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_any_exception_within_the_block_cleans_up(tmp_path, error):
+    with pytest.raises(error), atomic_path(tmp_path / "a") as temporary:  # noqa: PT012
+        temporary.write_bytes(b"half")
+        raise error
+    assert names(tmp_path) == []
+
+
+def test_a_path_below_a_file(tmp_path):
+    (tmp_path / "file").write_text("x")
+    for attempt in (lambda path: write_bytes(path, b""), require_writable):
+        with pytest.raises(OutputError, match="--out"):
+            attempt(tmp_path / "file" / "a.json")
+
+
+def test_require_writable(tmp_path):
+    require_writable(tmp_path / "new" / "a.json")
+    assert names(tmp_path / "new") == []
+    with pytest.raises(OutputError, match="is a directory"):
+        require_writable(tmp_path / "new")
+
+
+def test_written_files_have_the_permissions_of_any_new_file(tmp_path):
+    write_bytes(tmp_path / "atomic", b"")
+    (tmp_path / "plain").touch()
+    modes = {stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("atomic", "plain")}
+    assert len(modes) == 1

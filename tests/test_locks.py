@@ -16,15 +16,15 @@ import pytest
 from snrkit import locks
 from snrkit.errors import OutputError, ResourceError
 from snrkit.locks import merging
-from snrkit.results import merge_csv, merge_kept, merge_table, read_csv, read_table
-from snrkit.training.lock import alone_in
+from snrkit.runs.lock import alone_in
+from snrkit.runs.tables import merge_csv, merge_kept, merge_table, read_csv, read_table
+from tests.runs.test_tables import table
 from tests.test_checksums import slopes
-from tests.test_results import table
 
 PROCESS = """
 import pickle, sys
 from pathlib import Path
-from snrkit.results import SLOPE_KEY, merge_csv, merge_table
+from snrkit.runs.tables import SLOPE_KEY, merge_csv, merge_table
 folder, own = Path(sys.argv[1]), int(sys.argv[2])
 table, slopes = pickle.loads((folder.parent / "tables").read_bytes())
 for step in range(2):

@@ -4,10 +4,10 @@ import torch
 from torch import Tensor, nn
 
 from snrkit import DiagonalNormal, LatentModel, bernoulli_log_prob, standard_normal_log_prob
+from snrkit.core.streams import Streams
 from snrkit.models.gaussian import Gaussian
 from snrkit.models.hierarchical import Hierarchical
 from snrkit.models.mlp import Mlp
-from snrkit.streams import Streams
 
 B, M, K, D = 3, 2, 5, 4
 

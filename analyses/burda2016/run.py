@@ -19,7 +19,7 @@ from common.tables import markdown
 from sections import latents, likelihoods, reconstructions
 from sections.runs import Runs
 
-from snrkit.training.device import select_device
+from snrkit.backend.device import select_device
 from snrkit.training.opening import environment
 
 HERE = Path(__file__).parent

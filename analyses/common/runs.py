@@ -13,7 +13,6 @@ import torch
 
 from common.report import Place
 from snrkit.cli.main import program
-from snrkit.config import EstimatorSpec, RunSpec
 from snrkit.data import load
 from snrkit.data.base import Dataset
 from snrkit.diagnostics.measure import diagnose
@@ -21,14 +20,16 @@ from snrkit.diagnostics.plan import Plan
 from snrkit.diagnostics.tables import Provenance
 from snrkit.estimators.base import Estimator, build_estimator
 from snrkit.estimators.ciwae import Mixture
+from snrkit.evaluate.points import named_points
 from snrkit.models.base import LatentModel
 from snrkit.report.identity import owners
-from snrkit.results import COLUMNS, RunDir, merge_table, read_table
+from snrkit.runs.checkpoint import load_checkpoint
+from snrkit.runs.folder import RunDir
+from snrkit.runs.tables import COLUMNS, merge_table, read_table
+from snrkit.specs.run import EstimatorSpec, RunSpec
 from snrkit.training.beta import present_spec
-from snrkit.training.checkpoint import load_checkpoint
 from snrkit.training.loop import Stopped, Trainer, train
 from snrkit.training.opening import resolve_spec
-from snrkit.training.points import named_points
 from snrkit.training.schedule import stage_of
 
 CPU = torch.device("cpu")

@@ -22,16 +22,17 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from text import SYSTEMS, write
 
 import snrkit
-from snrkit.config import RunSpec
+from snrkit.backend.device import select_device
+from snrkit.core.streams import Streams
 from snrkit.data import load
-from snrkit.results import RunDir, read_json, write_json, write_text
-from snrkit.streams import Streams
-from snrkit.training.checkpoint import load_checkpoint
-from snrkit.training.device import select_device
-from snrkit.training.evaluate import evaluate
+from snrkit.evaluate.bounds import evaluate
+from snrkit.evaluate.points import named_points
+from snrkit.files import read_json, write_json, write_text
+from snrkit.runs.checkpoint import load_checkpoint
+from snrkit.runs.folder import RunDir
+from snrkit.specs.run import RunSpec
 from snrkit.training.loop import train
 from snrkit.training.opening import environment, resolve_spec
-from snrkit.training.points import named_points
 
 HERE = Path(__file__).parent
 

@@ -8,7 +8,7 @@ import pandas as pd
 from common.orders import Order, decide
 from common.tables import markdown
 
-from snrkit.results import read_json
+from snrkit.files import read_json
 
 # Table 1 of the paper: mean test log-likelihood ± its error, nats.
 PUBLISHED = {

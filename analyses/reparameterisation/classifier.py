@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from snrkit.logweights import LogWeights
+from snrkit.core.logweights import LogWeights
 from snrkit.models.base import LatentModel, Network, Posterior
 from snrkit.models.densities import DiagonalNormal, standard_normal_log_prob
 from snrkit.models.random_weights import RandomLinear, preactivation_moments

@@ -25,10 +25,10 @@ from text import write
 from torch import Tensor
 
 import snrkit
+from snrkit.core.streams import Streams
+from snrkit.files import write_text
 from snrkit.report.drawing import Drawing
 from snrkit.report.save import Destination, save_drawing
-from snrkit.results import write_text
-from snrkit.streams import Streams
 from snrkit.training.opening import environment
 
 HERE = Path(__file__).parent

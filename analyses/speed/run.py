@@ -3,9 +3,10 @@
     make speed                                 all sections, on CUDA where there is one
     python analyses/speed/run.py engines       one section
 
-All contenders of a section run in one process, interleaved, float32 (no TF32), with freed memory kept (snrkit.memory),
-which helps the peers as well. Rounds in which other processes took more than a tenth of the machine's time are repeated, up
-to ten, and counted. Each section writes results/DEVICE/SECTION.json; RESULTS.md is made of all that are there.
+All contenders of a section run in one process, interleaved, float32 (no TF32), with freed memory kept
+(snrkit.backend.memory), which helps the peers as well. Rounds in which other processes took more than a tenth of the
+machine's time are repeated, up to ten, and counted. Each section writes results/DEVICE/SECTION.json; RESULTS.md is made of
+all that are there.
 """
 
 import json
@@ -18,7 +19,7 @@ import torch
 from sections import agreement, choice, engines, ensembles, grid, growth, memory, training
 from sections.reference import device_name
 
-from snrkit.memory import keep_freed_memory
+from snrkit.backend.memory import keep_freed_memory
 
 HERE = Path(__file__).parent
 SECTIONS = {

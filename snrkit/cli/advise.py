@@ -12,8 +12,7 @@ from snrkit.checksums import signed
 from snrkit.cli.options import NAMES, OUTPUT, SEED, Whole, build_estimators, checkpoint_option, common, parse_options
 from snrkit.cli.output import print_json, print_table, progress, tell
 from snrkit.errors import ResultsError, SpecError
-from snrkit.files import pinned
-from snrkit.results import read_json, require_writable, write_json
+from snrkit.files import pinned, read_json, require_writable, write_json
 
 if TYPE_CHECKING:
     from snrkit.cli.saved import Saved

@@ -8,8 +8,7 @@ from rich.table import Table
 
 from snrkit.cli.options import OUTPUT, SEED, Whole, checkpoint_option, common
 from snrkit.cli.output import print_json, print_table, progress, tell
-from snrkit.files import pinned
-from snrkit.results import require_writable, write_text
+from snrkit.files import pinned, require_writable, write_text
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.table import Table
 
+from snrkit.backend.memory import require_memory
 from snrkit.checksums import signed
 from snrkit.cli.options import OUTPUT, SEED, Whole, checkpoint_option, common
 from snrkit.cli.output import print_json, print_table, progress
-from snrkit.files import pinned
+from snrkit.files import pinned, require_writable, write_json
 from snrkit.interrupt import Interrupted
-from snrkit.memory import require_memory
-from snrkit.results import require_writable, write_frame, write_json
+from snrkit.runs.tables import write_frame
 
 if TYPE_CHECKING:
     import torch
 
     from snrkit.cli.saved import Saved
-    from snrkit.training.evaluate import PointScores
-    from snrkit.training.score import Score
+    from snrkit.evaluate.bounds import PointScores
+    from snrkit.evaluate.score import Score
 
 
 @click.command(name="evaluate")
@@ -62,10 +62,10 @@ def command(  # noqa: PLR0913 (one per option)
     """
     from snrkit.cli.portions import Portions
     from snrkit.cli.saved import open_saved
-    from snrkit.streams import Streams
-    from snrkit.training.active import means_table
-    from snrkit.training.evaluate import checked_scores, summarise
-    from snrkit.training.ssim import has_ssim, point_ssim, ssim_score
+    from snrkit.core.streams import Streams
+    from snrkit.evaluate.bounds import checked_scores, summarise
+    from snrkit.evaluate.latents import means_table
+    from snrkit.evaluate.ssim import has_ssim, point_ssim, ssim_score
 
     saved = open_saved(ckpt, data_dir, device)
     trained_on = saved.spec.data.name

@@ -9,12 +9,12 @@ from typing import ClassVar
 
 import click
 
+from snrkit.backend.shortage import shortage
 from snrkit.checksums import unsealed
 from snrkit.cli.output import complain, drop, prepare_output, say, tell
 from snrkit.errors import BAD_INPUT, BUG, INTERRUPTED, NO_ROOM, SnrkitError, is_bad_path
 from snrkit.interrupt import Interrupted, raising_signals
 from snrkit.registry import hint
-from snrkit.shortage import shortage
 
 
 class Commands(click.Group):

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from snrkit.core.streams import Streams
+from snrkit.evaluate.bounds import PointScores, point_scores
+from snrkit.evaluate.latents import LayerMeans
+from snrkit.files import atomic_path
 from snrkit.models.base import LatentModel
-from snrkit.results import atomic_path
-from snrkit.streams import Streams
-from snrkit.training.active import LayerMeans
-from snrkit.training.evaluate import PointScores, point_scores
 
 Progress = Callable[[float, float, str], None]
 

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from snrkit.backend.memory import require_memory
 from snrkit.cli.options import OUTPUT, SEED, Whole, checkpoint_option, common, shortened
 from snrkit.cli.output import print_json, tell
-from snrkit.files import pinned
-from snrkit.memory import require_memory
-from snrkit.results import require_writable, write_bytes, write_frame
+from snrkit.files import pinned, require_writable, write_bytes
+from snrkit.runs.tables import write_frame
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,10 +75,10 @@ def command(  # noqa: PLR0913 (one per option)
     too small get their SSIM with the input.
     """
     from snrkit.cli.saved import open_saved
-    from snrkit.streams import Streams
-    from snrkit.training.points import chosen_points
-    from snrkit.training.reconstruct import reconstruct, with_ssim
-    from snrkit.training.ssim import has_ssim
+    from snrkit.core.streams import Streams
+    from snrkit.evaluate.points import chosen_points
+    from snrkit.evaluate.reconstruct import reconstruct, with_ssim
+    from snrkit.evaluate.ssim import has_ssim
 
     saved = open_saved(ckpt, data_dir, device)
     x, label = chosen_points(saved.dataset, saved.spec, saved.device, points)

@@ -72,10 +72,10 @@ def _make(
 ) -> tuple[list[Path], list[str], list[str]]:  # fmt: skip
     """Draw what changed; returns the files, the notes and the names of what was drawn."""
     # Plotting libraries are slow to import; neither `--help` nor a report that is up to date needs them.
+    from snrkit.files import write_json
     from snrkit.report.build import build
     from snrkit.report.save import Destination
     from snrkit.report.style import COLUMNS as LOOKS
-    from snrkit.results import write_json
 
     notes: list[str] = []
     report = build(paths, Destination(out, line, LOOKS[column]), notes.append, figures)

@@ -7,17 +7,17 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from snrkit.config import RunSpec
+from snrkit.backend.device import select_device
 from snrkit.data import OWN, load
 from snrkit.data.base import Dataset
 from snrkit.errors import CheckpointError, DataError, SpecError
+from snrkit.evaluate.points import named_points
 from snrkit.models.base import LatentModel
-from snrkit.results import RunDir
+from snrkit.runs.checkpoint import find_checkpoint, find_checkpoints, load_checkpoint
+from snrkit.runs.folder import RunDir
+from snrkit.specs.run import RunSpec
 from snrkit.training.beta import present_spec
-from snrkit.training.checkpoint import find_checkpoint, find_checkpoints, load_checkpoint
-from snrkit.training.device import select_device
 from snrkit.training.opening import require_same_data
-from snrkit.training.points import named_points
 
 # Runs of a folder that a message names.
 _NAMED = 8

@@ -11,10 +11,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from snrkit.config import RunSpec, Spec
 from snrkit.data import SOURCES
 from snrkit.estimators import ESTIMATORS
 from snrkit.models import MODELS
+from snrkit.specs.base import Spec
+from snrkit.specs.run import RunSpec
 
 # One setting: ``setting`` (the key), ``of`` (the model or estimator that has it), ``values``, ``default``, ``meaning``.
 Row = dict[str, str]

@@ -9,17 +9,9 @@ from snrkit.cli.options import COUNTS, INPUT, MODE, NAMES, OUTPUT, SEED, Whole, 
 from snrkit.cli.output import print_json, print_table, progress, tell
 from snrkit.cli.summary import comparison_table, extra_table, slope_table, snr_table
 from snrkit.errors import DIVERGED, SpecError
-from snrkit.files import pinned
+from snrkit.files import pinned, require_writable
 from snrkit.interrupt import Interrupted
-from snrkit.results import (
-    COMPARISON_KEY,
-    SLOPE_KEY,
-    merge_csv,
-    merge_kept,
-    merge_table,
-    require_same_parameters,
-    require_writable,
-)
+from snrkit.runs.tables import COMPARISON_KEY, SLOPE_KEY, merge_csv, merge_kept, merge_table, require_same_parameters
 
 if TYPE_CHECKING:
     import pandas as pd

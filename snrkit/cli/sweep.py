@@ -13,9 +13,9 @@ from rich.table import Table
 
 from snrkit.cli.options import FOLDER, INPUT, Whole, common
 from snrkit.cli.output import PLAIN_INTERVAL_S, error_console, print_json, print_table, say, tell
-from snrkit.config import apply_settings, read_toml
 from snrkit.errors import BUG
-from snrkit.training.grid import expand
+from snrkit.specs.base import apply_settings, read_toml
+from snrkit.specs.grid import expand
 
 if TYPE_CHECKING:
     from snrkit.training.sweep import Entry
@@ -76,10 +76,10 @@ def command(  # noqa: PLR0913 (one per option)
     apply_settings(data, settings)
     specs = expand(data, str(grid))
 
+    from snrkit.backend.device import select_device
     from snrkit.interrupt import Interrupted, stop_requests
-    from snrkit.training.device import select_device
-    from snrkit.training.export import export
-    from snrkit.training.lock import alone_in
+    from snrkit.runs.export import export
+    from snrkit.runs.lock import alone_in
     from snrkit.training.sweep import SIDE_BY_SIDE, Sweep
 
     where = select_device(device)

@@ -9,9 +9,11 @@ from click.core import ParameterSource
 
 from snrkit.cli.options import COUNTS, FOLDER, INPUT, MODE, Whole, common, parse_options
 from snrkit.cli.output import complain, print_json, progress, tell
-from snrkit.config import RunSpec, apply_settings, assign, read_toml
 from snrkit.errors import INTERRUPTED, SpecError
-from snrkit.results import RunDir, merge_table
+from snrkit.runs.folder import RunDir
+from snrkit.runs.tables import merge_table
+from snrkit.specs.base import apply_settings, assign, read_toml
+from snrkit.specs.run import RunSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -121,8 +123,8 @@ def command(  # noqa: PLR0913 (one per option)
         return
     path = out or RUNS / f"{spec.data.name}-{spec.estimator.name}-{spec.identity()}"
 
+    from snrkit.backend.device import select_device
     from snrkit.interrupt import Interrupted
-    from snrkit.training.device import select_device
     from snrkit.training.loop import train
 
     run, where = RunDir(path), select_device(device)
@@ -208,8 +210,8 @@ def _test_points(
 ) -> "tuple[torch.Tensor, str]":
     """What is measured along the way: the first test points and their label, so that too few are known before training."""
     from snrkit.data import load
+    from snrkit.evaluate.points import named_points
     from snrkit.training.opening import resolve_spec
-    from snrkit.training.points import named_points
 
     dataset = load(spec.data, data_dir)
     return named_points(dataset, resolve_spec(spec, dataset), device, count)

@@ -11,8 +11,9 @@ from snrkit.registry import Registry
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from snrkit.config import Binarise, DataSpec
     from snrkit.data.base import Dataset, Kind
+    from snrkit.specs.base import Binarise
+    from snrkit.specs.run import DataSpec
 
 SOURCES = Registry(
     "data",

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from snrkit.errors import DataError
 
 if TYPE_CHECKING:
-    from snrkit.config import DataSpec
+    from snrkit.specs.run import DataSpec
 
 Array = npt.NDArray[Any]
 Kind = Literal["grey", "real"]

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from snrkit.config import Binarise, DataSpec
+from snrkit.core.streams import Streams
 from snrkit.data import binarisation
 from snrkit.data.base import Array, Dataset
-from snrkit.streams import Streams
+from snrkit.specs.base import Binarise
+from snrkit.specs.run import DataSpec
 
 CPU = torch.device("cpu")
 

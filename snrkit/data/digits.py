@@ -10,7 +10,7 @@ import numpy as np
 from snrkit.data.base import Array, Dataset, Source
 
 if TYPE_CHECKING:
-    from snrkit.config import DataSpec
+    from snrkit.specs.run import DataSpec
 
 TRAIN = 1497
 SPLIT_SEED = 0

@@ -55,7 +55,7 @@ def fetch(source: Source, folder: Path, update: Update) -> list[Path]:
         OutputError: the folder cannot be written.
     """
     # Imported here because it loads pandas, which listing data does not need.
-    from snrkit.results import write_bytes
+    from snrkit.files import write_bytes
 
     if source.by_hand:
         raise DataError(

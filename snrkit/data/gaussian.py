@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from snrkit.backend.memory import require_memory
 from snrkit.data.base import Array, Dataset, Source
-from snrkit.memory import require_memory
 
 if TYPE_CHECKING:
-    from snrkit.config import DataSpec
+    from snrkit.specs.run import DataSpec
 
 
 def load(spec: DataSpec, _folder: Path | None) -> Dataset:
@@ -30,7 +30,7 @@ def load(spec: DataSpec, _folder: Path | None) -> Dataset:
         "data.size", f"{spec.size} points of {spec.dim} numbers", size, "give a smaller data.size or data.dim"
     )
     # Imported here because it loads torch, which listing data does not need.
-    from snrkit.streams import Streams
+    from snrkit.core.streams import Streams
 
     streams = Streams(spec.seed)
     mu = streams.numpy("data-gaussian", 0).standard_normal(spec.dim)

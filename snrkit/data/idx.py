@@ -17,7 +17,7 @@ from snrkit.data.naming import file_label
 from snrkit.errors import DataError, SpecError
 
 if TYPE_CHECKING:
-    from snrkit.config import DataSpec
+    from snrkit.specs.run import DataSpec
 
 # Two zero bytes, type code 8 (unsigned byte), three dimensions.
 IDX_IMAGES = bytes([0, 0, 8, 3])

@@ -16,7 +16,7 @@ from snrkit.data.idx import HEADER_BYTES, parse_idx, parse_labels
 from snrkit.errors import DataError
 
 if TYPE_CHECKING:
-    from snrkit.config import DataSpec
+    from snrkit.specs.run import DataSpec
 
 TRAIN = DataFile("train-images-idx3-ubyte", "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db")
 TEST = DataFile("t10k-images-idx3-ubyte", "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7")

@@ -18,7 +18,7 @@ from snrkit.data.remarks import remark
 from snrkit.errors import DataError, SpecError
 
 if TYPE_CHECKING:
-    from snrkit.config import DataSpec
+    from snrkit.specs.run import DataSpec
 
 KEYS = ("x_train", "x_test")
 SAVE = "write it with numpy.savez(file, x_train=..., x_test=...)"

@@ -20,7 +20,7 @@ from snrkit.errors import DataError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from snrkit.config import DataSpec
+    from snrkit.specs.run import DataSpec
 
 SIDE = 28
 MAT = DataFile("chardata.mat", None)

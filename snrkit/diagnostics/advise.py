@@ -17,7 +17,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from snrkit.batches import Batch, points, take
+from snrkit.backend.memory import require_memory
+from snrkit.core.batches import Batch, points, take
+from snrkit.core.logweights import log_mean_exp
+from snrkit.core.streams import Streams
 from snrkit.diagnostics.draws import Progress
 from snrkit.diagnostics.intervals import Interval
 from snrkit.diagnostics.measure import Measurement, diagnose
@@ -25,13 +28,10 @@ from snrkit.diagnostics.plan import Plan
 from snrkit.diagnostics.tables import log_ratio, title
 from snrkit.errors import ResourceError, SpecError
 from snrkit.estimators.base import Estimator, build_estimator
+from snrkit.evaluate.bounds import sample_log_weights
+from snrkit.evaluate.cost import step_seconds
 from snrkit.interrupt import Interrupted
-from snrkit.logweights import log_mean_exp
-from snrkit.memory import require_memory
 from snrkit.models.base import LatentModel
-from snrkit.streams import Streams
-from snrkit.training.cost import step_seconds
-from snrkit.training.evaluate import sample_log_weights
 from snrkit.trial.data import as_batch
 from snrkit.trial.needs import require_pure
 from snrkit.trial.opening import opened

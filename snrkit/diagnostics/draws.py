@@ -10,7 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from snrkit.batches import Batch
+from snrkit.backend.memory import in_words, out_of_memory, require_memory, within_memory
+from snrkit.core.batches import Batch
+from snrkit.core.logweights import LogWeights
+from snrkit.core.streams import Streams
 from snrkit.diagnostics.engines import ENGINES
 from snrkit.diagnostics.engines.base import Engine, PassSize, pass_size
 from snrkit.diagnostics.engines.factors import FactorEngine
@@ -23,11 +26,8 @@ from snrkit.diagnostics.store import Store
 from snrkit.diagnostics.weights import WeightTally
 from snrkit.errors import NonFiniteError, ResourceError
 from snrkit.interrupt import Interrupted
-from snrkit.logweights import LogWeights
-from snrkit.memory import in_words, out_of_memory, require_memory, within_memory
 from snrkit.models.base import LatentModel
 from snrkit.models.state import Snapshot
-from snrkit.streams import Streams
 
 Part = TypeVar("Part")
 Progress = Callable[[float, float, str], None]

@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 from torch import nn
 
+from snrkit.core.streams import Streams
 from snrkit.diagnostics import tables
 from snrkit.diagnostics.draws import Drawer, Progress
 from snrkit.diagnostics.gather import Drawn, Gatherer
@@ -23,7 +24,6 @@ from snrkit.errors import NonFiniteError, SpecError
 from snrkit.estimators.base import Estimator
 from snrkit.interrupt import Interrupted
 from snrkit.models.state import Mode
-from snrkit.streams import Streams
 from snrkit.trial.opening import Subject, opened
 
 _LOG = logging.getLogger("snrkit")
@@ -35,7 +35,7 @@ class Measurement:
 
     Attributes:
         plan: what was asked for.
-        table: the tidy table of ``snrkit.results``.
+        table: the tidy table of ``snrkit.runs.tables``.
         slopes: log-log slopes against K and M with theory's verdicts (see ``tables.SLOPES``).
         comparisons: differences between estimators on the same noise (see ``tables.COMPARISONS``).
         kept: draws of chosen coordinates (see ``tables.KEPT``); empty if none were asked for.
@@ -114,10 +114,10 @@ def measure(  # noqa: PLR0913 (one option each; most by keyword)
         progress: called with (done, total, note) as draws are finished.
 
     Returns:
-        The tidy table of ``snrkit.results``, one row per (estimator, M, K, block, metric). Rows of block ``all`` are absent
-        where the two networks have different units (piwae at M > 1), and all rows of an estimator at a K whose bound or
-        gradient is not finite, as long as others are. What the user should know of it is logged as warnings of the logger
-        ``snrkit``, and stands in ``table.attrs["remarks"]``.
+        The tidy table of ``snrkit.runs.tables``, one row per (estimator, M, K, block, metric). Rows of block ``all`` are
+        absent where the two networks have different units (piwae at M > 1), and all rows of an estimator at a K whose bound
+        or gradient is not finite, as long as others are. What the user should know of it is logged as warnings of the
+        logger ``snrkit``, and stands in ``table.attrs["remarks"]``.
 
     Raises:
         SpecError: an argument is out of range, or the data cannot be used.

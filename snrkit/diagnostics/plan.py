@@ -11,10 +11,10 @@ from typing import Any, Literal, get_args
 import numpy as np
 import torch
 
+from snrkit.backend.memory import require_memory
 from snrkit.errors import SpecError
 from snrkit.estimators import ESTIMATORS
 from snrkit.estimators.base import Estimator, Units, build_estimator
-from snrkit.memory import require_memory
 from snrkit.models.state import Mode
 
 MINIMUM_DRAWS = 4

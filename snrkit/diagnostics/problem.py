@@ -9,11 +9,11 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from snrkit.batches import Batch, leaves, points, take, transform
+from snrkit.core.batches import Batch, leaves, points, take, transform
+from snrkit.core.streams import Streams
 from snrkit.diagnostics.seeding import Seeding
 from snrkit.errors import SpecError
 from snrkit.models.base import LatentModel, Network, parameters_of
-from snrkit.streams import Streams
 
 # One page of noise has its own stream. Small enough that drawing a whole page for part of it wastes little, large enough
 # that starting streams (about 15 us each) does not show.

@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from snrkit.batches import Batch, on, points, take, transform
+from snrkit.backend.kernels import Casts
+from snrkit.core.batches import Batch, on, points, take, transform
 from snrkit.diagnostics.moments import Array, Mask, PointMoments, Rounding, Verdict
 from snrkit.diagnostics.plan import Job
 from snrkit.diagnostics.problem import Layout, Problem
 from snrkit.estimators.base import Estimator, gradients
-from snrkit.kernels import Casts
 from snrkit.models.base import FEW, LatentModel, call_with, parameters_of, shown
 
 # What is examined: draws, data points, and at most so many outer and importance samples; all points where it matters.

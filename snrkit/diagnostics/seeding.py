@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from snrkit.core.streams import Streams
 from snrkit.models.state import Snapshot, seed_generators
-from snrkit.streams import Streams
 
 
 class Seeding:

@@ -12,15 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from snrkit import checksums
-from snrkit.backward import derivatives, hides_parameters
-from snrkit.batches import Batch, named_leaves, points, take
+from snrkit.core.backward import derivatives, hides_parameters
+from snrkit.core.batches import Batch, named_leaves, points, take
+from snrkit.core.streams import Streams
 from snrkit.diagnostics.moments import BlockMoments
 from snrkit.diagnostics.plan import Job
 from snrkit.errors import OutputError
 from snrkit.files import discard_partial, read_bytes, write_bytes
 from snrkit.models.base import LatentModel, parameters_of
 from snrkit.models.state import seed_generators
-from snrkit.streams import Streams
 
 _FIELDS = ("mean", "variance", "points")
 # Data points, outer and importance samples at which a model is asked what it says.

@@ -18,7 +18,7 @@ from snrkit.diagnostics.problem import Layout
 from snrkit.diagnostics.slopes import MINIMUM_POINTS, Slope, judge
 from snrkit.estimators.base import Estimator
 from snrkit.models.base import Network
-from snrkit.results import COLUMNS
+from snrkit.runs.tables import COLUMNS
 
 SLOPES = {
     "run": "name of the run", "step": "optimiser steps done", "data": "which data points", "seed": "root of the noise",
@@ -102,7 +102,7 @@ class Source:
 
 
 def readings(source: Source) -> pd.DataFrame:
-    """The tidy table of ``snrkit.results``."""
+    """The tidy table of ``snrkit.runs.tables``."""
     plan = source.plan
     constant = source.labels | {
         "parameters": source.parameters, "device": source.device, "dtype": source.dtype, "mode": plan.mode,

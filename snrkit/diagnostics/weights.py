@@ -4,10 +4,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from snrkit.core.logweights import effective_sample_size, normalised
 from snrkit.diagnostics.moments import Array
 from snrkit.diagnostics.plan import Job
 from snrkit.errors import NonFiniteError
-from snrkit.logweights import effective_sample_size, normalised
 
 _CHECK = "check the model's parameters and the range of the data"
 _NAMED = 3

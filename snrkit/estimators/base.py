@@ -8,9 +8,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from snrkit.core.logweights import LogWeights
 from snrkit.errors import SpecError
 from snrkit.estimators import ESTIMATORS
-from snrkit.logweights import LogWeights
 from snrkit.registry import hint
 
 

@@ -5,9 +5,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from snrkit import bounds
+from snrkit.core import bounds
+from snrkit.core.logweights import LogWeights
 from snrkit.estimators.base import Estimator, Surrogate, Theory, Units, outer_units
-from snrkit.logweights import LogWeights
 
 
 @dataclass(frozen=True)

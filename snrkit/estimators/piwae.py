@@ -5,10 +5,10 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from snrkit import bounds
+from snrkit.core import bounds
+from snrkit.core.logweights import LogWeights, pooled
 from snrkit.estimators.base import Estimator, Surrogate, Theory, Units
 from snrkit.estimators.iwae import Iwae
-from snrkit.logweights import LogWeights, pooled
 
 
 @dataclass(frozen=True)

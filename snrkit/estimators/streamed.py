@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from snrkit.backward import derivatives, hides_parameters
-from snrkit.batches import Batch
+from snrkit.backend.kernels import FastLinear
+from snrkit.core.backward import derivatives, hides_parameters
+from snrkit.core.batches import Batch
+from snrkit.core.logweights import LogWeights
 from snrkit.estimators.base import Estimator
-from snrkit.kernels import FastLinear
-from snrkit.logweights import LogWeights
 from snrkit.models.base import LatentModel
 
 # Parameters of one network, and where their gradients are added up.

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snrkit.batches import Batch
+from snrkit.core.batches import Batch
 from snrkit.errors import CapabilityError, SpecError
 from snrkit.models.base import ADOPTED, LatentModel, Posterior
 from snrkit.models.state import UNINITIALISED

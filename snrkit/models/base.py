@@ -10,16 +10,16 @@ from typing import Any, Literal, Protocol, Self, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from snrkit.backward import derivatives, hides_parameters
-from snrkit.batches import Batch, broadcastable, describe, points, take
-from snrkit.config import ModelSpec
+from snrkit.core.backward import derivatives, hides_parameters
+from snrkit.core.batches import Batch, broadcastable, describe, points, take
+from snrkit.core.logweights import LogWeights
+from snrkit.core.streams import Streams
 from snrkit.errors import CapabilityError, SpecError
-from snrkit.logweights import LogWeights
 from snrkit.models import MODELS
 from snrkit.models.blame import users_code
 from snrkit.models.size import require_model_room
 from snrkit.registry import hint
-from snrkit.streams import Streams
+from snrkit.specs.run import ModelSpec
 
 Network = Literal["inference", "generative"]
 # The name under which an adopted module lies, and what torch.compile puts into names; neither is shown to anyone.

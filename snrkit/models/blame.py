@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from snrkit.batches import describe
+from snrkit.backend.memory import out_of_memory
+from snrkit.core.batches import describe
 from snrkit.errors import ModelError, SnrkitError
 from snrkit.interrupt import Interrupted
-from snrkit.memory import out_of_memory
 
 # The methods that a user writes, those that say most first.
 _METHODS = (("encode", "log_joint"), ("sample", "log_prob", "detached", "layer_means", "networks"), ("forward",))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from snrkit.logweights import widened
+from snrkit.core.logweights import widened
 
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 # The smallest product of so many values in [1/2, 1] is a normal float32.

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, distributions
 from torch.distributions import transforms
 
-from snrkit import batches
-from snrkit.batches import Batch
+from snrkit.core import batches
+from snrkit.core.batches import Batch
 from snrkit.errors import CapabilityError, NonFiniteError, SpecError
 from snrkit.models.base import Posterior
 from snrkit.models.densities import DiagonalNormal

@@ -8,10 +8,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from snrkit.config import Spec
+from snrkit.core.streams import Streams
 from snrkit.models.base import DataSummary, LatentModel, parse_options
 from snrkit.models.densities import DiagonalNormal, standard_normal_log_prob
-from snrkit.streams import Streams
+from snrkit.specs.base import Spec
 
 PROPOSAL_VARIANCE = 2 / 3
 

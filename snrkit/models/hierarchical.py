@@ -10,12 +10,12 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from snrkit.config import Positive, Spec
+from snrkit.core.streams import Streams
 from snrkit.errors import SpecError
 from snrkit.models.base import DataSummary, LatentModel, parse_options
 from snrkit.models.densities import DiagonalNormal, bernoulli_log_prob, normal_log_prob, standard_normal_log_prob
 from snrkit.models.mlp import tanh_network
-from snrkit.streams import Streams
+from snrkit.specs.base import Positive, Spec
 
 _SCALES: dict[str, Callable[[Tensor], Tensor]] = {"softplus": softplus, "exp": torch.exp}
 

@@ -9,11 +9,11 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from snrkit.config import Positive, Spec
+from snrkit.core.streams import Streams
 from snrkit.models.activations import Tanh
 from snrkit.models.base import DataSummary, LatentModel, parse_options
 from snrkit.models.densities import DiagonalNormal, bernoulli_log_prob, standard_normal_log_prob
-from snrkit.streams import Streams
+from snrkit.specs.base import Positive, Spec
 
 
 class MlpOptions(Spec):

@@ -21,10 +21,10 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import linear, softplus
 
-from snrkit.config import Positive, Spec
+from snrkit.core.streams import Streams
 from snrkit.models.base import DataSummary, LatentModel, parse_options
 from snrkit.models.densities import bernoulli_log_prob, normal_log_prob, standard_normal_log_prob
-from snrkit.streams import Streams
+from snrkit.specs.base import Positive, Spec
 
 _NODES = 32
 

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from snrkit.backend.memory import available, in_words, require_memory
+from snrkit.backend.shortage import shortage
+from snrkit.core.streams import Streams
 from snrkit.errors import ResourceError, SnrkitError
-from snrkit.memory import available, in_words, require_memory
-from snrkit.shortage import shortage
-from snrkit.streams import Streams
 
 if TYPE_CHECKING:
-    from snrkit.config import ModelSpec
     from snrkit.models.base import DataSummary
+    from snrkit.specs.run import ModelSpec
 
 # No machine that runs torch lacks room for layers as wide as this.
 _HARMLESS = 2000

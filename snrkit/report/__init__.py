@@ -1,1 +1,1 @@
-"""Figures and tables from what runs left behind. Reads through ``snrkit.results`` only and never loads torch."""
+"""Figures and tables from what runs left behind. Reads through ``snrkit.runs`` only and never loads torch."""

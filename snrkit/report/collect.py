@@ -12,9 +12,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from snrkit import schemas
-from snrkit.config import RunSpec
 from snrkit.errors import ResultsError, SnrkitError, SpecError
+from snrkit.files import read_json
 from snrkit.report.columns import (
     ADVICE,
     DRAWS,
@@ -34,7 +33,10 @@ from snrkit.report.copies import copied_files, owned, rows_once
 from snrkit.report.escape import visible
 from snrkit.report.find import find, inputs, run_folder
 from snrkit.report.identity import Owner, owners, said
-from snrkit.results import COLUMNS, RunDir, is_of_pandas, read_csv, read_frame, read_json, read_table
+from snrkit.runs import schemas
+from snrkit.runs.folder import RunDir
+from snrkit.runs.tables import COLUMNS, is_of_pandas, read_csv, read_frame, read_table
+from snrkit.specs.run import RunSpec
 
 EVALUATION_SCHEMA = 1
 _AGAIN = "delete it and make it again"

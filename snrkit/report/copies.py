@@ -9,7 +9,8 @@ from snrkit.report.escape import visible
 from snrkit.report.find import run_folder
 from snrkit.report.identity import Owner
 from snrkit.report.unchanged import digest
-from snrkit.results import KEPT_KEY, KEY, SLOPE_KEY, RunDir
+from snrkit.runs.folder import RunDir
+from snrkit.runs.tables import KEPT_KEY, KEY, SLOPE_KEY
 
 # Kind -> what makes two rows of one run the same.
 _SAME = {

@@ -39,7 +39,7 @@ FILE_KINDS = {
     "published": FileKind("*.published.csv"),
 }
 _NOT_RESULTS = "*.meta.json"
-# ``RunDir.steps``, spelt out since snrkit.results loads pandas; a test compares.
+# The name of ``RunDir.steps``; a test compares.
 STEPS = "steps"
 
 

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from snrkit.errors import ResultsError
 from snrkit.report.escape import visible
 from snrkit.report.unchanged import digest
-from snrkit.results import RunDir
+from snrkit.runs.folder import RunDir
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,11 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from snrkit.errors import ResultsError
-from snrkit.files import inside
+from snrkit.files import inside, read_json, write_bytes, write_json, write_text
 from snrkit.report.drawing import Drawing, FigureKind, Sheet
 from snrkit.report.escape import csv, visible
 from snrkit.report.style import Look
 from snrkit.report.unchanged import digest, digest_of, made_by, versions
-from snrkit.results import read_json, write_bytes, write_json, write_text
 
 # No dates: the same input must give the same bytes.
 _METADATA: dict[str, dict[str, str | None]] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}

@@ -1,1 +1,1 @@
-"""Training runs: loop, learning-rate schedule, checkpoints, and evaluation of what came out."""
+"""Training runs: loop, learning-rate schedule, steps, ensembles and sweeps."""

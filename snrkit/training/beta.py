@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor
 
-from snrkit import bounds
-from snrkit.config import BetaSpec, RunSpec
+from snrkit.core import bounds
 from snrkit.errors import CheckpointError, SpecError
 from snrkit.estimators.base import Estimator
 from snrkit.estimators.ciwae import Ciwae, Mixture
+from snrkit.specs.run import BetaSpec, RunSpec
 from snrkit.training.schedule import learning_rate, stage_of
 from snrkit.training.updates import fresh_noise, noise_in_passes
 
 if TYPE_CHECKING:
-    from snrkit.training.checkpoint import Checkpoint
+    from snrkit.runs.checkpoint import Checkpoint
     from snrkit.training.loop import Trainer
 
 

@@ -14,14 +14,14 @@ import torch
 from torch import Tensor, nn
 from torch.func import vmap
 
-from snrkit.config import RunSpec
+from snrkit.backend.graph import captured
+from snrkit.backend.memory import out_of_memory
+from snrkit.core.logweights import LogWeights
 from snrkit.errors import CapabilityError, NonFiniteError
 from snrkit.estimators.base import surrogate_gradients
-from snrkit.logweights import LogWeights
-from snrkit.memory import out_of_memory
 from snrkit.models.base import call_with
-from snrkit.training.commit import Commit
-from snrkit.training.graph import captured
+from snrkit.runs.commit import Commit
+from snrkit.specs.run import RunSpec
 from snrkit.training.loop import Progress, Trainer
 
 # What the batched step knows to honour. Whatever else a spec may come to say, such as another order of updates, must be at

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from snrkit import bounds
+from snrkit.core import bounds
+from snrkit.core.streams import Streams
 from snrkit.models.base import LatentModel
-from snrkit.streams import Streams
 
 FOLLOWED_SAMPLES = 64
 # Points at once, which key their noise.

@@ -10,23 +10,24 @@ from typing import Any, NoReturn, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from snrkit.config import RunSpec, UpdateSpec
+from snrkit.backend.memory import keep_freed_memory, within_memory
+from snrkit.backend.shortage import exit_code_of, is_shortage
+from snrkit.core.streams import Streams
 from snrkit.data import load
 from snrkit.data.base import Dataset
 from snrkit.data.binarise import Batches, test_points
 from snrkit.errors import NonFiniteError, OutputError
 from snrkit.estimators.base import build_estimator
 from snrkit.estimators.ciwae import Mixture
+from snrkit.estimators.passes import Passes, memory_for_step
 from snrkit.interrupt import Interrupted, stop_requests
-from snrkit.memory import keep_freed_memory, within_memory
 from snrkit.models.base import build_model
-from snrkit.results import RunDir
-from snrkit.shortage import exit_code_of, is_shortage
-from snrkit.streams import Streams
+from snrkit.runs.checkpoint import Checkpoint, save_checkpoint
+from snrkit.runs.folder import RunDir
+from snrkit.runs.lock import alone_in
+from snrkit.specs.run import RunSpec, UpdateSpec
 from snrkit.training.beta import build_beta
-from snrkit.training.checkpoint import Checkpoint, save_checkpoint
 from snrkit.training.follow import followed_bound
-from snrkit.training.lock import alone_in
 from snrkit.training.opening import (
     begin,
     data_digest,
@@ -37,7 +38,6 @@ from snrkit.training.opening import (
     settle,
     summarise,
 )
-from snrkit.training.passes import Passes, memory_for_step
 from snrkit.training.schedule import learning_rate
 from snrkit.training.updates import joint_gradients, step_in_turn
 from snrkit.trial.needs import require
@@ -62,7 +62,7 @@ def train(
     """Train a run to the end, from the beginning or from its checkpoint. A finished run is left as it is.
 
     Args:
-        spec: what to train. A resumed run may differ from its first spec in ``config.EXTENSIBLE`` only.
+        spec: what to train. A resumed run may differ from its first spec in ``specs.run.EXTENSIBLE`` only.
         run: where results go.
         data_dir: folder of the data files; None: SNRKIT_DATA or the cache.
         device: where to compute.

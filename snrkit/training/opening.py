@@ -10,14 +10,15 @@ from typing import Any
 
 import torch
 
-from snrkit.config import EXTENSIBLE, DataSpec, RunSpec
 from snrkit.data import resolve
 from snrkit.data.base import Dataset
 from snrkit.errors import CheckpointError, DataError, PathError, ResultsError, SpecError
+from snrkit.files import read_json, write_json, write_text
 from snrkit.models.base import DataSummary
-from snrkit.results import RunDir, read_json, write_json, write_text
+from snrkit.runs.checkpoint import Checkpoint, load_checkpoint
+from snrkit.runs.folder import RunDir
+from snrkit.specs.run import EXTENSIBLE, DataSpec, RunSpec
 from snrkit.training.beta import require_same_past
-from snrkit.training.checkpoint import Checkpoint, load_checkpoint
 from snrkit.version import version
 
 
@@ -52,7 +53,7 @@ def find_previous(run: RunDir, spec: RunSpec, dataset: Dataset, resume: bool) ->
 
     Args:
         run: the run directory.
-        spec: resolved spec; it may differ from that of the checkpoint in ``config.EXTENSIBLE`` only.
+        spec: resolved spec; it may differ from that of the checkpoint in ``specs.run.EXTENSIBLE`` only.
         dataset: its data.
         resume: whether going on is wanted.
 

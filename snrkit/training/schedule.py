@@ -1,6 +1,6 @@
 """Learning rate as a function of the epoch."""
 
-from snrkit.config import OptimiserSpec
+from snrkit.specs.run import OptimiserSpec
 
 
 def stage_of(epoch: int) -> int:

@@ -12,19 +12,21 @@ from pathlib import Path
 
 import torch
 
-from snrkit.config import RunSpec, read_toml
+from snrkit.backend.shortage import exit_code_of, shortage
 from snrkit.data import SOURCES, load
 from snrkit.data.base import Dataset
 from snrkit.errors import BUG, CapabilityError, NonFiniteError, OutputError, ResultsError, SnrkitError
 from snrkit.estimators.base import build_estimator
+from snrkit.files import discard_partial, read_json, write_text
 from snrkit.interrupt import Interrupted
 from snrkit.models import MODELS
-from snrkit.results import RunDir, discard_partial, read_json, write_text
-from snrkit.shortage import exit_code_of, shortage
-from snrkit.training.commit import STAGED, recover
+from snrkit.runs.commit import STAGED, recover
+from snrkit.runs.folder import RunDir
+from snrkit.runs.lock import alone_in
+from snrkit.specs.base import read_toml
+from snrkit.specs.grid import run_name
+from snrkit.specs.run import RunSpec
 from snrkit.training.ensemble import Ensemble, ensemble_key
-from snrkit.training.grid import run_name
-from snrkit.training.lock import alone_in
 from snrkit.training.loop import Trainer, run_epochs
 from snrkit.training.opening import begin, find_previous, is_finished, resolve_spec, settle
 

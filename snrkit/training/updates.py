@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from snrkit.config import UpdateSpec
+from snrkit.backend.kernels import FastLinear
+from snrkit.core.streams import Streams
 from snrkit.estimators.base import gradients
-from snrkit.kernels import FastLinear
 from snrkit.models.base import Network
-from snrkit.streams import Streams
+from snrkit.specs.run import UpdateSpec
 
 if TYPE_CHECKING:
+    from snrkit.estimators.passes import Passes
     from snrkit.training.loop import Trainer
-    from snrkit.training.passes import Passes
 
 
 def fresh_noise(trainer: Trainer, purpose: str, x: Tensor) -> Tensor:

@@ -6,10 +6,10 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from snrkit.batches import Batch, leaves, on, points, take, transform
+from snrkit.core.batches import Batch, leaves, on, points, take, transform
+from snrkit.core.streams import Streams
 from snrkit.models.base import LatentModel, call_with, parameters_of, shown
 from snrkit.models.state import Generators, Snapshot, seed_generators
-from snrkit.streams import Streams
 
 M, K = 2, 3
 Tensors = dict[str, Tensor]

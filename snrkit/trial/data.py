@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from snrkit.batches import Batch, describe, leaves
+from snrkit.core.batches import Batch, describe, leaves
 from snrkit.errors import SpecError
 
 _GIVE = "give a tensor [B, *event], or a tuple or dict of tensors whose first axis is the data point"

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from snrkit.backward import hides_parameters
-from snrkit.batches import Batch
-from snrkit.kernels import Casts
+from snrkit.backend.kernels import Casts
+from snrkit.core.backward import hides_parameters
+from snrkit.core.batches import Batch
 from snrkit.models.base import LatentModel
 from snrkit.trial.calls import Caller, Tensors, sample
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from snrkit.backward import hides_parameters
-from snrkit.batches import Batch, leaves, points, take, transform
+from snrkit.core.backward import hides_parameters
+from snrkit.core.batches import Batch, leaves, points, take, transform
 from snrkit.errors import CapabilityError, NonFiniteError, SpecError
 from snrkit.models.base import LatentModel, check_log_weights
 from snrkit.models.blame import users_code

@@ -8,15 +8,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from snrkit.batches import Batch, points
+from snrkit.backend.kernels import full_precision, uncached_autocast
+from snrkit.backend.memory import keep_freed_memory
+from snrkit.backend.shortage import shortage_told
+from snrkit.core.batches import Batch, points
 from snrkit.errors import SpecError
-from snrkit.kernels import full_precision, uncached_autocast
-from snrkit.memory import keep_freed_memory
 from snrkit.models.adopt import as_latent_model
 from snrkit.models.base import LatentModel
 from snrkit.models.blame import users_code
 from snrkit.models.state import Mode, Snapshot, in_mode, unchanged, uncompiled
-from snrkit.shortage import shortage_told
 from snrkit.trial.data import as_batch
 from snrkit.trial.examine import examine
 from snrkit.trial.findings import Findings

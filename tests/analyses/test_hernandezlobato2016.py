@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from snrkit.errors import SnrkitError
-from snrkit.results import write_json
+from snrkit.files import write_json
 from tests.analyses.folder import ANALYSES, modules
 
 pytestmark = pytest.mark.slow

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from snrkit.results import RunDir
+from snrkit.runs.folder import RunDir
 
 pytestmark = pytest.mark.slow
 

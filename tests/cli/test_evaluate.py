@@ -10,7 +10,8 @@ import torch
 
 from snrkit.models.mlp import Mlp
 from snrkit.report.collect import collect
-from snrkit.results import RunDir, read_table
+from snrkit.runs.folder import RunDir
+from snrkit.runs.tables import read_table
 
 SMALL = ["--set", "model.options.hidden=[6]", "--set", "model.options.latent=3", "--device", "cpu", "--quiet"]
 FEW = ["--samples", 128, "--device", "cpu", "--quiet"]

@@ -108,7 +108,7 @@ def test_names_of_the_users_do_not_break_the_line(failing):
 
 
 def test_a_lock_is_4_and_a_run_that_is_there_is_2(snrkit, toy_run):
-    from snrkit.training.lock import alone_in
+    from snrkit.runs.lock import alone_in
 
     snrkit("train", *TOY, "--out", toy_run).refused("holds a run already")
     with alone_in(toy_run):

@@ -17,8 +17,8 @@ from snrkit.data import load
 from snrkit.diagnostics.draws import Drawer
 from snrkit.models.gaussian import Gaussian
 from snrkit.models.state import Mode
-from snrkit.results import read_table
-from snrkit.training.checkpoint import load_checkpoint
+from snrkit.runs.checkpoint import load_checkpoint
+from snrkit.runs.tables import read_table
 from tests.cli.conftest import TOY
 
 FEW = ["--K", "3,1", "--draws", 40, "--data-points", 4, "--device", "cpu"]
@@ -222,7 +222,7 @@ def test_out(snrkit, toy_run, tmp_path):
 
 def test_output_that_cannot_be_written_is_told_before_the_work(snrkit, toy_run, measuring, monkeypatch):
     monkeypatch.setattr("snrkit.diagnostics.measure.measure", lambda *args, **kw: pytest.fail("measured"))
-    monkeypatch.setattr("snrkit.training.evaluate.checked_scores", lambda *args, **kw: pytest.fail("evaluated"))
+    monkeypatch.setattr("snrkit.evaluate.bounds.checked_scores", lambda *args, **kw: pytest.fail("evaluated"))
     below = toy_run / "run.pt" / "a.parquet"
     snrkit(measuring, "--ckpt", toy_run, "--out", below).refused("cannot be written", "--out")
     if measuring == "snr":

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from snrkit.config import DataSpec
 from snrkit.data import load
+from snrkit.specs.run import DataSpec
 
 FEW = ["--resample", 6, "--points", "0-2,9", "--samples", 2, "--device", "cpu"]
 

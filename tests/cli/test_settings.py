@@ -6,7 +6,8 @@ import tomllib
 import pytest
 
 import snrkit as package
-from snrkit.config import RunSpec, keys
+from snrkit.specs.base import keys
+from snrkit.specs.run import RunSpec
 from tests.cli.conftest import TOY
 
 

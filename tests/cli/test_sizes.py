@@ -2,11 +2,11 @@
 
 import pytest
 
+from snrkit.backend.shortage import exit_code_of, shortage
 from snrkit.diagnostics.advise import MOST_SETTINGS, divisors, settings
 from snrkit.errors import SpecError
 from snrkit.estimators.base import build_estimator
-from snrkit.shortage import exit_code_of, shortage
-from snrkit.training.grid import MOST_RUNS, expand
+from snrkit.specs.grid import MOST_RUNS, expand
 from snrkit.training.loop import Trainer
 from tests.cli.conftest import TOY
 

@@ -10,7 +10,7 @@ import pytest
 
 from snrkit.cli import portions
 from snrkit.diagnostics.draws import Drawer
-from snrkit.results import RunDir
+from snrkit.runs.folder import RunDir
 from snrkit.training.loop import Trainer
 from tests.cli.conftest import TOY
 

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from snrkit.cli import sweep
-from snrkit.results import RunDir
+from snrkit.runs.folder import RunDir
 from snrkit.training.loop import Trainer
 from tests.training.test_sweep import everything
 

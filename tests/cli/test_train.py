@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from snrkit.config import RunSpec
-from snrkit.results import RunDir
-from snrkit.training.checkpoint import load_checkpoint
+from snrkit.runs.checkpoint import load_checkpoint
+from snrkit.runs.folder import RunDir
+from snrkit.specs.run import RunSpec
 from snrkit.training.loop import Trainer
 from tests.cli.conftest import TOY
 

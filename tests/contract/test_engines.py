@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import snrkit
+from snrkit.core.streams import Streams
 from snrkit.diagnostics.engines import ENGINES
 from snrkit.diagnostics.engines.base import PassSize, pass_size
 from snrkit.diagnostics.engines.factors import Plans
@@ -12,7 +13,6 @@ from snrkit.diagnostics.engines.probe import restricted
 from snrkit.diagnostics.problem import Problem
 from snrkit.estimators import ESTIMATORS
 from snrkit.estimators.base import build_estimator
-from snrkit.streams import Streams
 from tests.awkward import (
     AWKWARD,
     PIXELS,

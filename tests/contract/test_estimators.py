@@ -6,11 +6,12 @@ import math
 import pytest
 import torch
 
-from snrkit import DiagonalNormal, bounds
+from snrkit import DiagonalNormal
+from snrkit.core import bounds
+from snrkit.core.logweights import LogWeights, normalised, pooled
 from snrkit.errors import SpecError
 from snrkit.estimators import ESTIMATORS
 from snrkit.estimators.base import Surrogate, build_estimator, gradients
-from snrkit.logweights import LogWeights, normalised, pooled
 from tests.zoo import B, D, K, M, images, mlp, numbers, toy
 
 EVERY = [build_estimator(name, {}) for name in ESTIMATORS.names]

@@ -13,6 +13,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from snrkit import DiagonalNormal, bernoulli_log_prob, standard_normal_log_prob
+from snrkit.core.streams import Streams
 from snrkit.diagnostics import problem as problems
 from snrkit.diagnostics import weights as weighing
 from snrkit.diagnostics.draws import Drawer
@@ -28,7 +29,6 @@ from snrkit.diagnostics.store import Store, fingerprint, statement
 from snrkit.errors import CapabilityError, ResourceError
 from snrkit.estimators.base import build_estimator
 from snrkit.models.state import Snapshot, unchanged, uncompiled
-from snrkit.streams import Streams
 from tests.awkward import PIXELS, Awkward, Conv, InPlace, Norms, Recurrent, Tied, awkward
 from tests.zoo import B, D, images, mlp
 
@@ -586,7 +586,7 @@ def test_where_direct_draws_would_be_cheaper_a_remark_says_so():
 
 
 def test_moments_that_cannot_fit_are_refused_before_any_draw(monkeypatch):
-    monkeypatch.setattr("snrkit.memory.available", lambda: 10_000)
+    monkeypatch.setattr("snrkit.backend.memory.available", lambda: 10_000)
     with pytest.raises(ResourceError, match="20 blocks of the moments of"):
         drawer_of(mlp(), images()).moments(job_of())
 

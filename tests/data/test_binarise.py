@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from snrkit.config import DataSpec
+from snrkit.core.streams import Streams
 from snrkit.data import binarise as module
 from snrkit.data.base import Dataset
-from snrkit.streams import Streams
+from snrkit.specs.run import DataSpec
 
 CPU = torch.device("cpu")
 F32, F64 = torch.float32, torch.float64

@@ -5,8 +5,8 @@ import hashlib
 import numpy as np
 from sklearn.datasets import load_digits
 
-from snrkit.config import DataSpec
 from snrkit.data import load
+from snrkit.specs.run import DataSpec
 
 
 def test_sizes_and_types():

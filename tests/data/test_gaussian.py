@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from snrkit.config import DataSpec
 from snrkit.data import load
+from snrkit.specs.run import DataSpec
 
 
 def toy(**options):

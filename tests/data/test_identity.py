@@ -7,12 +7,12 @@ import logging
 import numpy as np
 import pytest
 
-from snrkit.config import DataSpec
 from snrkit.data import load, mnist
 from snrkit.data.base import DataFile
 from snrkit.data.folder import SAME_NAMES, check
 from snrkit.data.remarks import remark
 from snrkit.errors import DataError, SpecError
+from snrkit.specs.run import DataSpec
 
 from .test_mnist import idx, refusal
 
@@ -238,8 +238,8 @@ def test_labels_in_place_of_points_are_refused(tmp_path):
 )
 @pytest.mark.parametrize("model", ["mlp", "hierarchical", "random-weights"])
 def test_real_valued_data_say_their_range_and_the_remedy(tmp_path, scaled, words, model):
-    from snrkit.config import ModelSpec
     from snrkit.models.base import build_model
+    from snrkit.specs.run import ModelSpec
     from snrkit.training.opening import summarise
 
     data = save(tmp_path, scaled(np.linspace(0, 1, 40).reshape(4, 10)))
@@ -271,9 +271,9 @@ def test_numbers_beyond_their_type_are_refused(tmp_path):
 
 
 def test_labels_in_tables_tell_two_files_apart(tmp_path):
-    from snrkit.config import RunSpec
+    from snrkit.evaluate.points import named_points
+    from snrkit.specs.run import RunSpec
     from snrkit.training.opening import resolve_spec
-    from snrkit.training.points import named_points
 
     found = []
     for number in (1, 2):

@@ -6,10 +6,10 @@ import sys
 import numpy as np
 import pytest
 
-from snrkit.config import DataSpec
 from snrkit.data import SOURCES, load, resolve
 from snrkit.data.base import Dataset
 from snrkit.errors import DataError, SpecError
+from snrkit.specs.run import DataSpec
 
 
 @pytest.mark.parametrize("name", SOURCES.names)

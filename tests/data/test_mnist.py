@@ -6,9 +6,9 @@ import hashlib
 import numpy as np
 import pytest
 
-from snrkit.config import DataSpec
 from snrkit.data import load, mnist
 from snrkit.errors import DataError, SnrkitError
+from snrkit.specs.run import DataSpec
 
 
 def idx(images, magic=b"\0\0\x08\x03"):

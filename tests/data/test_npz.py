@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from snrkit.config import DataSpec
 from snrkit.data import load
 from snrkit.errors import DataError, SpecError
+from snrkit.specs.run import DataSpec
 
 
 def own(path):

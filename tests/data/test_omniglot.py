@@ -7,9 +7,9 @@ import pytest
 import scipy.io
 import scipy.sparse
 
-from snrkit.config import DataSpec
 from snrkit.data import load
 from snrkit.errors import DataError
+from snrkit.specs.run import DataSpec
 
 SPEC = DataSpec(name="omniglot")
 

@@ -4,12 +4,12 @@ import pytest
 import torch
 
 import snrkit
-from snrkit import bounds
+from snrkit.core import bounds
+from snrkit.core.logweights import log_mean_exp
 from snrkit.diagnostics.advise import advise, affordable, bound_gap, cost_batch, settings
 from snrkit.errors import SpecError
 from snrkit.estimators.base import build_estimator
-from snrkit.logweights import log_mean_exp
-from snrkit.training.cost import step_seconds
+from snrkit.evaluate.cost import step_seconds
 from tests.zoo import numbers, toy
 
 BUDGET = 6

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from snrkit.core.streams import Streams
 from snrkit.diagnostics.decomposition import PARTS, decompose
 from snrkit.diagnostics.engines.base import PassSize
 from snrkit.diagnostics.engines.vmap import VmapEngine
@@ -14,7 +15,6 @@ from snrkit.diagnostics.measure import diagnose
 from snrkit.diagnostics.plan import Plan
 from snrkit.diagnostics.problem import Problem
 from snrkit.estimators.base import build_estimator
-from snrkit.streams import Streams
 from tests.diagnostics.synthetic import moments_of, row, within
 from tests.zoo import toy
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 import snrkit
+from snrkit.core.streams import Streams
 from snrkit.diagnostics.engines.base import PassSize, accumulate
 from snrkit.diagnostics.engines.cost import Task
 from snrkit.diagnostics.engines.factors import FactorEngine
@@ -16,8 +17,7 @@ from snrkit.diagnostics.plan import Plan
 from snrkit.diagnostics.problem import Problem
 from snrkit.errors import ModelError, NonFiniteError, SpecError
 from snrkit.estimators.base import build_estimator
-from snrkit.results import COLUMNS
-from snrkit.streams import Streams
+from snrkit.runs.tables import COLUMNS
 from tests.awkward import Aliased, Repeated, awkward
 from tests.zoo import Users, images, mlp, numbers, toy, users
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from snrkit.core.streams import Streams
 from snrkit.diagnostics.engines.base import plain_gradient
 from snrkit.diagnostics.measure import diagnose
 from snrkit.diagnostics.plan import Job, Plan
 from snrkit.diagnostics.problem import NestedNoise, Noise, Problem
 from snrkit.errors import SpecError
 from snrkit.estimators.base import Units, build_estimator
-from snrkit.streams import Streams
 from tests.diagnostics.synthetic import row
 from tests.zoo import numbers, toy
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from snrkit.core.streams import Streams
 from snrkit.diagnostics.draws import Drawer
 from snrkit.diagnostics.intervals import jackknife_stderr
 from snrkit.diagnostics.measure import diagnose
@@ -14,7 +15,6 @@ from snrkit.diagnostics.relations import across, bias, block_means, noise_scale
 from snrkit.diagnostics.store import Store
 from snrkit.estimators.base import build_estimator
 from snrkit.models.gaussian import Gaussian
-from snrkit.streams import Streams
 from tests.diagnostics.synthetic import row, within
 from tests.zoo import images, toy, users
 

@@ -8,13 +8,13 @@ import torch
 from torch import nn
 
 import snrkit
+from snrkit.core.streams import Streams
 from snrkit.diagnostics.measure import diagnose
 from snrkit.diagnostics.moments import PointMoments
 from snrkit.diagnostics.plan import Plan
 from snrkit.diagnostics.problem import Layout, Problem
 from snrkit.diagnostics.rounding import Compared, Sizes, Unchecked, computed_in, examine
 from snrkit.estimators.base import build_estimator
-from snrkit.streams import Streams
 from tests.diagnostics.synthetic import row
 
 IWAE = build_estimator("iwae", {})

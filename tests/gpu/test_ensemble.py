@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from snrkit.config import RunSpec
+from snrkit.backend.graph import CapturedStep
 from snrkit.data import load
-from snrkit.results import RunDir
+from snrkit.runs.folder import RunDir
+from snrkit.specs.run import RunSpec
 from snrkit.training import ensemble
-from snrkit.training.graph import CapturedStep
 from snrkit.training.loop import Trainer, run_epochs
 from snrkit.training.opening import begin, resolve_spec
 

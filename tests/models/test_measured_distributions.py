@@ -10,14 +10,15 @@ from torch.distributions import transforms as tt
 from torch.nn.functional import softplus
 
 import snrkit
-from snrkit import LatentModel, bernoulli_log_prob, bounds
+from snrkit import LatentModel, bernoulli_log_prob
+from snrkit.core import bounds
+from snrkit.core.streams import Streams
 from snrkit.diagnostics.engines import ENGINES
 from snrkit.diagnostics.engines.base import PassSize
 from snrkit.diagnostics.engines.loop import LoopEngine
 from snrkit.diagnostics.problem import Problem
 from snrkit.errors import CapabilityError, SpecError
 from snrkit.estimators.base import build_estimator
-from snrkit.streams import Streams
 from tests.zoo import B, D, images, numbers
 
 PIXELS = 9

@@ -4,11 +4,12 @@ import pytest
 import torch
 from torch import distributions, nn
 
-from snrkit import DiagonalNormal, bernoulli_log_prob, bounds, standard_normal_log_prob
-from snrkit.config import ModelSpec
+from snrkit import DiagonalNormal, bernoulli_log_prob, standard_normal_log_prob
+from snrkit.core import bounds
 from snrkit.errors import CapabilityError, ModelError, SpecError
 from snrkit.models.base import DataSummary, build_model, check_log_weights
 from snrkit.models.mlp import Mlp
+from snrkit.specs.run import ModelSpec
 from tests.zoo import B, D, K, M, Users, hierarchical, images, mlp, numbers, toy, users
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from snrkit.config import ModelSpec
+from snrkit.core.streams import Streams
 from snrkit.diagnostics.engines import ENGINES
 from snrkit.diagnostics.engines.base import PassSize
 from snrkit.diagnostics.engines.loop import LoopEngine
@@ -15,10 +15,10 @@ from snrkit.diagnostics.problem import Problem
 from snrkit.errors import SpecError
 from snrkit.estimators import ESTIMATORS
 from snrkit.estimators.base import build_estimator
+from snrkit.evaluate.bounds import evaluate
 from snrkit.models.base import DataSummary, build_model, check_log_weights
 from snrkit.models.random_weights import RandomLinear, RandomNetwork, RandomWeights
-from snrkit.streams import Streams
-from snrkit.training.evaluate import evaluate
+from snrkit.specs.run import ModelSpec
 from tests.zoo import B, D, K, M, images, numbers
 
 PIXELS, HIDDEN = 9, 7

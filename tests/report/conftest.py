@@ -9,8 +9,10 @@ import pandas as pd
 import pytest
 
 from snrkit.cli.main import main
-from snrkit.config import EstimatorSpec, RunSpec
-from snrkit.results import RunDir, write_json, write_table
+from snrkit.files import write_json
+from snrkit.runs.folder import RunDir
+from snrkit.runs.tables import write_table
+from snrkit.specs.run import EstimatorSpec, RunSpec
 
 K = (1, 10, 100, 1000)
 DRAWS = 400

@@ -13,7 +13,7 @@ from snrkit.report.collect import collect
 from snrkit.report.drawing import Drawing
 from snrkit.report.figures import snr_vs_k
 from snrkit.report.save import Destination
-from snrkit.results import read_table, write_table
+from snrkit.runs.tables import read_table, write_table
 
 from .conftest import advice, draws, images, latents, make_run, points, slopes, table
 

@@ -11,14 +11,14 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from snrkit.config import RunSpec
 from snrkit.errors import OutputError, ResultsError
 from snrkit.report.build import build
 from snrkit.report.collect import collect, trained
 from snrkit.report.figures import FIGURES
 from snrkit.report.save import Destination
 from snrkit.report.style import COLUMNS
-from snrkit.results import arrow_schema
+from snrkit.runs.tables import arrow_schema
+from snrkit.specs.run import RunSpec
 
 from .conftest import table
 

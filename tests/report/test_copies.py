@@ -7,7 +7,7 @@ import shutil
 import pandas as pd
 import pytest
 
-from snrkit.config import EstimatorSpec, RunSpec
+from snrkit.files import write_json
 from snrkit.report.build import build
 from snrkit.report.collect import collect
 from snrkit.report.repetitions import last_evaluations, readings_over_seeds, settings, slopes_over_seeds
@@ -15,7 +15,9 @@ from snrkit.report.save import Destination
 from snrkit.report.sheets import evaluation
 from snrkit.report.story import trained
 from snrkit.report.style import COLUMNS
-from snrkit.results import RunDir, read_table, write_json, write_table
+from snrkit.runs.folder import RunDir
+from snrkit.runs.tables import read_table, write_table
+from snrkit.specs.run import EstimatorSpec, RunSpec
 
 from .conftest import evaluation as evaluation_of
 from .conftest import images, latents, make_run, points, slopes, table

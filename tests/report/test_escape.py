@@ -9,13 +9,14 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
+from snrkit.files import write_json
 from snrkit.report import escape, style
 from snrkit.report.collect import Tables, collect
 from snrkit.report.figures import FIGURES
 from snrkit.report.save import render
 from snrkit.report.sheets import evaluation
 from snrkit.report.tables import Cell, Column, sheet
-from snrkit.results import read_table, write_json, write_table
+from snrkit.runs.tables import read_table, write_table
 
 from .conftest import all_frames, make_run
 from .conftest import evaluation as evaluation_of

@@ -7,12 +7,13 @@ import pandas as pd
 import pytest
 
 from snrkit.errors import ResultsError
+from snrkit.evaluate.ssim import WINDOW
 from snrkit.report import style
 from snrkit.report.collect import collect
 from snrkit.report.drawing import Drawing, Missing
 from snrkit.report.figures import latents, reconstructions
-from snrkit.results import RunDir, write_frame
-from snrkit.training.ssim import WINDOW
+from snrkit.runs.folder import RunDir
+from snrkit.runs.tables import write_frame
 
 from .reading import assert_readable
 

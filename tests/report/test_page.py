@@ -49,8 +49,8 @@ def page(tmp_path_factory) -> Path:
 
 
 def _write(path, table):
-    from snrkit.results import COLUMNS as TIDY
-    from snrkit.results import write_table
+    from snrkit.runs.tables import COLUMNS as TIDY
+    from snrkit.runs.tables import write_table
 
     write_table(path, table[list(TIDY)])
 

@@ -11,7 +11,7 @@ from snrkit.errors import ResultsError
 from snrkit.report import find as finding
 from snrkit.report.collect import collect
 from snrkit.report.find import FILE_KINDS, find
-from snrkit.results import COLUMNS, read_table
+from snrkit.runs.tables import COLUMNS, read_table
 
 from .conftest import make_run, table
 

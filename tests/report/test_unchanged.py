@@ -10,7 +10,7 @@ import pytest
 from snrkit.report import unchanged
 from snrkit.report.collect import KINDS
 from snrkit.report.find import FILE_KINDS, STEPS, find
-from snrkit.results import RunDir
+from snrkit.runs.folder import RunDir
 
 from .conftest import make_run
 

@@ -8,16 +8,16 @@ from contextlib import suppress
 import pytest
 import torch
 
-from snrkit import bounds
 from snrkit.cli.saved import open_saved
-from snrkit.config import RunSpec
+from snrkit.core import bounds
 from snrkit.data import load
 from snrkit.errors import SpecError
 from snrkit.estimators.ciwae import Ciwae
-from snrkit.results import RunDir
+from snrkit.runs.checkpoint import load_checkpoint
+from snrkit.runs.folder import RunDir
+from snrkit.specs.run import RunSpec
 from snrkit.training import opening
 from snrkit.training.beta import LearntBeta, present_spec
-from snrkit.training.checkpoint import load_checkpoint
 from snrkit.training.loop import Interrupted, Trainer, train
 from snrkit.training.updates import fresh_noise
 

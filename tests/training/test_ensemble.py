@@ -5,12 +5,12 @@ from contextlib import nullcontext
 import pytest
 import torch
 
-from snrkit.config import RunSpec
 from snrkit.data import load
 from snrkit.errors import CapabilityError, NonFiniteError
 from snrkit.models.mlp import Mlp
-from snrkit.results import RunDir
-from snrkit.training.checkpoint import load_checkpoint
+from snrkit.runs.checkpoint import load_checkpoint
+from snrkit.runs.folder import RunDir
+from snrkit.specs.run import RunSpec
 from snrkit.training.ensemble import Ensemble, ensemble_key
 from snrkit.training.loop import Trainer, run_epochs
 from snrkit.training.opening import begin, resolve_spec

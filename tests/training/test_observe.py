@@ -9,8 +9,9 @@ import torch
 from snrkit.cli.main import main
 from snrkit.diagnostics import measure
 from snrkit.errors import NonFiniteError
-from snrkit.results import RunDir, read_table
-from snrkit.training.checkpoint import load_checkpoint
+from snrkit.runs.checkpoint import load_checkpoint
+from snrkit.runs.folder import RunDir
+from snrkit.runs.tables import read_table
 from tests.cli.conftest import TOY
 
 MEASURE = ["--snr-K", "1,3", "--snr-draws", 8, "--snr-points", 4]

@@ -11,8 +11,9 @@ import torch
 
 from snrkit.cli.saved import open_saved
 from snrkit.errors import CheckpointError, DataError, OutputError, ResourceError, ResultsError, SpecError
-from snrkit.results import RunDir, read_json, write_json
-from snrkit.training.lock import alone_in
+from snrkit.files import read_json, write_json
+from snrkit.runs.folder import RunDir
+from snrkit.runs.lock import alone_in
 from snrkit.training.loop import Interrupted, Trainer
 
 DIGITS = {

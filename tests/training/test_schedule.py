@@ -4,7 +4,7 @@ from itertools import groupby
 
 import pytest
 
-from snrkit.config import OptimiserSpec
+from snrkit.specs.run import OptimiserSpec
 from snrkit.training.loop import Trainer
 from snrkit.training.schedule import learning_rate
 

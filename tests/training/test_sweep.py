@@ -6,14 +6,15 @@ import shutil
 import pytest
 import torch
 
-from snrkit.config import ModelSpec
 from snrkit.errors import CheckpointError, NonFiniteError, ResourceError, ResultsError, SpecError
 from snrkit.models.base import DataSummary, build_model
-from snrkit.results import RunDir
-from snrkit.training import commit, sweep
-from snrkit.training.checkpoint import load_checkpoint
-from snrkit.training.grid import run_name
-from snrkit.training.lock import alone_in
+from snrkit.runs import commit
+from snrkit.runs.checkpoint import load_checkpoint
+from snrkit.runs.folder import RunDir
+from snrkit.runs.lock import alone_in
+from snrkit.specs.grid import run_name
+from snrkit.specs.run import ModelSpec
+from snrkit.training import sweep
 from snrkit.training.loop import Trainer, train
 from snrkit.training.sweep import Sweep
 

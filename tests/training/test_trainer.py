@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from snrkit.config import ModelSpec, RunSpec
 from snrkit.data import load
 from snrkit.diagnostics.measure import measure
 from snrkit.errors import DataError, NonFiniteError, OutputError, SpecError
 from snrkit.models.base import DataSummary, build_model
-from snrkit.results import RunDir
+from snrkit.runs.checkpoint import load_checkpoint
+from snrkit.runs.folder import RunDir
+from snrkit.specs.run import ModelSpec, RunSpec
 from snrkit.training import loop
-from snrkit.training.checkpoint import load_checkpoint
 from snrkit.training.loop import Trainer
 from snrkit.training.opening import resolve_spec
 

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from snrkit.config import UpdateSpec
+from snrkit.core.streams import Streams
 from snrkit.data import load
 from snrkit.estimators.base import build_estimator, gradients
-from snrkit.results import RunDir
-from snrkit.streams import Streams
+from snrkit.runs.folder import RunDir
+from snrkit.specs.run import UpdateSpec
 from snrkit.training import opening
 from snrkit.training.loop import Trainer
 from snrkit.training.updates import fresh_noise, step_in_turn, turns

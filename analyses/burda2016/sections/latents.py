@@ -10,14 +10,14 @@ from torch import Tensor
 
 from sections.runs import Runs, scores
 from snrkit.cli.saved import open_saved
-from snrkit.logweights import normalised
+from snrkit.core.logweights import normalised
+from snrkit.core.streams import Streams
 from snrkit.models.base import LatentModel
 from snrkit.report import style
 from snrkit.report.collect import collect
 from snrkit.report.figures import latents
 from snrkit.report.save import Destination, save_drawing
-from snrkit.results import RunDir
-from snrkit.streams import Streams
+from snrkit.runs.folder import RunDir
 
 
 def run(settings: dict[str, Any], runs: Runs, results: Path) -> tuple[str, dict[str, pd.DataFrame]]:

@@ -8,8 +8,8 @@ import pandas as pd
 from sections.runs import Runs
 from snrkit.cli.main import main as snrkit
 from snrkit.cli.saved import open_saved
-from snrkit.streams import Streams
-from snrkit.training.reconstruct import reconstruct
+from snrkit.core.streams import Streams
+from snrkit.evaluate.reconstruct import reconstruct
 
 
 def run(settings: dict[str, Any], runs: Runs, results: Path) -> tuple[str, dict[str, pd.DataFrame]]:

@@ -5,14 +5,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+from snrkit.backend.device import select_device
 from snrkit.cli.main import main as snrkit
 from snrkit.cli.saved import open_saved
-from snrkit.config import RunSpec
+from snrkit.core.streams import Streams
+from snrkit.evaluate.latents import active_units, latent_means, means_table
+from snrkit.files import read_json, write_json
 from snrkit.models.state import in_mode
-from snrkit.results import RunDir, read_json, write_frame, write_json
-from snrkit.streams import Streams
-from snrkit.training.active import active_units, latent_means, means_table
-from snrkit.training.device import select_device
+from snrkit.runs.folder import RunDir
+from snrkit.runs.tables import write_frame
+from snrkit.specs.run import RunSpec
 from snrkit.training.loop import train
 
 

@@ -6,12 +6,12 @@ from common.runs import CPU, model_of
 from common.tables import pm
 
 from mcharrak.runs import ESTIMATORS, obtain
+from snrkit.core.streams import Streams
 from snrkit.diagnostics.measure import diagnose
 from snrkit.diagnostics.plan import Plan
 from snrkit.estimators.base import build_estimator
-from snrkit.streams import Streams
-from snrkit.training.evaluate import sample_log_weights
-from snrkit.training.points import named_points
+from snrkit.evaluate.bounds import sample_log_weights
+from snrkit.evaluate.points import named_points
 
 # Name, phi's estimator with (M, K), theta's with (M, K), samples drawn per data point and step.
 CASES = [

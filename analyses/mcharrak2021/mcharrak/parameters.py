@@ -4,8 +4,8 @@ import pandas as pd
 import torch
 from common.report import Place
 
-from snrkit.config import ModelSpec
 from snrkit.models.base import DataSummary, build_model
+from snrkit.specs.run import ModelSpec
 
 PUBLISHED = {"reference": (217_300, 207_984, 425_284), "larger": (490_440, 483_184, 973_624)}
 OPTIONS = {"reference": {"hidden": [200, 200], "latent": 50}, "larger": {"hidden": [400, 400], "latent": 20}}

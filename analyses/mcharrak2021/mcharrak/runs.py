@@ -5,9 +5,9 @@ from typing import Any
 from common.report import Place
 from common.runs import finished, label, spec_of, trained
 
-from snrkit.config import RunSpec
 from snrkit.errors import ResultsError
-from snrkit.results import RunDir
+from snrkit.runs.folder import RunDir
+from snrkit.specs.run import RunSpec
 
 ESTIMATORS: dict[str, dict[str, Any]] = {
     "iwae": {"name": "iwae", "M": 1, "K": 64},

@@ -8,9 +8,9 @@ import pandas as pd
 from common.report import Place
 from common.runs import at_stage_ends, evaluated, finished, inference_snr, label, spec_of, trained
 
-from snrkit.config import BetaSpec, EstimatorSpec, RunSpec, UpdateSpec
 from snrkit.errors import ResultsError
-from snrkit.results import RunDir
+from snrkit.runs.folder import RunDir
+from snrkit.specs.run import BetaSpec, EstimatorSpec, RunSpec, UpdateSpec
 
 ESTIMATORS = {
     "vae": {"name": "vae", "M": 64, "K": 1},

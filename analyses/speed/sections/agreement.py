@@ -6,12 +6,12 @@ from typing import Any
 from torch import Tensor
 
 from sections.reference import reference
+from snrkit.core.streams import Streams
 from snrkit.diagnostics.engines import ENGINES
 from snrkit.diagnostics.engines.base import pass_size
 from snrkit.diagnostics.problem import Problem
 from snrkit.estimators.base import build_estimator
 from snrkit.models.mlp import Mlp
-from snrkit.streams import Streams
 
 DRAWS = {1: 40, 10: 40, 100: 20, 1000: 6}
 

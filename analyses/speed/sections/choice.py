@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from sections.reference import device
 from sections.timing import interleaved
 from snrkit import DiagonalNormal, LatentModel, bernoulli_log_prob, standard_normal_log_prob
+from snrkit.core.streams import Streams
 from snrkit.diagnostics.engines import ENGINES
 from snrkit.diagnostics.engines.base import pass_size
 from snrkit.diagnostics.problem import Problem
 from snrkit.errors import CapabilityError
 from snrkit.estimators.base import build_estimator
 from snrkit.models.mlp import Mlp
-from snrkit.streams import Streams
 
 PIXELS, SIDE, DRAWS, BOUND = 784, 28, 50, 1.3
 

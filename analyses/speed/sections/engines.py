@@ -7,12 +7,12 @@ from torch import Tensor
 from sections import peers
 from sections.reference import DECODER, limit, reference
 from sections.timing import Call, interleaved, seconds
+from snrkit.core.streams import Streams
 from snrkit.diagnostics.engines import ENGINES
 from snrkit.diagnostics.engines.base import PassSize, pass_size
 from snrkit.diagnostics.problem import Problem
 from snrkit.estimators.base import build_estimator
 from snrkit.models.mlp import Mlp
-from snrkit.streams import Streams
 
 DRAWS = {1: 2000, 10: 600, 100: 150, 1000: 24}
 CHUNKS = (1, 2, 4, 8, 16, 32, 64, 128, 256)

@@ -8,9 +8,9 @@ from typing import Any
 
 from sections.reference import device
 from sections.timing import Call, interleaved
-from snrkit.config import RunSpec
 from snrkit.data import load
-from snrkit.results import RunDir
+from snrkit.runs.folder import RunDir
+from snrkit.specs.run import RunSpec
 from snrkit.training.ensemble import Ensemble
 from snrkit.training.loop import Crew, Trainer
 from snrkit.training.opening import resolve_spec

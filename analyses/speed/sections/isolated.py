@@ -44,7 +44,7 @@ def _peak() -> float:
 
 
 if __name__ == "__main__":
-    from snrkit.memory import keep_freed_memory
+    from snrkit.backend.memory import keep_freed_memory
 
     keep_freed_memory()
     taken = _grid() if sys.argv[1] == "grid" else _one_draw(int(sys.argv[1]))

@@ -10,11 +10,11 @@ import torch
 from sections import peers
 from sections.reference import DECODER, device, limit, reference
 from sections.timing import interleaved
-from snrkit.config import RunSpec
+from snrkit.core.streams import Streams
 from snrkit.data.base import Dataset
-from snrkit.results import RunDir
-from snrkit.streams import Streams
-from snrkit.training.evaluate import sample_log_weights
+from snrkit.evaluate.bounds import sample_log_weights
+from snrkit.runs.folder import RunDir
+from snrkit.specs.run import RunSpec
 from snrkit.training.loop import Trainer
 from snrkit.training.opening import resolve_spec
 

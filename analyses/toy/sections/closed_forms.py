@@ -8,11 +8,11 @@ import torch
 
 import snrkit
 from sections.toy import toy
+from snrkit.core.streams import Streams
 from snrkit.diagnostics.engines.base import PassSize
 from snrkit.diagnostics.engines.vmap import VmapEngine
 from snrkit.diagnostics.problem import Problem
 from snrkit.estimators.base import build_estimator
-from snrkit.streams import Streams
 
 
 def run(settings: dict[str, Any]) -> tuple[str, pd.DataFrame]:

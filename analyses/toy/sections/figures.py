@@ -21,6 +21,7 @@ import pandas as pd
 import torch
 
 from sections.toy import toy
+from snrkit.core.streams import Streams
 from snrkit.diagnostics.gather import pulled
 from snrkit.diagnostics.metrics import Reading
 from snrkit.diagnostics.moments import BlockMoments, Moments
@@ -28,9 +29,9 @@ from snrkit.diagnostics.readings import read
 from snrkit.diagnostics.relations import block_means
 from snrkit.diagnostics.replay import Replayed, dsnr, noise_dsnr
 from snrkit.diagnostics.slopes import judge
+from snrkit.files import atomic_path, write_text
 from snrkit.models.gaussian import PROPOSAL_VARIANCE, Gaussian
-from snrkit.results import COLUMNS, atomic_path, write_table, write_text
-from snrkit.streams import Streams
+from snrkit.runs.tables import COLUMNS, write_table
 
 Array = npt.NDArray[Any]
 

@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 import torch
 
+from snrkit.core.streams import Streams
 from snrkit.diagnostics.measure import diagnose
 from snrkit.diagnostics.plan import Plan
 from snrkit.estimators.base import build_estimator
 from snrkit.models.gaussian import Gaussian
-from snrkit.streams import Streams
 
 # (perturbation, network) -> |mean|/sd of one coordinate, mean over ten runs, at K = 2, 16, 128, 512, 1,000 draws each.
 PUBLISHED = {

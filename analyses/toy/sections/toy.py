@@ -5,10 +5,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from snrkit.config import DataSpec, ModelSpec
 from snrkit.data import load
 from snrkit.models.base import DataSummary, build_model
 from snrkit.models.gaussian import Gaussian
+from snrkit.specs.run import DataSpec, ModelSpec
 
 
 def toy(settings: dict[str, Any], perturb: float, seed: int) -> tuple[Gaussian, Tensor]:

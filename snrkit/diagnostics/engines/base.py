@@ -7,8 +7,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from snrkit.backward import derivatives, hides_parameters, is_refusal
-from snrkit.batches import Batch, points, take
+from snrkit.core.backward import derivatives, hides_parameters, is_refusal
+from snrkit.core.batches import Batch, points, take
 from snrkit.diagnostics.moments import PointMoments
 from snrkit.diagnostics.problem import Problem
 from snrkit.estimators.base import Estimator

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from snrkit.batches import Batch, take
+from snrkit.core.batches import Batch, take
 from snrkit.diagnostics.engines.base import PassSize
 from snrkit.diagnostics.problem import Problem
 from snrkit.estimators.base import Estimator

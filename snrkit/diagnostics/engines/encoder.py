@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from snrkit.batches import Batch, points, transform
+from snrkit.core.batches import Batch, points, transform
 from snrkit.diagnostics.engines.sums import CotangentSums
 from snrkit.diagnostics.engines.taps import Sink, Taps
 from snrkit.diagnostics.problem import Problem

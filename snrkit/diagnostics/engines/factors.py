@@ -17,7 +17,9 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from snrkit.batches import Batch, broadcastable, points, repeated, take, transform
+from snrkit.backend.memory import out_of_memory
+from snrkit.core.batches import Batch, broadcastable, points, repeated, take, transform
+from snrkit.core.logweights import LogWeights
 from snrkit.diagnostics.engines.base import PassSize, accumulate
 from snrkit.diagnostics.engines.batched import batched_gradients
 from snrkit.diagnostics.engines.cost import Task, task_of
@@ -40,8 +42,6 @@ from snrkit.diagnostics.engines.vmap import VmapEngine
 from snrkit.diagnostics.moments import PointMoments
 from snrkit.diagnostics.problem import Problem
 from snrkit.estimators.base import Estimator
-from snrkit.logweights import LogWeights
-from snrkit.memory import out_of_memory
 from snrkit.models.base import LatentModel, Posterior
 
 # Largest relative distance in norm at which the probe takes two moments for the same.

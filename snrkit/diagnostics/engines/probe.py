@@ -8,15 +8,15 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from snrkit.batches import take
+from snrkit.backend.memory import out_of_memory
+from snrkit.core.batches import take
+from snrkit.core.streams import Streams
 from snrkit.diagnostics.engines.base import PassSize, accumulate
 from snrkit.diagnostics.engines.batched import batched_gradients
 from snrkit.diagnostics.engines.loop import LoopEngine
 from snrkit.diagnostics.problem import Layout, Problem
 from snrkit.errors import SnrkitError
 from snrkit.estimators.base import Estimator
-from snrkit.memory import out_of_memory
-from snrkit.streams import Streams
 
 Pair: TypeAlias = tuple[Tensor, Tensor]
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from snrkit import kernels
+from snrkit.backend import kernels
 from snrkit.diagnostics.engines.taps import Sink
 
 # Draws whose weight gradients are formed at once: small enough to stay in cache.

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from snrkit import kernels
+from snrkit.backend import kernels
 
 Linear = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 

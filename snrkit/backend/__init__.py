@@ -1,0 +1,1 @@
+"""What lies beneath the mathematics: devices, matrix libraries, memory and captured graphs."""

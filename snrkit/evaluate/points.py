@@ -1,0 +1,43 @@
+"""The test points that measurements are made on, with a label that names them."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from snrkit.data.base import Dataset
+from snrkit.data.binarise import test_points
+from snrkit.errors import SpecError
+from snrkit.specs.run import RunSpec
+
+
+def named_points(dataset: Dataset, spec: RunSpec, device: torch.device, count: int | None) -> tuple[Tensor, str]:
+    """The first ``count`` test points (None: all), ``[count, P]``, binarised as the spec says, and their label.
+
+    Raises:
+        SpecError: there are not that many, or fewer than one.
+    """
+    available = len(dataset.test)
+    if count is not None and count < 1:
+        raise SpecError("data points", f"must be at least 1, got {count}", "ask for some")
+    if count is not None and count > available:
+        raise SpecError("data points", f"{count} asked for, and the test set has {available}", "ask for fewer")
+    stop = available if count is None else count
+    data = spec.data
+    x = test_points(dataset, data, getattr(torch, spec.dtype), device, slice(0, stop))
+    return x, f"{dataset.label or data.name}:test[0:{stop}] {data.binarise} seed {data.seed}"
+
+
+def chosen_points(dataset: Dataset, spec: RunSpec, device: torch.device, points: Sequence[int]) -> tuple[Tensor, str]:
+    """Test points by their numbers, ``[len(points), P]``, binarised as the spec says, and their label.
+
+    Raises:
+        SpecError: there is no such point.
+    """
+    available = len(dataset.test)
+    unknown = [point for point in points if not 0 <= point < available]
+    if unknown:
+        raise SpecError("--points", f"there is no test point {unknown[0]}", f"choose from 0 to {available - 1}")
+    data = spec.data
+    x = test_points(dataset, data, getattr(torch, spec.dtype), device, points)
+    return x, f"{dataset.label or data.name}:test[{','.join(map(str, points))}] {data.binarise} seed {data.seed}"

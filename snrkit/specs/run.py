@@ -1,0 +1,202 @@
+"""Frozen, validated specification of a training run, and its TOML form."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+import tomli_w
+from pydantic import Field, ValidationError
+
+from snrkit.errors import SpecError
+from snrkit.registry import hint
+from snrkit.specs.base import (
+    Binarise,
+    Count,
+    DType,
+    Positive,
+    Scalar,
+    Seed,
+    Spec,
+    keys,
+    parse_toml,
+    require_plain,
+    short,
+)
+
+
+class DataSpec(Spec):
+    """Which data, and how grey values become binary pixels.
+
+    Attributes:
+        name: a registered source (``snrkit data list``).
+        path: the file, for ``npz``; the folder or file, for ``idx``.
+        binarise: ``dynamic`` (drawn afresh at each access), ``fixed`` (drawn once from ``seed``), ``threshold`` (grey
+            value >= 0.5) or ``none``; left out: ``dynamic`` for images, ``none`` for real-valued data. Under ``dynamic``
+            the test set too is drawn once, from ``seed``.
+        seed: seed of the fixed binarisation, and of generated data.
+        train_limit: use only the first so many training points.
+        size: number of training points of the generated ``gaussian`` data.
+        dim: dimension of the generated ``gaussian`` data.
+    """
+
+    name: str = "digits"
+    path: str | None = None
+    binarise: Binarise | None = None
+    seed: Seed = 0
+    train_limit: Positive | None = None
+    size: Positive = 1024
+    dim: Positive = 20
+
+
+class ModelSpec(Spec):
+    """Which model, and its options (each model documents its own).
+
+    Attributes:
+        name: a registered model.
+        options: its own settings.
+    """
+
+    name: str = "mlp"
+    options: dict[str, Scalar | list[int] | list[list[int]]] = {}
+
+
+class EstimatorSpec(Spec):
+    """Which gradient estimator, with M outer and K importance samples per data point.
+
+    For ``piwae`` K is L: the inference network sees M groups of K, the generative network one group of M K.
+
+    Attributes:
+        name: a registered estimator.
+        M: outer samples per data point.
+        K: importance samples per outer sample.
+        options: the estimator's own settings.
+    """
+
+    name: str = "iwae"
+    M: Positive = 1
+    K: Positive = 64
+    options: dict[str, float] = {}
+
+
+class OptimiserSpec(Spec):
+    """Adam and its learning rate over epochs.
+
+    Attributes:
+        schedule: ``constant``, or ``burda``: stage i = 0, 1, ... lasts 3^i epochs at ``lr`` 10^(-i/7) (Burda et al. 2016).
+        lr: learning rate, or the first one of the schedule.
+        betas: decay rates of the first and second moment.
+        eps: added to the root of the second moment.
+    """
+
+    schedule: Literal["constant", "burda"] = "constant"
+    lr: Annotated[float, Field(gt=0)] = 1e-3
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.999)
+    eps: Annotated[float, Field(gt=0)] = 1e-8
+
+
+class UpdateSpec(Spec):
+    """How the two networks take a step.
+
+    Attributes:
+        order: ``joint``: both gradients at the same parameters. ``encoder-first``, ``decoder-first``: one network moves,
+            then the other from log-weights made afresh with it moved. ``random``: either of these, drawn at every step.
+        samples: ``shared``: both networks see the same noise; ``separate``: each its own.
+    """
+
+    order: Literal["joint", "encoder-first", "decoder-first", "random"] = "joint"
+    samples: Literal["shared", "separate"] = "shared"
+
+
+class BetaSpec(Spec):
+    """How the beta of ``ciwae`` changes in training. ``estimator.options.beta`` is where a learnt one begins.
+
+    Attributes:
+        learn: ``off``; ``free``: an unconstrained number that descends the combined loss; ``bounded``: the same through a
+            sigmoid, so that it stays within (0, 1).
+        lr: learning rate of its own Adam at first; it follows the schedule of the networks'.
+        stages: instead of one beta, one for each stage of the ``burda`` schedule; the last one stays.
+    """
+
+    learn: Literal["off", "free", "bounded"] = "off"
+    lr: Annotated[float, Field(gt=0)] = 1e-3
+    stages: list[Annotated[float, Field(ge=0, le=1)]] = []
+
+
+# What a resumed run may change; and of ``beta.stages`` those that have not begun.
+EXTENSIBLE = frozenset({"epochs", "checkpoint_every", "keep_every"})
+
+
+class RunSpec(Spec):
+    """Everything that determines a training run.
+
+    Attributes:
+        epochs: passes over the training set; 0 saves the model as initialised.
+        batch_size: data points per step; the last batch of an epoch may be smaller.
+        seed: root of every random stream of the run.
+        dtype: floating-point type of parameters and data.
+        checkpoint_every: epochs between checkpoints; the last epoch is always saved.
+        keep_every: also keep a checkpoint of its own every so many epochs, under ``steps/`` (0: none).
+        eval_points: test points on which the IWAE-64 bound is followed after each epoch (0: none).
+    """
+
+    data: DataSpec = DataSpec()
+    model: ModelSpec = ModelSpec()
+    estimator: EstimatorSpec = EstimatorSpec()
+    optimiser: OptimiserSpec = OptimiserSpec()
+    update: UpdateSpec = UpdateSpec()
+    beta: BetaSpec = BetaSpec()
+    epochs: Count = 100
+    batch_size: Positive = 20
+    seed: Seed = 0
+    dtype: DType = "float32"
+    checkpoint_every: Positive = 10
+    keep_every: Count = 0
+    eval_points: Count = 500
+
+    def identity(self) -> str:
+        """Digest of what makes the run what it is: all but how long it goes on and what is kept of it."""
+        return self.model_copy(update=dict.fromkeys(EXTENSIBLE, 1)).digest()
+
+    @classmethod
+    def parse(cls, data: Mapping[str, Any], source: str) -> Self:
+        """Validate a nested mapping.
+
+        Args:
+            data: as read from TOML.
+            source: what to call it in an error message (a file name, "flags").
+
+        Raises:
+            SpecError: naming the first field at fault.
+        """
+        try:
+            spec = cls.model_validate(data)
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(str(part) for part in first["loc"]) or source
+            unknown = first["type"] == "extra_forbidden"
+            problem = "no such setting" if unknown else f"{first['msg'].lower()}, got {short(first['input'])}"
+            near = _meant(field, cls) if unknown else ""
+            raise SpecError(field, problem, f"{near}correct it in {source}; see 'snrkit train --settings'") from None
+        require_plain(dict(data), source)
+        return spec
+
+    def to_toml(self) -> str:
+        """The spec as TOML text; ``RunSpec.from_toml`` reads it back equal."""
+        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+
+    @classmethod
+    def from_toml(cls, text: str, source: str) -> Self:
+        """Read a spec from TOML text.
+
+        Raises:
+            SpecError: not TOML, or not a valid spec.
+        """
+        return cls.parse(parse_toml(text, source), source)
+
+
+def _meant(unknown: str, spec: type[Spec]) -> str:
+    """Which setting an unknown one may have been meant to be: of the same name in other tables, or of a similar one."""
+    last = unknown.rsplit(".", 1)[-1].lower()
+    same = [f"'{key}'" for key in keys(spec) if key.rsplit(".", 1)[-1].lower() == last]
+    if same:
+        return f"did you mean {' or '.join(same)}? "
+    return hint(unknown, keys(spec)) or "a model's own settings go under model.options; "
