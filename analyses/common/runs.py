@@ -20,7 +20,7 @@ from snrkit.diagnostics.plan import Plan
 from snrkit.diagnostics.tables import Provenance
 from snrkit.estimators.base import Estimator, build_estimator
 from snrkit.estimators.ciwae import Mixture
-from snrkit.evaluate.points import named_points
+from snrkit.evaluation.points import named_points
 from snrkit.models.base import LatentModel
 from snrkit.report.identity import owners
 from snrkit.runs.checkpoint import load_checkpoint

@@ -25,8 +25,8 @@ import snrkit
 from snrkit.backend.device import select_device
 from snrkit.core.streams import Streams
 from snrkit.data import load
-from snrkit.evaluate.bounds import evaluate
-from snrkit.evaluate.points import named_points
+from snrkit.evaluation.bounds import evaluate
+from snrkit.evaluation.points import named_points
 from snrkit.files import read_json, write_json, write_text
 from snrkit.runs.checkpoint import load_checkpoint
 from snrkit.runs.folder import RunDir

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     import torch
 
     from snrkit.cli.saved import Saved
-    from snrkit.evaluate.bounds import PointScores
-    from snrkit.evaluate.score import Score
+    from snrkit.evaluation.bounds import PointScores
+    from snrkit.evaluation.score import Score
 
 
 @click.command(name="evaluate")
@@ -63,9 +63,9 @@ def command(  # noqa: PLR0913 (one per option)
     from snrkit.cli.portions import Portions
     from snrkit.cli.saved import open_saved
     from snrkit.core.streams import Streams
-    from snrkit.evaluate.bounds import checked_scores, summarise
-    from snrkit.evaluate.latents import means_table
-    from snrkit.evaluate.ssim import has_ssim, point_ssim, ssim_score
+    from snrkit.evaluation.bounds import checked_scores, summarise
+    from snrkit.evaluation.latents import means_table
+    from snrkit.evaluation.ssim import has_ssim, point_ssim, ssim_score
 
     saved = open_saved(ckpt, data_dir, device)
     trained_on = saved.spec.data.name

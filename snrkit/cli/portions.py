@@ -10,8 +10,8 @@ import numpy as np
 from torch import Tensor
 
 from snrkit.core.streams import Streams
-from snrkit.evaluate.bounds import PointScores, point_scores
-from snrkit.evaluate.latents import LayerMeans
+from snrkit.evaluation.bounds import PointScores, point_scores
+from snrkit.evaluation.latents import LayerMeans
 from snrkit.files import atomic_path
 from snrkit.models.base import LatentModel
 

@@ -76,9 +76,9 @@ def command(  # noqa: PLR0913 (one per option)
     """
     from snrkit.cli.saved import open_saved
     from snrkit.core.streams import Streams
-    from snrkit.evaluate.points import chosen_points
-    from snrkit.evaluate.reconstruct import reconstruct, with_ssim
-    from snrkit.evaluate.ssim import has_ssim
+    from snrkit.evaluation.points import chosen_points
+    from snrkit.evaluation.reconstruct import reconstruct, with_ssim
+    from snrkit.evaluation.ssim import has_ssim
 
     saved = open_saved(ckpt, data_dir, device)
     x, label = chosen_points(saved.dataset, saved.spec, saved.device, points)

@@ -11,7 +11,7 @@ from snrkit.backend.device import select_device
 from snrkit.data import OWN, load
 from snrkit.data.base import Dataset
 from snrkit.errors import CheckpointError, DataError, SpecError
-from snrkit.evaluate.points import named_points
+from snrkit.evaluation.points import named_points
 from snrkit.models.base import LatentModel
 from snrkit.runs.checkpoint import find_checkpoint, find_checkpoints, load_checkpoint
 from snrkit.runs.folder import RunDir

@@ -210,7 +210,7 @@ def _test_points(
 ) -> "tuple[torch.Tensor, str]":
     """What is measured along the way: the first test points and their label, so that too few are known before training."""
     from snrkit.data import load
-    from snrkit.evaluate.points import named_points
+    from snrkit.evaluation.points import named_points
     from snrkit.training.opening import resolve_spec
 
     dataset = load(spec.data, data_dir)

@@ -28,8 +28,8 @@ from snrkit.diagnostics.plan import Plan
 from snrkit.diagnostics.tables import log_ratio, title
 from snrkit.errors import ResourceError, SpecError
 from snrkit.estimators.base import Estimator, build_estimator
-from snrkit.evaluate.bounds import sample_log_weights
-from snrkit.evaluate.cost import step_seconds
+from snrkit.evaluation.bounds import sample_log_weights
+from snrkit.evaluation.cost import step_seconds
 from snrkit.interrupt import Interrupted
 from snrkit.models.base import LatentModel
 from snrkit.trial.data import as_batch

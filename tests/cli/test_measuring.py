@@ -222,7 +222,7 @@ def test_out(snrkit, toy_run, tmp_path):
 
 def test_output_that_cannot_be_written_is_told_before_the_work(snrkit, toy_run, measuring, monkeypatch):
     monkeypatch.setattr("snrkit.diagnostics.measure.measure", lambda *args, **kw: pytest.fail("measured"))
-    monkeypatch.setattr("snrkit.evaluate.bounds.checked_scores", lambda *args, **kw: pytest.fail("evaluated"))
+    monkeypatch.setattr("snrkit.evaluation.bounds.checked_scores", lambda *args, **kw: pytest.fail("evaluated"))
     below = toy_run / "run.pt" / "a.parquet"
     snrkit(measuring, "--ckpt", toy_run, "--out", below).refused("cannot be written", "--out")
     if measuring == "snr":

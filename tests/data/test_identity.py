@@ -271,7 +271,7 @@ def test_numbers_beyond_their_type_are_refused(tmp_path):
 
 
 def test_labels_in_tables_tell_two_files_apart(tmp_path):
-    from snrkit.evaluate.points import named_points
+    from snrkit.evaluation.points import named_points
     from snrkit.specs.run import RunSpec
     from snrkit.training.opening import resolve_spec
 

@@ -9,7 +9,7 @@ from snrkit.core.logweights import log_mean_exp
 from snrkit.diagnostics.advise import advise, affordable, bound_gap, cost_batch, settings
 from snrkit.errors import SpecError
 from snrkit.estimators.base import build_estimator
-from snrkit.evaluate.cost import step_seconds
+from snrkit.evaluation.cost import step_seconds
 from tests.zoo import numbers, toy
 
 BUDGET = 6

@@ -10,7 +10,7 @@ from snrkit.core.streams import Streams
 from snrkit.errors import CapabilityError, ResourceError
 from snrkit.estimators.base import build_estimator, gradients
 from snrkit.estimators.passes import Passes
-from snrkit.evaluate.cost import step_seconds
+from snrkit.evaluation.cost import step_seconds
 from snrkit.training.ensemble import Ensemble
 from tests.training.test_updates import trainer
 from tests.zoo import hierarchical, images, mlp, toy, users

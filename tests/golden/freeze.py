@@ -3,6 +3,7 @@
     python tests/golden/freeze.py --write        # before a change, from the commit that is known to be right
     python tests/golden/freeze.py                # after it: lists every part that differs, and exits 1 if any does
     python tests/golden/freeze.py --only identities --only refused
+    python tests/golden/freeze.py --accept advice.json/rows   # what was meant to change: rewrite those parts alone
 
 Numbers are frozen for one machine: torch's last bits differ between processors and versions. On another machine than the one
 named in ``frozen.json``, freeze there from the earlier commit first. ``--file`` says where. About three minutes on 2 cores.
@@ -18,6 +19,7 @@ import shlex
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -177,12 +179,32 @@ def differences(old: object, new: object, where: str = "") -> list[str]:
     return [] if old == new else [f"differs: {where}: {old!r} -> {new!r}"]
 
 
+def accept(frozen: dict[str, object], found: dict[str, object], lines: list[str]) -> None:
+    """Put what was found in the place of what was frozen, for the parts that these lines tell of."""
+    for part in found:
+        _accept(frozen, found, part, part, lines)
+
+
+def _accept(old: Any, new: Any, key: str, where: str, lines: list[str]) -> None:
+    own = [line for line in lines if line.split(": ", 1)[1].split(": ")[0] == where]
+    if own and key in new:
+        old[key] = new[key]
+    elif own:
+        del old[key]
+    elif isinstance(old.get(key), dict):
+        for below in [*old[key], *(other for other in new[key] if other not in old[key])]:
+            _accept(old[key], new[key], below, f"{where}/{below}", lines)
+
+
 def main() -> None:
     """See the head of the file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--only", action="append", choices=list(PARTS), default=[])
     parser.add_argument("--file", type=Path, default=HERE / "frozen.json")
+    parser.add_argument(
+        "--accept", action="append", default=[], metavar="TEXT", help="rewrite what differs in a line with it"
+    )
     args = parser.parse_args()
     found = gather(args.only)
     if args.write:
@@ -195,6 +217,9 @@ def main() -> None:
         print(f"note: frozen on {frozen['machine']}, this is {machine()}: last bits may differ")
     odd = [line for part in found for line in differences(frozen[part], found[part], part)]
     print("\n".join(odd) or "equal")
+    if args.accept:
+        accept(frozen, found, [line for line in odd if any(text in line for text in args.accept)])
+        args.file.write_text(json.dumps(frozen, indent=0, sort_keys=True) + "\n")
     sys.exit(any(not line.startswith("new:") for line in odd))
 
 

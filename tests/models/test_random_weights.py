@@ -15,7 +15,7 @@ from snrkit.diagnostics.problem import Problem
 from snrkit.errors import SpecError
 from snrkit.estimators import ESTIMATORS
 from snrkit.estimators.base import build_estimator
-from snrkit.evaluate.bounds import evaluate
+from snrkit.evaluation.bounds import evaluate
 from snrkit.models.base import DataSummary, build_model, check_log_weights
 from snrkit.models.random_weights import RandomLinear, RandomNetwork, RandomWeights
 from snrkit.specs.run import ModelSpec

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from snrkit.errors import ResultsError
-from snrkit.evaluate.ssim import WINDOW
+from snrkit.evaluation.ssim import WINDOW
 from snrkit.report import style
 from snrkit.report.collect import collect
 from snrkit.report.drawing import Drawing, Missing

@@ -9,7 +9,7 @@ from sections.runs import Runs
 from snrkit.cli.main import main as snrkit
 from snrkit.cli.saved import open_saved
 from snrkit.core.streams import Streams
-from snrkit.evaluate.reconstruct import reconstruct
+from snrkit.evaluation.reconstruct import reconstruct
 
 
 def run(settings: dict[str, Any], runs: Runs, results: Path) -> tuple[str, dict[str, pd.DataFrame]]:

@@ -9,7 +9,7 @@ from snrkit.backend.device import select_device
 from snrkit.cli.main import main as snrkit
 from snrkit.cli.saved import open_saved
 from snrkit.core.streams import Streams
-from snrkit.evaluate.latents import active_units, latent_means, means_table
+from snrkit.evaluation.latents import active_units, latent_means, means_table
 from snrkit.files import read_json, write_json
 from snrkit.models.state import in_mode
 from snrkit.runs.folder import RunDir

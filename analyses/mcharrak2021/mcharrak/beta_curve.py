@@ -6,7 +6,7 @@ from common.runs import CPU, model_of
 
 from mcharrak.runs import ESTIMATORS, obtain
 from snrkit.diagnostics.beta_curve import BetaCurve, beta_curve
-from snrkit.evaluate.points import named_points
+from snrkit.evaluation.points import named_points
 
 METRICS = ("snr_mean", "snr_median", "snr_pooled", "mean_norm", "cosine")
 

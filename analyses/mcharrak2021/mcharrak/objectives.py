@@ -10,8 +10,8 @@ from snrkit.core.streams import Streams
 from snrkit.diagnostics.measure import diagnose
 from snrkit.diagnostics.plan import Plan
 from snrkit.estimators.base import build_estimator
-from snrkit.evaluate.bounds import sample_log_weights
-from snrkit.evaluate.points import named_points
+from snrkit.evaluation.bounds import sample_log_weights
+from snrkit.evaluation.points import named_points
 
 # Name, phi's estimator with (M, K), theta's with (M, K), samples drawn per data point and step.
 CASES = [

@@ -12,7 +12,7 @@ from sections.reference import DECODER, device, limit, reference
 from sections.timing import interleaved
 from snrkit.core.streams import Streams
 from snrkit.data.base import Dataset
-from snrkit.evaluate.bounds import sample_log_weights
+from snrkit.evaluation.bounds import sample_log_weights
 from snrkit.runs.folder import RunDir
 from snrkit.specs.run import RunSpec
 from snrkit.training.loop import Trainer

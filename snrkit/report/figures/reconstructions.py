@@ -20,7 +20,7 @@ Array = npt.NDArray[np.float64]
 KINDS = {"input": "input", "q": "z ~ q(z|x)", "q_iw": "z ~ q$_{IW}$, k = %d"}
 
 COMMAND = "snrkit reconstruct --ckpt CHECKPOINT"
-# Of the SSIM that snrkit.evaluate.ssim computes, whose module loads torch; a test compares.
+# Of the SSIM that snrkit.evaluation.ssim computes, whose module loads torch; a test compares.
 WINDOW = "11x11 Gaussian window, sigma 1.5, range 1"
 # Empty pixels around an image.
 _GAP = 1

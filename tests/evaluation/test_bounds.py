@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-import snrkit.evaluate.bounds as module
+import snrkit.evaluation.bounds as module
 from snrkit.core.logweights import effective_sample_size
 from snrkit.core.streams import Streams
 from snrkit.errors import ModelError, NonFiniteError, ResourceError, SpecError
-from snrkit.evaluate.bounds import evaluate, point_scores, sample_log_weights
+from snrkit.evaluation.bounds import evaluate, point_scores, sample_log_weights
 from snrkit.models.gaussian import Gaussian
 from tests.zoo import images, mlp, toy
 

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from snrkit.core.streams import Streams
-from snrkit.evaluate import latents
-from snrkit.evaluate.bounds import evaluate
-from snrkit.evaluate.latents import LayerMeans, active_units, latent_means
+from snrkit.evaluation import latents
+from snrkit.evaluation.bounds import evaluate
+from snrkit.evaluation.latents import LayerMeans, active_units, latent_means
 from tests.zoo import D, hierarchical, images, toy
 
 N = 50

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from snrkit.core.streams import Streams
-from snrkit.evaluate.score import Score
+from snrkit.evaluation.score import Score
 from snrkit.models.base import LatentModel
 
 Array = npt.NDArray[np.float64]

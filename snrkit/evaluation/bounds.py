@@ -13,8 +13,8 @@ from snrkit.backend.memory import out_of_memory, require_memory, within_memory
 from snrkit.core.logweights import effective_sample_size, log_mean_exp
 from snrkit.core.streams import Streams
 from snrkit.errors import NonFiniteError, SpecError
-from snrkit.evaluate.latents import LayerMeans, active_units, latent_means
-from snrkit.evaluate.score import Score
+from snrkit.evaluation.latents import LayerMeans, active_units, latent_means
+from snrkit.evaluation.score import Score
 from snrkit.models.base import LatentModel
 from snrkit.models.state import in_mode
 from snrkit.trial.needs import require_pure

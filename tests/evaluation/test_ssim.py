@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from snrkit.core.streams import Streams
-from snrkit.evaluate.ssim import has_ssim, point_ssim, reconstructions, ssim_score
+from snrkit.evaluation.ssim import has_ssim, point_ssim, reconstructions, ssim_score
 from tests.zoo import images, mlp, toy
 
 SIDE = 14
@@ -44,7 +44,7 @@ def test_against_the_formula(case):
 
 def test_a_perfect_reconstruction_has_one(case, monkeypatch):
     model, x = case
-    monkeypatch.setattr("snrkit.evaluate.ssim.reconstructions", lambda model, x, *rest: x)
+    monkeypatch.setattr("snrkit.evaluation.ssim.reconstructions", lambda model, x, *rest: x)
     np.testing.assert_allclose(point_ssim(model, x, SHAPE, Streams(0)), 1.0, atol=1e-5)
 
 
@@ -61,7 +61,7 @@ def test_reconstructions_are_means_of_one_sample(case):
 def test_a_points_value_does_not_depend_on_the_portions(case, monkeypatch):
     model, x = case
     whole = point_ssim(model, x, SHAPE, Streams(0))
-    monkeypatch.setattr("snrkit.evaluate.ssim._PORTION", 2)
+    monkeypatch.setattr("snrkit.evaluation.ssim._PORTION", 2)
     np.testing.assert_allclose(point_ssim(model, x, SHAPE, Streams(0)), whole, atol=1e-6)
 
 

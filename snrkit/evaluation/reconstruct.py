@@ -11,7 +11,7 @@ from snrkit.backend.memory import require_memory, within_memory
 from snrkit.core.logweights import normalised
 from snrkit.core.streams import Streams
 from snrkit.errors import CapabilityError, NonFiniteError, SpecError
-from snrkit.evaluate.ssim import image_ssim
+from snrkit.evaluation.ssim import image_ssim
 from snrkit.models.base import LatentModel, check_log_weights
 from snrkit.models.state import in_mode
 

@@ -7,9 +7,9 @@ import torch
 from snrkit.core.logweights import log_mean_exp, normalised
 from snrkit.core.streams import Streams
 from snrkit.errors import CapabilityError, NonFiniteError, ResourceError, SpecError
-from snrkit.evaluate import reconstruct as module
-from snrkit.evaluate.reconstruct import reconstruct, resample, with_ssim
-from snrkit.evaluate.ssim import image_ssim
+from snrkit.evaluation import reconstruct as module
+from snrkit.evaluation.reconstruct import reconstruct, resample, with_ssim
+from snrkit.evaluation.ssim import image_ssim
 from tests.zoo import hierarchical, images, mlp, numbers, toy
 
 SAMPLES = 3000

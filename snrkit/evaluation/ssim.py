@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from snrkit.core.streams import Streams
-from snrkit.evaluate.bounds import Array
-from snrkit.evaluate.score import Score
+from snrkit.evaluation.bounds import Array
+from snrkit.evaluation.score import Score
 from snrkit.models.base import LatentModel
 from snrkit.models.state import in_mode
 
