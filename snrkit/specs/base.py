@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic.fields import FieldInfo
 
 from snrkit.errors import SpecError
 from snrkit.files import read_bytes, unplain
@@ -22,6 +23,7 @@ Seed = Count
 Scalar = bool | int | float | str
 Binarise = Literal["dynamic", "fixed", "threshold", "none"]
 DType = Literal["float32", "float64"]
+Mode = Literal["evaluation", "training"]
 
 
 # Characters of a value in a message.
@@ -38,6 +40,20 @@ class Spec(BaseModel):
         """First 10 hex digits of the SHA-256 of the spec's canonical JSON."""
         text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def allowed(field: FieldInfo) -> dict[str, Any]:
+    """What a field may be, as a JSON schema."""
+    kind: Any = field.annotation
+    for constraint in field.metadata:
+        kind = Annotated[kind, constraint]
+    return TypeAdapter(kind).json_schema()
+
+
+def minimum(field: FieldInfo) -> int | None:
+    """The smallest integer that a field may be; None where it is no single number."""
+    schema = allowed(field)
+    return next((part["minimum"] for part in (schema, *schema.get("anyOf", ())) if "minimum" in part), None)
 
 
 def keys(spec: type[BaseModel], prefix: str = "") -> Iterator[str]:
