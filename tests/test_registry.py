@@ -12,7 +12,7 @@ from snrkit.estimators.iwae import Iwae
 from snrkit.registry import Registry, makers, plugins
 from snrkit.report.style import ESTIMATORS as STYLES
 from snrkit.report.style import estimator_label, estimator_style
-from tests.plugin import install
+from tests.support.plugin import install
 
 OURS = {"iwae": "snrkit.estimators.iwae:Iwae"}
 OWN = "from snrkit.estimators.iwae import Iwae\nclass Mine(Iwae):\n    name = 'mine'\n"
