@@ -7,12 +7,11 @@ check their input before anything slow is loaded.
 import hashlib
 import json
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
-from pydantic.fields import FieldInfo
+from pydantic import BaseModel, ConfigDict, Field
 
 from snrkit.errors import SpecError
 from snrkit.files import read_bytes, unplain
@@ -44,29 +43,6 @@ class Spec(BaseModel):
 def digest_of(content: Mapping[str, Any]) -> str:
     """First 10 hex digits of the SHA-256 of the canonical JSON."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:10]
-
-
-def allowed(field: FieldInfo) -> dict[str, Any]:
-    """What a field may be, as a JSON schema."""
-    kind: Any = field.annotation
-    for constraint in field.metadata:
-        kind = Annotated[kind, constraint]
-    return TypeAdapter(kind).json_schema()
-
-
-def minimum(field: FieldInfo) -> int | None:
-    """The smallest integer that a field may be; None where it is no single number."""
-    schema = allowed(field)
-    return next((part["minimum"] for part in (schema, *schema.get("anyOf", ())) if "minimum" in part), None)
-
-
-def keys(spec: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    """The dotted names of all settings of a spec."""
-    for name, field in spec.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, Spec):
-            yield from keys(field.annotation, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}"
 
 
 def parse_toml(text: str, source: str) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo
 
 from snrkit.errors import SpecError
 from snrkit.registry import hint
-from snrkit.specs.base import Mode, Positive, Seed, Spec, keys, minimum, short
+from snrkit.specs.base import Mode, Positive, Seed, Spec, short
+from snrkit.specs.fields import allowed, keys
 from snrkit.specs.given import counts, is_empty, is_flag, must_be, names, plain
 
 Target = Literal["none", "bound", "log_p"]
@@ -97,7 +98,7 @@ def _refusal(error: ValidationError, spec: type[Spec]) -> SpecError:
         near = hint(field, keys(spec))
         return SpecError(field, "no such setting", f"{near}choose from {', '.join(keys(spec))}")
     known = spec.model_fields.get(str(first["loc"][0]))
-    least = None if known is None else minimum(known)
+    least = None if known is None else allowed(known).get("minimum")
     if least is None:
         problem = first["msg"].lower().replace("input should be", "must be", 1)
     else:
