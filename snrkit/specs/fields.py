@@ -31,7 +31,8 @@ def allowed(field: FieldInfo) -> dict[str, Any]:
     for constraint in field.metadata:
         kind = Annotated[kind, constraint]
     schema = TypeAdapter(kind).json_schema()
-    return next((part for part in schema.get("anyOf", ()) if part.get("type") != "null"), schema)
+    parts = [part for part in schema.get("anyOf", ()) if part.get("type") != "null"]
+    return parts[0] if len(parts) == 1 else schema
 
 
 def meanings(spec: type[BaseModel]) -> dict[str, str]:

@@ -7,6 +7,8 @@ draws = 1000
 
 [execution]                       # how: changes speed and the last bits only
 engine = "factors"
+
+The same tables in a file of ``snrkit train`` or ``snrkit sweep`` say what is measured as the runs go on.
 """
 
 from collections.abc import Mapping
@@ -51,6 +53,7 @@ def _flag(value: object, info: ValidationInfo) -> bool:
 Counts = Annotated[tuple[Positive, ...], BeforeValidator(_counts)]
 Flag = Annotated[bool, BeforeValidator(_flag)]
 Whole = BeforeValidator(_plain)
+Draws = Annotated[int, Field(ge=4, lt=2**63), Whole]
 
 
 class Told(Spec):
@@ -61,22 +64,6 @@ class Told(Spec):
             super().__init__(**values)
         except ValidationError as error:
             raise _refusal(error, type(self)) from None
-
-    @classmethod
-    def parse(cls, data: Mapping[str, Any], source: str) -> Self:
-        """Validate a mapping.
-
-        Args:
-            data: as read from TOML.
-            source: what it was read from, for error messages.
-
-        Raises:
-            SpecError: naming the first field at fault.
-        """
-        try:
-            return cls(**data)
-        except SpecError as error:
-            raise SpecError(error.argument, error.problem, f"{error.remedy} ({source})") from None
 
     def replaced(self, **changes: Any) -> Self:
         """The same with other values of some fields, checked again.
@@ -133,7 +120,7 @@ class What(Told):
 
     Attributes:
         K: importance samples, each at least 1.
-        M: outer samples, each at least 1; more of them cost no draws.
+        M: outer samples, each at least 1; more cost no draws.
         draws: gradient draws R at the largest K (and at every K unless ``nested``).
         seed: root of the noise.
         blocks: of the rows: ``inference``, ``generative``, ``all`` or names of tensors; left out: every one.
@@ -152,7 +139,7 @@ class What(Told):
 
     K: Counts = (1, 10, 100, 1000)
     M: Counts = (1,)
-    draws: Annotated[int, Field(ge=4, lt=2**63), Whole] = 1000
+    draws: Draws = 1000
     seed: Annotated[Seed, Whole] = 0
     blocks: Annotated[tuple[str, ...] | None, BeforeValidator(_names)] = None
     bias: Target = "none"
@@ -177,6 +164,19 @@ class MeasureSpec(What):
     data_points: Annotated[Positive, Whole] = 10
 
 
+class WatchSpec(MeasureSpec):
+    """What to measure of a run while it is trained.
+
+    Attributes:
+        every: measure after every so many epochs (a table ``[measure]`` without it: once, after the last).
+        seed: root of the noise; left out: the run's own.
+    """
+
+    every: Annotated[Positive, Whole] | None = None
+    K: Counts = (1, 10, 100)
+    draws: Draws = 200
+
+
 class Execution(Told):
     """How to measure, which changes speed and the last bits only.
 
@@ -187,3 +187,43 @@ class Execution(Told):
 
     engine: str = "factors"
     chunk: Annotated[Positive, Whole] | None = None
+
+
+class MeasureFile(Told):
+    """A measurement as written down: beside its result, or for ``snrkit snr --config``.
+
+    Attributes:
+        measure: what.
+        execution: how.
+    """
+
+    measure: MeasureSpec = MeasureSpec()
+    execution: Execution = Execution()
+
+
+class WatchFile(Told):
+    """What a file of settings of training says of measurements.
+
+    Attributes:
+        measure: what, and when.
+        execution: how.
+    """
+
+    measure: WatchSpec = WatchSpec()
+    execution: Execution = Execution()
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any], seed: int) -> Self | None:
+        """What a file of settings says; None where it has no table ``measure``.
+
+        Args:
+            data: the settings, as read from TOML.
+            seed: of the noise, where the table names none: the run's own.
+
+        Raises:
+            SpecError: a setting that cannot be.
+        """
+        tables = {name: data[name] for name in cls.model_fields if name in data}
+        if isinstance(tables.get("measure"), dict):
+            tables["measure"] = {"seed": seed, **tables["measure"]}
+        return cls(**tables) if "measure" in tables else None

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-import tomli_w
 from pydantic import Field, ValidationError
 
 from snrkit.errors import SpecError
@@ -180,10 +179,6 @@ class RunSpec(Spec):
             raise SpecError(field, problem, f"{near}correct it in {source}; see 'snrkit train --settings'") from None
         require_plain(dict(data), source)
         return spec
-
-    def to_toml(self) -> str:
-        """The spec as TOML text; ``RunSpec.from_toml`` reads it back equal."""
-        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
 
     @classmethod
     def from_toml(cls, text: str, source: str) -> Self:
