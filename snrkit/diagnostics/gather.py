@@ -178,12 +178,12 @@ class Gatherer:
     def _bias(self, job: Job, moments: Moments) -> list[Reading]:
         found = []
         for name, block in self.blocks.items():
-            target, remark = self._bias_target(job, moments, name)
+            target, called = self._bias_target(job, moments, name)
             if target is None:
                 continue
             intervals = bias(block_means(moments, block), block_means(target, block))
             size = block.stop - block.start
-            found += [Reading(m, name, value, n_coordinates=size, remark=remark) for m, value in intervals.items()]
+            found += [Reading(m, name, value, n_coordinates=size, target=called) for m, value in intervals.items()]
         return found
 
     def _bias_target(self, job: Job, moments: Moments, block: str) -> tuple[Moments | None, str]:
@@ -191,15 +191,15 @@ class Gatherer:
             reference = self.plan.reference(job)
             if reference is not None:
                 target = _same_blocks(self._moments(reference), moments)
-                return target, f"target: gradient of its own bound, from {reference.estimator.name} draws"
+                return target, f"gradient of its own bound, from {reference.estimator.name} draws"
         if self.plan.bias == "log_p" and self.layout.network_of(block) == "generative":
             exact = self._exact_target()
             if exact is not None:
-                return _same_blocks(exact, moments), "target: exact gradient of log p(x)"
+                return _same_blocks(exact, moments), "exact gradient of log p(x)"
             if self._target is None:
                 self._target = self.drawer.moments(self.plan.target())
-            remark = f"target: gradient of the {self.plan.K_ref}-sample bound, standing for log p(x)"
-            return _same_blocks(self._target, moments), remark
+            called = f"gradient of the {self.plan.K_ref}-sample bound, standing for log p(x)"
+            return _same_blocks(self._target, moments), called
         return None, ""
 
     def _exact_target(self) -> Moments | None:
@@ -249,9 +249,12 @@ class Gatherer:
             block = self.layout.blocks[name]
             own = block_means(moments, block)
             strength = moments.draws * across(own @ own.T) / float(moments.merged()[2][block].sum())
+            remark = pulled(strength)
             for metric, interval in dsnr(replayed, moments, networks, members).items():
                 size = block.stop - block.start
-                found.append(Reading(metric, name, interval, noise_dsnr(size), size, remark=pulled(strength)))
+                found.append(
+                    Reading(metric, name, interval, noise_dsnr(size), size, remark=remark, pulled=bool(remark))
+                )
         return found
 
 

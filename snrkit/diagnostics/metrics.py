@@ -51,6 +51,8 @@ class Reading:
         replicates: delete-one-block values, ``[G]``, of what slopes and comparisons are made of; else empty.
         scope: ``minibatch``, or ``points`` and ``dataset`` for the parts of a random minibatch's variance.
         remark: what the reader of this very number must know, appended to the definition.
+        pulled: whether it rests on too few draws, so that noise pulls it towards its floor.
+        target: what a bias is the distance to, appended to the definition.
     """
 
     metric: str
@@ -62,11 +64,14 @@ class Reading:
     replicates: Array = dataclasses.field(default_factory=lambda: np.empty(0))
     scope: str = "minibatch"
     remark: str = ""
+    pulled: bool = False
+    target: str = ""
 
     @property
     def definition(self) -> str:
-        """The metric's definition and the remark."""
-        return "; ".join(part for part in (METRICS[self.metric][1], self.remark) if part)
+        """The metric's definition, the target and the remark."""
+        target = f"target: {self.target}" if self.target else ""
+        return "; ".join(part for part in (METRICS[self.metric][1], target, self.remark) if part)
 
     def of_average(self, count: int) -> "Reading":
         """The same reading for an average of ``count`` independent units."""
