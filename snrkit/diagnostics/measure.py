@@ -15,7 +15,7 @@ from snrkit.diagnostics import tables
 from snrkit.diagnostics.draws import Drawer, Progress
 from snrkit.diagnostics.engines import ENGINES
 from snrkit.diagnostics.gather import Drawn, Gatherer
-from snrkit.diagnostics.metrics import Reading
+from snrkit.diagnostics.metrics.base import Reading
 from snrkit.diagnostics.plan import Job, Plan, chosen, counts, names
 from snrkit.diagnostics.problem import Layout
 from snrkit.diagnostics.rounding import computed_in

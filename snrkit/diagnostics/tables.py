@@ -11,8 +11,7 @@ import pandas as pd
 
 from snrkit.diagnostics.gather import Drawn
 from snrkit.diagnostics.intervals import Interval, jackknife_stderr, student
-from snrkit.diagnostics.metrics import Reading
-from snrkit.diagnostics.moments import Array
+from snrkit.diagnostics.metrics.base import Reading
 from snrkit.diagnostics.plan import Job, Plan
 from snrkit.diagnostics.problem import Layout
 from snrkit.diagnostics.slopes import MINIMUM_POINTS, Slope, judge
@@ -22,6 +21,7 @@ from snrkit.runs.kinds.comparisons import COMPARISONS
 from snrkit.runs.kinds.draws import DRAWS
 from snrkit.runs.kinds.slopes import SLOPES
 from snrkit.runs.kinds.snr import SNR
+from snrkit.types import Array
 
 _STRENGTH = "snr_pooled_squared"
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from snrkit.core.streams import Streams
-from snrkit.diagnostics.decomposition import PARTS, decompose
 from snrkit.diagnostics.engines.base import PassSize
 from snrkit.diagnostics.engines.vmap import VmapEngine
 from snrkit.diagnostics.intervals import jackknife_stderr
 from snrkit.diagnostics.measure import diagnose
+from snrkit.diagnostics.metrics.parts import FAMILY, decompose
 from snrkit.diagnostics.plan import Plan
 from snrkit.diagnostics.problem import Problem
 from snrkit.estimators.base import build_estimator
@@ -45,7 +45,7 @@ def test_errors_over_points_equal_leaving_each_out_by_hand():
     every = draws(1, 2000)
     found = decompose(moments_of(every), slice(None))["dataset"]
     without = [decompose(moments_of(np.delete(every, b, axis=1)), slice(None))["points"] for b in range(N)]
-    for part in PARTS:
+    for part in FAMILY.metrics:
         expected = jackknife_stderr(np.array([w[part].value for w in without]))
         assert found[part].stderr == pytest.approx(float(expected)), part
     whole = decompose(moments_of(every), slice(None))["points"]

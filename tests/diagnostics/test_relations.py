@@ -10,8 +10,10 @@ from snrkit.core.streams import Streams
 from snrkit.diagnostics.draws import Drawer
 from snrkit.diagnostics.intervals import jackknife_stderr
 from snrkit.diagnostics.measure import diagnose
+from snrkit.diagnostics.metrics.bias import bias
+from snrkit.diagnostics.metrics.strength import noise_scale
 from snrkit.diagnostics.plan import Plan
-from snrkit.diagnostics.relations import across, bias, block_means, noise_scale
+from snrkit.diagnostics.relations import across, block_means
 from snrkit.diagnostics.store import Store
 from snrkit.estimators.base import build_estimator
 from snrkit.models.gaussian import Gaussian

@@ -9,9 +9,10 @@ import pytest
 from snrkit.diagnostics.draws import Drawer
 from snrkit.diagnostics.intervals import jackknife_stderr
 from snrkit.diagnostics.measure import diagnose
+from snrkit.diagnostics.metrics.base import Replayed
+from snrkit.diagnostics.metrics.dsnr import dsnr, noise_dsnr
 from snrkit.diagnostics.plan import Plan
 from snrkit.diagnostics.relations import block_means
-from snrkit.diagnostics.replay import Replayed, dsnr, noise_dsnr
 from snrkit.errors import SpecError
 from snrkit.estimators.base import build_estimator
 from tests.diagnostics.synthetic import moments_of, row, within
