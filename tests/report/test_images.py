@@ -141,5 +141,5 @@ def test_damaged_tables_are_named(figure, name, runs, drawn):
     with pytest.raises(ResultsError, match="not a readable Parquet"):
         drawn(figure, runs)
     pd.DataFrame({"run": ["a"]}).to_parquet(path)
-    with pytest.raises(ResultsError, match="columns missing: .*step"):
+    with pytest.raises(ResultsError, match=r"columns missing: .*step"):
         drawn(figure, runs)
