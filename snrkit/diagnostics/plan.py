@@ -14,7 +14,7 @@ import torch
 from snrkit.backend.memory import require_memory
 from snrkit.errors import SpecError
 from snrkit.estimators import ESTIMATORS
-from snrkit.estimators.base import Estimator, Units, build_estimator
+from snrkit.estimators.base import Estimator, Units, build_estimator, require_samples
 from snrkit.models.state import Mode
 
 MINIMUM_DRAWS = 4
@@ -125,10 +125,7 @@ class Plan:
         if not isinstance(self.bias, str) or self.bias not in ("none", "bound", "log_p"):
             raise SpecError("bias", f"no target {reprlib.repr(self.bias)}", "choose none, bound or log_p")
         require_mode(self.mode)
-        for estimator in self.estimators:
-            if min(self.K) < estimator.least_samples:
-                problem = f"{estimator.name} needs at least {estimator.least_samples} samples, got {min(self.K)}"
-                raise SpecError("K", problem, "give larger K, or another estimator")
+        require_samples(self.estimators, min(self.K))
         self._check_size()
         self._check_combinations()
 

@@ -8,8 +8,9 @@ from snrkit.data import load
 from snrkit.runs.folder import RunDir
 from snrkit.specs.run import RunSpec
 from snrkit.training import ensemble
-from snrkit.training.loop import Trainer, run_epochs
+from snrkit.training.loop import run_epochs
 from snrkit.training.opening import begin, resolve_spec
+from snrkit.training.trainer import Trainer
 
 pytestmark = [
     pytest.mark.gpu,

@@ -14,7 +14,7 @@ from snrkit.cli.saved import open_saved
 from snrkit.errors import CheckpointError
 from snrkit.runs.checkpoint import FORMAT, VERSION, find_checkpoints, load_checkpoint, save_checkpoint
 from snrkit.runs.folder import RunDir
-from snrkit.training.loop import Trainer
+from snrkit.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 

@@ -7,19 +7,21 @@ from contextlib import suppress
 
 import pytest
 import torch
+from snrkit.training.updates import fresh_noise
 
 from snrkit.cli.saved import open_saved
 from snrkit.core import bounds
 from snrkit.data import load
 from snrkit.errors import SpecError
 from snrkit.estimators.ciwae import Ciwae
+from snrkit.interrupt import Interrupted
 from snrkit.runs.checkpoint import load_checkpoint
 from snrkit.runs.folder import RunDir
 from snrkit.specs.run import RunSpec
 from snrkit.training import opening
 from snrkit.training.beta import LearntBeta, present_spec
-from snrkit.training.loop import Interrupted, Trainer, train
-from snrkit.training.updates import fresh_noise
+from snrkit.training.session import train
+from snrkit.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 

@@ -12,8 +12,9 @@ from snrkit.runs.checkpoint import load_checkpoint
 from snrkit.runs.folder import RunDir
 from snrkit.specs.run import RunSpec
 from snrkit.training.ensemble import Ensemble, ensemble_key
-from snrkit.training.loop import Trainer, run_epochs
+from snrkit.training.loop import run_epochs
 from snrkit.training.opening import begin, resolve_spec
+from snrkit.training.trainer import Trainer
 
 pytestmark = pytest.mark.slow
 

@@ -15,8 +15,8 @@ from snrkit.runs.checkpoint import load_checkpoint
 from snrkit.runs.folder import RunDir
 from snrkit.specs.run import ModelSpec, RunSpec
 from snrkit.training import loop
-from snrkit.training.loop import Trainer
 from snrkit.training.opening import resolve_spec
+from snrkit.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from snrkit.training.updates import fresh_noise, step_in_turn, turns
 
 from snrkit.core.streams import Streams
 from snrkit.data import load
@@ -9,8 +10,7 @@ from snrkit.estimators.base import build_estimator, gradients
 from snrkit.runs.folder import RunDir
 from snrkit.specs.run import UpdateSpec
 from snrkit.training import opening
-from snrkit.training.loop import Trainer
-from snrkit.training.updates import fresh_noise, step_in_turn, turns
+from snrkit.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 PIWAE = {"name": "piwae", "M": 2, "K": 4}
