@@ -65,6 +65,6 @@ def test_captured_is_uncaptured_and_members_are_the_runs_alone(tmp_path, monkeyp
     close(states(captured.members), states(plain.members))
     alone = trainers(tmp_path / "c")
     for trainer in alone:
-        assert trainer.ahead > 1
+        assert trainer.feed.ahead > 1
         go(trainer)
     close(states(captured.members), states(alone))

@@ -14,16 +14,10 @@ from snrkit.models.base import DataSummary, build_model
 from snrkit.runs.checkpoint import load_checkpoint
 from snrkit.runs.folder import RunDir
 from snrkit.specs.run import ModelSpec, RunSpec
-from snrkit.training import loop
-from snrkit.training.opening import resolve_spec
-from snrkit.training.trainer import Trainer
+from snrkit.training import trainer as trainers
+from tests.support.training import trainer
 
 CPU = torch.device("cpu")
-
-
-def trainer(spec, tmp_path):
-    dataset = load(spec.data, None)
-    return Trainer(resolve_spec(spec, dataset), dataset, RunDir(tmp_path / "run"), CPU, None)
 
 
 def lme(log_w, dim):
@@ -44,7 +38,7 @@ def test_a_step_ascends_the_estimators_gradients(small, tmp_path, name, theta, p
     spec = small(estimator={"name": name, "M": 2, "K": 4}, dtype="float64")
     trained, twin = trainer(spec, tmp_path), trainer(spec, tmp_path)
     x = torch.from_numpy(load(spec.data, None).train[:5])
-    noise = trained.streams.normal("train", (0,), (5, 2, 4, 3), dtype=torch.float64, device=CPU)
+    noise = trained.feed.streams.normal("train", (0,), (5, 2, 4, 3), dtype=torch.float64, device=CPU)
     log_w = twin.model(x, noise).log_w
     (mu,) = torch.autograd.grad(theta(log_w).mean(), [twin.model.mu], retain_graph=True)
     A, b = torch.autograd.grad(phi(log_w).mean(), [twin.model.A, twin.model.b])
@@ -69,11 +63,11 @@ def test_metrics_average_over_points_not_over_batches(small, go, tmp_path):
     go(spec)
     (row,) = RunDir(tmp_path / "run").read_metrics()
     held = trainer(spec, tmp_path)
-    order = held.streams.permutation("shuffle", (0,), 23)
+    order = held.feed.streams.permutation("shuffle", (0,), 23)
     values = []
     for step, index in enumerate(torch.split(order, 5)):
-        noise = held.streams.normal("train", (step,), (len(index), 2, 4, 3), dtype=torch.float64, device=CPU)
-        values.append(lme(held.model(held.batches.train_batch(index, step), noise).log_w, 2).mean(1))
+        noise = held.feed.streams.normal("train", (step,), (len(index), 2, 4, 3), dtype=torch.float64, device=CPU)
+        values.append(lme(held.model(held.feed.batches.train_batch(index, step), noise).log_w, 2).mean(1))
     assert row["bound"] == pytest.approx(torch.cat(values).mean().detach().item(), abs=1e-8)
     assert (row["epoch"], row["step"], row["lr"]) == (1, 5, 1e-12)
 
@@ -129,8 +123,8 @@ def test_seeds_matter(small, go):
 @pytest.mark.parametrize("every", [1, 2, 5])
 def test_checkpoints_are_written_as_often_as_asked(small, go, monkeypatch, every):
     saved = []
-    save = loop.save_checkpoint
-    monkeypatch.setattr(loop, "save_checkpoint", lambda path, c: (saved.append(c.epoch), save(path, c)))
+    save = trainers.save_checkpoint
+    monkeypatch.setattr(trainers, "save_checkpoint", lambda path, c: (saved.append(c.epoch), save(path, c)))
     go(small(checkpoint_every=every))
     assert saved == {1: [0, 1, 2, 3, 4], 2: [0, 2, 4], 5: [0, 4]}[every]
 

@@ -110,9 +110,8 @@ class PlainGradients:
     def __init__(self, problem: Problem, estimator: Estimator) -> None:
         self._problem, self._wanted = problem, problem.wanted
         self._served, self._path = estimator.objective.served(self._wanted), estimator.needs.path
-        self._hidden: list[
-            bool
-        ] = []  # of each value; asked of the first graph, as walking one takes as long as a small draw
+        # Of each value; asked of the first graph, for walking one takes as long as a small draw.
+        self._hidden: list[bool] = []
 
     def of(self, x: Batch, noise: Tensor) -> list[Tensor]:
         """One draw of one group, data ``[Bg, *event]``, in the order of the layout."""
