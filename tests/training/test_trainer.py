@@ -229,21 +229,21 @@ def test_what_is_drawn_ahead_is_handed_out_step_by_step(small, tmp_path):
 
     def begun_at(step):
         made = trainer(small(dtype="float64"), tmp_path)
-        made.ahead, made.step, made.position = 2, step, step
+        made.feed.ahead, made.state.step, made.state.position = 2, step, step
         made.begin_epoch()
         return made
 
     through, seen = begun_at(0), []
     for step in range(5):
-        through.step = through.position = step
-        x = through.batch()
-        seen.append((x, through.noise(len(x))))
+        through.state.step = through.state.position = step
+        x = through.feed.batch()
+        seen.append((x, through.feed.noise("train", len(x))))
     assert [len(x) for x, _ in seen] == [len(noise) for _, noise in seen] == [5, 5, 5, 5, 3]
     points = torch.cat([x for x, _ in seen])
     assert torch.equal(points.sort(0).values, torch.from_numpy(load(through.spec.data, None).train).sort(0).values)
-    both = through.streams.normal("train", (2,), (10, 2, 4, 3), dtype=torch.float64, device=CPU)
+    both = through.feed.streams.normal("train", (2,), (10, 2, 4, 3), dtype=torch.float64, device=CPU)
     assert torch.equal(torch.cat([seen[2][1], seen[3][1]]), both)
     # A run that goes on in the middle of such a pair sees the same.
     later = begun_at(3)
-    assert torch.equal(later.batch(), seen[3][0])
-    assert torch.equal(later.noise(5), seen[3][1])
+    assert torch.equal(later.feed.batch(), seen[3][0])
+    assert torch.equal(later.feed.noise("train", 5), seen[3][1])
