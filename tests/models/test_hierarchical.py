@@ -8,10 +8,11 @@ from snrkit.core.streams import Streams
 from snrkit.diagnostics.engines.base import PassSize
 from snrkit.diagnostics.engines.vmap import VmapEngine
 from snrkit.diagnostics.problem import Problem
-from snrkit.estimators.base import build_estimator, gradients
+from snrkit.estimators.base import build_estimator
 from snrkit.models.base import DataSummary, build_model
 from snrkit.models.hierarchical import Hierarchical
 from snrkit.specs.run import ModelSpec, RunSpec
+from tests.support.gradients import gradients
 from tests.zoo import B, D, K, M, hierarchical, images, mlp, numbers
 
 PIXELS, LATENTS, HIDDEN = 9, (4, 3, 2), ((7, 6), (5,), (8,))

@@ -19,6 +19,7 @@ from snrkit.evaluation.bounds import evaluate
 from snrkit.models.base import DataSummary, build_model
 from snrkit.models.random_weights import RandomLinear, RandomNetwork, RandomWeights
 from snrkit.specs.run import ModelSpec
+from tests.support.gradients import value_of
 from tests.zoo import B, D, K, M, images, numbers
 
 PIXELS, HIDDEN = 9, 7
@@ -194,7 +195,7 @@ def test_path_gradient_of_the_bound_is_unbiased():
 
         def one(parameters, e):
             weights = torch.func.functional_call(model, parameters, (x, e, True))
-            return estimator.surrogate(weights).mean_over_points()[1]
+            return value_of(estimator, weights, "inference")
 
         return torch.func.vmap(torch.func.grad(one), (None, 0))(owned, noise)
 
