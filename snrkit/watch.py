@@ -14,7 +14,8 @@ from snrkit.evaluation.points import named_points
 from snrkit.interrupt import Interrupted
 from snrkit.specs.measure import WatchFile
 from snrkit.specs.run import RunSpec
-from snrkit.training.loop import Stopped, Trainer
+from snrkit.training.loop import Stopped
+from snrkit.training.trainer import Trainer
 from snrkit.training.opening import resolve_spec
 
 Observe = Callable[[Trainer, Stopped], None]

@@ -93,7 +93,7 @@ def command(  # noqa: PLR0913 (one per option)
 
     from snrkit.backend.device import select_device
     from snrkit.interrupt import Interrupted
-    from snrkit.training.loop import train
+    from snrkit.training.session import train
     from snrkit.watch import watching
 
     run, where = RunDir(path), select_device(device)
