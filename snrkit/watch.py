@@ -1,7 +1,8 @@
-"""Measuring a run while it is trained, by the same specification and code as a finished one."""
+"""Measuring runs while they are trained, by the same specification and code as finished ones."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -12,41 +13,47 @@ from snrkit.diagnostics.tables import Provenance
 from snrkit.estimators.base import build_estimator
 from snrkit.evaluation.points import named_points
 from snrkit.interrupt import Interrupted
+from snrkit.runs.kinds.snr import SNR
 from snrkit.specs.measure import WatchFile
 from snrkit.specs.run import RunSpec
 from snrkit.training.loop import Stopped
-from snrkit.training.trainer import Trainer
 from snrkit.training.opening import resolve_spec
+from snrkit.training.trainer import Trainer
 
 Observe = Callable[[Trainer, Stopped], None]
 
 
-def watching(asked: WatchFile, spec: RunSpec, data_dir: Path | None, device: torch.device) -> Observe:
-    """What to do at the end of an epoch: measure, on streams of its own, and add the rows to the run's table.
+def watching(tables: Mapping[str, Any]) -> Observe:
+    """What to do at the end of a run's epoch: measure, on streams of its own, and add the rows to the run's table.
 
     Args:
-        asked: what to measure, when and how.
-        spec: the run.
-        data_dir: folder of the data files; None: SNRKIT_DATA or the cache.
-        device: where.
-
-    Raises:
-        SnrkitError: it could not be measured so; said here, before an epoch is trained.
+        tables: ``measure`` and ``execution``, as read from TOML; without them nothing is measured.
     """
-    what, dataset = asked.measure, load(spec.data, data_dir)
-    x, label = named_points(dataset, resolve_spec(spec, dataset), device, what.data_points)
-    Plan.of(what, [build_estimator(spec.estimator.name, spec.estimator.options)], asked.execution)
 
     def observe(trainer: Trainer, stopped: Stopped) -> None:
-        epoch = trainer.epoch + 1
-        if epoch % (what.every or spec.epochs):
+        spec, own = trainer.spec, WatchFile.of(tables, trainer.spec.seed)
+        if own is None or (trainer.epoch + 1) % (own.measure.every or spec.epochs):
             return
-        plan = Plan.of(what, [trainer.estimator], asked.execution)
-        found = diagnose(
-            trainer.model, x, plan, provenance=Provenance(trainer.run_dir.name, trainer.step, label), stop=stopped
-        )
+        plan = Plan.of(own.measure, [trainer.estimator], own.execution)
+        x, label = named_points(trainer.dataset, spec, trainer.device, own.measure.data_points)
+        about = Provenance(trainer.run_dir.name, trainer.step, label)
+        found = diagnose(trainer.model, x, plan, provenance=about, stop=stopped)
         if not found.complete:
             raise Interrupted
-        found.save(trainer.run_dir.snr)
+        SNR.merge(trainer.run_dir.snr, found.table)
 
     return observe
+
+
+def require_measurable(tables: Mapping[str, Any], spec: RunSpec, data_dir: Path | None, device: torch.device) -> None:
+    """See to it that a run can be measured so, before an epoch of it is trained; arguments as for ``watching``.
+
+    Raises:
+        SnrkitError: it cannot.
+    """
+    asked = WatchFile.of(tables, spec.seed)
+    if asked is None:
+        return
+    Plan.of(asked.measure, [build_estimator(spec.estimator.name, spec.estimator.options)], asked.execution)
+    dataset = load(spec.data, data_dir)
+    named_points(dataset, resolve_spec(spec, dataset), device, asked.measure.data_points)

@@ -83,9 +83,11 @@ def command(  # noqa: PLR0913 (one per option)
     for name, number in parse_options(options).items():
         assign(data, f"estimator.options.{name}", number)
     apply_settings(data, settings)
-    spec, asked = parsed(data, str(config) if config is not None else "the flags")
+    tables = {name: data.pop(name) for name in WatchFile.model_fields if name in data}
+    spec = RunSpec.parse(data, str(config) if config is not None else "the flags")
     if only_print:
         tell(_resolved(spec, data_dir))
+        asked = WatchFile.of(tables, spec.seed)
         if asked is not None:
             tell(f"\n{asked.to_toml().rstrip()}")
         return
@@ -94,10 +96,10 @@ def command(  # noqa: PLR0913 (one per option)
     from snrkit.backend.device import select_device
     from snrkit.interrupt import Interrupted
     from snrkit.training.session import train
-    from snrkit.watch import watching
+    from snrkit.watch import require_measurable, watching
 
     run, where = RunDir(path), select_device(device)
-    observe = (lambda *_: None) if asked is None else watching(asked, spec, data_dir, where)
+    require_measurable(tables, spec, data_dir, where)
     try:
         with progress(f"train {run.name}", quiet) as update:
             final = train(
@@ -107,7 +109,7 @@ def command(  # noqa: PLR0913 (one per option)
                 device=where,
                 resume=resume,
                 progress=update,
-                observe=observe,
+                observe=watching(tables),
             )
     except (Interrupted, KeyboardInterrupt):
         complain(f"snrkit: interrupted; go on with: snrkit train --resume --out {shlex.quote(str(path))}")
@@ -166,9 +168,3 @@ def _written(config: Path | None, resumed: Path | None) -> dict[str, Any]:
     if config is None and resumed is not None and RunDir(resumed).config.exists():
         config = RunDir(resumed).config
     return {} if config is None else read_toml(config)
-
-
-def parsed(data: dict[str, Any], source: str) -> tuple[RunSpec, WatchFile | None]:
-    """The run, and what is measured of it as it goes on."""
-    spec = RunSpec.parse({key: value for key, value in data.items() if key not in WatchFile.model_fields}, source)
-    return spec, WatchFile.of(data, spec.seed)

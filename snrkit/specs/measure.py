@@ -209,21 +209,25 @@ class WatchFile(Told):
         execution: how.
     """
 
-    measure: WatchSpec = WatchSpec()
+    measure: WatchSpec
     execution: Execution = Execution()
 
     @classmethod
     def of(cls, data: Mapping[str, Any], seed: int) -> Self | None:
-        """What a file of settings says; None where it has no table ``measure``.
+        """What a file of settings says; None where it says nothing.
 
         Args:
             data: the settings, as read from TOML.
             seed: of the noise, where the table names none: the run's own.
 
         Raises:
-            SpecError: a setting that cannot be.
+            SpecError: a setting that cannot be, or how without what.
         """
         tables = {name: data[name] for name in cls.model_fields if name in data}
-        if isinstance(tables.get("measure"), dict):
+        if not tables:
+            return None
+        if "measure" not in tables:
+            raise SpecError("execution", "says how to measure, and nothing is measured", "add a table [measure]")
+        if isinstance(tables["measure"], dict):
             tables["measure"] = {"seed": seed, **tables["measure"]}
-        return cls(**tables) if "measure" in tables else None
+        return cls(**tables)
