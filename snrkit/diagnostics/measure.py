@@ -24,6 +24,8 @@ from snrkit.errors import NonFiniteError, SpecError
 from snrkit.estimators.base import Estimator
 from snrkit.interrupt import Interrupted
 from snrkit.models.state import Mode
+from snrkit.runs.place import Place, target
+from snrkit.runs.tables import COMPARISON_KEY, SLOPE_KEY, merge_csv, merge_kept, merge_table
 from snrkit.trial.opening import Subject, opened
 
 _LOG = logging.getLogger("snrkit")
@@ -44,6 +46,7 @@ class Measurement:
         remarks: what was asked for and cannot be had, and what rounding hides, in sentences.
         source: what the tables were made from.
         store: the finished blocks of draws behind it, kept until ``settle``.
+        place: where the tables of a run are; None: of a model without one.
     """
 
     plan: Plan
@@ -56,6 +59,31 @@ class Measurement:
     remarks: list[str]
     source: tables.Source = field(repr=False)
     store: Store = field(repr=False)
+    place: Place | None = field(default=None, repr=False)
+
+    def save(self, path: Path | None = None) -> Path:
+        """Add what was measured to the tables there: rows measured again replace the old ones. Then ``settle``.
+
+        Args:
+            path: the Parquet file, which slopes, comparisons and kept draws go beside; None: that of the run.
+
+        Returns:
+            The Parquet file.
+
+        Raises:
+            SpecError: neither a path nor a run says where.
+            OutputError: it cannot be written.
+            ResourceError: other processes were at it for too long.
+            ResultsError: what is there is damaged or of a newer schema.
+        """
+        with target(self.place, path) as table:
+            merge_table(table, self.table)
+            merge_csv(table.with_suffix(".slopes.csv"), self.slopes, SLOPE_KEY)
+            merge_csv(table.with_suffix(".comparisons.csv"), self.comparisons, COMPARISON_KEY)
+            if len(self.kept):
+                merge_kept(table.with_suffix(".draws.parquet"), self.kept)
+            self.settle()
+        return table
 
     def settle(self) -> None:
         """Take away the blocks kept in ``folder``, since the tables are safe: call it once they are written.

@@ -16,6 +16,7 @@ from snrkit.errors import SpecError
 from snrkit.estimators import ESTIMATORS
 from snrkit.estimators.base import Estimator, Units, build_estimator
 from snrkit.models.state import Mode
+from snrkit.registry import hint
 
 MINIMUM_DRAWS = 4
 BLOCKS_OF_DRAWS = 20
@@ -143,6 +144,13 @@ class Plan:
 
     def _check_combinations(self) -> None:
         """What is right by itself and wrong together."""
+        if self.mean_from and self.mean_from not in ESTIMATORS.names:
+            near = hint(self.mean_from, ESTIMATORS.names)
+            problem, remedy = (
+                f"unknown estimator '{self.mean_from}'",
+                f"{near}choose from {', '.join(ESTIMATORS.names)}",
+            )
+            raise SpecError("mean_from", problem, remedy)
         borrowers = {unit.estimator for e in self.estimators for unit in self.units(e, 1, 1)}
         if self.mean_from and not any(_same_mean(build_estimator(self.mean_from, {}), e) for e in borrowers):
             drawn = " drawn directly" if self.direct else ""

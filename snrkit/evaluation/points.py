@@ -37,7 +37,7 @@ def chosen_points(dataset: Dataset, spec: RunSpec, device: torch.device, points:
     available = len(dataset.test)
     unknown = [point for point in points if not 0 <= point < available]
     if unknown:
-        raise SpecError("--points", f"there is no test point {unknown[0]}", f"choose from 0 to {available - 1}")
+        raise SpecError("points", f"there is no test point {unknown[0]}", f"choose from 0 to {available - 1}")
     data = spec.data
     x = test_points(dataset, data, getattr(torch, spec.dtype), device, points)
     return x, f"{dataset.label or data.name}:test[{','.join(map(str, points))}] {data.binarise} seed {data.seed}"

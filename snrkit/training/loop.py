@@ -383,7 +383,7 @@ class Trainer:
         raise NonFiniteError(
             what,
             f"became {value} at step {self.step} (epoch {self.epoch + 1}); the last checkpoint is kept",
-            f"try a smaller learning rate (now {rate:g}: --set optimiser.lr={rate / 10:g}) or --dtype float64",
+            f"try a smaller learning rate (now {rate:g}: `optimiser.lr={rate / 10:g}`) or `dtype=float64`",
         )
 
     def report(self, progress: Progress) -> None:
