@@ -11,7 +11,7 @@ from snrkit.runs.folder import RunDir
 from snrkit.specs.run import RunSpec
 from snrkit.training.loop import train
 
-CPU = torch.device("cpu")
+pytest.register_assert_rewrite("tests.support")
 
 
 @pytest.fixture
@@ -30,6 +30,9 @@ def full_disk():
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
     yield
     resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+CPU = torch.device("cpu")
 
 
 def silent(done, total, note):

@@ -17,6 +17,7 @@ from snrkit.errors import ResultsError
 from snrkit.files import read_json, write_json
 from snrkit.runs.folder import RunDir
 from snrkit.runs.tables import SLOPE_KEY, merge_csv, read_csv, read_frame, write_frame
+from tests.support.tables import slopes
 
 
 def zipped():
@@ -108,15 +109,6 @@ def test_the_last_line_end_of_the_metrics(tmp_path):
                 run.read_metrics()
         else:
             assert run.read_metrics() == []
-
-
-def slopes(**changes):
-    row = {
-        "run": "NA", "step": 5, "data": "d", "estimator": "iwae", "options": "", "block": "all", "axis": "K", "fixed": 1,
-        "over": "1,10", "seed": 0, "method": "units", "slope": 0.1 + 0.2, "stderr": 0.01, "ci_low": None, "ci_high": 1 / 3,
-        "expected": 0.5, "verdict": "agrees", "reason": "it, so \"to say\"",
-    }  # fmt: skip
-    return pd.DataFrame([row | changes])
 
 
 def test_a_small_table_is_merged_to_the_last_bit_and_any_changed_character_is_found(tmp_path):

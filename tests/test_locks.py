@@ -18,8 +18,7 @@ from snrkit.errors import OutputError, ResourceError
 from snrkit.locks import merging
 from snrkit.runs.lock import alone_in
 from snrkit.runs.tables import merge_csv, merge_kept, merge_table, read_csv, read_table
-from tests.runs.test_tables import table
-from tests.test_checksums import slopes
+from tests.support.tables import slopes, table
 
 PROCESS = """
 import pickle, sys

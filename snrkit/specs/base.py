@@ -7,7 +7,7 @@ check their input before anything slow is loaded.
 import hashlib
 import json
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -36,8 +36,12 @@ class Spec(BaseModel):
 
     def digest(self) -> str:
         """First 10 hex digits of the SHA-256 of the spec's canonical JSON."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:10]
+        return digest_of(self.model_dump(mode="json"))
+
+
+def digest_of(content: Mapping[str, Any]) -> str:
+    """First 10 hex digits of the SHA-256 of the canonical JSON."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:10]
 
 
 def keys(spec: type[BaseModel], prefix: str = "") -> Iterator[str]:

@@ -16,11 +16,13 @@ from snrkit.specs.base import (
     Scalar,
     Seed,
     Spec,
+    digest_of,
     keys,
     parse_toml,
     require_plain,
     short,
 )
+from snrkit.specs.identity import told_apart
 
 
 class DataSpec(Spec):
@@ -154,7 +156,7 @@ class RunSpec(Spec):
 
     def identity(self) -> str:
         """Digest of what makes the run what it is: all but how long it goes on and what is kept of it."""
-        return self.model_copy(update=dict.fromkeys(EXTENSIBLE, 1)).digest()
+        return digest_of(told_apart(self, EXTENSIBLE))
 
     @classmethod
     def parse(cls, data: Mapping[str, Any], source: str) -> Self:

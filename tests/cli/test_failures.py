@@ -11,7 +11,7 @@ import torch
 import snrkit.cli.train
 from snrkit import errors
 from snrkit.cli.output import one_line, prepare_output, tell
-from tests.cli.conftest import TOY
+from tests.support.program import TOY
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from snrkit.models.gaussian import Gaussian
 from snrkit.models.state import Mode
 from snrkit.runs.checkpoint import load_checkpoint
 from snrkit.runs.tables import read_table
-from tests.cli.conftest import TOY
+from tests.support.program import TOY
 
 FEW = ["--K", "3,1", "--draws", 40, "--data-points", 4, "--device", "cpu"]
 

@@ -7,7 +7,7 @@ import pytest
 
 from snrkit.cli.main import program
 from snrkit.cli.options import PathType
-from tests.cli.conftest import TOY
+from tests.support.program import TOY
 
 # Arguments that come before the path under test.
 NEEDED = {

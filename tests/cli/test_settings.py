@@ -8,7 +8,7 @@ import pytest
 import snrkit as package
 from snrkit.specs.base import keys
 from snrkit.specs.run import RunSpec
-from tests.cli.conftest import TOY
+from tests.support.program import TOY
 
 
 def test_every_setting_is_listed_with_its_meaning(snrkit):

@@ -8,7 +8,7 @@ from snrkit.errors import SpecError
 from snrkit.estimators.base import build_estimator
 from snrkit.specs.grid import MOST_RUNS, expand
 from snrkit.training.loop import Trainer
-from tests.cli.conftest import TOY
+from tests.support.program import TOY
 
 HUGE, BEYOND = 10**15, 10**30
 DIGITS = ["--data", "digits", "--model", "mlp"]

@@ -12,7 +12,7 @@ from snrkit.cli import portions
 from snrkit.diagnostics.draws import Drawer
 from snrkit.runs.folder import RunDir
 from snrkit.training.loop import Trainer
-from tests.cli.conftest import TOY
+from tests.support.program import TOY
 
 pytestmark = pytest.mark.slow
 

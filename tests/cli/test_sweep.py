@@ -12,7 +12,7 @@ import pytest
 from snrkit.cli import sweep
 from snrkit.runs.folder import RunDir
 from snrkit.training.loop import Trainer
-from tests.training.test_sweep import everything
+from tests.support.training import everything
 
 DRIVER = "from snrkit.cli.main import main; main()"
 GRID = """

@@ -15,7 +15,7 @@ from snrkit.runs.checkpoint import load_checkpoint
 from snrkit.runs.folder import RunDir
 from snrkit.specs.run import RunSpec
 from snrkit.training.loop import Trainer
-from tests.cli.conftest import TOY
+from tests.support.program import TOY
 
 DRIVER = "from snrkit.cli.main import main; main()"
 

@@ -13,8 +13,7 @@ from snrkit.data.folder import SAME_NAMES, check
 from snrkit.data.remarks import remark
 from snrkit.errors import DataError, SpecError
 from snrkit.specs.run import DataSpec
-
-from .test_mnist import idx, refusal
+from tests.support.data import idx, refusal
 
 TRAIN, TEST, LABELS = (file.name for file in mnist.FILES["mnist"])
 

@@ -7,26 +7,14 @@ import numpy as np
 import pytest
 
 from snrkit.data import load, mnist
-from snrkit.errors import DataError, SnrkitError
+from snrkit.errors import DataError
 from snrkit.specs.run import DataSpec
-
-
-def idx(images, magic=b"\0\0\x08\x03"):
-    return magic + np.array(images.shape, ">u4").tobytes() + images.tobytes()
+from tests.support.data import idx, refusal
 
 
 @pytest.fixture
 def images():
     return np.random.default_rng(1).integers(0, 256, (5, 28, 28), dtype=np.uint8)
-
-
-def refusal(call):
-    """The error message of a call that must fail: one line that ends in a remedy."""
-    with pytest.raises(SnrkitError) as caught:
-        call()
-    assert "\n" not in str(caught.value)
-    assert caught.value.remedy
-    return str(caught.value)
 
 
 def test_parse_gives_back_the_images():

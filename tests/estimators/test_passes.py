@@ -12,7 +12,7 @@ from snrkit.estimators.base import build_estimator, gradients
 from snrkit.estimators.passes import Passes
 from snrkit.evaluation.cost import step_seconds
 from snrkit.training.ensemble import Ensemble
-from tests.training.test_updates import trainer
+from tests.support.training import trainer
 from tests.zoo import hierarchical, images, mlp, toy, users
 
 CPU = torch.device("cpu")

@@ -14,8 +14,7 @@ from snrkit.report.drawing import Drawing
 from snrkit.report.figures import snr_vs_k
 from snrkit.report.save import Destination
 from snrkit.runs.tables import read_table, write_table
-
-from .conftest import advice, draws, images, latents, make_run, points, slopes, table
+from tests.support.results import advice, draws, images, latents, make_run, points, slopes, table
 
 PUBLISHED = "data,estimator,options,M,K,metric,value,error,reference\ndigits,iwae,,1,64,log_p,{},0.1,someone\n"
 

@@ -19,8 +19,7 @@ from snrkit.report.save import Destination
 from snrkit.report.style import COLUMNS
 from snrkit.runs.tables import arrow_schema
 from snrkit.specs.run import RunSpec
-
-from .conftest import table
+from tests.support.results import table
 
 pytestmark = pytest.mark.slow
 

@@ -18,9 +18,8 @@ from snrkit.report.style import COLUMNS
 from snrkit.runs.folder import RunDir
 from snrkit.runs.tables import read_table, write_table
 from snrkit.specs.run import EstimatorSpec, RunSpec
-
-from .conftest import evaluation as evaluation_of
-from .conftest import images, latents, make_run, points, slopes, table
+from tests.support.results import evaluation as evaluation_of
+from tests.support.results import images, latents, make_run, points, slopes, table
 
 
 def seeded(folder, name, seed, lift=0.0, parameters=""):

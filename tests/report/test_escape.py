@@ -17,9 +17,8 @@ from snrkit.report.save import render
 from snrkit.report.sheets import evaluation
 from snrkit.report.tables import Cell, Column, sheet
 from snrkit.runs.tables import read_table, write_table
-
-from .conftest import all_frames, make_run
-from .conftest import evaluation as evaluation_of
+from tests.support.results import all_frames, make_run
+from tests.support.results import evaluation as evaluation_of
 
 HOSTILE = [
     "a\n\\write18{rm -rf /}", '=HYPERLINK("http://x","y")', "<script>alert(1)</script>", "bell\x07 esc\x1b[31m nul\x00",

@@ -16,9 +16,8 @@ from snrkit.report.figures import FIGURES
 from snrkit.report.page import SECTIONS
 from snrkit.report.save import render
 from snrkit.report.style import COLUMNS
-
-from .conftest import all_frames, trained_as
-from .reading import assert_readable, lines
+from tests.report.reading import assert_readable, lines
+from tests.support.results import all_frames, trained_as
 
 pytestmark = pytest.mark.slow
 

@@ -14,8 +14,7 @@ from snrkit.report.drawing import Drawing, Missing
 from snrkit.report.figures import latents, reconstructions
 from snrkit.runs.folder import RunDir
 from snrkit.runs.tables import write_frame
-
-from .reading import assert_readable
+from tests.report.reading import assert_readable
 
 HEIGHT, WIDTH, SAMPLES = 3, 2, 4
 

@@ -17,9 +17,8 @@ from snrkit.report.build import build
 from snrkit.report.page import dark, write_page
 from snrkit.report.save import Destination
 from snrkit.report.style import COLUMNS
-
-from .browser import Browser, browser, missing
-from .conftest import advice, draws, make_run, readings, slopes
+from tests.report.browser import Browser, browser, missing
+from tests.support.results import advice, draws, make_run, readings, slopes
 
 pytestmark = pytest.mark.slow
 

@@ -12,8 +12,7 @@ from snrkit.report import find as finding
 from snrkit.report.collect import collect
 from snrkit.report.find import FILE_KINDS, find
 from snrkit.runs.tables import COLUMNS, read_table
-
-from .conftest import make_run, table
+from tests.support.results import make_run, table
 
 
 def test_pipes_devices_and_loops_are_passed_over(tmp_path):

@@ -9,8 +9,7 @@ from snrkit.report.collect import Tables
 from snrkit.report.figures import snr_vs_k
 from snrkit.report.repetitions import number_of_seeds, readings_over_seeds, slopes_over_seeds
 from snrkit.report.style import COLUMNS
-
-from .conftest import slopes, table
+from tests.support.results import slopes, table
 
 SCALES = {"demo-a": 1.0, "demo-b": 1.1, "demo-c": 1.5}
 

@@ -11,9 +11,8 @@ from snrkit.report.collect import Tables
 from snrkit.report.drawing import Missing
 from snrkit.report.figures import dsnr_vs_k, snr_vs_k
 from snrkit.report.style import COLUMNS
-
-from .conftest import slopes, table
-from .reading import assert_readable, lines
+from tests.report.reading import assert_readable, lines
+from tests.support.results import slopes, table
 
 LOOK = COLUMNS["icml"]
 

@@ -4,8 +4,7 @@ import pandas as pd
 
 from snrkit.report.collect import Tables
 from snrkit.report.story import story
-
-from .conftest import evaluations, trained_as
+from tests.support.results import evaluations, trained_as
 
 
 def bound(frame):

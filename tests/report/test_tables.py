@@ -13,9 +13,8 @@ from snrkit.report.columns import PUBLISHED
 from snrkit.report.drawing import Missing
 from snrkit.report.sheets import evaluation, slopes
 from snrkit.report.tables import rounded
-
-from .conftest import all_frames
-from .conftest import evaluation as evaluation_of
+from tests.support.results import all_frames
+from tests.support.results import evaluation as evaluation_of
 
 
 @pytest.mark.parametrize(

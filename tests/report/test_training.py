@@ -11,9 +11,8 @@ from snrkit.report.collect import collect
 from snrkit.report.drawing import Missing
 from snrkit.report.figures import training
 from snrkit.report.style import COLUMNS
-
-from .conftest import make_run
-from .reading import assert_readable, lines
+from tests.report.reading import assert_readable, lines
+from tests.support.results import make_run
 
 
 def drawn(path):

@@ -11,8 +11,7 @@ from snrkit.report import unchanged
 from snrkit.report.collect import KINDS
 from snrkit.report.find import FILE_KINDS, STEPS, find
 from snrkit.runs.folder import RunDir
-
-from .conftest import make_run
+from tests.support.results import make_run
 
 pytestmark = pytest.mark.slow
 

@@ -22,7 +22,7 @@ from snrkit.runs.tables import (
     read_table,
     write_table,
 )
-from tests.runs.test_tables import table
+from tests.support.tables import table
 
 
 def put(path, name, values):

@@ -1,7 +1,5 @@
 """Tables: a whole file or the old one, never something between; rows of the same key replace each other."""
 
-import math
-
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -10,18 +8,7 @@ import pytest
 
 from snrkit.errors import OutputError, ResultsError
 from snrkit.runs.tables import COLUMNS, KEY, arrow_schema, merge_table, read_table, require_same_parameters, write_table
-
-
-def table(**columns):
-    """Three rows that differ in K, with a NaN among the numbers."""
-    rows = pd.DataFrame(
-        {
-            name: ["text"] * 3 if pa.types.is_string(kind) else np.arange(3).astype(kind.to_pandas_dtype())
-            for name, (kind, _) in COLUMNS.items()
-        }
-    )
-    rows["floor"] = [0.5, math.nan, 0.25]
-    return rows.assign(**{"options": "", "K": [1, 10, 100], "M": 1, "draws": [4, 5, 6]} | columns)
+from tests.support.tables import table
 
 
 def names(folder):

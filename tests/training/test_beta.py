@@ -9,17 +9,16 @@ import pytest
 import torch
 
 from snrkit.core import bounds
-from snrkit.data import load
 from snrkit.errors import SpecError
 from snrkit.estimators.ciwae import Ciwae
 from snrkit.run import Run
 from snrkit.runs.checkpoint import load_checkpoint
 from snrkit.runs.folder import RunDir
 from snrkit.specs.run import RunSpec
-from snrkit.training import opening
 from snrkit.training.beta import LearntBeta, present_spec
-from snrkit.training.loop import Interrupted, Trainer, train
+from snrkit.training.loop import Interrupted, train
 from snrkit.training.updates import fresh_noise
+from tests.support.training import trainer
 
 CPU = torch.device("cpu")
 
@@ -34,11 +33,6 @@ def learnt(small, learn, start=0.5, **changes):
 
 def betas(folder):
     return [row["beta"] for row in RunDir(folder).read_metrics()]
-
-
-def trainer(spec, tmp_path):
-    dataset = load(spec.data, None)
-    return Trainer(opening.resolve_spec(spec, dataset), dataset, RunDir(tmp_path / "run"), CPU, None)
 
 
 @pytest.mark.parametrize(("learn", "slope"), [("free", 1.0), ("bounded", 0.3 * 0.7)])

@@ -12,7 +12,7 @@ from snrkit.errors import NonFiniteError
 from snrkit.runs.checkpoint import load_checkpoint
 from snrkit.runs.folder import RunDir
 from snrkit.runs.tables import read_table
-from tests.cli.conftest import TOY
+from tests.support.program import TOY
 
 MEASURE = ["--snr-K", "1,3", "--snr-draws", 8, "--snr-points", 4]
 

@@ -17,6 +17,7 @@ from snrkit.specs.run import ModelSpec
 from snrkit.training import sweep
 from snrkit.training.loop import Trainer, train
 from snrkit.training.sweep import Sweep
+from tests.support.training import everything
 
 CPU = torch.device("cpu")
 DIGITS = {
@@ -24,7 +25,6 @@ DIGITS = {
     "model": {"name": "mlp", "options": {"hidden": [7], "latent": 3}},
 }
 ESTIMATORS = [("vae", 8, 1), ("iwae", 1, 8), ("piwae", 2, 4)]
-TIMING = {"seconds", "images_per_second"}
 
 
 class Killed(BaseException):
@@ -61,20 +61,6 @@ def after(calls, action=lambda: True):
 
 def kill():
     raise Killed
-
-
-def everything(out):
-    """All that a sweep leaves behind, without timings: per run its tensors, its place and its metrics."""
-    found = {}
-    for folder in sorted(path for path in out.iterdir() if path.is_dir()):
-        saved = load_checkpoint(folder)
-        tensors = list(saved.model.values())
-        tensors += [state[name] for state in saved.optimiser["state"].values() for name in sorted(state)]
-        rows = [{k: v for k, v in row.items() if k not in TIMING} for row in RunDir(folder).read_metrics()]
-        place = (saved.epoch, saved.step, saved.position, {k: v for k, v in saved.running.items() if k not in TIMING})
-        status = json.loads(RunDir(folder).status.read_text())
-        found[folder.name] = ([tensor.numpy().tobytes() for tensor in tensors], place, rows, status)
-    return found
 
 
 def only_runs(out, specs):

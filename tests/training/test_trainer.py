@@ -15,15 +15,9 @@ from snrkit.runs.checkpoint import load_checkpoint
 from snrkit.runs.folder import RunDir
 from snrkit.specs.run import ModelSpec, RunSpec
 from snrkit.training import loop
-from snrkit.training.loop import Trainer
-from snrkit.training.opening import resolve_spec
+from tests.support.training import trainer
 
 CPU = torch.device("cpu")
-
-
-def trainer(spec, tmp_path):
-    dataset = load(spec.data, None)
-    return Trainer(resolve_spec(spec, dataset), dataset, RunDir(tmp_path / "run"), CPU, None)
 
 
 def lme(log_w, dim):

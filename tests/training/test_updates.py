@@ -6,19 +6,12 @@ import torch
 from snrkit.core.streams import Streams
 from snrkit.data import load
 from snrkit.estimators.base import build_estimator, gradients
-from snrkit.runs.folder import RunDir
 from snrkit.specs.run import UpdateSpec
-from snrkit.training import opening
-from snrkit.training.loop import Trainer
 from snrkit.training.updates import fresh_noise, step_in_turn, turns
+from tests.support.training import trainer
 
 CPU = torch.device("cpu")
 PIWAE = {"name": "piwae", "M": 2, "K": 4}
-
-
-def trainer(spec, tmp_path):
-    dataset = load(spec.data, None)
-    return Trainer(opening.resolve_spec(spec, dataset), dataset, RunDir(tmp_path / "run"), CPU, None)
 
 
 def points(spec):
