@@ -1,6 +1,6 @@
 """A trained run, opened: its model with its data, and what can be found out of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -23,6 +23,7 @@ from snrkit.runs.checkpoint import find_checkpoint, load_checkpoint
 from snrkit.runs.folder import RunDir
 from snrkit.runs.place import reserved
 from snrkit.runs.tables import require_same_parameters
+from snrkit.specs.measure import Execution, MeasureSpec
 from snrkit.specs.run import RunSpec
 from snrkit.training.beta import present_spec
 from snrkit.training.opening import require_same_data
@@ -113,7 +114,7 @@ class Run:
         Raises:
             SpecError: there are not that many, or fewer than one.
         """
-        return named_points(self.dataset, self.spec, self.device, count)
+        return named_points(self.dataset, self.spec, self.device, count, "count")
 
     def on(self, data: str, *, data_dir: str | Path | None = None) -> Self:
         """The same run with the test set of other data, binarised as the run's own.
@@ -139,18 +140,21 @@ class Run:
 
     def measure(
         self,
-        plan: Plan,
+        spec: MeasureSpec = MeasureSpec(),  # noqa: B008 (frozen)
+        how: Execution = Execution(),  # noqa: B008
         *,
-        data_points: int = 10,
-        out: Path | None = None,
+        estimators: Sequence[Estimator] = (),
+        out: str | Path | None = None,
         progress: Progress | None = None,
         stop: Callable[[], bool] = lambda: False,
     ) -> Measurement:
         """Measure gradients at the first test points; ``save`` of what is found adds it to the run's tables.
 
         Args:
-            plan: what to measure.
-            data_points: the first so many test points.
+            spec: what to measure.
+            how: engine and chunk.
+            estimators: whose gradients, where they are objects of one's own and the specification names none; none: the
+                run's.
             out: the table, a Parquet file; None: that of the run. What is finished is kept beside it until it is saved, so
                 that the same call goes on from there.
             progress: called with (done, total, note).
@@ -162,10 +166,11 @@ class Run:
             OutputError: it cannot be written.
             Interrupted: stopped before anything could be read.
         """
-        if out is not None and out.suffix != ".parquet":
+        if out is not None and Path(out).suffix != ".parquet":
             raise SpecError("out", f"'{out}' does not end in .parquet", "name a Parquet file")
-        x, label = self.points(data_points)
-        path = out or (self.beside("snr.parquet") if self._is_loose else self.folder.snr)
+        plan = Plan.of(spec, estimators or ([] if spec.estimators else [self.estimator]), how)
+        x, label = named_points(self.dataset, self.spec, self.device, spec.data_points)
+        path = Path(out) if out else (self.beside("snr.parquet") if self._is_loose else self.folder.snr)
         with reserved(path) as place:
             require_same_parameters(path, self.name, self.step, parameters_digest(self.model))
             about = Provenance(self.name, self.step, label)

@@ -58,6 +58,7 @@ def command(  # noqa: PLR0913 (one per option)
     if (budget is None) == (seconds is None):
         raise SpecError("--budget", "give either --budget or --seconds", "for example --budget 64")
     from snrkit.diagnostics.advise import advise, affordable, cost_batch, default_estimators
+    from snrkit.evaluation.points import named_points
     from snrkit.interrupt import stop_requests
     from snrkit.run import Run
 
@@ -66,7 +67,7 @@ def command(  # noqa: PLR0913 (one per option)
     require_writable(path)
     click.get_current_context().with_resource(pinned(path.parent))
     chosen = build_estimators(names, parse_options(options)) if names else default_estimators()
-    x, label = saved.points(data_points)
+    x, label = named_points(saved.dataset, saved.spec, saved.device, data_points)
     batch = cost_batch(x, saved.spec.batch_size)
     folder = path.with_suffix(".partial")
     begun = folder / "budget.json"

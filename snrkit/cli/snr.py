@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from snrkit.diagnostics.measure import Measurement
     from snrkit.estimators.base import Estimator
-    from snrkit.models.state import Mode
     from snrkit.run import Run
+    from snrkit.specs.base import Mode
 
 
 class Chunk(click.ParamType):  # type: ignore[type-arg]
@@ -107,10 +107,10 @@ def command(  # noqa: PLR0913 (one per option)
     read with as many draws. All metrics go to a Parquet file, slopes and comparisons to CSV files beside it; rows measured
     again replace the old ones. Ctrl-C leaves what is finished, and the same command goes on from there.
     """
-    from snrkit.diagnostics.plan import Plan
     from snrkit.interrupt import stop_requests
     from snrkit.run import Run
     from snrkit.runs.checkpoint import find_checkpoints
+    from snrkit.specs.measure import Execution, MeasureSpec
 
     files = find_checkpoints(ckpts)
     if out is not None and out.suffix != ".parquet":
@@ -118,20 +118,22 @@ def command(  # noqa: PLR0913 (one per option)
     shown, lost = [], []
     for file in files:
         run = Run.open(file, data_dir=data_dir, device=device)
-        plan = Plan(
-            tuple(_estimators(run, names, options)), tuple(importance), tuple(outer), draws, seed,
-            engine=engine, direct=direct, nested=nested, chunk=chunk, blocks=None if blocks is None else tuple(blocks),
-            bias=bias, K_ref=reference, mean_from=mean_from, dsnr=dsnr, keep=tuple(keep_draws or ()),  # type: ignore[arg-type]
-            mode=mode,
-        )  # fmt: skip
+        asked: dict[str, Any] = {
+            "K": importance, "M": outer, "draws": draws, "seed": seed, "direct": direct, "nested": nested, "blocks": blocks,
+            "bias": bias, "K_ref": reference, "dsnr": dsnr, "mean_from": mean_from, "keep": keep_draws or (), "mode": mode,
+            "data_points": data_points,
+        }  # fmt: skip
+        how, chosen = Execution(engine=engine, chunk=chunk), _estimators(run, names, options)
         with progress(f"snr {run.name}", quiet) as update, stop_requests() as stopped:
-            measurement = run.measure(plan, data_points=data_points, out=out, progress=update, stop=stopped)
+            measurement = run.measure(
+                MeasureSpec(**asked), how, estimators=chosen, out=out, progress=update, stop=stopped
+            )
         path = measurement.save()
         if as_json:
             shown.append(_json(measurement, path))
         else:
             label = measurement.source.provenance.data
-            _show(measurement, f"{run.name}, step {run.step}, {label}, {plan.method}", path)
+            _show(measurement, f"{run.name}, step {run.step}, {label}, {measurement.plan.method}", path)
         lost += measurement.lost
         if not measurement.complete:
             break
