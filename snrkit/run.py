@@ -21,8 +21,8 @@ from snrkit.evaluation.points import named_points
 from snrkit.models.base import LatentModel
 from snrkit.runs.checkpoint import find_checkpoint, load_checkpoint
 from snrkit.runs.folder import RunDir
+from snrkit.runs.kinds.snr import require_same_parameters
 from snrkit.runs.place import reserved
-from snrkit.runs.tables import require_same_parameters
 from snrkit.specs.measure import Execution, MeasureSpec
 from snrkit.specs.run import RunSpec
 from snrkit.training.beta import present_spec

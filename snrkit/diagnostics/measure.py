@@ -25,8 +25,11 @@ from snrkit.errors import NonFiniteError, SpecError
 from snrkit.estimators.base import Estimator
 from snrkit.interrupt import Interrupted
 from snrkit.registry import makers
+from snrkit.runs.kinds.comparisons import COMPARISONS
+from snrkit.runs.kinds.draws import DRAWS
+from snrkit.runs.kinds.slopes import SLOPES
+from snrkit.runs.kinds.snr import SNR
 from snrkit.runs.place import Place, target
-from snrkit.runs.tables import COMPARISON_KEY, SLOPE_KEY, merge_csv, merge_kept, merge_table
 from snrkit.specs.base import Mode
 from snrkit.specs.measure import Execution
 from snrkit.trial.opening import Subject, opened
@@ -40,10 +43,10 @@ class Measurement:
 
     Attributes:
         plan: what was asked for.
-        table: the tidy table of ``snrkit.runs.tables``.
-        slopes: log-log slopes against K and M with theory's verdicts (see ``tables.SLOPES``).
-        comparisons: differences between estimators on the same noise (see ``tables.COMPARISONS``).
-        kept: draws of chosen coordinates (see ``tables.KEPT``); empty if none were asked for.
+        table: the tidy table of ``snrkit.runs.kinds.snr``.
+        slopes: log-log slopes against K and M with theory's verdicts (see ``SLOPES``).
+        comparisons: differences between estimators on the same noise (see ``COMPARISONS``).
+        kept: draws of chosen coordinates (see ``DRAWS``); empty if none were asked for.
         complete: whether all draws were made; if not, the tables rest on the finished blocks.
         lost: which estimators at which K are left out, since their bound or gradient is not finite, in sentences.
         remarks: what was asked for and cannot be had, and what rounding hides, in sentences.
@@ -80,11 +83,10 @@ class Measurement:
             ResultsError: what is there is damaged or of a newer schema.
         """
         with target(self.place, path) as table:
-            merge_table(table, self.table)
-            merge_csv(table.with_suffix(".slopes.csv"), self.slopes, SLOPE_KEY)
-            merge_csv(table.with_suffix(".comparisons.csv"), self.comparisons, COMPARISON_KEY)
-            if len(self.kept):
-                merge_kept(table.with_suffix(".draws.parquet"), self.kept)
+            SNR.merge(table, self.table)
+            SLOPES.merge(SLOPES.beside(table), self.slopes)
+            COMPARISONS.merge(COMPARISONS.beside(table), self.comparisons)
+            DRAWS.merge(DRAWS.beside(table), self.kept)
             self.settle()
         return table
 
@@ -145,7 +147,7 @@ def measure(  # noqa: PLR0913 (one option each; most by keyword)
         progress: called with (done, total, note) as draws are finished.
 
     Returns:
-        The tidy table of ``snrkit.runs.tables``, one row per (estimator, M, K, block, metric). Rows of block ``all`` are
+        The tidy table of ``snrkit.runs.kinds.snr``, one row per (estimator, M, K, block, metric). Rows of block ``all`` are
         absent where the two networks have different units (piwae at M > 1), and all rows of an estimator at a K whose bound
         or gradient is not finite, as long as others are. What the user should know of it is logged as warnings of the
         logger ``snrkit``, and stands in ``table.attrs["remarks"]``.

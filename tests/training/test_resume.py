@@ -199,7 +199,7 @@ def test_fewer_epochs_than_there_are(small, go, done):
     else:
         with pytest.raises(Interrupted):
             go(small(), progress=at_step(12, interrupt))
-    with pytest.raises(CheckpointError, match="give --epochs 3"):
+    with pytest.raises(CheckpointError, match="give `epochs=3` or more"):
         go(small(epochs=2), resume=True)
 
 
