@@ -1,6 +1,7 @@
 """Measuring runs while they are trained, by the same specification and code as finished ones."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ from snrkit.diagnostics.tables import Provenance
 from snrkit.estimators.base import build_estimator
 from snrkit.evaluation.points import named_points
 from snrkit.interrupt import Interrupted
-from snrkit.runs.kinds.snr import SNR
 from snrkit.specs.measure import WatchFile
 from snrkit.specs.run import RunSpec
 from snrkit.training.loop import Stopped
@@ -40,7 +40,7 @@ def watching(tables: Mapping[str, Any]) -> Observe:
         found = diagnose(trainer.model, x, plan, provenance=about, stop=stopped)
         if not found.complete:
             raise Interrupted
-        SNR.merge(trainer.run_dir.snr, found.table)
+        replace(found, asked=plan.written(own.measure.data_points)).save(trainer.run_dir.snr)
 
     return observe
 

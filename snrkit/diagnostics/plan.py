@@ -1,5 +1,6 @@
 """What to measure, checked; and the sets of draws that it takes."""
 
+import dataclasses
 import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,8 +13,9 @@ from snrkit.backend.memory import require_memory
 from snrkit.errors import SpecError
 from snrkit.estimators import ESTIMATORS
 from snrkit.estimators.base import Estimator, Units, build_estimator, require_samples
+from snrkit.registry import hint
 from snrkit.specs.given import MOST_ROWS, items
-from snrkit.specs.measure import Execution, MeasureSpec, What
+from snrkit.specs.measure import Choice, Execution, MeasureFile, MeasureSpec, What
 
 BLOCKS_OF_DRAWS = 20
 # Their numbers, and what is read of each by itself.
@@ -101,6 +103,16 @@ class Plan(What):
         named = [build_estimator(choice.name, choice.options) for choice in spec.estimators]
         return cls(estimators=tuple(named or own), how=how, **asked)
 
+    def written(self, data_points: int) -> MeasureFile | None:
+        """What asks for the same again; None where an estimator has options that no file can say."""
+        options = [dataclasses.asdict(estimator) for estimator in self.estimators]  # type: ignore[call-overload]
+        if not all(isinstance(value, float | int) for own in options for value in own.values()):
+            return None
+        named = [Choice(name=e.name, options=own) for e, own in zip(self.estimators, options, strict=True)]
+        asked = {name: getattr(self, name) for name in What.model_fields}
+        what = MeasureSpec(estimators=tuple(named), data_points=data_points, **asked)
+        return MeasureFile(measure=what, execution=self.how)
+
     @model_validator(mode="after")
     def _possible(self) -> Self:
         require_samples(self.estimators, min(self.K))
@@ -119,6 +131,13 @@ class Plan(What):
 
     def _check_combinations(self) -> None:
         """What is right by itself and wrong together."""
+        if self.mean_from and self.mean_from not in ESTIMATORS.names:
+            near = hint(self.mean_from, ESTIMATORS.names)
+            problem, remedy = (
+                f"unknown estimator '{self.mean_from}'",
+                f"{near}choose from {', '.join(ESTIMATORS.names)}",
+            )
+            raise SpecError("mean_from", problem, remedy)
         borrowers = {unit.estimator for e in self.estimators for unit in self.units(e, 1, 1)}
         if self.mean_from and not any(_same_mean(build_estimator(self.mean_from, {}), e) for e in borrowers):
             drawn = " drawn directly" if self.direct else ""

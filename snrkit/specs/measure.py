@@ -17,9 +17,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo
 
 from snrkit.errors import SpecError
-from snrkit.registry import hint
 from snrkit.specs.base import Mode, Positive, Seed, Spec, short
-from snrkit.specs.fields import allowed, keys
+from snrkit.specs.fields import allowed, keys, meant
 from snrkit.specs.given import counts, is_empty, is_flag, must_be, names, plain
 
 Target = Literal["none", "bound", "log_p"]
@@ -77,13 +76,13 @@ class Told(Spec):
 def _refusal(error: ValidationError, spec: type[Spec]) -> SpecError:
     """The first of what pydantic found, in our words."""
     first = error.errors(include_url=False)[0]
+    field = ".".join(str(part) for part in first["loc"])
     told = first.get("ctx", {}).get("error")
     if isinstance(told, SpecError):
-        return told
-    field = ".".join(str(part) for part in first["loc"])
+        inner = told.argument if field in ("", told.argument) else f"{field}.{told.argument}"
+        return SpecError(inner, told.problem, told.remedy)
     if first["type"] == "extra_forbidden":
-        near = hint(field, keys(spec))
-        return SpecError(field, "no such setting", f"{near}choose from {', '.join(keys(spec))}")
+        return SpecError(field, "no such setting", f"{meant(field, spec)}choose from {', '.join(keys(spec))}")
     known = spec.model_fields.get(str(first["loc"][0]))
     least = None if known is None else allowed(known).get("minimum")
     if least is None:

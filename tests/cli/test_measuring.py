@@ -4,7 +4,6 @@ import contextlib
 import errno
 import json
 import os
-from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -12,11 +11,9 @@ import pytest
 import torch
 
 from snrkit import files
-from snrkit.cli.options import MODE
 from snrkit.data import load
 from snrkit.diagnostics.draws import Drawer
 from snrkit.models.gaussian import Gaussian
-from snrkit.models.state import Mode
 from snrkit.runs.checkpoint import load_checkpoint
 from snrkit.runs.kinds.snr import SNR
 from tests.support.program import TOY
@@ -355,10 +352,6 @@ def test_an_older_checkpoint_is_measured_with_one_line_about_it(snrkit, toy_run)
     assert result.err.startswith(f"note: {toy_run / 'run.pt'}: from before checksums")
     assert result.err.count("\n") == 1
     assert snrkit("snr", "--ckpt", toy_run, *FEW, "--quiet").err == ""
-
-
-def test_the_modes_offered_are_those_there_are():
-    assert tuple(MODE.choices) == get_args(Mode)
 
 
 def test_a_k_that_cannot_be_read_costs_only_itself_and_is_told_by_the_exit_code(snrkit, toy_run, monkeypatch):

@@ -140,8 +140,21 @@ def test_a_table_in_the_file_of_settings_says_the_same_as_the_flags(tmp_path):
 
 
 def test_runs_of_a_sweep_are_measured_alike_side_by_side_or_not(tmp_path):
-    grid = "data = {name = 'gaussian', size = 20, dim = 3}\nmodel.name = 'gaussian'\nepochs = 2\neval_points = 0\nbatch_size = 5\n"
-    grid += "estimator.K = 3\n[grid]\nseed = [0, 1]\n[measure]\nevery = 1\nK = [1, 3]\ndraws = 8\ndata_points = 2\n"
+    grid = """
+    epochs = 2
+    batch_size = 5
+    eval_points = 0
+    data = {name = "gaussian", size = 20, dim = 3}
+    model = {name = "gaussian"}
+    estimator.K = 3
+    [measure]
+    every = 1
+    K = [1, 3]
+    draws = 8
+    data_points = 2
+    [grid]
+    seed = [0, 1]
+    """
     (tmp_path / "grid.toml").write_text(grid)
     found = []
     for side_by_side in (1, 2):
