@@ -16,7 +16,6 @@ from snrkit.models.base import LatentModel
 from snrkit.runs.checkpoint import find_checkpoint, find_checkpoints, load_checkpoint
 from snrkit.runs.folder import RunDir
 from snrkit.specs.run import RunSpec
-from snrkit.training.beta import present_spec
 from snrkit.training.opening import require_same_data
 
 # Runs of a folder that a message names.
@@ -31,7 +30,7 @@ class Saved:
 
     Attributes:
         run: the directory that it lies in.
-        spec: its resolved spec; a beta that changed in training is that of the checkpoint.
+        spec: its resolved spec; options of the estimator that change in training are those of the checkpoint.
         file: the checkpoint file.
         step: optimiser steps done.
         model: the model, on the device asked for.
@@ -99,7 +98,7 @@ def open_saved(path: Path, data_dir: Path | None, device: str) -> Saved:
     _refuse_many(path)
     file = find_checkpoint(path)
     checkpoint = load_checkpoint(file)
-    spec = present_spec(checkpoint)
+    spec = checkpoint.spec_in_force()
     dataset = load(spec.data, data_dir)
     trained, found = checkpoint.data_mean.shape[0], dataset.train.shape[1]
     if trained != found:

@@ -146,7 +146,7 @@ def command(  # noqa: PLR0913 (one per option)
 
 def _estimators(saved: "Saved", names: list[str] | None, options: tuple[str, ...]) -> "list[Estimator]":
     own = saved.spec.estimator
-    inherited = own.options if names is None else {}
+    inherited = own.numbers() if names is None else {}
     return build_estimators(names or [own.name], {**inherited, **parse_options(options)})
 
 

@@ -174,15 +174,13 @@ def _resolved(spec: RunSpec, data_dir: Path | None) -> str:
 
     from snrkit.cli.settings import options_of
     from snrkit.data import load
-    from snrkit.estimators.base import build_estimator
+    from snrkit.estimators.hyper import Hyper
     from snrkit.models.base import build_model
-    from snrkit.training.beta import build_beta
     from snrkit.training.opening import resolve_spec, summarise
 
     dataset = load(spec.data, data_dir)
     spec = resolve_spec(spec, dataset)
-    build_estimator(spec.estimator.name, spec.estimator.options)
-    build_beta(spec)
+    Hyper(spec)
     build_model(spec.model, summarise(dataset), spec.seed)
     kind = options_of(spec.model.name)
     left_out = {} if kind is None else kind().model_dump(mode="json", exclude=set(spec.model.options))
@@ -233,11 +231,11 @@ def _observer(
     from snrkit.diagnostics.measure import diagnose
     from snrkit.diagnostics.plan import Plan
     from snrkit.diagnostics.tables import Provenance
-    from snrkit.estimators.base import build_estimator
+    from snrkit.estimators.hyper import Hyper
     from snrkit.interrupt import Interrupted
 
     x, label = points
-    own = build_estimator(spec.estimator.name, spec.estimator.options)
+    own = Hyper(spec).present(0)
     asked = Plan((own,), tuple(K), tuple(M), draws, seed=spec.seed, mode=mode)
 
     def observe(trainer: "Trainer", stopped: "Stopped") -> None:

@@ -17,8 +17,8 @@ from snrkit.data import load
 from snrkit.data.base import Dataset
 from snrkit.data.binarise import Batches, test_points
 from snrkit.errors import NonFiniteError, OutputError
-from snrkit.estimators.base import build_estimator
-from snrkit.estimators.ciwae import Mixture
+from snrkit.estimators.base import option_values
+from snrkit.estimators.hyper import Context, Hyper
 from snrkit.estimators.passes import Passes, memory_for_step
 from snrkit.interrupt import Interrupted, stop_requests
 from snrkit.models.base import build_model
@@ -26,7 +26,7 @@ from snrkit.runs.checkpoint import Checkpoint, save_checkpoint
 from snrkit.runs.folder import RunDir
 from snrkit.runs.lock import alone_in
 from snrkit.specs.run import RunSpec, UpdateSpec
-from snrkit.training.beta import build_beta
+from snrkit.specs.schedule import learning_rate
 from snrkit.training.follow import followed_bound
 from snrkit.training.opening import (
     begin,
@@ -38,8 +38,7 @@ from snrkit.training.opening import (
     settle,
     summarise,
 )
-from snrkit.training.schedule import learning_rate
-from snrkit.training.updates import joint_gradients, step_in_turn
+from snrkit.training.updates import joint_gradients, means_of_weights, step_in_turn
 from snrkit.trial.needs import require
 from snrkit.trial.opening import tried
 
@@ -220,8 +219,8 @@ class Trainer:
         self.dtype: torch.dtype = getattr(torch, spec.dtype)
         self.streams = Streams(spec.seed)
         self.summary, self.data_digest = summarise(dataset), data_digest(dataset)
-        self.estimator = build_estimator(spec.estimator.name, spec.estimator.options)
-        self.beta = build_beta(spec)
+        self.hyper = Hyper(spec)
+        self.estimator = self.hyper.present(0)
         with within_memory("model.options", "the parameters", "choose a smaller model"):
             self.model = build_model(spec.model, self.summary, spec.seed).to(device, self.dtype)
         self.batches = Batches(dataset, spec.data, self.streams, self.dtype, device)
@@ -254,10 +253,9 @@ class Trainer:
         previous.fill(self.model, self.optimiser)
         self.epoch, self.step, self.position = previous.epoch, previous.step, previous.position
         self.running = dict(previous.running)
-        if self.beta is not None:
-            self.beta.restore(previous.beta)
-            # An epoch whose steps are all done is finished without another step to say what beta is.
-            self.estimator = self.beta.present(self.epoch)
+        self.hyper.restore(previous.hyper)
+        # An epoch whose steps are all done is finished without another step to say what the options are.
+        self.estimator = self.hyper.present(self.epoch)
 
     def checkpoint(self) -> Checkpoint:
         """The present state."""
@@ -271,7 +269,7 @@ class Trainer:
             optimiser=self.optimiser.state_dict(),
             data_mean=self.summary.mean,
             data_real=self.summary.real,
-            beta={} if self.beta is None else self.beta.state(),
+            hyper=self.hyper.state(),
             data_digest=self.data_digest,
         )
 
@@ -346,8 +344,9 @@ class Trainer:
         start = time.perf_counter()
         with memory_for_step(self.spec):
             x = self.batch()
-            if self.beta is not None:
-                self.estimator = self.beta.step(self, x)
+            if self.hyper.changes:
+                scale = learning_rate(self.spec.optimiser, self.epoch) / self.spec.optimiser.lr
+                self.estimator = self.hyper.step(Context(self.epoch, scale, means_of_weights(self, x)))
             bound = self._step(x) if self.spec.update == UpdateSpec() else step_in_turn(self, x)
         self.account(bound, len(x), time.perf_counter() - start)
 
@@ -408,8 +407,7 @@ class Trainer:
             "seconds": running["seconds"],
             "images_per_second": running["points"] / max(running["seconds"], 1e-9),
         }
-        if isinstance(self.estimator, Mixture):
-            row["beta"] = self.estimator.beta
+        row |= option_values(self.estimator)
         if len(self.followed):
             row["test_iwae64"] = followed_bound(self.model, self.followed, self.streams)
             if not math.isfinite(row["test_iwae64"]):

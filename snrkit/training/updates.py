@@ -7,10 +7,12 @@ which samples a network sees, and whether the other has moved before it looks.
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from snrkit.backend.kernels import FastLinear
@@ -20,8 +22,12 @@ from snrkit.models.base import Network
 from snrkit.specs.run import UpdateSpec
 
 if TYPE_CHECKING:
+    from snrkit.estimators.hyper import Value
     from snrkit.estimators.passes import Passes
     from snrkit.training.loop import Trainer
+
+# The stream of the noise that learnt options see; it has the name of the first that there was.
+_OPTIONS = "beta"
 
 
 def fresh_noise(trainer: Trainer, purpose: str, x: Tensor) -> Tensor:
@@ -34,6 +40,24 @@ def fresh_noise(trainer: Trainer, purpose: str, x: Tensor) -> Tensor:
 def noise_in_passes(trainer: Trainer, passes: Passes, purpose: str, x: Tensor) -> Iterator[Tensor]:
     """The same numbers a few points at a time, for a step that is taken in passes."""
     return passes.noise(trainer.streams, purpose, trainer.step, len(x), trainer.dtype, trainer.device)
+
+
+def means_of_weights(trainer: Trainer, x: Tensor) -> Callable[[Value], Tensor]:
+    """The mean over a minibatch ``[B, *event]`` of what log-weights give, on the noise that the estimator's options see."""
+
+    @functools.cache
+    def log_w() -> Tensor:
+        found: Tensor = trainer.model(x, fresh_noise(trainer, _OPTIONS, x)).log_w
+        return found
+
+    @torch.no_grad()
+    def mean(value: Value) -> Tensor:
+        if trainer.passes is not None:
+            noise = noise_in_passes(trainer, trainer.passes, _OPTIONS, x)
+            return trainer.passes.mean(trainer.model, x, noise, value)
+        return value(log_w()).mean()
+
+    return mean
 
 
 def gradients_in_passes(

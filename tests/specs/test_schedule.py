@@ -5,8 +5,8 @@ from itertools import groupby
 import pytest
 
 from snrkit.specs.run import OptimiserSpec
+from snrkit.specs.schedule import learning_rate
 from snrkit.training.loop import Trainer
-from snrkit.training.schedule import learning_rate
 
 BURDA = OptimiserSpec(schedule="burda", lr=1e-3)
 
