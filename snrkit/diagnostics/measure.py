@@ -13,6 +13,7 @@ from torch import nn
 from snrkit.core.streams import Streams
 from snrkit.diagnostics import tables
 from snrkit.diagnostics.draws import Drawer, Progress
+from snrkit.diagnostics.engines import ENGINES
 from snrkit.diagnostics.gather import Drawn, Gatherer
 from snrkit.diagnostics.metrics import Reading
 from snrkit.diagnostics.plan import Job, Plan, chosen, counts, names
@@ -24,6 +25,7 @@ from snrkit.errors import NonFiniteError, SpecError
 from snrkit.estimators.base import Estimator
 from snrkit.interrupt import Interrupted
 from snrkit.models.state import Mode
+from snrkit.registry import makers
 from snrkit.trial.opening import Subject, opened
 
 _LOG = logging.getLogger("snrkit")
@@ -233,7 +235,8 @@ def prepared(
     tensors = [*model.named_parameters(), *model.named_buffers()]
     said, precision = statement(model, x), computed_in(model, x)
     subject.snapshot.restore()  # of a model that keeps something the calls above have moved on
-    labels = layout.names, plan.seed, plan.engine, plan.chunk, subject.device.type, said, precision, plan.mode
+    made_by = makers(model, ENGINES.load(plan.engine))
+    labels = layout.names, plan.seed, plan.engine, plan.chunk, subject.device.type, said, precision, plan.mode, *made_by
     store = Store(folder, fingerprint(tensors, x, *labels), (layout.size, len(layout.names)))
     drawer = Drawer(
         model, x, Streams(plan.seed),
