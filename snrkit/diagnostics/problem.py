@@ -67,6 +67,11 @@ class Layout:
         tensors = {name: slice(ends[i], ends[i + 1]) for i, name in enumerate(self.names)}
         return {name: block for name, block in networks.items() if block.stop > block.start} | tensors
 
+    @property
+    def present(self) -> list[Network]:
+        """The networks that have parameters here."""
+        return list(dict.fromkeys(self.networks))
+
     def network_of(self, block: str) -> Network | None:
         """The network that a block lies in; None for ``all``."""
         if block in ("inference", "generative"):

@@ -18,11 +18,12 @@ from torch import Tensor, nn
 
 from snrkit.backend.kernels import Casts
 from snrkit.core.batches import Batch, on, points, take, transform
-from snrkit.diagnostics.moments import Array, Mask, PointMoments, Rounding, Verdict
+from snrkit.diagnostics.moments import PointMoments, Rounding, Verdict
 from snrkit.diagnostics.plan import Job
 from snrkit.diagnostics.problem import Layout, Problem
 from snrkit.estimators.base import Estimator, gradients
 from snrkit.models.base import FEW, LatentModel, call_with, parameters_of, shown
+from snrkit.types import Array, Mask
 
 # What is examined: draws, data points, and at most so many outer and importance samples; all points where it matters.
 _DRAWS, _POINTS, _OUTER, _SAMPLES = 4, 2, 2, 16

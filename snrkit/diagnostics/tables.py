@@ -11,14 +11,14 @@ import pandas as pd
 
 from snrkit.diagnostics.gather import Drawn
 from snrkit.diagnostics.intervals import Interval, jackknife_stderr, student
-from snrkit.diagnostics.metrics import Reading
-from snrkit.diagnostics.moments import Array
+from snrkit.diagnostics.metrics.base import Reading
 from snrkit.diagnostics.plan import Job, Plan
 from snrkit.diagnostics.problem import Layout
 from snrkit.diagnostics.slopes import MINIMUM_POINTS, Slope, judge
 from snrkit.estimators.base import Estimator
 from snrkit.models.base import Network
 from snrkit.runs.tables import COLUMNS
+from snrkit.types import Array
 
 SLOPES = {
     "run": "name of the run", "step": "optimiser steps done", "data": "which data points", "seed": "root of the noise",

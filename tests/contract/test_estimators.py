@@ -34,7 +34,7 @@ def both(estimator, model, x, noise):
 def test_name_and_theory(estimator):
     assert ESTIMATORS.load(estimator.name) is type(estimator)
     theory = estimator.theory
-    assert all(abs(rate) in (0, 0.5) for rate in (*theory.phi, *theory.theta))
+    assert all(map(math.isfinite, (*theory.phi, *theory.theta)))  # tests/theory fits them
     assert theory.source
     assert theory.unbiased_for
 

@@ -22,12 +22,11 @@ import torch
 
 from sections.toy import toy
 from snrkit.core.streams import Streams
-from snrkit.diagnostics.gather import pulled
-from snrkit.diagnostics.metrics import Reading
+from snrkit.diagnostics.metrics.base import Reading, Replayed
+from snrkit.diagnostics.metrics.dsnr import dsnr, noise_dsnr, pulled
+from snrkit.diagnostics.metrics.strength import read
 from snrkit.diagnostics.moments import BlockMoments, Moments
-from snrkit.diagnostics.readings import read
 from snrkit.diagnostics.relations import block_means
-from snrkit.diagnostics.replay import Replayed, dsnr, noise_dsnr
 from snrkit.diagnostics.slopes import judge
 from snrkit.files import atomic_path, write_text
 from snrkit.models.gaussian import PROPOSAL_VARIANCE, Gaussian
