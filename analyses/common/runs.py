@@ -28,8 +28,10 @@ from snrkit.runs.folder import RunDir
 from snrkit.runs.tables import COLUMNS, merge_table, read_table
 from snrkit.specs.run import EstimatorSpec, RunSpec
 from snrkit.specs.schedule import stage_of
-from snrkit.training.loop import Stopped, Trainer, train
+from snrkit.training.loop import Stopped
 from snrkit.training.opening import resolve_spec
+from snrkit.training.session import train
+from snrkit.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 DATA = None if "SNRKIT_DATA" not in os.environ else Path(os.environ["SNRKIT_DATA"])

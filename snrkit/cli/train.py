@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     import torch
 
     from snrkit.specs.base import Mode
-    from snrkit.training.loop import Stopped, Trainer
+    from snrkit.training.loop import Stopped
+    from snrkit.training.trainer import Trainer
 
     Observe = Callable[[Trainer, Stopped], None]
 
@@ -125,7 +126,7 @@ def command(  # noqa: PLR0913 (one per option)
 
     from snrkit.backend.device import select_device
     from snrkit.interrupt import Interrupted
-    from snrkit.training.loop import train
+    from snrkit.training.session import train
 
     run, where = RunDir(path), select_device(device)
     points = None if snr_every is None else _test_points(spec, data_dir, where, snr_points)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from snrkit.core.objective import Network
 from snrkit.diagnostics.gather import Drawn
 from snrkit.diagnostics.intervals import Interval, jackknife_stderr, student
 from snrkit.diagnostics.metrics.base import Reading
@@ -16,7 +17,6 @@ from snrkit.diagnostics.plan import Job, Plan
 from snrkit.diagnostics.problem import Layout
 from snrkit.diagnostics.slopes import MINIMUM_POINTS, Slope, judge
 from snrkit.estimators.base import Estimator
-from snrkit.models.base import Network
 from snrkit.runs.tables import COLUMNS
 from snrkit.types import Array
 

@@ -6,8 +6,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from snrkit.core import bounds
-from snrkit.core.logweights import LogWeights
-from snrkit.estimators.base import Estimator, Surrogate, Theory, Units, option, outer_units
+from snrkit.estimators.base import Estimator, Theory, option
 
 
 @dataclass(frozen=True)
@@ -24,11 +23,6 @@ class Ciwae(Estimator):
     name: ClassVar[str] = "ciwae"
     beta: float = option(0.5, low=0, high=1, learnable=True)
 
-    def surrogate(self, weights: LogWeights) -> Surrogate:
-        """The combined bound serves both networks."""
-        value = bounds.ciwae(weights.log_w, self.beta)
-        return Surrogate(value, value)
-
     def bound(self, log_w: Tensor) -> Tensor:
         """The combined bound."""
         return bounds.ciwae(log_w, self.beta)
@@ -36,10 +30,6 @@ class Ciwae(Estimator):
     def slope(self, name: str, log_w: Tensor) -> Tensor:  # noqa: ARG002 (there is one)
         """ELBO - (K-sample bound), whatever beta is."""
         return bounds.elbo(log_w) - bounds.iwae(log_w)
-
-    def units(self, M: int, K: int) -> tuple[Units, Units]:
-        """M units of K samples."""
-        return outer_units(self, M, K)
 
     @property
     def theory(self) -> Theory:

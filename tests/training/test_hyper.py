@@ -13,11 +13,11 @@ from snrkit.cli.saved import open_saved
 from snrkit.core import bounds
 from snrkit.errors import SpecError
 from snrkit.estimators.ciwae import Ciwae
-from snrkit.estimators.hyper import Context, Hyper
+from snrkit.estimators.hyper import Hyper
+from snrkit.interrupt import Interrupted
 from snrkit.runs.checkpoint import load_checkpoint
 from snrkit.runs.folder import RunDir
-from snrkit.training.loop import Interrupted, train
-from snrkit.training.updates import fresh_noise, means_of_weights
+from snrkit.training.session import train
 from tests.support.training import trainer
 
 CPU = torch.device("cpu")
@@ -42,14 +42,14 @@ def betas(folder):
 def test_the_gradient_is_that_of_the_combined_loss(small, tmp_path, learn, slope):
     """d/d raw of -(beta ELBO + (1 - beta) IWAE) by autograd, on the noise that beta sees."""
     own = trainer(learnt(small, learn, 0.3, dtype="float64"), tmp_path)
-    x = own.batches.train_batch(torch.arange(5), 0)
-    log_w = own.model(x, fresh_noise(own, "beta", x)).log_w.detach()
-    rule = own.hyper._rules["beta"]
+    x = own.feed.batches.train_batch(torch.arange(5), 0)
+    log_w = own.model(x, own.feed.noise("beta", len(x))).log_w.detach()
+    rule = own.state.hyper._rules["beta"]
     raw = rule._raw.clone().requires_grad_()
     beta = raw.sigmoid() if learn == "bounded" else raw
     loss = -(beta * bounds.elbo(log_w) + (1 - beta) * bounds.iwae(log_w)).mean()
     loss.backward()
-    estimator = own.hyper.step(Context(0, 1.0, means_of_weights(own, x)))
+    estimator = own.state.hyper.step(own._context(x))
     assert rule._raw.grad.item() == pytest.approx(raw.grad.item(), rel=1e-12)
     assert raw.grad.item() == pytest.approx(slope * float((bounds.iwae(log_w) - bounds.elbo(log_w)).mean()), rel=1e-12)
     # Adam's first step is its rate, whatever the gradient's size.
@@ -78,7 +78,7 @@ def test_bounded_it_stays_within_and_tends_to_zero(small, go, tmp_path):
 def test_the_rate_of_beta_follows_the_schedule(small, tmp_path):
     spec = learnt(small, "free", optimiser={"schedule": "burda"})
     own = trainer(spec, tmp_path)
-    own.epoch = 5  # stage 2
+    own.state.epoch = 5  # stage 2
     own.begin_epoch()
     own.take_step()
     assert 0.5 - own.estimator.beta == pytest.approx(0.01 * 10 ** (-2 / 7), rel=1e-4)

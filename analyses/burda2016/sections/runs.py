@@ -15,7 +15,7 @@ from snrkit.models.state import in_mode
 from snrkit.runs.folder import RunDir
 from snrkit.runs.tables import write_frame
 from snrkit.specs.run import RunSpec
-from snrkit.training.loop import train
+from snrkit.training.session import train
 
 
 class Runs:
