@@ -11,9 +11,10 @@ from snrkit.cli.options import COUNTS, FOLDER, INPUT, MODE, Whole, common, parse
 from snrkit.cli.output import complain, print_json, progress, tell
 from snrkit.errors import INTERRUPTED, SpecError
 from snrkit.runs.folder import RunDir
-from snrkit.runs.tables import merge_table
+from snrkit.runs.kinds.snr import SNR
 from snrkit.specs.base import apply_settings, assign, read_toml
 from snrkit.specs.run import RunSpec
+from snrkit.specs.schema1 import translated
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -245,7 +246,7 @@ def _observer(
         measurement = diagnose(trainer.model, x, plan, provenance=provenance, stop=stopped)
         if not measurement.complete:
             raise Interrupted
-        merge_table(trainer.run_dir.snr, measurement.table)
+        SNR.merge(trainer.run_dir.snr, measurement.table)
 
     return observe
 
@@ -261,7 +262,8 @@ def _spec(
     if config is not None:
         data = read_toml(config)
     elif resumed is not None and RunDir(resumed).config.exists():
-        data = read_toml(RunDir(resumed).config)
+        # As of now, so that settings go over it, whatever version wrote it.
+        data = translated(read_toml(RunDir(resumed).config))
     for flag, value in flags.items():
         if value is not None:
             assign(data, _FLAGS[flag], value)

@@ -52,10 +52,10 @@ def test_a_sweep_over_the_old_table_has_the_old_folders():
     ("beta", "options", "argument", "words"),
     [
         ({"lr": 0.5}, {}, "beta.lr", "nothing is learnt"),
-        ({"stages": [0.5]}, {"beta": 0.5}, "beta.stages", "give one of them"),
-        ({"stages": [0.5], "learn": "free"}, {}, "beta.stages", "give one of them"),
+        ({"stages": [0.5]}, {"beta": 0.5}, "beta.stages", "give estimator.options.beta alone"),
+        ({"stages": [0.5], "learn": "free"}, {}, "beta.stages", "give estimator.options.beta alone"),
         ({"stages": 0.5}, {}, "beta.stages", "is no list"),
-        ({"learn": "free"}, {"beta": [0.5]}, "beta.learn", "give one of them"),
+        ({"learn": "free"}, {"beta": [0.5]}, "beta.learn", "give estimator.options.beta alone"),
         ({"speed": 3}, {}, "beta.speed", "no such setting"),
         ({"learn": "free", "speed": 3}, {}, "estimator.options.beta.speed", "no such setting"),
         ({"learn": "sideways"}, {}, "estimator.options.beta.learn", "'free' or 'bounded'"),
