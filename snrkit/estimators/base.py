@@ -217,7 +217,8 @@ def build_estimator(name: str, options: Mapping[str, float]) -> Estimator:
     needed = [field.name for field in dataclasses.fields(kind) if field.default is dataclasses.MISSING]
     missing = [option for option in needed if option not in options]
     if missing:
-        raise SpecError(f"estimator.options.{missing[0]}", f"{name} needs it", f"give --option {missing[0]}=VALUE")
+        needs = f"estimator.options.{missing[0]}"
+        raise SpecError(needs, f"{name} needs it", f"give `{needs}=VALUE`")
     for option, value in options.items():
         known[option].require(option, value)
     estimator: Estimator = kind(**options)

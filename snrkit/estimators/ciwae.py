@@ -33,6 +33,6 @@ class Ciwae(Estimator):
 
     @property
     def theory(self) -> Theory:
-        """SNR ~ (M K)^(1/2) in both networks for fixed beta > 0; at beta = 0 it is IWAE."""
-        phi = (0.5, 0.5) if self.beta > 0 else (0.5, -0.5)
+        """SNR ~ (M K)^(1/2) in both networks for any fixed beta but 0, at which it is IWAE."""
+        phi = (0.5, 0.5) if self.beta else (0.5, -0.5)
         return Theory(phi, (0.5, 0.5), "beta ELBO + (1 - beta) K-sample bound", "Rainforth et al. 2018, section 4")

@@ -147,7 +147,7 @@ class Learnt:
             self._raw.copy_(state["raw"])
         except KeyError:
             problem = f"holds no learnt {self._name}"
-            raise CheckpointError("checkpoint", problem, "train anew with another --out") from None
+            raise CheckpointError("checkpoint", problem, "train anew with another `out`") from None
         self._adam.state[self._raw] = {name: value.clone() for name, value in state.items() if name != "raw"}
 
 

@@ -50,7 +50,9 @@ def _option(table: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
     if not isinstance(stages, list):
         raise SpecError("beta.stages", f"is no list, got {short(stages)}", "write for example [0.7, 0.2]")
     if stages and (learns or "beta" in options):
-        raise SpecError("beta.stages", "says what beta is, and so does another setting", "give estimator.options.beta alone")
+        raise SpecError(
+            "beta.stages", "says what beta is, and so does another setting", "give estimator.options.beta alone"
+        )
     if not learns:
         odd = next((name for name in table if name not in _BETA), None)
         if odd is not None:
@@ -59,7 +61,9 @@ def _option(table: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
             raise SpecError("beta.lr", "nothing is learnt", "set beta.learn to free or bounded, or drop beta.lr")
         return stages or None
     if isinstance(options.get("beta"), Mapping | list):
-        raise SpecError("beta.learn", "says what beta is, and so does another setting", "give estimator.options.beta alone")
+        raise SpecError(
+            "beta.learn", "says what beta is, and so does another setting", "give estimator.options.beta alone"
+        )
     start = {"start": options["beta"]} if "beta" in options else {}
     return start | {name: value for name, value in table.items() if name != "stages"}
 
