@@ -92,8 +92,10 @@ def test_killed_twice_between_steps(specs, tmp_path, undisturbed, steps):
     assert only_runs(tmp_path / "parts", specs)
 
 
-# Three saves of three members each.
-@pytest.mark.parametrize("call", range(1, 10))
+# Three saves of three members each: the first, within the second, the last; slow: the others too.
+@pytest.mark.parametrize(
+    "call", [call if call in (1, 5, 6, 9) else pytest.param(call, marks=pytest.mark.slow) for call in range(1, 10)]
+)
 @pytest.mark.parametrize("when", ["staging", "replacing"])
 def test_killed_while_saving(specs, tmp_path, undisturbed, monkeypatch, call, when):
     name = {"staging": "save_checkpoint", "replacing": "guard"}[when]
