@@ -11,7 +11,10 @@ from snrkit.cli.summary import comparison_table, extra_table, slope_table, snr_t
 from snrkit.errors import DIVERGED, SpecError
 from snrkit.files import pinned, require_writable
 from snrkit.interrupt import Interrupted
-from snrkit.runs.tables import COMPARISON_KEY, SLOPE_KEY, merge_csv, merge_kept, merge_table, require_same_parameters
+from snrkit.runs.kinds.comparisons import COMPARISONS
+from snrkit.runs.kinds.draws import DRAWS
+from snrkit.runs.kinds.slopes import SLOPES
+from snrkit.runs.kinds.snr import SNR, require_same_parameters
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
     from snrkit.cli.saved import Saved
     from snrkit.diagnostics.measure import Measurement
     from snrkit.estimators.base import Estimator
-    from snrkit.models.state import Mode
+    from snrkit.specs.base import Mode
 
 
 class Chunk(click.ParamType):  # type: ignore[type-arg]
@@ -110,6 +113,7 @@ def command(  # noqa: PLR0913 (one per option)
     """
     from snrkit.cli.saved import find_checkpoints, open_saved
     from snrkit.diagnostics.plan import Plan
+    from snrkit.specs.measure import Execution
 
     files = find_checkpoints(ckpts)
     if out is not None and out.suffix != ".parquet":
@@ -117,12 +121,12 @@ def command(  # noqa: PLR0913 (one per option)
     shown, lost = [], []
     for file in files:
         saved = open_saved(file, data_dir, device)
-        plan = Plan(
-            tuple(_estimators(saved, names, options)), tuple(importance), tuple(outer), draws, seed,
-            engine=engine, direct=direct, nested=nested, chunk=chunk, blocks=None if blocks is None else tuple(blocks),
-            bias=bias, K_ref=reference, mean_from=mean_from, dsnr=dsnr, keep=tuple(keep_draws or ()),  # type: ignore[arg-type]
-            mode=mode,
-        )  # fmt: skip
+        asked: dict[str, Any] = {
+            "estimators": _estimators(saved, names, options), "K": importance, "M": outer, "draws": draws, "seed": seed,
+            "direct": direct, "nested": nested, "blocks": blocks, "bias": bias, "K_ref": reference, "dsnr": dsnr,
+            "mean_from": mean_from, "keep": keep_draws or (), "mode": mode, "how": Execution(engine=engine, chunk=chunk),
+        }  # fmt: skip
+        plan = Plan(**asked)
         x, label = saved.test_points(data_points)
         path = out or saved.table
         require_writable(path)
@@ -166,11 +170,10 @@ def _measure(saved: "Saved", x: Any, plan: Any, label: str, path: Path, quiet: b
 
 
 def _write(measurement: "Measurement", path: Path) -> None:
-    merge_table(path, measurement.table)
-    merge_csv(path.with_suffix(".slopes.csv"), measurement.slopes, SLOPE_KEY)
-    merge_csv(path.with_suffix(".comparisons.csv"), measurement.comparisons, COMPARISON_KEY)
-    if len(measurement.kept):
-        merge_kept(path.with_suffix(".draws.parquet"), measurement.kept)
+    SNR.merge(path, measurement.table)
+    SLOPES.merge(SLOPES.beside(path), measurement.slopes)
+    COMPARISONS.merge(COMPARISONS.beside(path), measurement.comparisons)
+    DRAWS.merge(DRAWS.beside(path), measurement.kept)
     measurement.settle()
 
 

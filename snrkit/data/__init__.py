@@ -27,6 +27,8 @@ SOURCES = Registry(
         "idx": "snrkit.data.idx:source",
         "gaussian": "snrkit.data.gaussian:source",
     },
+    group="snrkit.data",
+    what="snrkit.data.base:Source",
 )
 
 # Sources that read what the user names in data.path.

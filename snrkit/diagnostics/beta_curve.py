@@ -23,16 +23,19 @@ from snrkit.diagnostics.draws import Drawer, Progress
 from snrkit.diagnostics.gather import WEIGHT_DRAWS
 from snrkit.diagnostics.intervals import Interval, delete_one, jackknife_stderr, student
 from snrkit.diagnostics.measure import prepared, select_blocks
-from snrkit.diagnostics.metrics import METRICS, Reading
-from snrkit.diagnostics.moments import Array, BlockMoments, Moments
+from snrkit.diagnostics.metrics.base import Reading
+from snrkit.diagnostics.metrics.bias import bias
+from snrkit.diagnostics.metrics.strength import read
+from snrkit.diagnostics.moments import BlockMoments, Moments
 from snrkit.diagnostics.plan import Job, Plan
-from snrkit.diagnostics.readings import read
-from snrkit.diagnostics.relations import Indices, across, bias, block_means
+from snrkit.diagnostics.relations import across, block_means
 from snrkit.diagnostics.suiting import suited
 from snrkit.errors import SpecError
 from snrkit.estimators.ciwae import Ciwae
 from snrkit.interrupt import Interrupted
+from snrkit.runs.metrics import describe
 from snrkit.trial.opening import opened
+from snrkit.types import Array, Indices
 
 GRID = tuple(float(beta) for beta in np.linspace(0, 1, 21).round(2))
 COSINE = "cosine between E[g] at this beta and at beta = 0; undefined where a debiased squared norm is <= 0"
@@ -122,7 +125,7 @@ def beta_curve(  # noqa: PLR0913 (one option each; most by keyword)
     """
     betas = _checked(betas)
     estimators = tuple(Ciwae(beta) for beta in (0.0, 0.5, 1.0))
-    plan = Plan(estimators, (K,), (M,), draws, seed, blocks=(block,))
+    plan = Plan(estimators=estimators, K=(K,), M=(M,), draws=draws, seed=seed, blocks=(block,))
     (K,), (M,) = plan.K, plan.M
     if K < 2:
         raise SpecError("K", f"must be at least 2, got {K}", "with one sample beta changes nothing")
@@ -206,7 +209,7 @@ def _row(
     return {
         "beta": beta, "metric": metric, "value": interval.value, "stderr": interval.stderr, "ci_low": interval.low,
         "ci_high": interval.high, "floor": floor, "draws": draws, "n_coordinates": entered, "n_dropped": dropped,
-        "definition": COSINE if metric == "cosine" else METRICS[metric][1],
+        "definition": COSINE if metric == "cosine" else describe(metric).definition,
     }  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from snrkit.core.streams import Streams
 from snrkit.diagnostics.engines import ENGINES
 from snrkit.diagnostics.engines.base import Engine, PassSize, pass_size
 from snrkit.diagnostics.engines.factors import FactorEngine
+from snrkit.diagnostics.metrics.base import Family
 from snrkit.diagnostics.moments import BlockMoments, Moments, PointMoments
 from snrkit.diagnostics.plan import Job
 from snrkit.diagnostics.problem import Problem
@@ -137,8 +138,8 @@ class Drawer:
             portion = range(start, min(start + step, draws.stop))
             yield [total.div_(problem.groups) for total in self._sum(problem, job, portion, size)]
 
-    def weight_statistics(self, job: Job, draws: int) -> WeightTally:
-        """What the log-weights of the first draws say.
+    def weight_statistics(self, job: Job, draws: int, families: Sequence[Family] = ()) -> WeightTally:
+        """What the log-weights of the first draws say, and the statistics of these metrics.
 
         Raises:
             NonFiniteError: one is NaN or +inf.
@@ -147,7 +148,7 @@ class Drawer:
         self._require_whole(problem, size)
         alone = self.undivided or not problem.noise.held
         step = 1 if alone else max(1, size.samples // (job.M * job.K))
-        tally = WeightTally(job, problem.groups, draws)
+        tally = WeightTally(job, problem.groups, draws, families)
         with torch.no_grad(), within_memory("K", *_demand(problem)):
             for group, start in itertools.product(range(problem.groups), range(0, draws, step)):
                 portion = range(start, min(start + step, draws))

@@ -1,4 +1,4 @@
-"""All readings of one job: what its moments say, and what a second pass adds."""
+"""All readings of one job: whatever the metrics asked for read from its draws, and what they need beside those."""
 
 import time
 from dataclasses import dataclass, field, replace
@@ -8,22 +8,18 @@ import torch
 
 from snrkit.diagnostics import rounding
 from snrkit.diagnostics.coordinates import check, choose
-from snrkit.diagnostics.decomposition import decompose
 from snrkit.diagnostics.draws import Drawer
-from snrkit.diagnostics.intervals import student
-from snrkit.diagnostics.metrics import Reading
-from snrkit.diagnostics.moments import Array, BlockMoments, Moments, Verdict
+from snrkit.diagnostics.metrics.base import Evidence, Family, Need, Reading, Replayed, Target
+from snrkit.diagnostics.moments import BlockMoments, Moments, Verdict
 from snrkit.diagnostics.plan import BLOCKS_OF_DRAWS, Job, Plan
 from snrkit.diagnostics.problem import Layout
-from snrkit.diagnostics.readings import read
-from snrkit.diagnostics.relations import across, bias, block_means, noise_scale
-from snrkit.diagnostics.replay import RELIABLE, Replayed, dsnr, noise_dsnr, replay
+from snrkit.diagnostics.replay import replay
 from snrkit.interrupt import Interrupted
 from snrkit.models.base import parameters_of
+from snrkit.runs.metrics import METRICS
+from snrkit.types import Array
 
 WEIGHT_DRAWS = 200
-_OF_MEAN = ("snr_", "mean_norm", "noise_scale")
-_NETWORKS = ("inference", "generative", "all")
 
 
 @dataclass(frozen=True)
@@ -63,6 +59,8 @@ class Gatherer:
 
     def __init__(self, plan: Plan, drawer: Drawer, layout: Layout, blocks: dict[str, slice]) -> None:
         self.plan, self.drawer, self.layout, self.blocks = plan, drawer, layout, blocks
+        wanted = _families(plan)
+        self._wanted, self._families = frozenset(wanted), list(dict.fromkeys(wanted.values()))
         self._near: dict[Job, Moments] = {}
         self._target: Moments | None = None
         self._zeros: dict[str, None] = {}  # remarks on weights of zero, in order
@@ -75,15 +73,15 @@ class Gatherer:
         return sorted(dict.fromkeys(every), key=lambda job: (job.K, job.M))
 
     def expect(self) -> None:
-        """Announce all draws to the progress: the table's jobs, and those that only lend a mean or a target."""
+        """Announce all draws to the progress: the table's jobs, those that only lend a mean or a target, second passes."""
         jobs = self.jobs()
         needed = dict.fromkeys(jobs)
         for job in jobs:
-            lent = (self.plan.lender(job), self.plan.reference(job) if self.plan.bias == "bound" else None)
+            lent = (self.plan.lender(job), self._reference(job))
             needed |= {other: None for other in lent if other is not None}
-        if self.plan.bias == "log_p" and self._exact_target() is None:
+        if self._needing("target") and self.plan.bias == "log_p" and self._exact_target() is None:
             needed[self.plan.target()] = None
-        replayed = jobs if self.plan.dsnr or self.plan.keep else []
+        replayed = jobs if self._needing("second pass") or self.plan.keep else []
         self.drawer.expect([*needed, *replayed])
 
     def gather(self, job: Job) -> Drawn:
@@ -94,26 +92,52 @@ class Gatherer:
             NonFiniteError: a bound or gradient is not finite.
         """
         start = time.perf_counter()
-        weights = self._weights(job)
+        statistics = self._statistics(job)
         moments = self._moments(job)
         if moments.verdict is not None:
             self._verdicts[job] = moments.verdict
-        complete = moments.draws == job.draws
-        readings = self._strengths(job, moments) + self._bias(job, moments) + self._parts(job, moments)
-        readings += weights
-        replayed: dict[int, Replayed] = {}
+        lender, targets = self._lender(job, moments), self._targets(job, moments)
+        evidence = Evidence(job, self.layout, self.blocks, moments, lender, targets)
+        readings = []
+        for family in (f for f in self._families if f.needs != "second pass"):
+            readings += self._read(family, replace(evidence, statistics=statistics.get(family, evidence.statistics)))
         chosen = choose(self.plan.keep, self.layout, moments)
-        if complete and (self.plan.dsnr or chosen):
-            networks = [self.layout.blocks[name] for name in self._present()]
-            try:
-                replayed = replay(self.drawer, job, moments, networks, self._counts(job), list(chosen.values()))
-            except Interrupted:
-                complete = False  # what the moments say is kept
-        per_count = {m: self._dsnr(moments, r) for m, r in replayed.items()} if self.plan.dsnr else {}
-        kept = {m: r.kept for m, r in replayed.items()} if chosen else {}
+        replayed = self._replayed(job, moments, list(chosen.values()))
+        complete = moments.draws == job.draws and replayed is not None
+        per_count, kept = {}, {}
+        for count, found in (replayed or {}).items():
+            again = replace(evidence, replayed=found)
+            per_count[count] = [r for family in self._needing("second pass") for r in self._read(family, again)]
+            if chosen:
+                kept[count] = found.kept
         seconds = time.perf_counter() - start
         serving = self.drawer.serving(job)
         return Drawn(readings, per_count, kept, list(chosen), serving, moments.draws, complete, seconds)
+
+    def _needing(self, need: Need) -> list[Family]:
+        return [family for family in self._families if family.needs == need]
+
+    def _read(self, family: Family, evidence: Evidence) -> list[Reading]:
+        """What a family reads of what was asked for; what a lent mean enters says so."""
+        found = [reading for reading in family.read(evidence) if reading.metric in self._wanted]
+        if evidence.lender is None:
+            return found
+        lent = f"E[g] from {self.plan.mean_from} draws"
+        return [
+            replace(r, remark="; ".join(filter(None, (lent, r.remark)))) if family.metrics[r.metric].of_mean else r
+            for r in found
+        ]
+
+    def _statistics(self, job: Job) -> dict[Family, Array]:
+        """Of the log-weights of the first draws, for families that need them; before all else, since it is soon done.
+
+        Raises:
+            NonFiniteError: the bound is not finite.
+        """
+        tally = self.drawer.weight_statistics(job, min(WEIGHT_DRAWS, job.draws), self._needing("log-weights"))
+        tally.require_bound()
+        self._zeros |= dict.fromkeys(filter(None, [tally.remark()]))
+        return dict(tally.statistics())
 
     def _moments(self, job: Job) -> Moments:
         if any(other.K != job.K for other in self._near):
@@ -126,8 +150,46 @@ class Gatherer:
         lender = self.plan.lender(job)
         return None if lender is None else _same_blocks(self._moments(lender), moments)
 
-    def _present(self) -> list[str]:
-        return [name for name in ("inference", "generative") if name in self.layout.blocks]
+    def _reference(self, job: Job) -> Job | None:
+        """The draws whose mean is the gradient of a job's own bound, where a metric needs that."""
+        return self.plan.reference(job) if self.plan.bias == "bound" and self._needing("target") else None
+
+    def _targets(self, job: Job, moments: Moments) -> dict[str, Target]:
+        """Blocks to what their mean gradient should be, where a metric needs that and it can be known."""
+        reference = self._reference(job)
+        if reference is not None:
+            name = f"gradient of its own bound, from {reference.estimator.name} draws"
+            return dict.fromkeys(self.blocks, Target(_same_blocks(self._moments(reference), moments), name))
+        generative = [name for name in self.blocks if self.layout.network_of(name) == "generative"]
+        if self.plan.bias != "log_p" or not generative or not self._needing("target"):
+            return {}
+        exact, name = self._exact_target(), "exact gradient of log p(x)"
+        if exact is None:
+            self._target = self._target or self.drawer.moments(self.plan.target())
+            exact, name = self._target, f"gradient of the {self.plan.K_ref}-sample bound, standing for log p(x)"
+        return dict.fromkeys(generative, Target(_same_blocks(exact, moments), name))
+
+    def _exact_target(self) -> Moments | None:
+        """The gradient of mean log p(x) as moments without noise, where the model knows log p(x)."""
+        model, x = self.drawer.model, self.drawer.x
+        if not hasattr(model, "log_marginal"):
+            return None
+        named = parameters_of(model)
+        value = model.log_marginal(x).mean()  # type: ignore[operator]
+        tensors = torch.autograd.grad(value, [named[name] for name in self.layout.names], materialize_grads=True)
+        vector = torch.cat([tensor.flatten() for tensor in tensors]).double().cpu().numpy()
+        block = BlockMoments(2, vector, np.zeros_like(vector), np.zeros((1, 1, 3)))
+        return Moments([block] * len(self.plan.target().blocks()))
+
+    def _replayed(self, job: Job, moments: Moments, chosen: list[int]) -> dict[int, Replayed] | None:
+        """A second pass over all draws, per number of averaged units, where anything needs it; None if it was stopped."""
+        if moments.draws < job.draws or not (chosen or self._needing("second pass")):
+            return {}
+        networks = [self.layout.blocks[name] for name in self.layout.present]
+        try:
+            return replay(self.drawer, job, moments, networks, self._counts(job), chosen)
+        except Interrupted:
+            return None
 
     def _counts(self, job: Job) -> list[int]:
         """How many units the table averages, where the block size allows it."""
@@ -144,7 +206,8 @@ class Gatherer:
         return [*self._zeros, *self.drawer.remarks, *self._impossible(), *rounding.remarks(self._verdicts, self.layout)]
 
     def _impossible(self) -> list[str]:
-        wanted = [name for name, asked in (("DSNR", self.plan.dsnr), ("kept draws", self.plan.keep)) if asked]
+        wanted = [next(iter(family.metrics.values())).title for family in self._needing("second pass")]
+        wanted += ["kept draws"] if self.plan.keep else []
         lost = {
             unit.count
             for point in self.plan.grid
@@ -158,110 +221,15 @@ class Gatherer:
             f"draws has fewer; give draws={BLOCKS_OF_DRAWS * max(lost)} or more, or draw directly"
         ]
 
-    def _strengths(self, job: Job, moments: Moments) -> list[Reading]:
-        """SNRs, variance, norm of the mean and noise scale; with the lender's mean, and saying so, if there is one."""
-        lender = self._lender(job, moments)
-        found = read(moments, self.blocks, lender)
-        for trace in [reading for reading in found if reading.metric == "variance"]:
-            block = self.blocks[trace.block]
-            means = block_means(lender or moments, block)
-            scale = noise_scale(means, trace.interval.value, trace.replicates)
-            found.append(Reading("noise_scale", trace.block, scale, n_coordinates=block.stop - block.start))
-        if lender is None:
-            return found
-        lent = f"E[g] from {self.plan.mean_from} draws"
-        return [
-            replace(r, remark="; ".join(filter(None, (lent, r.remark)))) if r.metric.startswith(_OF_MEAN) else r
-            for r in found
-        ]
 
-    def _bias(self, job: Job, moments: Moments) -> list[Reading]:
-        found = []
-        for name, block in self.blocks.items():
-            target, remark = self._bias_target(job, moments, name)
-            if target is None:
-                continue
-            intervals = bias(block_means(moments, block), block_means(target, block))
-            size = block.stop - block.start
-            found += [Reading(m, name, value, n_coordinates=size, remark=remark) for m, value in intervals.items()]
-        return found
-
-    def _bias_target(self, job: Job, moments: Moments, block: str) -> tuple[Moments | None, str]:
-        if self.plan.bias == "bound":
-            reference = self.plan.reference(job)
-            if reference is not None:
-                target = _same_blocks(self._moments(reference), moments)
-                return target, f"target: gradient of its own bound, from {reference.estimator.name} draws"
-        if self.plan.bias == "log_p" and self.layout.network_of(block) == "generative":
-            exact = self._exact_target()
-            if exact is not None:
-                return _same_blocks(exact, moments), "target: exact gradient of log p(x)"
-            if self._target is None:
-                self._target = self.drawer.moments(self.plan.target())
-            remark = f"target: gradient of the {self.plan.K_ref}-sample bound, standing for log p(x)"
-            return _same_blocks(self._target, moments), remark
-        return None, ""
-
-    def _exact_target(self) -> Moments | None:
-        """The gradient of mean log p(x) as moments without noise, where the model knows log p(x)."""
-        model, x = self.drawer.model, self.drawer.x
-        if not hasattr(model, "log_marginal"):
-            return None
-        named = parameters_of(model)
-        value = model.log_marginal(x).mean()  # type: ignore[operator]
-        tensors = torch.autograd.grad(value, [named[name] for name in self.layout.names], materialize_grads=True)
-        vector = torch.cat([tensor.flatten() for tensor in tensors]).double().cpu().numpy()
-        block = BlockMoments(2, vector, np.zeros_like(vector), np.zeros((1, 1, 3)))
-        return Moments([block] * len(self.plan.target().blocks()))
-
-    def _parts(self, job: Job, moments: Moments) -> list[Reading]:
-        if job.direct or moments.points.shape[1] < 3:
-            return []
-        found = []
-        boundary = sum(network == "inference" for network in self.layout.networks)
-        spans = {"inference": slice(0, boundary), "generative": slice(boundary, None), "all": slice(None)}
-        spans |= {name: slice(i, i + 1) for i, name in enumerate(self.layout.names)}
-        for name, block in self.blocks.items():
-            for scope, parts in decompose(moments, spans[name]).items():
-                size = block.stop - block.start
-                found += [Reading(m, name, value, n_coordinates=size, scope=scope) for m, value in parts.items()]
-        return found
-
-    def _weights(self, job: Job) -> list[Reading]:
-        draws = min(WEIGHT_DRAWS, job.draws)
-        tally = self.drawer.weight_statistics(job, draws)
-        tally.require_bound()
-        self._zeros |= dict.fromkeys(filter(None, [tally.remark()]))
-        statistics = tally.statistics()
-        errors = statistics.std(axis=0, ddof=1) / np.sqrt(draws)
-        remark = f"from {draws} draws"
-        return [
-            Reading(metric, "all", student(float(statistics[:, i].mean()), float(errors[i]), draws), remark=remark)
-            for i, metric in enumerate(("ess", "largest_weight"))
-        ]
-
-    def _dsnr(self, moments: Moments, replayed: Replayed) -> list[Reading]:
-        present = self._present()
-        networks = [self.layout.blocks[name] for name in present]
-        found = []
-        for name in (name for name in _NETWORKS if name in self.blocks):
-            members = [i for i, network in enumerate(present) if name in (network, "all")]
-            block = self.layout.blocks[name]
-            own = block_means(moments, block)
-            strength = moments.draws * across(own @ own.T) / float(moments.merged()[2][block].sum())
-            for metric, interval in dsnr(replayed, moments, networks, members).items():
-                size = block.stop - block.start
-                found.append(Reading(metric, name, interval, noise_dsnr(size), size, remark=pulled(strength)))
-        return found
-
-
-def pulled(strength: float) -> str:
-    """The remark at a DSNR whose direction rests on too few draws, R snr_pooled^2; empty where it is reliable."""
-    return (
-        ""
-        if strength >= RELIABLE
-        else f"pulled towards its noise value: R snr_pooled^2 = {strength:.1f} < {RELIABLE:g}"
-    )
+def _families(plan: Plan) -> dict[str, Family]:
+    """Metric to the family that reads it: of all that take no second pass, and of the DSNR where it is asked for."""
+    every: dict[str, Family] = {name: METRICS.load(name) for name in METRICS.names}
+    return {
+        name: family
+        for name, family in every.items()
+        if family.needs != "second pass" or (plan.dsnr and family is every["dsnr"])
+    }
 
 
 def _smallest_block(job: Job) -> int:

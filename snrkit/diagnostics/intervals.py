@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from snrkit.diagnostics.moments import Array
+from snrkit.types import Array
 
 HALF_SAMPLES = 60
 LEVEL = 0.95

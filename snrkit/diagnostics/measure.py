@@ -13,9 +13,10 @@ from torch import nn
 from snrkit.core.streams import Streams
 from snrkit.diagnostics import tables
 from snrkit.diagnostics.draws import Drawer, Progress
+from snrkit.diagnostics.engines import ENGINES
 from snrkit.diagnostics.gather import Drawn, Gatherer
-from snrkit.diagnostics.metrics import Reading
-from snrkit.diagnostics.plan import Job, Plan, chosen, counts, names
+from snrkit.diagnostics.metrics.base import Reading
+from snrkit.diagnostics.plan import Job, Plan
 from snrkit.diagnostics.problem import Layout
 from snrkit.diagnostics.rounding import computed_in
 from snrkit.diagnostics.store import Store, fingerprint, parameters_digest, statement
@@ -23,7 +24,9 @@ from snrkit.diagnostics.suiting import suited
 from snrkit.errors import NonFiniteError, SpecError
 from snrkit.estimators.base import Estimator
 from snrkit.interrupt import Interrupted
-from snrkit.models.state import Mode
+from snrkit.registry import makers
+from snrkit.specs.base import Mode
+from snrkit.specs.measure import Execution
 from snrkit.trial.opening import Subject, opened
 
 _LOG = logging.getLogger("snrkit")
@@ -35,10 +38,10 @@ class Measurement:
 
     Attributes:
         plan: what was asked for.
-        table: the tidy table of ``snrkit.runs.tables``.
-        slopes: log-log slopes against K and M with theory's verdicts (see ``tables.SLOPES``).
-        comparisons: differences between estimators on the same noise (see ``tables.COMPARISONS``).
-        kept: draws of chosen coordinates (see ``tables.KEPT``); empty if none were asked for.
+        table: the tidy table of ``snrkit.runs.kinds.snr``.
+        slopes: log-log slopes against K and M with theory's verdicts (see ``SLOPES``).
+        comparisons: differences between estimators on the same noise (see ``COMPARISONS``).
+        kept: draws of chosen coordinates (see ``DRAWS``); empty if none were asked for.
         complete: whether all draws were made; if not, the tables rest on the finished blocks.
         lost: which estimators at which K are left out, since their bound or gradient is not finite, in sentences.
         remarks: what was asked for and cannot be had, and what rounding hides, in sentences.
@@ -114,7 +117,7 @@ def measure(  # noqa: PLR0913 (one option each; most by keyword)
         progress: called with (done, total, note) as draws are finished.
 
     Returns:
-        The tidy table of ``snrkit.runs.tables``, one row per (estimator, M, K, block, metric). Rows of block ``all`` are
+        The tidy table of ``snrkit.runs.kinds.snr``, one row per (estimator, M, K, block, metric). Rows of block ``all`` are
         absent where the two networks have different units (piwae at M > 1), and all rows of an estimator at a K whose bound
         or gradient is not finite, as long as others are. What the user should know of it is logged as warnings of the
         logger ``snrkit``, and stands in ``table.attrs["remarks"]``.
@@ -127,18 +130,11 @@ def measure(  # noqa: PLR0913 (one option each; most by keyword)
     """
     if progress is not None and not callable(progress):
         raise SpecError("progress", f"must be a function, got {progress!r}", "leave it out")
-    plan = Plan(
-        chosen(estimators),
-        counts("K", K),
-        counts("M", M),
-        draws,
-        seed,
-        engine=engine,
-        direct=direct,
-        chunk=chunk,
-        blocks=None if blocks is None else names("blocks", blocks),
-        mode=mode,
-    )
+    asked: dict[str, Any] = {
+        "estimators": estimators, "K": K, "M": M, "draws": draws, "seed": seed, "direct": direct, "blocks": blocks,
+        "mode": mode, "how": Execution(engine=engine, chunk=chunk),
+    }  # fmt: skip
+    plan = Plan(**asked)
     found = diagnose(model, x, plan, progress=progress)
     for remark in found.remarks:
         _LOG.warning("measure: %s", remark)
@@ -233,11 +229,14 @@ def prepared(
     tensors = [*model.named_parameters(), *model.named_buffers()]
     said, precision = statement(model, x), computed_in(model, x)
     subject.snapshot.restore()  # of a model that keeps something the calls above have moved on
-    labels = layout.names, plan.seed, plan.engine, plan.chunk, subject.device.type, said, precision, plan.mode
+    made_by = makers(model, ENGINES.load(plan.how.engine))
+    labels = (
+        layout.names, plan.seed, plan.how.engine, plan.how.chunk, subject.device.type, said, precision, plan.mode, *made_by
+    )  # fmt: skip
     store = Store(folder, fingerprint(tensors, x, *labels), (layout.size, len(layout.names)))
     drawer = Drawer(
         model, x, Streams(plan.seed),
-        engine=plan.engine, chunk=plan.chunk, store=store, progress=progress, stop=stop,
+        engine=plan.how.engine, chunk=plan.how.chunk, store=store, progress=progress, stop=stop,
         restart=subject.snapshot if subject.findings.whole else None,
     )  # fmt: skip
     drawer.undivided |= not subject.findings.exchangeable

@@ -6,12 +6,10 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-Array = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
+from snrkit.types import Array, Mask
 
 # Numbers turned to float64 at once: small enough to stay in cache.
 _SLICE = 2**20

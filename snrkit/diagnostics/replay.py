@@ -3,40 +3,19 @@
 Draws are pure functions of their noise, so they are made again rather than stored.
 """
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.special import gammaln
 from torch import Tensor
 
 from snrkit.diagnostics.draws import Drawer
-from snrkit.diagnostics.intervals import Interval, delete_one, jackknife_stderr, student
-from snrkit.diagnostics.moments import Array, Moments
+from snrkit.diagnostics.metrics.base import Replayed
+from snrkit.diagnostics.moments import Moments
 from snrkit.diagnostics.plan import Job
 from snrkit.diagnostics.relations import block_means
 from snrkit.interrupt import Interrupted
-
-RELIABLE = 50
-
-
-@dataclass(frozen=True)
-class Replayed:
-    """Projections of minibatch draws at one M, and the draws of chosen coordinates.
-
-    Attributes:
-        block: which block of draws each draw lies in, ``[R']``.
-        norms: squared norms per network, ``[R', networks]``.
-        products: inner products with every block mean, ``[R', networks, G]``.
-        kept: draws of the chosen coordinates, ``[R', chosen]``.
-    """
-
-    block: Array
-    norms: Array
-    products: Array
-    kept: Array
+from snrkit.types import Array
 
 
 def replay(
@@ -100,50 +79,3 @@ def _joined(found: list[tuple[int, Array, Array, Array]]) -> Replayed:
     block = np.concatenate([np.full(len(norms), number) for number, norms, _, _ in found])
     norms, products, kept = (np.concatenate([row[i] for row in found]) for i in (1, 2, 3))
     return Replayed(block, norms, products, kept)
-
-
-def dsnr(replayed: Replayed, moments: Moments, blocks: Sequence[slice], members: Sequence[int]) -> dict[str, Interval]:
-    """DSNR of a block that is made of one network or both.
-
-    Args:
-        replayed: projections.
-        moments: the job's moments.
-        blocks: coordinates of each network.
-        members: which networks.
-
-    Returns:
-        ``dsnr``, each draw projected on the direction of the other blocks' mean, which is refitted in each replicate; and
-        ``dsnr_in_sample``. NaN where there is no direction or nothing across it: a mean of zero, a single coordinate, or
-        (cross-fitted) a single block left.
-    """
-    dimensions = sum(blocks[i].stop - blocks[i].start for i in members)
-    gram = sum(block_means(moments, blocks[i]) @ block_means(moments, blocks[i]).T for i in members)
-    norms, products = (np.asarray(a[:, list(members)].sum(axis=1)) for a in (replayed.norms, replayed.products))
-    found = {}
-    for name, others in (("dsnr", 1 - np.eye(moments.blocks)), ("dsnr_in_sample", np.ones((moments.blocks,) * 2))):
-
-        def value(kept: Array, others: Array = others) -> float:
-            rows = kept[replayed.block] > 0
-            weights = others * (kept * moments.counts)
-            lengths = np.sqrt(np.einsum("jk,kl,jl->j", weights, gram, weights))
-            block = replayed.block[rows]
-            if dimensions < 2 or lengths[block].min() == 0:
-                return math.nan
-            along = (products[rows] * weights[block]).sum(axis=1) / lengths[block]
-            across = np.sqrt(np.maximum(norms[rows] - along**2, 0))
-            if across.min() == 0:
-                return math.nan
-            return float(np.mean(np.abs(along) / across))
-
-        replicates = np.array([value(row) for row in delete_one(moments.blocks)])
-        full = value(np.ones(moments.blocks))
-        found[name] = student(full, float(jackknife_stderr(replicates)), moments.blocks)
-    return found
-
-
-def noise_dsnr(dimensions: int) -> float:
-    """DSNR of isotropic normal noise in D dimensions, sqrt(2/pi) Gamma((D-2)/2) / (sqrt 2 Gamma((D-1)/2)); NaN for D < 3."""
-    if dimensions < 3:
-        return math.nan
-    logs = float(gammaln((dimensions - 2) / 2) - gammaln((dimensions - 1) / 2))
-    return math.sqrt(2 / math.pi) / math.sqrt(2) * math.exp(logs)

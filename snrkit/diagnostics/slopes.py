@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from snrkit.diagnostics.intervals import Interval, jackknife_stderr, student
-from snrkit.diagnostics.moments import Array
+from snrkit.types import Array
 
 TOLERANCE = 0.05
 # The rates are first terms of expansions in Var[w]/(K Z^2): where that is not small at the smallest K, they need not show.

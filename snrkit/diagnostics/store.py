@@ -21,6 +21,7 @@ from snrkit.errors import OutputError
 from snrkit.files import discard_partial, read_bytes, write_bytes
 from snrkit.models.base import LatentModel, parameters_of
 from snrkit.models.state import seed_generators
+from snrkit.registry import makers
 
 _FIELDS = ("mean", "variance", "points")
 # Data points, outer and importance samples at which a model is asked what it says.
@@ -106,6 +107,7 @@ class Store:
         parts = [
             self._context, repr(job.estimator), job.M, job.K, job.direct, job.groups, draws.start, draws.stop,
             job.draws,  # on which the choice of what draws it depends
+            *makers(job.estimator),
         ]  # fmt: skip
         return self._folder / f"block-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]}.npz"
 

@@ -1,30 +1,19 @@
-"""What the log-weights of some draws say: effective sample sizes, and where weights are zero."""
+"""What the log-weights of some draws say: the metrics that need them, and where weights are zero."""
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from snrkit.core.logweights import effective_sample_size, normalised
-from snrkit.diagnostics.moments import Array
+from snrkit.diagnostics.metrics.base import Family
+from snrkit.diagnostics.metrics.weights import AT_ONCE
 from snrkit.diagnostics.plan import Job
 from snrkit.errors import NonFiniteError
+from snrkit.types import Array
 
 _CHECK = "check the model's parameters and the range of the data"
 _NAMED = 3
-# Log-weights of one data point that are summarised at once.
-_AT_ONCE = 2**22
-
-
-def _summaries(log_w: Tensor) -> Tensor:
-    """(ESS, largest normalised weight): ``[..., K]`` to ``[..., 2]``, float64."""
-    if log_w.shape[-1] <= _AT_ONCE:
-        return torch.stack([effective_sample_size(log_w), normalised(log_w).amax(dim=-1)], dim=-1)
-    parts = torch.split(log_w, _AT_ONCE, dim=-1)
-    once, twice = (
-        torch.stack([torch.logsumexp(factor * part.double(), dim=-1) for part in parts]).logsumexp(dim=0)
-        for factor in (1, 2)
-    )
-    return torch.stack([torch.exp(2 * once - twice), torch.exp(log_w.amax(dim=-1).double() - once)], dim=-1)
 
 
 class WeightTally:
@@ -34,11 +23,12 @@ class WeightTally:
         job: the job.
         groups: its groups of data points, G.
         draws: how many draws.
+        families: metrics whose statistics are taken.
     """
 
-    def __init__(self, job: Job, groups: int, draws: int) -> None:
-        self._job, self._groups = job, groups
-        self._total = np.zeros((draws, 2))
+    def __init__(self, job: Job, groups: int, draws: int, families: Sequence[Family] = ()) -> None:
+        self._job, self._groups, self._draws = job, groups, draws
+        self._totals = [(f, f.statistics, np.zeros((draws, len(f.metrics)))) for f in families if f.statistics]
         self._samples: dict[int, int] = {}
         self._zeros: dict[int, int] = {}
         self._bounds: dict[int, int] = {}
@@ -50,9 +40,10 @@ class WeightTally:
             NonFiniteError: one is NaN or +inf.
         """
         points = len(log_w)
-        log_w = log_w.double() if log_w.shape[-1] <= _AT_ONCE else log_w
-        each = _summaries(log_w)
-        self._total[draws.start : draws.stop] += each.view(points, len(draws), -1, 2).mean(dim=(0, 2)).cpu().numpy()
+        log_w = log_w.double() if log_w.shape[-1] <= AT_ONCE else log_w
+        for family, statistics, total in self._totals:
+            each = statistics(log_w).view(points, len(draws), -1, len(family.metrics))
+            total[draws.start : draws.stop] += each.mean(dim=(0, 2)).cpu().numpy()
         bound = self._job.estimator.bound(log_w.view(points, len(draws), self._job.M, -1))
         wrong = (~(log_w < torch.inf)).flatten(1).any(dim=1)  # NaN is below nothing
         if bool(wrong.any()):
@@ -65,9 +56,9 @@ class WeightTally:
             for counts, number in ((self._samples, log_w[i].numel()), (self._zeros, zeros), (self._bounds, lost)):
                 counts[point] = counts.get(point, 0) + number
 
-    def statistics(self) -> Array:
-        """(ESS, largest normalised weight) of each draw, mean over data points and M: ``[draws, 2]``."""
-        return self._total / self._groups
+    def statistics(self) -> list[tuple[Family, Array]]:
+        """Of each family its statistics of each draw, mean over data points and M: ``[draws, metrics]``."""
+        return [(family, total / self._groups) for family, _, total in self._totals]
 
     def remark(self) -> str:
         """Where weights were zero, how often, and at which K; empty if none was."""
@@ -88,9 +79,8 @@ class WeightTally:
         lost = {point: count for point, count in self._bounds.items() if count}
         if lost:
             first = max(lost, key=lambda point: lost[point])
-            draws = len(self._total)
             problem = f"{self._job.estimator.name}'s bound is -inf at K={self._job.K}: {self.remark()}; "
-            problem += f"in {lost[first]} of {draws} draws at data point {first}"
+            problem += f"in {lost[first]} of {self._draws} draws at data point {first}"
             remedy = "take larger K of iwae, or give log_joint a density wherever the proposal samples"
             raise NonFiniteError("bound", problem, remedy)
 

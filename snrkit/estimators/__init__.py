@@ -13,4 +13,6 @@ ESTIMATORS = Registry(
         "dreg": "snrkit.estimators.dreg:Dreg",
         "stl": "snrkit.estimators.stl:Stl",
     },
+    group="snrkit.estimators",
+    what="snrkit.estimators.base:Estimator",
 )

@@ -10,4 +10,6 @@ MODELS = Registry(
         "mlp": "snrkit.models.mlp:build",
         "random-weights": "snrkit.models.random_weights:build",
     },
+    group="snrkit.models",
+    what="collections.abc:Callable",
 )

@@ -1,6 +1,8 @@
 """How everything looks: page formats, one row per estimator, line styles for runs, one set of rc parameters."""
 
+import colorsys
 import contextlib
+import hashlib
 import textwrap
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -86,7 +88,9 @@ ESTIMATORS: dict[str, tuple[str, str, str]] = {
     "jvi": ("#117733", "H", "JVI"),
     "tvo": ("#AA4499", "8", "TVO"),
 }
-UNKNOWN = ("#4D4D4D", "o")
+# For an estimator of another package, by its name: colours of one lightness, which reads on white.
+_OTHER_MARKERS = "osD^v<>phdPX8*H"
+_OTHER_LIGHTNESS, _OTHER_SATURATION = 0.35, 0.65
 
 Dashes = tuple[float, tuple[float, ...]]
 SOLID: Dashes = (0, ())
@@ -166,9 +170,18 @@ def context(look: Look = COLUMNS[DEFAULT_COLUMN]) -> Iterator[None]:
         yield
 
 
+def estimator_style(name: str) -> tuple[str, str, str]:
+    """Colour, marker and label of an estimator: those of the table, else a function of its name alone."""
+    if name in ESTIMATORS:
+        return ESTIMATORS[name]
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
+    colour = to_hex(colorsys.hls_to_rgb(digest[0] / 256, _OTHER_LIGHTNESS, _OTHER_SATURATION))
+    return colour, _OTHER_MARKERS[digest[1] % len(_OTHER_MARKERS)], name
+
+
 def estimator_label(name: str, options: str = "") -> str:
     """What a legend calls an estimator."""
-    label = ESTIMATORS[name][2] if name in ESTIMATORS else name
+    label = estimator_style(name)[2]
     return f"{label} ({options.replace('beta', 'β').replace('=', ' = ')})" if options else label
 
 
@@ -186,7 +199,7 @@ def assign(lines: Sequence[tuple[str, str]]) -> list[LineStyle]:
     seen: Counter[tuple[str, Dashes]] = Counter()
     styles = []
     for estimator, run in lines:
-        colour, marker = ESTIMATORS[estimator][:2] if estimator in ESTIMATORS else UNKNOWN
+        colour, marker, _ = estimator_style(estimator)
         dashes = RUN_DASHES[dashes_of[run] % len(RUN_DASHES)]
         styles.append(LineStyle(_paler(colour, seen[colour, dashes]), marker, dashes))
         seen[colour, dashes] += 1

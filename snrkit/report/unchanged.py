@@ -10,6 +10,7 @@ from typing import Any
 
 from snrkit.errors import ResultsError
 from snrkit.files import inside, parse_json, read_bytes
+from snrkit.registry import plugins
 from snrkit.report.find import find, inputs
 from snrkit.version import version
 
@@ -17,11 +18,12 @@ from snrkit.version import version
 FILE = "report.meta.json"
 
 _PACKAGES = ("matplotlib", "numpy", "pandas", "pyarrow")
+# The group of the figures of other packages; a module here could not import the figures without a circle.
+_FIGURES = "snrkit.figures"
 _PACKAGE = Path(__file__).parent.parent
 # What decides an output beside the report's own modules.
 _SOURCES = (
-    "report/page.html", "cli/report.py", "runs/folder.py", "runs/tables.py", "runs/schemas.py", "files.py", "specs/base.py",
-    "specs/run.py",
+    "report/page.html", "cli/report.py", "runs/folder.py", "files.py", "specs/base.py", "specs/run.py",
 )  # fmt: skip
 
 
@@ -58,21 +60,28 @@ def record(made: str, files: Sequence[Path], notes: Sequence[str]) -> dict[str, 
 
 
 def made_by() -> list[str]:
-    """What makes the outputs: the digest of the report's source, and the versions of the packages."""
-    return [_code(), *(f"{package} {number}" for package, number in versions().items())]
+    """What makes the outputs: the digest of the report's source, the versions of the packages, and the plug-ins."""
+    return [_code(), *(f"{package} {number}" for package, number in versions().items()), *_added()]
 
 
 @functools.cache
 def _code() -> str:
-    files = [*sorted((_PACKAGE / "report").rglob("*.py")), *(_PACKAGE / name for name in _SOURCES)]
+    whole = (path for folder in ("report", "runs/kinds") for path in sorted((_PACKAGE / folder).rglob("*.py")))
+    files = [*whole, *(_PACKAGE / name for name in _SOURCES)]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
+@functools.cache
+def _added() -> tuple[str, ...]:
+    return tuple(plugin.identity for plugin in plugins(_FIGURES))
 
 
 @functools.cache
 def versions() -> dict[str, str]:
     """Versions of what the bytes of an output depend on."""
     others = {package: installed_version(package) for package in _PACKAGES}
-    return {"snrkit": version(), **others, "python": platform.python_version()}
+    added = {plugin.name: plugin.version for plugin in plugins(_FIGURES)}
+    return {"snrkit": version(), **others, "python": platform.python_version(), **added}
 
 
 def digest(path: Path) -> str:

@@ -15,6 +15,7 @@ from snrkit.data.base import Dataset
 from snrkit.errors import CheckpointError, DataError, PathError, ResultsError, SpecError
 from snrkit.files import read_json, write_json, write_text
 from snrkit.models.base import DataSummary
+from snrkit.registry import plugins
 from snrkit.runs.checkpoint import Checkpoint, load_checkpoint
 from snrkit.runs.folder import RunDir
 from snrkit.specs.run import EXTENSIBLE, DataSpec, RunSpec
@@ -192,6 +193,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         "snrkit_commit": _own_commit(),
         "python": platform.python_version(),
         "torch": torch.__version__,
+        "plugins": {plugin.name: plugin.version for plugin in plugins()},
         "device": str(device),
         "device_name": name,
         "threads": torch.get_num_threads(),

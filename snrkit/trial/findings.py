@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from snrkit.models.state import Mode
+from snrkit.specs.base import Mode
 
 _COLUMNS = ("question", "finding", "what follows")
 _MANY = 4

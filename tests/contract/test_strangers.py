@@ -386,7 +386,7 @@ def drawer_of(model, x, engine="factors", **options):
 
 
 def job_of(K=5, draws=40, direct=False):
-    plan = Plan((IWAE,), (K,), (1,), draws, 0, direct=direct)
+    plan = Plan(estimators=IWAE, K=K, draws=draws, seed=0, direct=direct)
     return plan.job(IWAE, 1, K)
 
 

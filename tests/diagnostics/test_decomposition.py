@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from snrkit.core.streams import Streams
-from snrkit.diagnostics.decomposition import PARTS, decompose
 from snrkit.diagnostics.engines.base import PassSize
 from snrkit.diagnostics.engines.vmap import VmapEngine
 from snrkit.diagnostics.intervals import jackknife_stderr
 from snrkit.diagnostics.measure import diagnose
+from snrkit.diagnostics.metrics.parts import FAMILY, decompose
 from snrkit.diagnostics.plan import Plan
 from snrkit.diagnostics.problem import Problem
 from snrkit.estimators.base import build_estimator
@@ -45,7 +45,7 @@ def test_errors_over_points_equal_leaving_each_out_by_hand():
     every = draws(1, 2000)
     found = decompose(moments_of(every), slice(None))["dataset"]
     without = [decompose(moments_of(np.delete(every, b, axis=1)), slice(None))["points"] for b in range(N)]
-    for part in PARTS:
+    for part in FAMILY.metrics:
         expected = jackknife_stderr(np.array([w[part].value for w in without]))
         assert found[part].stderr == pytest.approx(float(expected)), part
     whole = decompose(moments_of(every), slice(None))["points"]
@@ -72,7 +72,7 @@ def test_critical_m_is_undefined_without_spread_between_points():
 
 def test_toy_at_one_sample_equals_the_closed_form():
     model, x = toy(points=7)
-    table = diagnose(model, x, Plan((build_estimator("iwae", {}),), (1,), (1, 3), 1000, 1)).table
+    table = diagnose(model, x, Plan(estimators="iwae", K=1, M=(1, 3), draws=1000, seed=1)).table
     exact = model.gradient_moments(x)
     for block, names in (("inference", ("A", "b")), ("generative", ("mu",)), ("A", ("A",)), ("all", ("A", "b", "mu"))):
         means = torch.cat([exact[n][0].flatten(1) for n in names], 1)

@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -17,7 +15,8 @@ from snrkit.diagnostics.plan import Plan
 from snrkit.diagnostics.problem import Problem
 from snrkit.errors import ModelError, NonFiniteError, SpecError
 from snrkit.estimators.base import build_estimator
-from snrkit.runs.tables import COLUMNS
+from snrkit.runs.kinds.snr import SNR
+from snrkit.specs.measure import Execution
 from tests.awkward import Aliased, Repeated, awkward
 from tests.zoo import Users, images, mlp, numbers, toy, users
 
@@ -125,7 +124,7 @@ def test_piwae_blocks_rest_on_their_own_units():
 def test_table_is_the_schema_and_labels_everything(monkeypatch):
     monkeypatch.setattr(Task, "factors", lambda *_: 0.0)  # a model this small is otherwise left to vmap
     table = snrkit.measure(users(), images(), ["iwae", "ciwae"], K=[3], draws=40, seed=7)
-    assert list(table.columns) == list(COLUMNS)
+    assert list(table.columns) == list(SNR.columns)
     assert set(table.options) == {"", "beta=0.5"}
     by_block = table.drop_duplicates("block").set_index("block").engine
     assert by_block["body.0.weight"] == by_block["decoder.0.weight"] == "factors"
@@ -350,7 +349,14 @@ def test_after_halving_the_engine_is_the_one_that_drew(monkeypatch):
     assert set(table.engine) == {"loop"}  # 50 samples only go through it, in parts
 
 
-SECOND = Plan((build_estimator("iwae", {}),), (3, 50), draws=40, dsnr=True, keep=("largest",), engine="loop")
+SECOND = Plan(
+    estimators="iwae",
+    K=(3, 50),
+    draws=40,
+    dsnr=True,
+    keep=("largest",),
+    how=Execution(engine="loop"),
+)
 
 
 def readings_and_draws(plan):
@@ -378,7 +384,9 @@ def test_the_second_pass_keeps_to_its_size(chunk, monkeypatch):
     expected = readings_and_draws(SECOND)
     monkeypatch.setattr(LoopEngine, "gradients", spy)
     monkeypatch.setattr(LoopEngine, "moments", lambda self, *a: accumulate(gradients(self, *a)))
-    np.testing.assert_allclose(readings_and_draws(replace(SECOND, chunk=chunk)), expected, rtol=1e-6)
+    np.testing.assert_allclose(
+        readings_and_draws(SECOND.replaced(how=Execution(engine="loop", chunk=chunk))), expected, rtol=1e-6
+    )
     assert max(seen) <= chunk
 
 

@@ -8,9 +8,9 @@ import torch
 
 from snrkit.diagnostics.coordinates import choose
 from snrkit.diagnostics.intervals import half_sample_stderr, half_samples, jackknife_stderr, root_of_square, student
+from snrkit.diagnostics.metrics.strength import read
 from snrkit.diagnostics.moments import BlockMoments, Moments
 from snrkit.diagnostics.problem import Layout
-from snrkit.diagnostics.readings import read
 from snrkit.diagnostics.rounding import Unchecked
 
 P = 60

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from snrkit.diagnostics.gather import pulled
+from snrkit.diagnostics.metrics.dsnr import pulled
 from snrkit.report import style
 from snrkit.report.collect import Tables
 from snrkit.report.drawing import Missing

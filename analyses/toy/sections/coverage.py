@@ -9,10 +9,11 @@ import pandas as pd
 
 from sections.toy import toy
 from snrkit.diagnostics.intervals import Interval
-from snrkit.diagnostics.metrics import Reading
+from snrkit.diagnostics.metrics.base import Reading
+from snrkit.diagnostics.metrics.bias import bias
+from snrkit.diagnostics.metrics.strength import read
 from snrkit.diagnostics.moments import BlockMoments, Moments
-from snrkit.diagnostics.readings import read
-from snrkit.diagnostics.relations import bias, block_means
+from snrkit.diagnostics.relations import block_means
 
 Array = npt.NDArray[np.float64]
 G, P = 20, 40

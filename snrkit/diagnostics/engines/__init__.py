@@ -9,4 +9,5 @@ ENGINES = Registry(
         "vmap": "snrkit.diagnostics.engines.vmap:VmapEngine",
         "loop": "snrkit.diagnostics.engines.loop:LoopEngine",
     },
+    group="snrkit.engines",
 )

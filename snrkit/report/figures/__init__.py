@@ -29,4 +29,6 @@ FIGURES = Registry(
         "snr_training": f"{_HERE}.snr_training:figure",
         "frontier": f"{_HERE}.frontier:figure",
     },
+    group="snrkit.figures",
+    what="snrkit.report.drawing:FigureKind",
 )

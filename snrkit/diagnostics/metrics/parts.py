@@ -6,17 +6,21 @@ Var[g] = (1/B) Var_b(mu_b) + (1/(B M)) E_b(v_b), in traces; without replacement 
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from snrkit.diagnostics.intervals import Interval, delete_one, jackknife_stderr, student
-from snrkit.diagnostics.moments import Array, Moments
+from snrkit.diagnostics.metrics.base import Evidence, Family, Reading
+from snrkit.runs.metrics import Metric
+from snrkit.types import Array
 
-PARTS = ("data_variance", "monte_carlo_variance", "critical_M")
+if TYPE_CHECKING:  # it loads torch
+    from snrkit.diagnostics.moments import Moments
 
 
-def decompose(moments: Moments, tensors: slice) -> dict[str, dict[str, Interval]]:
+def decompose(moments: "Moments", tensors: slice) -> dict[str, dict[str, Interval]]:
     """The two parts per unit gradient, for a network or tensor.
 
     Args:
@@ -37,7 +41,7 @@ def decompose(moments: Moments, tensors: slice) -> dict[str, dict[str, Interval]
         full = np.array(_values(scalars, per_draw, np.ones(scalars.shape[1])))
         replicates = np.array([leave(scalars, per_draw, row) for row in delete_one(size)])
         errors = jackknife_stderr(replicates)
-        found[scope] = {name: student(full[i], errors[i], size) for i, name in enumerate(PARTS)}
+        found[scope] = {name: student(full[i], errors[i], size) for i, name in enumerate(FAMILY.metrics)}
     return found
 
 
@@ -70,3 +74,34 @@ def _values(scalars: Array, per_draw: Array, chosen: Array) -> Values:
     data = (norms @ chosen - total / n) / (n - 1) - monte_carlo * per_draw
     part, noise = float(data.mean()), float(monte_carlo.mean())
     return part, noise, noise / part if part > 0 else math.nan
+
+
+def _read(evidence: Evidence) -> Iterator[Reading]:
+    moments, layout = evidence.moments, evidence.layout
+    if evidence.job.direct or moments.points.shape[1] < 3:
+        return
+    boundary = sum(network == "inference" for network in layout.networks)
+    spans = {"inference": slice(0, boundary), "generative": slice(boundary, None), "all": slice(None)}
+    spans |= {name: slice(i, i + 1) for i, name in enumerate(layout.names)}
+    for name, block in evidence.blocks.items():
+        for scope, parts in decompose(moments, spans[name]).items():
+            for metric, interval in parts.items():
+                yield Reading(metric, name, interval, n_coordinates=block.stop - block.start, scope=scope)
+
+
+FAMILY = Family(
+    {
+        "data_variance": Metric(
+            "trace of Var_b(E[g_b]) over data points; a random minibatch of B has 1/B of it", "data variance"
+        ),
+        "monte_carlo_variance": Metric(
+            "mean over data points of tr Var[g_b]; a random minibatch of B has 1/B of it",
+            "Monte Carlo variance",
+            power=-1,
+        ),
+        "critical_M": Metric(
+            "M at which the Monte Carlo part of a random minibatch's variance equals the data part", "critical M"
+        ),
+    },
+    _read,
+)

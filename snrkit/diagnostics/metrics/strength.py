@@ -1,8 +1,9 @@
-"""SNR in its several definitions, variance and mean norm of one unit gradient, block by block."""
+"""SNR in its several definitions, variance, mean norm and noise scale of one unit gradient, block by block."""
 
 import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,16 +17,21 @@ from snrkit.diagnostics.intervals import (
     root_of_square,
     student,
 )
-from snrkit.diagnostics.metrics import Reading
-from snrkit.diagnostics.moments import Array, Mask, Moments
+from snrkit.diagnostics.metrics.base import Evidence, Family, Reading
+from snrkit.diagnostics.relations import across, block_means
+from snrkit.runs.metrics import Metric
+from snrkit.types import Array, Mask
+
+if TYPE_CHECKING:  # it loads torch
+    from snrkit.diagnostics.moments import Moments
 
 # Mean and quartiles of |N(0, 1)|: what the ratio metrics read in units of 1/sqrt(R) when the mean is zero.
 _HALF_NORMAL = {"snr_mean": math.sqrt(2 / math.pi), "snr_q25": 0.318639, "snr_median": 0.674490, "snr_q75": 1.150349}
 _NORMAL_95 = 1.644854
 
 
-def read(moments: Moments, blocks: dict[str, slice], lender: Moments | None = None) -> list[Reading]:
-    """All metrics of all blocks.
+def read(moments: "Moments", blocks: Mapping[str, slice], lender: "Moments | None" = None) -> list[Reading]:
+    """All of these but the noise scale, of all blocks.
 
     Args:
         moments: moments of the unit gradient, P coordinates.
@@ -63,7 +69,7 @@ class Estimates:
 class Merged:
     """Estimates from any selection of blocks, with the mean from the draws themselves or from a lender's."""
 
-    def __init__(self, moments: Moments, lender: Moments | None) -> None:
+    def __init__(self, moments: "Moments", lender: "Moments | None") -> None:
         self.moments, self._lender = moments, lender
 
     def of(self, selection: Array | None) -> Estimates:
@@ -94,7 +100,7 @@ def _sums(estimates: Estimates, blocks: Iterable[slice], moving: Mask) -> Array:
 Found = dict[str, dict[str, tuple[Interval, Array]]]
 
 
-def _quadratics(merged: Merged, blocks: dict[str, slice], moving: Mask) -> Found:
+def _quadratics(merged: Merged, blocks: Mapping[str, slice], moving: Mask) -> Found:
     G = merged.moments.blocks
     full = _sums(merged.all(), blocks.values(), moving)
     replicates = np.stack([_sums(merged.of(row), blocks.values(), moving) for row in delete_one(G)])
@@ -128,7 +134,7 @@ def _quantiles(values: Array) -> Array:
     return found
 
 
-def _ratios(merged: Merged, blocks: dict[str, slice]) -> Found:
+def _ratios(merged: Merged, blocks: Mapping[str, slice]) -> Found:
     G = merged.moments.blocks
     full = _quartiles(merged.all(), blocks.values())
     errors = half_sample_stderr(np.stack([_quartiles(merged.of(row), blocks.values()) for row in half_samples(G)]))
@@ -139,7 +145,7 @@ def _ratios(merged: Merged, blocks: dict[str, slice]) -> Found:
     }
 
 
-def _floors(source: Moments, estimates: Estimates, block: slice) -> dict[str, float]:
+def _floors(source: "Moments", estimates: Estimates, block: slice) -> dict[str, float]:
     """What each SNR would read if the means of ``source`` were all noise.
 
     Of a lender's means, the floors of the quantiles are as if its gain were the same in all coordinates.
@@ -155,7 +161,7 @@ def _floors(source: Moments, estimates: Estimates, block: slice) -> dict[str, fl
     return floors | {"snr_pooled": math.sqrt(noise), "snr_pooled_squared": noise}
 
 
-def effective_coordinates(moments: Moments, block: slice) -> float:
+def effective_coordinates(moments: "Moments", block: slice) -> float:
     """P_eff = (tr S)^2 / tr S^2 of a block, S the covariance of a draw; between 1 and the number of coordinates.
 
     tr S^2 comes from products of different centred block means (a diagonal product would see the noise itself); centring
@@ -168,3 +174,58 @@ def effective_coordinates(moments: Moments, block: slice) -> float:
     off_diagonal = products[~np.eye(G, dtype=bool)]
     trace_of_square = float(np.square(off_diagonal).mean()) / ((1 - 1 / G) ** 2 + 1 / G**2)
     return min(max(1.0, trace**2 / trace_of_square), float(block.stop - block.start))
+
+
+def noise_scale(means: Array, trace: float, replicates: Array) -> Interval:
+    """Tr Var[g] / |E[g]|^2.
+
+    Args:
+        means: block means, ``[G, p]``.
+        trace: trace of the variance.
+        replicates: the trace from all blocks but one, ``[G]``.
+    """
+    G, mm = len(means), means @ means.T
+    ratios = [_ratio(replicates[g], across(np.delete(np.delete(mm, g, 0), g, 1))) for g in range(G)]
+    return student(_ratio(trace, across(mm)), float(jackknife_stderr(np.array(ratios))), G)
+
+
+def _ratio(trace: float, norm: float) -> float:
+    return trace / norm if norm > 0 else math.nan
+
+
+def _read(evidence: Evidence) -> Iterator[Reading]:
+    found = read(evidence.moments, evidence.blocks, evidence.lender)
+    yield from found
+    for trace in (reading for reading in found if reading.metric == "variance"):
+        block = evidence.blocks[trace.block]
+        means = block_means(evidence.lender or evidence.moments, block)
+        scale = noise_scale(means, trace.interval.value, trace.replicates)
+        yield Reading("noise_scale", trace.block, scale, n_coordinates=block.stop - block.start)
+
+
+_RATIO = "over coordinates of |E[g]|/sd[g]; interval of the reading expected at these draws"
+
+FAMILY = Family(
+    {
+        "snr_mean": Metric(f"mean {_RATIO}", "SNR", 0.5, of_mean=True, shown=True),
+        "snr_q25": Metric(f"lower quartile {_RATIO}", "lower quartile of SNR", 0.5, of_mean=True),
+        "snr_median": Metric(f"median {_RATIO}", "median SNR", 0.5, of_mean=True),
+        "snr_q75": Metric(f"upper quartile {_RATIO}", "upper quartile of SNR", 0.5, of_mean=True),
+        "snr_pooled": Metric(
+            "root of snr_pooled_squared clipped at 0; floor: 95 % point of pure noise", "pooled SNR", 0.5, of_mean=True
+        ),
+        "snr_pooled_squared": Metric(
+            "sum of m^2 - s^2/R over sum of s^2, unbiased and signed; floor: 95 % point of pure noise",
+            "pooled SNR²", 1, of_mean=True,
+        ),
+        "variance": Metric("trace of Var[g]: sum over coordinates", "variance", -1),
+        "mean_norm": Metric(
+            "norm of E[g], debiased: root of the sum of m^2 - s^2/R, clipped at 0", "norm of the mean", of_mean=True
+        ),
+        "noise_scale": Metric(
+            "gradient noise scale tr Var[g] / |E[g]|^2, debiased; undefined where |E[g]|^2 <= 0", "noise scale",
+            -1, of_mean=True,
+        ),
+    },
+    _read,
+)  # fmt: skip
