@@ -117,7 +117,7 @@ def measure_inference(
     own = spec.estimator
     x, data = named_points(dataset, spec, CPU, points)
     estimator = _of_inference(own)
-    plan = Plan((estimator,), (own.K,), (own.M,), draws * _units(own), blocks=("inference",))
+    plan = Plan(estimators=estimator, K=(own.K,), M=(own.M,), draws=draws * _units(own), blocks=("inference",))
     table = diagnose(model, x, plan, provenance=Provenance(run.name, step, data)).table
     merge_table(run.snr, table.assign(estimator=own.name))
 

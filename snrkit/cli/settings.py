@@ -4,7 +4,6 @@ import dataclasses
 import importlib
 import inspect
 import json
-import re
 import textwrap
 from collections.abc import Iterator
 from typing import Any
@@ -15,6 +14,7 @@ from snrkit.data import SOURCES
 from snrkit.estimators import ESTIMATORS
 from snrkit.models import MODELS
 from snrkit.specs.base import Spec
+from snrkit.specs.fields import attributes, is_spec, meanings
 from snrkit.specs.run import RunSpec
 
 # One setting: ``setting`` (the key), ``of`` (the model or estimator that has it), ``values``, ``default``, ``meaning``.
@@ -47,9 +47,9 @@ def options_of(model: str) -> type[Spec] | None:
 
 def _of_spec(spec: type[BaseModel], prefix: str, of: str) -> Iterator[Row]:
     schema = spec.model_json_schema()
-    meanings = attributes(spec)
+    meaning = meanings(spec)
     for name, field in spec.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, Spec):
+        if is_spec(field.annotation):
             yield from _of_spec(field.annotation, f"{prefix}{name}.", of)
             continue
         default = field.get_default(call_default_factory=True)
@@ -59,7 +59,7 @@ def _of_spec(spec: type[BaseModel], prefix: str, of: str) -> Iterator[Row]:
             "of": of,
             "values": " | ".join(_NAMES[key].names) if key in _NAMES else values(schema["properties"][name]),
             "default": "(left out)" if default is None else json.dumps(default),
-            "meaning": meanings.get(name, "").replace("`", ""),
+            "meaning": meaning.get(name, "").replace("`", ""),
         }
 
 
@@ -73,23 +73,6 @@ def _of_estimators() -> Iterator[Row]:
                 "setting": f"estimator.options.{field.name}", "of": name, "values": "number", "default": default,
                 "meaning": meaning,
             }  # fmt: skip
-
-
-def attributes(kind: type) -> dict[str, str]:
-    """What the ``Attributes`` section of a class's docstring says of each, in one line."""
-    _, _, section = (inspect.getdoc(kind) or "").partition("Attributes:\n")
-    found: dict[str, str] = {}
-    name = ""
-    for line in section.splitlines():
-        begins = re.fullmatch(r"    (\w+): (.*)", line)
-        if begins:
-            name = begins[1]
-            found[name] = begins[2]
-        elif line.startswith("     ") and name:
-            found[name] += f" {line.strip()}"
-        elif line.strip():
-            break
-    return found
 
 
 def _first_sentence(kind: type) -> str:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from snrkit.cli.saved import Saved
     from snrkit.diagnostics.measure import Measurement
     from snrkit.estimators.base import Estimator
-    from snrkit.models.state import Mode
+    from snrkit.specs.base import Mode
 
 
 class Chunk(click.ParamType):  # type: ignore[type-arg]
@@ -110,6 +110,7 @@ def command(  # noqa: PLR0913 (one per option)
     """
     from snrkit.cli.saved import find_checkpoints, open_saved
     from snrkit.diagnostics.plan import Plan
+    from snrkit.specs.measure import Execution
 
     files = find_checkpoints(ckpts)
     if out is not None and out.suffix != ".parquet":
@@ -117,12 +118,12 @@ def command(  # noqa: PLR0913 (one per option)
     shown, lost = [], []
     for file in files:
         saved = open_saved(file, data_dir, device)
-        plan = Plan(
-            tuple(_estimators(saved, names, options)), tuple(importance), tuple(outer), draws, seed,
-            engine=engine, direct=direct, nested=nested, chunk=chunk, blocks=None if blocks is None else tuple(blocks),
-            bias=bias, K_ref=reference, mean_from=mean_from, dsnr=dsnr, keep=tuple(keep_draws or ()),  # type: ignore[arg-type]
-            mode=mode,
-        )  # fmt: skip
+        asked: dict[str, Any] = {
+            "estimators": _estimators(saved, names, options), "K": importance, "M": outer, "draws": draws, "seed": seed,
+            "direct": direct, "nested": nested, "blocks": blocks, "bias": bias, "K_ref": reference, "dsnr": dsnr,
+            "mean_from": mean_from, "keep": keep_draws or (), "mode": mode, "how": Execution(engine=engine, chunk=chunk),
+        }  # fmt: skip
+        plan = Plan(**asked)
         x, label = saved.test_points(data_points)
         path = out or saved.table
         require_writable(path)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from snrkit.models.state import Mode
+    from snrkit.specs.base import Mode
     from snrkit.training.loop import Stopped, Trainer
 
     Observe = Callable[[Trainer, Stopped], None]
@@ -228,8 +228,6 @@ def _observer(
     """
     if every is None or points is None:
         return lambda *_: None
-    from dataclasses import replace
-
     from snrkit.diagnostics.measure import diagnose
     from snrkit.diagnostics.plan import Plan
     from snrkit.diagnostics.tables import Provenance
@@ -238,12 +236,12 @@ def _observer(
 
     x, label = points
     own = build_estimator(spec.estimator.name, spec.estimator.options)
-    asked = Plan((own,), tuple(K), tuple(M), draws, seed=spec.seed, mode=mode)
+    asked = Plan(estimators=(own,), K=tuple(K), M=tuple(M), draws=draws, seed=spec.seed, mode=mode)
 
     def observe(trainer: "Trainer", stopped: "Stopped") -> None:
         if (trainer.epoch + 1) % every:
             return
-        plan = replace(asked, estimators=(trainer.estimator,))
+        plan = asked.replaced(estimators=trainer.estimator)
         provenance = Provenance(trainer.run_dir.name, trainer.step, label)
         measurement = diagnose(trainer.model, x, plan, provenance=provenance, stop=stopped)
         if not measurement.complete:

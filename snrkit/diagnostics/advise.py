@@ -161,7 +161,9 @@ def advise(  # noqa: PLR0913 (one option each; most by keyword)
         raise SpecError("--estimator", f"none of them can spend {budget} samples", "raise --budget or add iwae")
     pairs = tuple(dict.fromkeys((M, K) for _, M, K in every))
     M, K = (tuple(dict.fromkeys(values)) for values in zip(*pairs, strict=True))
-    plan = Plan(tuple(estimators), K, M, draws, seed, blocks=("inference", "generative"), pairs=pairs)
+    plan = Plan(
+        estimators=tuple(estimators), K=K, M=M, draws=draws, seed=seed, blocks=("inference", "generative"), pairs=pairs
+    )
     measurement = diagnose(model, x, plan, folder=folder, progress=progress, stop=stop)
     if not measurement.complete:
         raise Interrupted

@@ -125,7 +125,7 @@ def beta_curve(  # noqa: PLR0913 (one option each; most by keyword)
     """
     betas = _checked(betas)
     estimators = tuple(Ciwae(beta) for beta in (0.0, 0.5, 1.0))
-    plan = Plan(estimators, (K,), (M,), draws, seed, blocks=(block,))
+    plan = Plan(estimators=estimators, K=(K,), M=(M,), draws=draws, seed=seed, blocks=(block,))
     (K,), (M,) = plan.K, plan.M
     if K < 2:
         raise SpecError("K", f"must be at least 2, got {K}", "with one sample beta changes nothing")

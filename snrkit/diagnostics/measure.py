@@ -16,7 +16,7 @@ from snrkit.diagnostics.draws import Drawer, Progress
 from snrkit.diagnostics.engines import ENGINES
 from snrkit.diagnostics.gather import Drawn, Gatherer
 from snrkit.diagnostics.metrics.base import Reading
-from snrkit.diagnostics.plan import Job, Plan, chosen, counts, names
+from snrkit.diagnostics.plan import Job, Plan
 from snrkit.diagnostics.problem import Layout
 from snrkit.diagnostics.rounding import computed_in
 from snrkit.diagnostics.store import Store, fingerprint, parameters_digest, statement
@@ -25,8 +25,9 @@ from snrkit.diagnostics.worker import Worker
 from snrkit.errors import NonFiniteError, SpecError
 from snrkit.estimators.base import Estimator
 from snrkit.interrupt import Interrupted
-from snrkit.models.state import Mode
 from snrkit.registry import makers
+from snrkit.specs.base import Mode
+from snrkit.specs.measure import Execution
 from snrkit.trial.opening import Subject, opened
 
 _LOG = logging.getLogger("snrkit")
@@ -130,18 +131,11 @@ def measure(  # noqa: PLR0913 (one option each; most by keyword)
     """
     if progress is not None and not callable(progress):
         raise SpecError("progress", f"must be a function, got {progress!r}", "leave it out")
-    plan = Plan(
-        chosen(estimators),
-        counts("K", K),
-        counts("M", M),
-        draws,
-        seed,
-        engine=engine,
-        direct=direct,
-        chunk=chunk,
-        blocks=None if blocks is None else names("blocks", blocks),
-        mode=mode,
-    )
+    asked: dict[str, Any] = {
+        "estimators": estimators, "K": K, "M": M, "draws": draws, "seed": seed, "direct": direct, "blocks": blocks,
+        "mode": mode, "how": Execution(engine=engine, chunk=chunk),
+    }  # fmt: skip
+    plan = Plan(**asked)
     found = diagnose(model, x, plan, progress=progress)
     for remark in found.remarks:
         _LOG.warning("measure: %s", remark)
@@ -236,11 +230,13 @@ def prepared(
     tensors = [*model.named_parameters(), *model.named_buffers()]
     said, precision = statement(model, x), computed_in(model, x)
     subject.snapshot.restore()  # of a model that keeps something the calls above have moved on
-    made_by = makers(model, ENGINES.load(plan.engine))
-    labels = layout.names, plan.seed, plan.engine, plan.chunk, subject.device.type, said, precision, plan.mode, *made_by
+    made_by = makers(model, ENGINES.load(plan.how.engine))
+    labels = (
+        layout.names, plan.seed, plan.how.engine, plan.how.chunk, subject.device.type, said, precision, plan.mode, *made_by
+    )  # fmt: skip
     store = Store(folder, fingerprint(tensors, x, *labels), (layout.size, len(layout.names)))
     worker = Worker(
-        model, x, Streams(plan.seed), engine=plan.engine, chunk=plan.chunk,
+        model, x, Streams(plan.seed), engine=plan.how.engine, chunk=plan.how.chunk,
         restart=subject.snapshot if subject.findings.whole else None, exchangeable=subject.findings.exchangeable,
     )  # fmt: skip
     drawer = Drawer(worker, store, progress, stop)

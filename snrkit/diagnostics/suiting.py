@@ -1,7 +1,5 @@
 """A plan held against what the trial found: made to suit the model, or refused."""
 
-from dataclasses import replace
-
 from snrkit.diagnostics.plan import Plan
 from snrkit.errors import CapabilityError, SpecError
 from snrkit.trial.findings import Findings, listed
@@ -30,7 +28,7 @@ def suited(plan: Plan, findings: Findings, points: int) -> tuple[Plan, list[str]
     if units_fail and not plan.direct:
         if plan.nested:
             raise SpecError("nested", f"unit draws are wrong here, since {_why(findings)}", "drop nested")
-        plan = replace(plan, direct=True)
+        plan = plan.replaced(direct=True)
         remarks.append(f"drawn directly, the whole minibatch at each (M, K), since {_why(findings)}")
     elif findings.whole:
         remarks.append(f"drawn one by one, since {_why(findings)}")

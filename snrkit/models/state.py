@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from functools import cache, partial
 from pathlib import Path
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from snrkit.models.base import shown
+from snrkit.specs.base import Mode
 
-Mode = Literal["evaluation", "training"]
 Restore = Callable[[], None]
 UNINITIALISED = UninitializedParameter, UninitializedBuffer
 

@@ -7,7 +7,7 @@ check their input before anything slow is loaded.
 import hashlib
 import json
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -22,6 +22,7 @@ Seed = Count
 Scalar = bool | int | float | str
 Binarise = Literal["dynamic", "fixed", "threshold", "none"]
 DType = Literal["float32", "float64"]
+Mode = Literal["evaluation", "training"]
 
 
 # Characters of a value in a message.
@@ -42,15 +43,6 @@ class Spec(BaseModel):
 def digest_of(content: Mapping[str, Any]) -> str:
     """First 10 hex digits of the SHA-256 of the canonical JSON."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:10]
-
-
-def keys(spec: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    """The dotted names of all settings of a spec."""
-    for name, field in spec.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, Spec):
-            yield from keys(field.annotation, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}"
 
 
 def parse_toml(text: str, source: str) -> dict[str, Any]:

@@ -17,11 +17,11 @@ from snrkit.specs.base import (
     Seed,
     Spec,
     digest_of,
-    keys,
     parse_toml,
     require_plain,
     short,
 )
+from snrkit.specs.fields import keys
 from snrkit.specs.identity import told_apart
 
 

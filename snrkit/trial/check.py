@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 from torch import nn
 
-from snrkit.models.state import Mode
+from snrkit.specs.base import Mode
 from snrkit.trial.opening import opened
 from snrkit.trial.table import table
 

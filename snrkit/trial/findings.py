@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from snrkit.models.state import Mode
+from snrkit.specs.base import Mode
 
 _MANY = 4
 

@@ -16,7 +16,8 @@ from snrkit.errors import SpecError
 from snrkit.models.adopt import as_latent_model
 from snrkit.models.base import LatentModel
 from snrkit.models.blame import users_code
-from snrkit.models.state import Mode, Snapshot, in_mode, unchanged, uncompiled
+from snrkit.models.state import Snapshot, in_mode, unchanged, uncompiled
+from snrkit.specs.base import Mode
 from snrkit.trial.data import as_batch
 from snrkit.trial.examine import examine
 from snrkit.trial.findings import Findings

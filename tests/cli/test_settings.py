@@ -6,7 +6,7 @@ import tomllib
 import pytest
 
 import snrkit as package
-from snrkit.specs.base import keys
+from snrkit.specs.fields import keys
 from snrkit.specs.run import RunSpec
 from tests.support.program import TOY
 

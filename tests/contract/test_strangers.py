@@ -384,7 +384,7 @@ def weights_of(drawer, job):
 
 
 def job_of(K=5, draws=40, direct=False):
-    plan = Plan((IWAE,), (K,), (1,), draws, 0, direct=direct)
+    plan = Plan(estimators=IWAE, K=K, draws=draws, seed=0, direct=direct)
     return plan.job(IWAE, 1, K)
 
 

@@ -9,10 +9,11 @@ import torch
 
 import snrkit
 from snrkit.diagnostics.beta_curve import beta_curve
-from snrkit.diagnostics.plan import Plan, chosen, counts, names
+from snrkit.diagnostics.plan import Plan, chosen
 from snrkit.errors import ResourceError, SpecError
 from snrkit.estimators.base import build_estimator
 from snrkit.estimators.iwae import Iwae
+from snrkit.specs.given import counts, names
 from tests.zoo import toy
 
 IWAE, VAE = build_estimator("iwae", {}), build_estimator("vae", {})
@@ -104,12 +105,12 @@ def test_measure_refuses_in_one_sentence(argument, given):
 )
 def test_plan_refuses(option, given):
     with pytest.raises(SpecError):
-        Plan((IWAE,), (2,), **{option: given})
+        Plan(estimators=IWAE, K=2, **{option: given})
 
 
 def test_draws_that_no_memory_accounts_for():
     with pytest.raises(ResourceError, match=r"^draws: accounts of 1,000,000,000,000,000 draws"):
-        Plan((IWAE,), (2,), draws=10**15)
+        Plan(estimators=IWAE, K=2, draws=10**15)
 
 
 def test_an_estimator_that_cannot_be_hashed():
@@ -139,7 +140,7 @@ def test_endless_iterables_end():
             yield (k := k + 1)
 
     with pytest.raises(SpecError, match="100,000 is the most"):
-        Plan((IWAE,), forever())
+        Plan(estimators=IWAE, K=forever())
 
 
 @pytest.mark.parametrize("betas", [None, [], 0.5, ["x"], [2], [float("nan")], [None]])

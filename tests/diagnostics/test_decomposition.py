@@ -72,7 +72,7 @@ def test_critical_m_is_undefined_without_spread_between_points():
 
 def test_toy_at_one_sample_equals_the_closed_form():
     model, x = toy(points=7)
-    table = diagnose(model, x, Plan((build_estimator("iwae", {}),), (1,), (1, 3), 1000, 1)).table
+    table = diagnose(model, x, Plan(estimators="iwae", K=1, M=(1, 3), draws=1000, seed=1)).table
     exact = model.gradient_moments(x)
     for block, names in (("inference", ("A", "b")), ("generative", ("mu",)), ("A", ("A",)), ("all", ("A", "b", "mu"))):
         means = torch.cat([exact[n][0].flatten(1) for n in names], 1)

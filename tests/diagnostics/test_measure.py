@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -18,6 +16,7 @@ from snrkit.diagnostics.problem import Problem
 from snrkit.errors import ModelError, NonFiniteError, SpecError
 from snrkit.estimators.base import build_estimator
 from snrkit.runs.tables import COLUMNS
+from snrkit.specs.measure import Execution
 from tests.awkward import Aliased, Repeated, awkward
 from tests.zoo import Users, images, mlp, numbers, toy, users
 
@@ -350,7 +349,14 @@ def test_after_halving_the_engine_is_the_one_that_drew(monkeypatch):
     assert set(table.engine) == {"loop"}  # 50 samples only go through it, in parts
 
 
-SECOND = Plan((build_estimator("iwae", {}),), (3, 50), draws=40, dsnr=True, keep=("largest",), engine="loop")
+SECOND = Plan(
+    estimators="iwae",
+    K=(3, 50),
+    draws=40,
+    dsnr=True,
+    keep=("largest",),
+    how=Execution(engine="loop"),
+)
 
 
 def readings_and_draws(plan):
@@ -378,7 +384,9 @@ def test_the_second_pass_keeps_to_its_size(chunk, monkeypatch):
     expected = readings_and_draws(SECOND)
     monkeypatch.setattr(LoopEngine, "gradients", spy)
     monkeypatch.setattr(LoopEngine, "moments", lambda self, *a: accumulate(gradients(self, *a)))
-    np.testing.assert_allclose(readings_and_draws(replace(SECOND, chunk=chunk)), expected, rtol=1e-6)
+    np.testing.assert_allclose(
+        readings_and_draws(SECOND.replaced(how=Execution(engine="loop", chunk=chunk))), expected, rtol=1e-6
+    )
     assert max(seen) <= chunk
 
 

@@ -8,7 +8,6 @@ import pytest
 
 from snrkit.diagnostics.measure import diagnose
 from snrkit.diagnostics.plan import Plan
-from snrkit.estimators.base import build_estimator
 from snrkit.runs.metrics import METRICS, describe
 from tests.support.plugin import install
 from tests.zoo import toy
@@ -55,7 +54,7 @@ def own(tmp_path, monkeypatch):
 @pytest.mark.usefixtures("own")
 def test_a_metric_of_another_package_is_in_the_table_at_every_m_with_its_definition():
     model, x = toy(dim=3)
-    found = diagnose(model, x, Plan((build_estimator("iwae", {}),), (2,), (1, 4), 40, mean_from="dreg")).table
+    found = diagnose(model, x, Plan(estimators="iwae", K=2, M=(1, 4), draws=40, mean_from="dreg")).table
     rows = found[found.metric == "largest_mean"]
     assert set(rows.M) == {1, 4}
     assert set(rows.block) == set(found.block)

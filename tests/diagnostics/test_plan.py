@@ -20,17 +20,17 @@ IWAE, PIWAE, DREG = (build_estimator(n, {}) for n in ("iwae", "piwae", "dreg"))
 
 
 def test_each_network_is_served_by_its_own_units():
-    plan = Plan((IWAE, PIWAE), (3,), (1, 4), 60)
+    plan = Plan(estimators=(IWAE, PIWAE), K=3, M=(1, 4), draws=60)
     assert plan.jobs(IWAE, 4, 3) == plan.jobs(IWAE, 1, 3) == (Job(IWAE, 1, 3, False, 1, 60),) * 2
     # piwae's units are iwae's, of L samples for phi and of M L for theta.
     assert plan.jobs(PIWAE, 4, 3) == (Job(IWAE, 1, 3, False, 1, 60), Job(IWAE, 1, 12, False, 1, 60))
     assert plan.units(PIWAE, 4, 3) == (Units(IWAE, 3, 4), Units(IWAE, 12, 1))
-    direct = Plan((PIWAE,), (3,), (4,), 60, direct=True)
+    direct = Plan(estimators=PIWAE, K=3, M=4, draws=60, direct=True)
     assert direct.jobs(PIWAE, 4, 3) == (Job(PIWAE, 4, 3, True, 1, 60),) * 2
 
 
 def test_counts_are_plain_and_come_once():
-    plan = Plan((IWAE, DREG, IWAE), tuple(np.array([5, 2, 5])), (1, 1))
+    plan = Plan(estimators=(IWAE, DREG, IWAE), K=tuple(np.array([5, 2, 5])), M=(1, 1))
     assert (plan.estimators, plan.K, plan.M) == ((IWAE, DREG), (5, 2), (1,))
     assert type(plan.K[0]) is int
     assert len(plan.grid) == 4
@@ -38,9 +38,9 @@ def test_counts_are_plain_and_come_once():
 
 def test_nested_counts_must_divide():
     with pytest.raises(SpecError, match="divide"):
-        Plan((IWAE,), (3, 10), nested=True)
+        Plan(estimators=IWAE, K=(3, 10), nested=True)
     with pytest.raises(SpecError, match="direct"):
-        Plan((IWAE,), (5, 10), nested=True, direct=True)
+        Plan(estimators=IWAE, K=(5, 10), nested=True, direct=True)
 
 
 @pytest.mark.parametrize("draws", [4, 7, 39, 40, 41, 107])
@@ -82,7 +82,9 @@ def test_nested_gradients_are_those_of_the_regrouped_noise():
 
 def test_nested_rows_rest_on_more_draws():
     model, x = toy(dim=3)
-    nested, plain = (diagnose(model, x, Plan((IWAE,), (1, 6), draws=60, nested=n)).table for n in (True, False))
+    nested, plain = (
+        diagnose(model, x, Plan(estimators=IWAE, K=(1, 6), draws=60, nested=n)).table for n in (True, False)
+    )
     assert nested.groupby("K").draws.unique().map(list).to_dict() == {1: [360], 6: [60]}
     assert plain.groupby("K").draws.unique().map(list).to_dict() == {1: [60], 6: [60]}
     largest = [t[t.K == 6].drop(columns=["seconds", "method"]).reset_index(drop=True) for t in (nested, plain)]
@@ -102,7 +104,7 @@ def test_a_borrowed_mean_is_nearer_to_the_truth():
         parameter.data.add_(0.05 * numbers(20 + i, *parameter.shape))
 
     def found(draws, seed, mean_from):
-        return diagnose(model, x, Plan((IWAE,), (20,), (1,), draws, seed, mean_from=mean_from)).table
+        return diagnose(model, x, Plan(estimators=IWAE, K=20, draws=draws, seed=seed, mean_from=mean_from)).table
 
     truth = row(found(500, 99, "dreg"), "snr_pooled_squared", "inference")
     own, lent = (
@@ -126,16 +128,16 @@ def test_a_borrowed_mean_is_nearer_to_the_truth():
 @pytest.mark.parametrize("name", ["miwae", "piwae"])
 def test_direct_draws_of_other_units_cannot_borrow(name):
     estimator = build_estimator(name, {})
-    assert Plan((estimator,), (4,), (2,), mean_from="dreg").jobs(estimator, 2, 4)
+    assert Plan(estimators=estimator, K=4, M=2, mean_from="dreg").jobs(estimator, 2, 4)
     with pytest.raises(SpecError, match="without direct"):
-        Plan((estimator,), (4,), (2,), mean_from="dreg", direct=True)
-    assert Plan((IWAE, estimator), (4,), (2,), mean_from="dreg", direct=True)
+        Plan(estimators=estimator, K=4, M=2, mean_from="dreg", direct=True)
+    assert Plan(estimators=(IWAE, estimator), K=4, M=2, mean_from="dreg", direct=True)
 
 
 def test_what_is_borrowed_is_the_mean_alone():
     model, x = toy(dim=3)
     own, lent, other = (
-        diagnose(model, x, Plan((e,), (4,), draws=60, mean_from=m)).table
+        diagnose(model, x, Plan(estimators=e, K=4, draws=60, mean_from=m)).table
         for e, m in ((IWAE, None), (IWAE, "dreg"), (DREG, None))
     )
     for metric, source in (("variance", own), ("monte_carlo_variance", own), ("mean_norm", other)):

@@ -16,7 +16,6 @@ from snrkit.diagnostics.plan import Plan
 from snrkit.diagnostics.relations import across, block_means
 from snrkit.diagnostics.store import Store
 from snrkit.diagnostics.worker import Worker
-from snrkit.estimators.base import build_estimator
 from snrkit.models.gaussian import Gaussian
 from tests.diagnostics.synthetic import row, within
 from tests.zoo import images, toy, users
@@ -102,7 +101,7 @@ def test_noise_scale_and_its_error_are_those_of_the_definition():
 def test_theta_bias_on_the_toy_is_the_exact_one():
     """At K = 1 the mean gradient is known, and the gradient of log p(x) is known at all."""
     model, x = toy(points=6)
-    plan = Plan((build_estimator("iwae", {}),), (1, 3), (1, 4), 1500, 3, bias="log_p")
+    plan = Plan(estimators="iwae", K=(1, 3), M=(1, 4), draws=1500, seed=3, bias="log_p")
     table = diagnose(model, x, plan).table
     own = model.gradient_moments(x)["mu"][0].mean(0)
     target = model.log_marginal_gradient(x).mean(0).detach()
@@ -124,7 +123,14 @@ def test_theta_bias_on_the_toy_is_the_exact_one():
 
 def test_dreg_is_unbiased_for_its_bound_and_stl_is_not():
     model, x = toy(points=6, perturb=0.1)
-    plan = Plan(tuple(build_estimator(n, {}) for n in ("iwae", "dreg", "stl")), (7,), (1,), 1500, 4, bias="bound")
+    plan = Plan(
+        estimators=("iwae", "dreg", "stl"),
+        K=7,
+        M=1,
+        draws=1500,
+        seed=4,
+        bias="bound",
+    )
     table = diagnose(model, x, plan).table
     dreg, stl = (row(table, "bias_squared", "inference", estimator=name) for name in ("dreg", "stl"))
     assert abs(dreg.value) < 4 * dreg.stderr
@@ -148,7 +154,7 @@ class Unknowing(Gaussian):
 def test_target_at_k_ref_where_log_p_is_unknown():
     known, x = toy(points=5)
     model = Unknowing(*(known.get_parameter(n).detach() for n in ("mu", "A", "b")))
-    plan = Plan((build_estimator("iwae", {}),), (2, 9), (1,), 300, 5, bias="log_p", K_ref=9)
+    plan = Plan(estimators="iwae", K=(2, 9), draws=300, seed=5, bias="log_p", K_ref=9)
     table = diagnose(model, x, plan).table
     drawer = Drawer(Worker(model, x, Streams(5), engine="vmap"), Store(None, ""), None, lambda: False)
     own, target = (drawer.moments(plan.job(plan.estimators[0], 1, K)) for K in (2, 9))
@@ -163,7 +169,9 @@ def test_target_at_k_ref_where_log_p_is_unknown():
 
 def test_target_at_k_ref_of_a_users_model():
     table = diagnose(
-        users(), images(), Plan((build_estimator("iwae", {}),), (2,), (1,), 40, bias="log_p", K_ref=11)
+        users(),
+        images(),
+        Plan(estimators="iwae", K=2, draws=40, bias="log_p", K_ref=11),
     ).table
     found = set(table[table.metric == "bias_squared"].block)
     assert "generative" in found

@@ -1,7 +1,6 @@
 """DSNR and kept draws."""
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +14,7 @@ from snrkit.diagnostics.plan import Plan
 from snrkit.diagnostics.relations import block_means
 from snrkit.errors import SpecError
 from snrkit.estimators.base import build_estimator
+from snrkit.specs.measure import Execution
 from tests.diagnostics.synthetic import moments_of, row, within
 from tests.zoo import toy
 
@@ -93,7 +93,16 @@ def test_two_blocks_have_a_value_without_an_error():
 @pytest.fixture(scope="module")
 def kept():
     model, x = toy(dim=3)
-    plan = Plan(IWAE, (2,), (1, 3), 100, 2, dsnr=True, keep=("b[0]", "b[1]", "b[2]", "mu[1]", "A[4]"), chunk=7)
+    plan = Plan(
+        estimators=IWAE,
+        K=2,
+        M=(1, 3),
+        draws=100,
+        seed=2,
+        dsnr=True,
+        keep=("b[0]", "b[1]", "b[2]", "mu[1]", "A[4]"),
+        how=Execution(chunk=7),
+    )
     return diagnose(model, x, plan)
 
 
@@ -105,7 +114,9 @@ def values(kept, M, coordinate):
 def test_kept_draws_have_the_tables_moments(kept):
     """Direct draws exactly; of units the table adds the variances of single points, which agree within their error."""
     model, x = toy(dim=3)
-    direct = diagnose(model, x, Plan(IWAE, (2,), (1,), 100, 2, direct=True, keep=("b[0]", "b[1]", "b[2]")))
+    direct = diagnose(
+        model, x, Plan(estimators=IWAE, K=2, draws=100, seed=2, direct=True, keep=("b[0]", "b[1]", "b[2]"))
+    )
     for found in (direct, kept):
         draws = np.stack([values(found, 1, f"b[{i}]") for i in range(3)], axis=1)
         assert draws.shape == (100, 3)
@@ -134,7 +145,7 @@ def test_dsnr_rows_are_those_of_the_draws():
     every = (
         tuple(f"A[{i}]" for i in range(9)) + tuple(f"b[{i}]" for i in range(3)) + tuple(f"mu[{i}]" for i in range(3))
     )
-    found = diagnose(model, x, Plan(IWAE, (2,), (1,), 60, 3, dsnr=True, keep=every))
+    found = diagnose(model, x, Plan(estimators=IWAE, K=2, draws=60, seed=3, dsnr=True, keep=every))
     draws = np.stack([values(found, 1, name) for name in every], axis=1)
     for block, columns in (("inference", slice(0, 12)), ("generative", slice(12, 15)), ("all", slice(0, 15))):
         expected = dsnr_of(draws[:, columns])
@@ -146,25 +157,25 @@ def test_dsnr_rows_are_those_of_the_draws():
 
 def test_what_is_lost_where_blocks_are_small_is_said():
     model, x = toy(dim=3)
-    plan = Plan(IWAE, (2,), (1, 3, 10), 40, dsnr=True, keep=("b[0]",))
+    plan = Plan(estimators=IWAE, K=2, M=(1, 3, 10), draws=40, dsnr=True, keep=("b[0]",))
     found = diagnose(model, x, plan)
     assert set(found.table[found.table.metric == "dsnr"].M) == set(found.kept.M) == {1}
     (remark,) = found.remarks
     assert "no DSNR and no kept draws at M=3,10" in remark
     assert "draws=200" in remark
-    enough = diagnose(model, x, replace(plan, draws=200))
+    enough = diagnose(model, x, plan.replaced(draws=200))
     assert set(enough.table[enough.table.metric == "dsnr"].M) == {1, 3, 10}
     for silent in (
         enough,
-        diagnose(model, x, replace(plan, direct=True)),
-        diagnose(model, x, Plan(IWAE, (2,), (10,), 40)),
+        diagnose(model, x, plan.replaced(direct=True)),
+        diagnose(model, x, Plan(estimators=IWAE, K=2, M=10, draws=40)),
     ):
         assert silent.remarks == []
 
 
 def test_weak_signal_is_flagged():
     model, x = toy(dim=3)
-    weak, strong = (diagnose(model, x, Plan(IWAE, (2,), (1,), R, 3, dsnr=True)).table for R in (4, 2000))
+    weak, strong = (diagnose(model, x, Plan(estimators=IWAE, K=2, draws=R, seed=3, dsnr=True)).table for R in (4, 2000))
     assert "pulled towards its noise value" in row(weak, "dsnr", "inference").definition
     assert "pulled" not in row(strong, "dsnr", "inference").definition
 
@@ -174,14 +185,14 @@ def test_unknown_coordinates_are_refused_before_any_draw(name, monkeypatch):
     monkeypatch.setattr(Drawer, "moments", lambda *args: pytest.fail("drawn"))
     model, x = toy(dim=3)
     with pytest.raises(SpecError, match="keep"):
-        diagnose(model, x, Plan(IWAE, (2,), draws=40, keep=(name,)))
+        diagnose(model, x, Plan(estimators=IWAE, K=2, draws=40, keep=(name,)))
 
 
 def test_notable_coordinates_are_those_of_the_moments():
     model, x = toy(dim=3)
     names = [f"A[{i}]" for i in range(9)] + [f"b[{i}]" for i in range(3)]
-    found = diagnose(model, x, Plan(IWAE, (2,), draws=80, keep=("largest", "median")))
-    every = diagnose(model, x, Plan(IWAE, (2,), draws=80, keep=tuple(names)))
+    found = diagnose(model, x, Plan(estimators=IWAE, K=2, draws=80, keep=("largest", "median")))
+    every = diagnose(model, x, Plan(estimators=IWAE, K=2, draws=80, keep=tuple(names)))
     means = {name: abs(values(every, 1, name).mean()) for name in names}
     ratio = {name: means[name] / values(every, 1, name).std(ddof=1) for name in names}
     median = np.median(list(ratio.values()))

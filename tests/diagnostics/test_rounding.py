@@ -92,7 +92,7 @@ def snr_of(draws):
 @pytest.mark.parametrize("K", [1, 8])
 def test_zero_but_for_rounding_is_told_from_small(dtype, K):
     """In float16 what is genuine, of 1e-12, underflows."""
-    found = diagnose(build(Classes, dtype), data(dtype, 3), Plan((IWAE,), (K,), draws=R))
+    found = diagnose(build(Classes, dtype), data(dtype, 3), Plan(estimators=IWAE, K=K, draws=R))
     shift, weights, tiny = (row(found.table, "snr_mean", name) for name in ("shift", "weights", "tiny"))
     assert (shift.n_coordinates, shift.n_dropped) == (0, 1)
     assert "1 zero but for rounding" in shift.definition
@@ -240,7 +240,7 @@ class Fixed(Classes):
 
 
 def test_a_model_with_a_type_of_its_own_is_not_checked_and_says_so():
-    found = diagnose(build(Fixed), data(), Plan((IWAE,), (4,), draws=R))
+    found = diagnose(build(Fixed), data(), Plan(estimators=IWAE, K=4, draws=R))
     assert "rounding not checked" in row(found.table, "snr_mean", "decoder.weight").definition
     assert "not checked" not in row(found.table, "variance", "decoder.weight").definition
     assert any("cannot be told" in remark for remark in found.remarks)
@@ -317,7 +317,7 @@ def test_autocast_of_the_models_own_is_named():
 
 
 def test_scalars_in_a_second_pass():
-    plan = Plan((IWAE,), (3,), draws=40, dsnr=True, keep=("shift[0]",))
+    plan = Plan(estimators=IWAE, K=3, draws=40, dsnr=True, keep=("shift[0]",))
     found = diagnose(build(Classes), data(points=2), plan)
     assert len(found.kept) == 40
     layout = Layout.of(build(Classes), data())

@@ -9,7 +9,6 @@ from snrkit.diagnostics.intervals import delete_one, jackknife_stderr
 from snrkit.diagnostics.measure import diagnose
 from snrkit.diagnostics.plan import Plan
 from snrkit.diagnostics.slopes import LARGEST_EXPANSION_TERM, fit, judge
-from snrkit.estimators.base import build_estimator
 from tests.zoo import images, mlp, numbers, toy
 
 K = np.array([10, 30, 100, 300])
@@ -116,7 +115,14 @@ def near():
 def test_slopes_of_the_table(near, nested):
     """phi weighs by SNR^2 ~ 1/K; where draws are nested all weigh by their number ~ 1/K."""
     names = ("iwae", "vae")
-    plan = Plan(tuple(build_estimator(n, {}) for n in names), (10, 1, 5), (1, 4), 120, 1, nested=nested)
+    plan = Plan(
+        estimators=names,
+        K=(10, 1, 5),
+        M=(1, 4),
+        draws=120,
+        seed=1,
+        nested=nested,
+    )
     found = diagnose(*near, plan)
     samples = np.array([1.0, 5, 10])
     for block, power in (("inference", -1), ("b", -1), ("generative", 0), ("mu", 0)):
@@ -133,7 +139,7 @@ def test_slopes_of_the_table(near, nested):
 
 
 def test_slopes_against_m_are_fitted_to_direct_draws_only(near):
-    plan = Plan((build_estimator("iwae", {}),), (2,), (1, 3, 7), 1000, 2, direct=True)
+    plan = Plan(estimators="iwae", K=2, M=(1, 3, 7), draws=1000, seed=2, direct=True)
     found = diagnose(*near, plan).slopes.set_index("block")
     assert set(found.axis) == {"M"}
     assert found.over["inference"] == "1,3,7"
@@ -141,7 +147,7 @@ def test_slopes_against_m_are_fitted_to_direct_draws_only(near):
 
 
 def test_fewer_than_three_points_are_no_line(near):
-    assert diagnose(*near, Plan((build_estimator("iwae", {}),), (1, 3), draws=40)).slopes.empty
+    assert diagnose(*near, Plan(estimators="iwae", K=(1, 3), draws=40)).slopes.empty
 
 
 def test_a_tensor_that_never_moves_is_not_said_to_disagree():
@@ -150,7 +156,7 @@ def test_a_tensor_that_never_moves_is_not_said_to_disagree():
         parameter.data.zero_()
     x = images()
     x[:, 0] = 0
-    found = diagnose(model, x, Plan((build_estimator("iwae", {}),), (1, 2, 3), draws=8)).slopes
+    found = diagnose(model, x, Plan(estimators="iwae", K=(1, 2, 3), draws=8)).slopes
     dead = found[found.slope.isna()]
     assert len(dead)
     assert set(dead.verdict) == {"cannot tell"}

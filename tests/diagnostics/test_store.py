@@ -1,7 +1,6 @@
 """Interrupted measurements go on where they stopped, bit for bit."""
 
 import copy
-import dataclasses
 import io
 import itertools
 
@@ -18,9 +17,18 @@ from snrkit.diagnostics.worker import Worker
 from snrkit.estimators.base import build_estimator
 from snrkit.estimators.ciwae import Ciwae
 from snrkit.interrupt import Interrupted
+from snrkit.specs.measure import Execution
 from tests.zoo import Users, images, mlp, toy, users
 
-PLAN = Plan(tuple(build_estimator(n, {}) for n in ("iwae", "dreg")), (2, 3), (1, 4), 12, 1, bias="bound", dsnr=True)
+PLAN = Plan(
+    estimators=("iwae", "dreg"),
+    K=(2, 3),
+    M=(1, 4),
+    draws=12,
+    seed=1,
+    bias="bound",
+    dsnr=True,
+)
 
 
 class After:
@@ -78,7 +86,7 @@ def test_an_interrupted_measurement_ends_with_the_same_result(tmp_path, folded, 
 
 def test_a_partial_result_says_so(tmp_path):
     model, x = toy(dim=3)
-    plan = dataclasses.replace(PLAN, bias="none", dsnr=False)
+    plan = PLAN.replaced(bias="none", dsnr=False)
     found = diagnose(model, x, plan, folder=tmp_path / "blocks", stop=After(8))
     assert not found.complete
     by_job = found.table.groupby(["K", "estimator"])
@@ -97,7 +105,7 @@ def test_a_stop_while_drawing_what_others_need(change, questions):
     """Draws that only lend a mean or a target may end before those that need them."""
     known, x = toy(dim=3)
     name = "iwae" if "mean_from" in change else "dreg"
-    plan = Plan((build_estimator(name, {}),), (3,), draws=12, **change)
+    plan = Plan(estimators=(build_estimator(name, {}),), K=3, draws=12, **change)
     model = users() if "K_ref" in change else known
     with pytest.raises(Interrupted):
         diagnose(model, images() if "K_ref" in change else x, plan, stop=After(questions))
@@ -105,7 +113,7 @@ def test_a_stop_while_drawing_what_others_need(change, questions):
 
 def test_a_stop_in_the_second_pass_keeps_what_the_moments_say():
     model, x = toy(dim=3)
-    plan = Plan((build_estimator("iwae", {}),), (3,), draws=12, dsnr=True)
+    plan = Plan(estimators="iwae", K=3, draws=12, dsnr=True)
     found = diagnose(model, x, plan, stop=After(8))
     whole = diagnose(model, x, plan).table
     assert not found.complete
@@ -125,7 +133,7 @@ DAMAGE = {
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_block_is_drawn_again(tmp_path, folded, damage):
     model, x = toy(dim=3)
-    plan = Plan((build_estimator("iwae", {}),), (2,), draws=12)
+    plan = Plan(estimators="iwae", K=2, draws=12)
     undisturbed = diagnose(model, x, plan)
     diagnose(model, x, plan, folder=tmp_path, stop=After(4))
     files = sorted(tmp_path.iterdir())
@@ -140,7 +148,7 @@ def test_a_damaged_block_is_drawn_again(tmp_path, folded, damage):
 def test_blocks_belong_to_their_parameters_data_seed_and_settings(tmp_path, folded):
     def begun():
         model, x = users(), images()
-        plan = Plan((Ciwae(0.25),), (2,), draws=12)
+        plan = Plan(estimators=(Ciwae(0.25),), K=2, draws=12)
         return model, x, plan
 
     diagnose(*begun(), folder=tmp_path, stop=After(5))
@@ -159,12 +167,12 @@ def test_blocks_belong_to_their_parameters_data_seed_and_settings(tmp_path, fold
         "frozen parameter": (frozen, x, plan),
         "no longer trained": (held, x, plan),
         "data": (model, other, plan),
-        "seed": (model, x, dataclasses.replace(plan, seed=1)),
-        "K": (model, x, dataclasses.replace(plan, K=(3,))),
-        "estimator": (model, x, dataclasses.replace(plan, estimators=(Ciwae(0.25 + 1e-9),))),
-        "direct": (model, x, dataclasses.replace(plan, direct=True)),
-        "nested": (model, x, dataclasses.replace(plan, K=(2, 4), nested=True)),
-        "engine": (model, x, dataclasses.replace(plan, engine="loop")),
+        "seed": (model, x, plan.replaced(seed=1)),
+        "K": (model, x, plan.replaced(K=(3,))),
+        "estimator": (model, x, plan.replaced(estimators=(Ciwae(0.25 + 1e-9),))),
+        "direct": (model, x, plan.replaced(direct=True)),
+        "nested": (model, x, plan.replaced(K=(2, 4), nested=True)),
+        "engine": (model, x, plan.replaced(how=Execution(engine="loop"))),
         "precision": (users().float(), x, plan),
     }
     for name, case in cases.items():
@@ -193,7 +201,7 @@ def test_blocks_belong_to_what_the_model_says_and_to_its_class(tmp_path, folded)
         model.temperature = temperature
         return model
 
-    plan = Plan((build_estimator("iwae", {}),), (2,), draws=12)
+    plan = Plan(estimators="iwae", K=2, draws=12)
     diagnose(made(Tempered), images(), plan, folder=tmp_path, stop=After(5))
     for model, drawn in ((made(Tempered), 1), (made(Tempered, 1.001), 2), (made(Renamed), 2)):
         folded.clear()
@@ -219,7 +227,7 @@ def test_blocks_belong_to_the_derivatives_too(tmp_path, folded):
         model.held = held
         return model
 
-    plan = Plan((build_estimator("iwae", {}),), (2,), draws=12)
+    plan = Plan(estimators="iwae", K=2, draws=12)
     diagnose(made(False), images(), plan, folder=tmp_path, stop=After(5))
     folded.clear()
     assert same(diagnose(made(True), images(), plan, folder=tmp_path), diagnose(made(True), images(), plan))
@@ -228,7 +236,7 @@ def test_blocks_belong_to_the_derivatives_too(tmp_path, folded):
 def test_blocks_belong_to_the_number_of_draws_by_which_an_engine_is_chosen(tmp_path, folded):
     """Ten draws are too few to find out what factors reach; of twelve the first ten fall into the same blocks."""
     model, x = mlp(dtype=torch.float32), images(dtype=torch.float32)
-    few, more = (Plan((build_estimator("iwae", {}),), (2,), draws=draws) for draws in (10, 12))
+    few, more = (Plan(estimators="iwae", K=2, draws=draws) for draws in (10, 12))
     diagnose(model, x, few, folder=tmp_path)  # not settled
     assert same(diagnose(model, x, more, folder=tmp_path), diagnose(model, x, more))
 
@@ -241,11 +249,11 @@ def test_rounding_does_not_change_what_a_model_says():
 
 def test_the_end_takes_away_nothing_but_its_own_blocks(tmp_path, folded):
     model, x = toy(dim=3)
-    plan = Plan((build_estimator("iwae", {}),), (2,), draws=12)
+    plan = Plan(estimators="iwae", K=2, draws=12)
     (tmp_path / "mine.npz").write_bytes(b"mine")
     diagnose(model, x, plan, folder=tmp_path, stop=After(3))
     theirs = set(tmp_path.iterdir())
-    other = dataclasses.replace(plan, seed=5)
+    other = plan.replaced(seed=5)
     diagnose(model, x, other, folder=tmp_path, stop=After(3))
     for block in set(tmp_path.iterdir()) - theirs:
         (tmp_path / f".{block.name}.x.tmp.npz").write_bytes(b"left by a killed process")
@@ -258,7 +266,7 @@ def test_the_end_takes_away_nothing_but_its_own_blocks(tmp_path, folded):
 
 
 def test_numpy_counts_name_the_same_blocks_as_plain_ones(tmp_path):
-    plain, strange = (Plan((build_estimator("iwae", {}),), K, draws=40) for K in ((2, 3), tuple(np.array([2, 3, 2]))))
+    plain, strange = (Plan(estimators="iwae", K=K, draws=40) for K in ((2, 3), tuple(np.array([2, 3, 2]))))
     assert plain == strange
     assert Store(tmp_path, "a")._path(Job(strange.estimators[0], 1, strange.K[0], False, 1, 40), range(2))
 
@@ -317,7 +325,7 @@ UNSOUND = {
 @pytest.mark.parametrize("damage", UNSOUND)
 def test_a_block_that_cannot_be_is_drawn_again(tmp_path, folded, damage):
     model, x = toy(dim=3)
-    plan = Plan((build_estimator("iwae", {}),), (2,), draws=12)
+    plan = Plan(estimators="iwae", K=2, draws=12)
     undisturbed = diagnose(model, x, plan)
     diagnose(model, x, plan, folder=tmp_path, stop=After(4))
     for file in sorted(tmp_path.iterdir())[:2]:
@@ -330,7 +338,7 @@ def test_a_block_that_cannot_be_is_drawn_again(tmp_path, folded, damage):
 def test_two_processes_share_a_folder(tmp_path):
     """One settles while the other is at work: nothing is lost but draws."""
     model, x = toy(dim=3)
-    plan = Plan((build_estimator("iwae", {}),), (2,), draws=12)
+    plan = Plan(estimators="iwae", K=2, draws=12)
     first = diagnose(model, x, plan, folder=tmp_path / "blocks")
     count = itertools.count()
 
@@ -339,7 +347,7 @@ def test_two_processes_share_a_folder(tmp_path):
             first.settle()
         return False
 
-    other = dataclasses.replace(plan, K=(3,))
+    other = plan.replaced(K=(3,))
     found = diagnose(model, x, other, folder=tmp_path / "blocks", stop=meanwhile)
     assert same(found, diagnose(model, x, other))
     found.settle()

@@ -22,7 +22,7 @@ def compared():
     model = type(toy()[0]).optimum(x.mean(0))
     for i, parameter in enumerate(model.parameters()):
         parameter.data.add_(0.05 * numbers(20 + i, *parameter.shape))
-    return diagnose(model, x, Plan((VAE, IWAE), (1, 30), (1, 2), 400, 1))
+    return diagnose(model, x, Plan(estimators=(VAE, IWAE), K=(1, 30), M=(1, 2), draws=400, seed=1))
 
 
 def comparison(measured, block, K, M=1):
@@ -57,7 +57,7 @@ def test_errors_are_paired_replicate_by_replicate(compared):
 def test_the_same_noise_makes_differences_sharper():
     model, x = toy(dim=3)
     ciwae = build_estimator("ciwae", {"beta": 0.5})
-    found = diagnose(model, x, Plan((ciwae, IWAE), (6,), (1,), 400, 2))
+    found = diagnose(model, x, Plan(estimators=(ciwae, IWAE), K=6, draws=400, seed=2))
     for block in ("inference", "generative", "all"):
         paired = comparison(found, block, 6)
         single = [row(found.table, "snr_pooled", block, estimator=n) for n in ("ciwae", "iwae")]
@@ -68,7 +68,7 @@ def test_the_same_noise_makes_differences_sharper():
 
 def test_weight_rows_are_those_of_k_samples():
     model, x = toy(dim=3)
-    table = diagnose(model, x, Plan((VAE, IWAE), (1, 6), (1, 2), 40)).table
+    table = diagnose(model, x, Plan(estimators=(VAE, IWAE), K=(1, 6), M=(1, 2), draws=40)).table
     for name in ("vae", "iwae"):
         assert row(table, "ess", "all", estimator=name, K=1, M=1).value == pytest.approx(1)
         found = row(table, "ess", "all", estimator=name, K=6, M=2)
@@ -77,6 +77,8 @@ def test_weight_rows_are_those_of_k_samples():
 
 
 def test_rows_come_once_and_say_whether_they_are_complete():
-    table = diagnose(mlp(), images(), Plan((IWAE, build_estimator("piwae", {})), (1, 2), (1, 3), 8)).table
+    table = diagnose(
+        mlp(), images(), Plan(estimators=(IWAE, build_estimator("piwae", {})), K=(1, 2), M=(1, 3), draws=8)
+    ).table
     assert not table.duplicated(["scope", "estimator", "M", "K", "block", "metric"]).any()
     assert table.complete.all()

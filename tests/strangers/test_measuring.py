@@ -12,7 +12,6 @@ import snrkit
 from snrkit.diagnostics.measure import diagnose
 from snrkit.diagnostics.plan import Plan
 from snrkit.errors import NonFiniteError, SpecError
-from snrkit.estimators.base import build_estimator
 from tests.strangers.models import (
     HIDDEN,
     LATENT,
@@ -113,7 +112,7 @@ def test_a8_dependent_points_are_drawn_directly(caplog):
     assert set(table.method) == {"direct"}
     agrees(table, own_draws(model, data(), 8, 400))
     with pytest.raises(SpecError, match="nested"):
-        diagnose(model, data(), Plan((build_estimator("iwae", {}),), (2, 4), nested=True, draws=8))
+        diagnose(model, data(), Plan(estimators="iwae", K=(2, 4), nested=True, draws=8))
 
 
 def test_a8_declared_dependence_is_drawn_directly_too():

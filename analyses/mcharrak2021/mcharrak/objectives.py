@@ -36,7 +36,7 @@ def run(place: Place) -> tuple[str, pd.DataFrame]:
         for network, (kind, M, K) in (("inference", phi), ("generative", theta)):
             estimator = build_estimator(kind, {})
             units = estimator.units(M, K)[0].count
-            plan = Plan((estimator,), (K,), (M,), own["draws"] * units, blocks=(network,))
+            plan = Plan(estimators=estimator, K=K, M=M, draws=own["draws"] * units, blocks=(network,))
             found = diagnose(model, x, plan).table.set_index("metric").loc["snr_mean"]
             groups = log_w.shape[1] // K
             value = estimator.bound(log_w[:, : groups * K].reshape(len(x), groups, K)).mean()

@@ -10,7 +10,6 @@ import torch
 from snrkit.core.streams import Streams
 from snrkit.diagnostics.measure import diagnose
 from snrkit.diagnostics.plan import Plan
-from snrkit.estimators.base import build_estimator
 from snrkit.models.gaussian import Gaussian
 
 # (perturbation, network) -> |mean|/sd of one coordinate, mean over ten runs, at K = 2, 16, 128, 512, 1,000 draws each.
@@ -67,6 +66,13 @@ def _levels(
             parameter.add_(perturb * noise)
     # Near the optimum the mean is lent by DReG, so that so few draws do not read as noise.
     lender = "dreg" if perturb < 0.1 else None
-    plan = Plan((build_estimator("iwae", {}),), tuple(K), draws=draws, seed=seed, blocks=("b", "mu"), mean_from=lender)
+    plan = Plan(
+        estimators="iwae",
+        K=K,
+        draws=draws,
+        seed=seed,
+        blocks=("b", "mu"),
+        mean_from=lender,
+    )
     table = diagnose(model, x, plan).table.query("metric == 'snr_mean'")
     return list(zip(table.block, table.K, table.value, strict=True))

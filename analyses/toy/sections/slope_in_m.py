@@ -7,14 +7,13 @@ import pandas as pd
 from sections.toy import toy
 from snrkit.diagnostics.measure import diagnose
 from snrkit.diagnostics.plan import Plan
-from snrkit.estimators.base import build_estimator
 
 
 def run(settings: dict[str, Any]) -> tuple[str, pd.DataFrame]:
     """The slope in both networks."""
     own = settings["slope_in_m"]
     plan = Plan(
-        (build_estimator("iwae", {}),), (own["K"],), tuple(own["M"]), own["draws"],
+        estimators="iwae", K=own["K"], M=tuple(own["M"]), draws=own["draws"],
         direct=True, blocks=("inference", "generative"),
     )  # fmt: skip
     slopes = diagnose(*toy(settings, settings["perturb"], settings["seed"]), plan).slopes

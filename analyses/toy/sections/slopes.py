@@ -7,7 +7,6 @@ import pandas as pd
 from sections.toy import toy
 from snrkit.diagnostics.measure import diagnose
 from snrkit.diagnostics.plan import Plan
-from snrkit.estimators.base import build_estimator
 
 _BLOCKS = ("inference", "generative")
 
@@ -30,7 +29,13 @@ def run(settings: dict[str, Any]) -> tuple[str, pd.DataFrame]:
     for name, instance, counts, draws, lender, network in cases:
         key = (id(instance), tuple(counts), draws, lender)
         if key not in done:
-            plan = Plan((build_estimator("iwae", {}),), tuple(counts), draws=draws, blocks=_BLOCKS, mean_from=lender)
+            plan = Plan(
+                estimators="iwae",
+                K=counts,
+                draws=draws,
+                blocks=_BLOCKS,
+                mean_from=lender,
+            )
             done[key] = diagnose(*instance, plan).slopes.set_index("block")
         row = done[key].loc[network]
         rows.append((name, network, row["over"], draws, row["slope"], row["stderr"], row["expected"], row["verdict"],

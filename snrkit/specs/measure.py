@@ -1,0 +1,189 @@
+"""Frozen, validated specification of a measurement, and its TOML form. No torch here.
+
+[measure]                         # what: as the flags of ``snrkit snr``, by their Python names
+K = [1, 10, 100]
+estimators = ["iwae", {name = "ciwae", options = {beta = 0.5}}]
+draws = 1000
+
+[execution]                       # how: changes speed and the last bits only
+engine = "factors"
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo
+
+from snrkit.errors import SpecError
+from snrkit.registry import hint
+from snrkit.specs.base import Mode, Positive, Seed, Spec, short
+from snrkit.specs.fields import allowed, keys
+from snrkit.specs.given import counts, is_empty, is_flag, must_be, names, plain
+
+Target = Literal["none", "bound", "log_p"]
+
+
+def _counts(value: object, info: ValidationInfo) -> tuple[int, ...]:
+    return counts(str(info.field_name), value)
+
+
+def _names(value: object, info: ValidationInfo) -> tuple[str, ...] | None:
+    return None if value is None else names(str(info.field_name), value)
+
+
+def _names_or_none(value: object) -> tuple[str, ...]:
+    return () if is_empty(value) else names("keep", value)
+
+
+def _plain(value: object) -> int:
+    number = plain(value)
+    if number is None:
+        raise ValueError
+    return number
+
+
+def _flag(value: object, info: ValidationInfo) -> bool:
+    if not is_flag(value):
+        raise SpecError(str(info.field_name), f"must be True or False, got {short(value)}", "leave it out for False")
+    return bool(value)
+
+
+Counts = Annotated[tuple[Positive, ...], BeforeValidator(_counts)]
+Flag = Annotated[bool, BeforeValidator(_flag)]
+Whole = BeforeValidator(_plain)
+
+
+class Told(Spec):
+    """A spec that Python callers make by themselves: what is wrong with it is told in one sentence."""
+
+    def __init__(self, /, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise _refusal(error, type(self)) from None
+
+    @classmethod
+    def parse(cls, data: Mapping[str, Any], source: str) -> Self:
+        """Validate a mapping.
+
+        Args:
+            data: as read from TOML.
+            source: what it was read from, for error messages.
+
+        Raises:
+            SpecError: naming the first field at fault.
+        """
+        try:
+            return cls(**data)
+        except SpecError as error:
+            raise SpecError(error.argument, error.problem, f"{error.remedy} ({source})") from None
+
+    def replaced(self, **changes: Any) -> Self:
+        """The same with other values of some fields, checked again.
+
+        Raises:
+            SpecError: one of them cannot be.
+        """
+        return type(self)(**{**dict(self), **changes})
+
+
+def _refusal(error: ValidationError, spec: type[Spec]) -> SpecError:
+    """The first of what pydantic found, in our words."""
+    first = error.errors(include_url=False)[0]
+    told = first.get("ctx", {}).get("error")
+    if isinstance(told, SpecError):
+        return told
+    field = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        near = hint(field, keys(spec))
+        return SpecError(field, "no such setting", f"{near}choose from {', '.join(keys(spec))}")
+    known = spec.model_fields.get(str(first["loc"][0]))
+    least = None if known is None else allowed(known).get("minimum")
+    if least is None:
+        problem = first["msg"].lower().replace("input should be", "must be", 1)
+    else:
+        problem = must_be(least, plain(first["input"]))
+    default = None if known is None or known.is_required() else known.default
+    remedy = "leave it out for the default" if default is None else f"leave it out for {default!r}"
+    return SpecError(field, f"{problem}, got {short(first['input'])}", remedy)
+
+
+class Choice(Spec):
+    """An estimator by name.
+
+    Attributes:
+        name: a registered name.
+        options: the estimator's own settings.
+    """
+
+    name: str
+    options: dict[str, float] = {}
+
+
+def _choices(value: object) -> object:
+    if isinstance(value, str):
+        value = [value]
+    if isinstance(value, list | tuple):
+        return tuple({"name": item} if isinstance(item, str) else item for item in value)
+    return value
+
+
+class What(Told):
+    """What is asked about each estimator.
+
+    Attributes:
+        K: importance samples, each at least 1.
+        M: outer samples, each at least 1; more of them cost no draws.
+        draws: gradient draws R at the largest K (and at every K unless ``nested``).
+        seed: root of the noise.
+        blocks: of the rows: ``inference``, ``generative``, ``all`` or names of tensors; left out: every one.
+        bias: target of the bias: ``none``; ``bound``, the gradient of the estimator's own bound; ``log_p``, that of
+            log p(x) in the generative network, exact where the model has ``log_marginal``, else estimated at ``K_ref``.
+        K_ref: importance samples of the estimated ``log_p`` target.
+        dsnr: also measure the DSNR, which takes a second pass over the draws.
+        mean_from: take E[g] from draws of this estimator (of lower variance, such as dreg) wherever it has the same mean.
+        nested: the samples of the largest K, in disjoint groups, serve the smaller K: more draws, more time.
+        keep: coordinates whose draws are kept: ``largest`` (|mean|), ``median`` (SNR) of each network, or
+            ``TENSOR[INDEX]``.
+        mode: of the model's modules: ``evaluation``, or ``training``, in which dropout and batch normalisation do what they
+            do in an optimiser's step.
+        direct: draw the minibatch gradient at each (M, K) itself instead of using the algebra of units.
+    """
+
+    K: Counts = (1, 10, 100, 1000)
+    M: Counts = (1,)
+    draws: Annotated[int, Field(ge=4, lt=2**63), Whole] = 1000
+    seed: Annotated[Seed, Whole] = 0
+    blocks: Annotated[tuple[str, ...] | None, BeforeValidator(_names)] = None
+    bias: Target = "none"
+    K_ref: Annotated[Positive, Whole] = 5000
+    dsnr: Flag = False
+    mean_from: str | None = None
+    nested: Flag = False
+    keep: Annotated[tuple[str, ...], BeforeValidator(_names_or_none)] = ()
+    mode: Mode = "evaluation"
+    direct: Flag = False
+
+
+class MeasureSpec(What):
+    """What to measure of a run.
+
+    Attributes:
+        estimators: registered names, or tables of a name and options; none: the run's own. All see the same noise.
+        data_points: the first so many test points.
+    """
+
+    estimators: Annotated[tuple[Choice, ...], BeforeValidator(_choices)] = ()
+    data_points: Annotated[Positive, Whole] = 10
+
+
+class Execution(Told):
+    """How to measure, which changes speed and the last bits only.
+
+    Attributes:
+        engine: what draws: ``factors`` (fast for linear layers, leaves the rest to the others), ``vmap`` or ``loop``.
+        chunk: draws in one pass; left out: shapes decide.
+    """
+
+    engine: str = "factors"
+    chunk: Annotated[Positive, Whole] | None = None
