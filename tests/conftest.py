@@ -9,7 +9,7 @@ import torch
 
 from snrkit.runs.folder import RunDir
 from snrkit.specs.run import RunSpec
-from snrkit.training.loop import train
+from snrkit.training.session import train
 
 pytest.register_assert_rewrite("tests.support")
 

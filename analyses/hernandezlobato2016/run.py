@@ -31,8 +31,8 @@ from snrkit.files import read_json, write_json, write_text
 from snrkit.runs.checkpoint import load_checkpoint
 from snrkit.runs.folder import RunDir
 from snrkit.specs.run import RunSpec
-from snrkit.training.loop import train
 from snrkit.training.opening import environment, resolve_spec
+from snrkit.training.session import train
 
 HERE = Path(__file__).parent
 

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from snrkit.core.logweights import LogWeights
-from snrkit.models.base import LatentModel, Network, Posterior
+from snrkit.core.objective import Network
+from snrkit.models.base import LatentModel, Posterior
 from snrkit.models.densities import DiagonalNormal, standard_normal_log_prob
 from snrkit.models.random_weights import RandomLinear, preactivation_moments
 

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from snrkit.core import bounds
 from snrkit.core.logweights import LogWeights
-from snrkit.estimators.base import Estimator, Surrogate, Theory, Units, outer_units
+from snrkit.core.objective import Needs, Term, both
+from snrkit.estimators.base import Estimator, Theory, Units, outer_units
 
 
 class LikelihoodGradient(Estimator):
@@ -33,10 +34,9 @@ class Pathwise(LikelihoodGradient):
 
     name: ClassVar[str] = "pathwise"
 
-    def surrogate(self, weights: LogWeights) -> Surrogate:
+    def terms(self) -> tuple[Term, ...]:
         """The log-likelihood, differentiated through the draw."""
-        value = bounds.elbo(weights.log_p)
-        return Surrogate(value, value)
+        return both(_likelihood)
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,17 @@ class Score(LikelihoodGradient):
     """log p(y|x, w) grad log q(w) at fixed w, without a baseline."""
 
     name: ClassVar[str] = "score"
-    path: ClassVar[bool] = True
+    needs: ClassVar[Needs] = Needs(path=True)
 
-    def surrogate(self, weights: LogWeights) -> Surrogate:
+    def terms(self) -> tuple[Term, ...]:
         """log q less itself with constant parameters is zero, and its gradient is the score: the path cancels."""
-        assert weights.log_q_path is not None
-        value = bounds.elbo(weights.log_p.detach() * (weights.log_q - weights.log_q_path))
-        return Surrogate(value, value)
+        return both(_score)
+
+
+def _likelihood(weights: LogWeights) -> Tensor:
+    return bounds.elbo(weights.log_p)
+
+
+def _score(weights: LogWeights) -> Tensor:
+    assert weights.log_q_path is not None
+    return bounds.elbo(weights.log_p.detach() * (weights.log_q - weights.log_q_path))

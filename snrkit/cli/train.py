@@ -11,7 +11,7 @@ from snrkit.cli.options import COUNTS, FOLDER, INPUT, MODE, Whole, common, parse
 from snrkit.cli.output import complain, print_json, progress, tell
 from snrkit.errors import INTERRUPTED, SpecError
 from snrkit.runs.folder import RunDir
-from snrkit.runs.tables import merge_table
+from snrkit.runs.kinds.snr import SNR
 from snrkit.specs.base import apply_settings, assign, read_toml
 from snrkit.specs.run import RunSpec
 
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     import torch
 
     from snrkit.specs.base import Mode
-    from snrkit.training.loop import Stopped, Trainer
+    from snrkit.training.loop import Stopped
+    from snrkit.training.trainer import Trainer
 
     Observe = Callable[[Trainer, Stopped], None]
 
@@ -125,7 +126,7 @@ def command(  # noqa: PLR0913 (one per option)
 
     from snrkit.backend.device import select_device
     from snrkit.interrupt import Interrupted
-    from snrkit.training.loop import train
+    from snrkit.training.session import train
 
     run, where = RunDir(path), select_device(device)
     points = None if snr_every is None else _test_points(spec, data_dir, where, snr_points)
@@ -246,7 +247,7 @@ def _observer(
         measurement = diagnose(trainer.model, x, plan, provenance=provenance, stop=stopped)
         if not measurement.complete:
             raise Interrupted
-        merge_table(trainer.run_dir.snr, measurement.table)
+        SNR.merge(trainer.run_dir.snr, measurement.table)
 
     return observe
 

@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, ConfigDict, model_validator
 from snrkit.backend.memory import require_memory
 from snrkit.errors import SpecError
 from snrkit.estimators import ESTIMATORS
-from snrkit.estimators.base import Estimator, Units, build_estimator
+from snrkit.estimators.base import Estimator, Units, build_estimator, require_samples
 from snrkit.specs.given import MOST_ROWS, items
 from snrkit.specs.measure import Execution, MeasureSpec, What
 
@@ -103,10 +103,7 @@ class Plan(What):
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        for estimator in self.estimators:
-            if min(self.K) < estimator.least_samples:
-                problem = f"{estimator.name} needs at least {estimator.least_samples} samples, got {min(self.K)}"
-                raise SpecError("K", problem, "give larger K, or another estimator")
+        require_samples(self.estimators, min(self.K))
         self._check_size()
         self._check_combinations()
         return self

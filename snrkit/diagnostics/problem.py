@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from snrkit.core.batches import Batch, leaves, points, take, transform
+from snrkit.core.objective import NETWORKS, Network
 from snrkit.core.streams import Streams
 from snrkit.diagnostics.seeding import Seeding
 from snrkit.errors import SpecError
-from snrkit.models.base import LatentModel, Network, parameters_of
+from snrkit.models.base import LatentModel, parameters_of
 
 # One page of noise has its own stream. Small enough that drawing a whole page for part of it wastes little, large enough
 # that starting streams (about 15 us each) does not show.
@@ -254,12 +255,17 @@ class Problem:
     @property
     def dtype(self) -> torch.dtype:
         """Type of the noise: that of the first parameter that is trained."""
-        return _like(self.model).dtype
+        return self.like.dtype
 
     @property
     def device(self) -> torch.device:
         """Where all is."""
-        return _like(self.model).device
+        return self.like.device
+
+    @property
+    def like(self) -> Tensor:
+        """A tensor of the noise's type, where all is."""
+        return _like(self.model)
 
     @property
     def groups(self) -> int:
@@ -281,6 +287,13 @@ class Problem:
         """Name to parameter, in the order of the layout."""
         named = parameters_of(self.model)
         return {name: named[name] for name in self.layout.names}
+
+    @property
+    def wanted(self) -> dict[Network, list[Tensor]]:
+        """The parameters of each network that has any, in the order of the layout."""
+        owners = list(zip(self.layout.networks, self.parameters.values(), strict=True))
+        found = {network: [own for owner, own in owners if owner == network] for network in NETWORKS}
+        return {network: own for network, own in found.items() if own}
 
     def group(self, index: int) -> Batch:
         """Data of one group, ``[Bg, *event]``."""

@@ -18,10 +18,11 @@ from torch import Tensor, nn
 
 from snrkit.backend.kernels import Casts
 from snrkit.core.batches import Batch, on, points, take, transform
+from snrkit.core.objective import NETWORKS, pull
 from snrkit.diagnostics.moments import PointMoments, Rounding, Verdict
 from snrkit.diagnostics.plan import Job
 from snrkit.diagnostics.problem import Layout, Problem
-from snrkit.estimators.base import Estimator, gradients
+from snrkit.estimators.base import Estimator
 from snrkit.models.base import FEW, LatentModel, call_with, parameters_of, shown
 from snrkit.types import Array, Mask
 
@@ -279,11 +280,15 @@ class _Gradient(nn.Module):
         """The gradient per parameter, in the order of the layout."""
         named = parameters_of(self.model)
         parameters: list[Tensor] = [named[name] for name in self._layout.names]
-        inference = sum(network == "inference" for network in self._layout.networks)
-        weights = self.model(x, noise, path=self._estimator.path)
+        owners = self._layout.networks
+        wanted = {
+            network: [p for p, own in zip(parameters, owners, strict=True) if own == network] for network in NETWORKS
+        }
+        objective = self._estimator.objective
+        weights = self.model(x, noise, path=objective.needs.path)
         self.seen = weights.log_w.dtype
-        generative, phi = gradients(self._estimator, weights, parameters[inference:], parameters[:inference])
-        return [*phi, *generative]
+        found = pull(objective.served(), weights, wanted)
+        return [gradient for network in NETWORKS for gradient in found[network]]
 
 
 def _copy(tensor: Tensor, own: torch.dtype, dtype: torch.dtype) -> Tensor:

@@ -1,45 +1,17 @@
-"""What an estimator is: a surrogate for its gradient, a bound for its value, and what theory says of it."""
+"""What an estimator is: terms for its gradient, a bound for its value, and what theory says of it."""
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 
 from snrkit.core.logweights import LogWeights
+from snrkit.core.objective import Needs, Objective, Term, both
 from snrkit.errors import SpecError
 from snrkit.estimators import ESTIMATORS
 from snrkit.registry import hint
-
-
-class Surrogate:
-    """Two sums whose gradients are the estimate: one for theta, one for phi. Their values mean nothing.
-
-    It offers no number to log, plot or store; a bound is what to report.
-
-    Args:
-        theta: per data point, ``[..., B]``; differentiated with respect to the generative network's parameters.
-        phi: per data point, ``[..., B]``; differentiated with respect to the inference network's. The same tensor where
-            one serves both.
-    """
-
-    __slots__ = ("_phi", "_theta")
-
-    def __init__(self, theta: Tensor, phi: Tensor) -> None:
-        self._theta = theta
-        self._phi = phi
-
-    @property
-    def shared(self) -> bool:
-        """Whether one backward pass serves both networks."""
-        return self._theta is self._phi
-
-    def mean_over_points(self) -> tuple[Tensor, Tensor]:
-        """(theta, phi) as scalars to differentiate: the mean over data points, the ascent direction of a minibatch."""
-        theta = self._theta.mean()
-        return theta, theta if self.shared else self._phi.mean()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,39 +46,60 @@ class Units:
     count: int
 
 
+# How estimators were written in version 0.1.0, and what stands for it.
+_FORMER = {
+    "surrogate": "define terms(): return objective.both(value), or objective.apart(inference=..., generative=...)",
+    "path": "set needs = Needs(path=True)",
+    "needs_reparameterised": "set needs = Needs(reparameterised=False)",
+    "separate_networks": "set needs = Needs(separate_networks=True)",
+    "least_samples": "set needs = Needs(least_samples=2)",
+}
+
+
 class Estimator(ABC):
     """A gradient estimator. Subclasses are frozen dataclasses whose fields are the estimator's own hyperparameters.
 
     Attributes:
         name: registered name.
-        path: whether it needs the proposal's density with detached parameters.
+        needs: what must hold for it to be right.
         reference: an estimator whose mean is the gradient of the same bound; None where it is its own.
         unbiased: whether the mean is that gradient at every K, in the (inference, generative) network.
-        needs_reparameterised: whether it differentiates through z, which must then be a differentiable function of the
-            proposal's parameters.
-        separate_networks: whether it is wrong where a parameter is in both networks.
-        least_samples: the smallest K that it is defined for.
+
+    Raises:
+        SpecError: a subclass is written as those of version 0.1.0 were.
     """
 
     name: ClassVar[str]
-    path: ClassVar[bool] = False
+    needs: ClassVar[Needs] = Needs()
     reference: ClassVar[str | None] = None
     unbiased: ClassVar[tuple[bool, bool]] = (True, True)
-    needs_reparameterised: ClassVar[bool] = True
-    separate_networks: ClassVar[bool] = False
-    least_samples: ClassVar[int] = 1
 
-    @abstractmethod
-    def surrogate(self, weights: LogWeights) -> Surrogate:
-        """The pair to differentiate, from weights ``[..., B, M, K]``."""
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for former, remedy in _FORMER.items():
+            if former in cls.__dict__:
+                raise SpecError(f"{cls.__name__}.{former}", "is no part of an estimator any more", remedy)
 
     @abstractmethod
     def bound(self, log_w: Tensor) -> Tensor:
         """The estimator's own bound, nats: ``[..., B, M, K]`` to ``[..., B]``."""
 
-    @abstractmethod
+    def terms(self) -> tuple[Term, ...]:
+        """What each network ascends: the estimator's own bound, if not overridden."""
+        return both(self.own_bound)
+
+    def own_bound(self, weights: LogWeights) -> Tensor:
+        """The bound as a term's value, of weights ``[..., B, M, K]``."""
+        return self.bound(weights.log_w)
+
+    @property
+    def objective(self) -> Objective:
+        """Its terms, with its bound and what they need."""
+        return Objective(self.terms(), self.bound, self.needs)
+
     def units(self, M: int, K: int) -> tuple[Units, Units]:
-        """The unit gradients of the (inference, generative) network at (M, K)."""
+        """The unit gradients of the (inference, generative) network at (M, K): M of K samples, if not overridden."""
+        return outer_units(self, M, K)
 
     @property
     @abstractmethod
@@ -151,49 +144,14 @@ def build_estimator(name: str, options: Mapping[str, float]) -> Estimator:
     return estimator
 
 
-def gradients(
-    estimator: Estimator,
-    weights: LogWeights,
-    generative: list[Tensor],
-    inference: list[Tensor],
-) -> tuple[list[Tensor], list[Tensor]]:
-    """The estimate for both networks, mean over data points, by one backward pass or two.
+def require_samples(estimators: Iterable[Estimator], K: int) -> None:
+    """See to it that K importance samples are as many as each estimator needs.
 
-    Args:
-        estimator: the estimator.
-        weights: log-weights ``[B, M, K]`` with their graph.
-        generative: parameters of the generative network.
-        inference: parameters of the inference network.
-
-    Returns:
-        Gradients (ascent directions) of the generative and of the inference parameters; zeros where a parameter was not
-        reached.
+    Raises:
+        SpecError: they are not.
     """
-    return surrogate_gradients([estimator.surrogate(weights)], generative, inference)
-
-
-def surrogate_gradients(
-    surrogates: Sequence[Surrogate], generative: list[Tensor], inference: list[Tensor]
-) -> tuple[list[Tensor], list[Tensor]]:
-    """The gradients of a sum of surrogates, each a mean over data points, by one backward pass or two.
-
-    Args:
-        surrogates: with their graphs; those of several runs may be given together, since runs share no parameter.
-        generative: parameters of the generative network.
-        inference: parameters of the inference network.
-
-    Returns:
-        As ``gradients``.
-    """
-    pairs = [surrogate.mean_over_points() for surrogate in surrogates]
-    theta, phi = (torch.stack(part).sum() for part in zip(*pairs, strict=True))
-    if all(surrogate.shared for surrogate in surrogates):
-        found = _grad(theta, [*generative, *inference])
-        return found[: len(generative)], found[len(generative) :]
-    return _grad(theta, generative, retain=True), _grad(phi, inference)
-
-
-def _grad(value: Tensor, parameters: list[Tensor], retain: bool = False) -> list[Tensor]:
-    if not parameters:
-        return []
-    return list(torch.autograd.grad(value, parameters, retain_graph=retain, materialize_grads=True))
+    for estimator in estimators:
+        least = estimator.needs.least_samples
+        if least > K:
+            problem = f"{estimator.name} needs at least {least} samples, got {K}"
+            raise SpecError("K", problem, "give larger K, or another estimator")

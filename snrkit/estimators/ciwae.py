@@ -6,9 +6,8 @@ from typing import ClassVar
 from torch import Tensor
 
 from snrkit.core import bounds
-from snrkit.core.logweights import LogWeights
 from snrkit.errors import SpecError
-from snrkit.estimators.base import Estimator, Surrogate, Theory, Units, outer_units
+from snrkit.estimators.base import Estimator, Theory
 
 
 @dataclass(frozen=True)
@@ -24,18 +23,9 @@ class Mixture(Estimator):
     name: ClassVar[str] = "ciwae"
     beta: float = 0.5
 
-    def surrogate(self, weights: LogWeights) -> Surrogate:
-        """The combined bound serves both networks."""
-        value = bounds.ciwae(weights.log_w, self.beta)
-        return Surrogate(value, value)
-
     def bound(self, log_w: Tensor) -> Tensor:
         """The combined bound."""
         return bounds.ciwae(log_w, self.beta)
-
-    def units(self, M: int, K: int) -> tuple[Units, Units]:
-        """M units of K samples."""
-        return outer_units(self, M, K)
 
     @property
     def theory(self) -> Theory:

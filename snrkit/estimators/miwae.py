@@ -6,8 +6,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from snrkit.core import bounds
-from snrkit.core.logweights import LogWeights
-from snrkit.estimators.base import Estimator, Surrogate, Theory, Units, outer_units
+from snrkit.estimators.base import Estimator, Theory, Units, outer_units
 from snrkit.estimators.iwae import Iwae
 
 
@@ -19,11 +18,6 @@ class Miwae(Estimator):
     """
 
     name: ClassVar[str] = "miwae"
-
-    def surrogate(self, weights: LogWeights) -> Surrogate:
-        """The averaged K-sample bound serves both networks."""
-        value = bounds.iwae(weights.log_w)
-        return Surrogate(value, value)
 
     def bound(self, log_w: Tensor) -> Tensor:
         """K-sample bound, mean over M."""

@@ -7,7 +7,7 @@ does the same. The noise is that of a step in one pass; only the order of summat
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Self
@@ -17,8 +17,11 @@ from torch import Tensor
 
 from snrkit.backend.kernels import FastLinear
 from snrkit.backend.memory import require_memory, within_memory
+from snrkit.core.batches import Batch, points, take
+from snrkit.core.logweights import LogWeights
+from snrkit.core.objective import Gradients, NoiseKind, Objective, Wanted, pull
 from snrkit.core.streams import Streams
-from snrkit.estimators.base import Estimator, gradients
+from snrkit.estimators.base import Estimator
 from snrkit.estimators.streamed import streamed_gradients
 from snrkit.models.base import LatentModel
 from snrkit.models.state import unchanged
@@ -40,6 +43,17 @@ def memory_for_step(spec: RunSpec) -> AbstractContextManager[None]:
     asked = f"steps on {spec.batch_size:,} data points of {samples:,} samples"
     remedy = "take smaller steps (--batch-size, --K) or a smaller model; the last checkpoint is kept"
     return within_memory("batch_size", asked, remedy)
+
+
+def forward_of(model: LatentModel, x: Tensor, path: bool) -> Callable[[Tensor], LogWeights]:
+    """Noise to the log-weights of data ``[B, *event]``, as a step computes them: by the faster library's products."""
+
+    def forward(noise: Tensor) -> LogWeights:
+        with FastLinear():
+            weights: LogWeights = model(x, noise, path=path)
+        return weights
+
+    return forward
 
 
 @dataclass(frozen=True)
@@ -77,7 +91,7 @@ class Passes:
         """
         with unchanged(model):
             shape = model.noise_shape(x)
-            each = _saved_bytes_per_sample(model, estimator, x) + x.element_size() * (2 * math.prod(shape) + _HELD)
+            each = bytes_per_sample(model, estimator, x, x) + x.element_size() * (2 * math.prod(shape) + _HELD)
         if batch * M * K * each <= BUDGET:
             return None
         samples = max(_ROWS, BUDGET // 4 // each) if x.is_cuda else _ROWS
@@ -100,52 +114,47 @@ class Passes:
         shape = (self.M, self.K, *self.noise_shape)
         return streams.normal_rows(purpose, (step,), points, shape, self.points, dtype=dtype, device=device)
 
-    def gradients(
+    def step(
         self,
+        objective: Objective,
         model: LatentModel,
-        estimator: Estimator,
         x: Tensor,
-        noise: Iterator[Tensor],
-        generative: Sequence[Tensor],
-        inference: Sequence[Tensor],
-    ) -> tuple[list[Tensor], list[Tensor], float]:
-        """The estimate for both networks on a minibatch ``[B, *event]``, as ``estimators.base.gradients``, and the bound.
+        noises: Callable[[NoiseKind], Iterator[Tensor]],
+        wanted: Wanted,
+    ) -> tuple[Gradients, Tensor]:
+        """What one step on a minibatch ``[B, *event]`` ascends, as ``core.objective.step``.
 
         Args:
+            objective: the objective.
             model: the model, a pure function of (parameters, x, noise).
-            estimator: the estimator.
             x: the minibatch.
-            noise: as ``noise`` gives it.
-            generative: parameters of the generative network.
-            inference: parameters of the inference network.
+            noises: a kind of noise to the noise of this step, as ``noise`` gives it.
+            wanted: the parameters of the networks that take the step, at least one.
         """
-        parameters = [*generative, *inference]
-        total = [torch.zeros_like(parameter, dtype=torch.float64) for parameter in parameters]
-        bound, start = 0.0, 0
-        for portion in noise:
-            own = x[start : start + len(portion)]
-            start += len(portion)
-            theta, phi, log_w = self._portion(model, estimator, own, portion, generative, inference)
-            for target, gradient in zip(total, [*theta, *phi], strict=True):
-                target.add_(gradient, alpha=len(own) / len(x))
-            bound += float(estimator.bound(log_w).sum(dtype=torch.float64)) / len(x)
-        found = [target.to(parameter.dtype) for target, parameter in zip(total, parameters, strict=True)]
-        return found[: len(generative)], found[len(generative) :], bound
+        total = {network: [torch.zeros_like(p, dtype=torch.float64) for p in own] for network, own in wanted.items()}
+        bounds = []
+        for kind in objective.noises(wanted):
+            bound, start = 0.0, 0
+            for portion in noises(kind):
+                own = x[start : start + len(portion)]
+                start += len(portion)
+                found, log_w = self._portion(model, objective, kind, own, portion, wanted)
+                for network, gradients in found.items():
+                    for target, gradient in zip(total[network], gradients, strict=True):
+                        target.add_(gradient, alpha=len(own) / len(x))
+                bound += float(objective.bound(log_w).sum(dtype=torch.float64)) / len(x)
+            bounds.append(bound)
+        own_type = {n: [t.to(p.dtype) for t, p in zip(total[n], wanted[n], strict=True)] for n in wanted}
+        return own_type, torch.tensor(bounds[0], dtype=torch.float64)
 
     def _portion(
-        self,
-        model: LatentModel,
-        estimator: Estimator,
-        x: Tensor,
-        noise: Tensor,
-        generative: Sequence[Tensor],
-        inference: Sequence[Tensor],
-    ) -> tuple[list[Tensor], list[Tensor], Tensor]:
+        self, model: LatentModel, objective: Objective, kind: NoiseKind, x: Tensor, noise: Tensor, wanted: Wanted
+    ) -> tuple[Gradients, Tensor]:
+        served, path = objective.served(wanted, kind), objective.needs.path
         if len(x) * self.M * self.K > self.samples:
-            return streamed_gradients(model, estimator, x, noise, generative, inference, self.samples)
-        with FastLinear():
-            weights = model(x, noise, path=estimator.path)
-        return *gradients(estimator, weights, list(generative), list(inference)), weights.log_w.detach()
+            return streamed_gradients(model, served, path, x, noise, wanted, self.samples)
+        weights = forward_of(model, x, path)(noise)
+        return pull(served, weights, wanted), weights.log_w.detach()
 
     @torch.no_grad()
     def mean(self, model: LatentModel, x: Tensor, noise: Iterator[Tensor], value: Callable[[Tensor], Tensor]) -> Tensor:
@@ -160,24 +169,41 @@ class Passes:
         return total / len(x)
 
 
-def _saved_bytes_per_sample(model: LatentModel, estimator: Estimator, x: Tensor) -> int:
-    """Bytes that a backward pass keeps for one more importance sample, found by two tiny passes."""
-    few, many = (_saved_bytes(model, estimator, x[:1], K) for K in (2, 10))
+def bytes_per_sample(model: LatentModel, estimator: Estimator, x: Batch, like: Tensor) -> int:
+    """Bytes that a backward pass keeps for one more importance sample, found by two tiny passes.
+
+    Args:
+        model: the model.
+        estimator: the estimator.
+        x: data ``[n, *event]``, n at least 1.
+        like: a tensor of the noise's type, where the model is.
+    """
+    few, many = (_saved_bytes(model, estimator.objective, x, like, K) for K in (2, 10))
     return max(1, (many - few) // 8)
 
 
-def _saved_bytes(model: LatentModel, estimator: Estimator, x: Tensor, K: int) -> int:
-    seen: dict[int, tuple[int, Tensor]] = {}
+def _saved_bytes(model: LatentModel, objective: Objective, x: Batch, like: Tensor, K: int) -> int:
+    """Of one data point."""
+    try:
+        return _saved(model, objective, take(x, slice(0, 1)), like, K)
+    except Exception:  # a batch normalisation, for one, may want more than one point
+        if points(x) == 1:
+            raise
+        return _saved(model, objective, take(x, slice(0, 2)), like, K)
+
+
+def _saved(model: LatentModel, objective: Objective, x: Batch, like: Tensor, K: int) -> int:
+    seen: dict[int, int] = {}
 
     def pack(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        # A graph that kept the very tensor would keep itself.
-        held = tensor.detach()
-        seen[storage.data_ptr()] = storage.nbytes(), held
-        return held
+        seen[storage.data_ptr()] = storage.nbytes()
+        # Kept, so that its address is not used again; without its graph, or an output would hold itself and never be freed.
+        return tensor.detach()
 
-    noise = x.new_zeros(1, 1, K, *model.noise_shape(x))
+    noise = like.new_zeros(points(x), 1, K, *model.noise_shape(x))
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        surrogate = estimator.surrogate(model(x, noise, path=estimator.path))
-    del surrogate
-    return sum(size for size, _ in seen.values())
+        weights = model(x, noise, path=objective.needs.path)
+        held = [value(weights) for value in objective.served()]
+    del held
+    return sum(seen.values()) // points(x)

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from snrkit.core import bounds
 from snrkit.core.logweights import LogWeights, pooled
-from snrkit.estimators.base import Estimator, Surrogate, Theory, Units
+from snrkit.core.objective import Term, apart
+from snrkit.estimators.base import Estimator, Theory, Units
 from snrkit.estimators.iwae import Iwae
 
 
@@ -20,10 +21,9 @@ class Piwae(Estimator):
 
     name: ClassVar[str] = "piwae"
 
-    def surrogate(self, weights: LogWeights) -> Surrogate:
-        """theta sees all samples as one group, phi sees M groups."""
-        log_w = weights.log_w
-        return Surrogate(theta=bounds.iwae(pooled(log_w)), phi=bounds.iwae(log_w))
+    def terms(self) -> tuple[Term, ...]:
+        """The generative network sees all samples as one group, the inference network sees M groups."""
+        return apart(inference=_groups, generative=self.own_bound)
 
     def bound(self, log_w: Tensor) -> Tensor:
         """The generative network's bound, with M L samples."""
@@ -38,3 +38,7 @@ class Piwae(Estimator):
         """SNR ~ (M/L)^(1/2) in the inference network, (M L)^(1/2) in the generative network."""
         source = "Rainforth et al. 2018, section 4"
         return Theory((0.5, -0.5), (0.5, 0.5), "phi: the L-sample bound; theta: the M L-sample bound", source)
+
+
+def _groups(weights: LogWeights) -> Tensor:
+    return bounds.iwae(weights.log_w)

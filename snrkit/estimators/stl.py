@@ -7,7 +7,8 @@ from torch import Tensor
 
 from snrkit.core import bounds
 from snrkit.core.logweights import LogWeights, normalised
-from snrkit.estimators.base import Estimator, Surrogate, Theory, Units, outer_units
+from snrkit.core.objective import Needs, Term, apart
+from snrkit.estimators.base import Estimator, Theory
 
 
 @dataclass(frozen=True)
@@ -18,26 +19,25 @@ class Stl(Estimator):
     """
 
     name: ClassVar[str] = "stl"
-    path: ClassVar[bool] = True
+    needs: ClassVar[Needs] = Needs(path=True, separate_networks=True)
     reference: ClassVar[str | None] = "iwae"
     unbiased: ClassVar[tuple[bool, bool]] = (False, True)
-    separate_networks: ClassVar[bool] = True
 
-    def surrogate(self, weights: LogWeights) -> Surrogate:
-        """Weights are constants here; only the path through z is differentiated for phi."""
-        constant = normalised(weights.log_w.detach())
-        phi = (constant * weights.log_w_path).sum(dim=-1).mean(dim=-1)
-        return Surrogate(theta=bounds.iwae(weights.log_w), phi=phi)
+    def terms(self) -> tuple[Term, ...]:
+        """Each network its own, on the same samples."""
+        return apart(inference=_path, generative=self.own_bound)
 
     def bound(self, log_w: Tensor) -> Tensor:
         """K-sample bound, mean over M."""
         return bounds.iwae(log_w)
 
-    def units(self, M: int, K: int) -> tuple[Units, Units]:
-        """M units of K samples."""
-        return outer_units(self, M, K)
-
     @property
     def theory(self) -> Theory:
         """SNR ~ (M K)^(1/2) in both networks."""
         return Theory((0.5, 0.5), (0.5, 0.5), "phi: nothing for K > 1; theta: the K-sample bound", "Tucker et al. 2018")
+
+
+def _path(weights: LogWeights) -> Tensor:
+    """Weights are constants here; only the path through z is differentiated."""
+    constant = normalised(weights.log_w.detach())
+    return (constant * weights.log_w_path).sum(dim=-1).mean(dim=-1)

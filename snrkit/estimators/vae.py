@@ -6,8 +6,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from snrkit.core import bounds
-from snrkit.core.logweights import LogWeights
-from snrkit.estimators.base import Estimator, Surrogate, Theory, Units, outer_units
+from snrkit.estimators.base import Estimator, Theory
 
 
 @dataclass(frozen=True)
@@ -16,18 +15,9 @@ class Vae(Estimator):
 
     name: ClassVar[str] = "vae"
 
-    def surrogate(self, weights: LogWeights) -> Surrogate:
-        """The ELBO serves both networks."""
-        value = bounds.elbo(weights.log_w)
-        return Surrogate(value, value)
-
     def bound(self, log_w: Tensor) -> Tensor:
         """ELBO."""
         return bounds.elbo(log_w)
-
-    def units(self, M: int, K: int) -> tuple[Units, Units]:
-        """M units of K samples."""
-        return outer_units(self, M, K)
 
     @property
     def theory(self) -> Theory:

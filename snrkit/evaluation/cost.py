@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from snrkit.backend.memory import within_memory
+from snrkit.core.objective import NETWORKS, Wanted, step
 from snrkit.core.streams import Streams
-from snrkit.estimators.base import Estimator, gradients
-from snrkit.estimators.passes import Passes
+from snrkit.estimators.base import Estimator
+from snrkit.estimators.passes import Passes, forward_of
 from snrkit.models.base import LatentModel
 from snrkit.models.state import unchanged
 
@@ -36,22 +37,23 @@ def step_seconds(model: LatentModel, estimator: Estimator, x: Tensor, M: int, K:
 
 
 def _median_seconds(model: LatentModel, estimator: Estimator, x: Tensor, M: int, K: int) -> float:
-    networks = model.networks(x)
-    named = dict(model.named_parameters())
-    inference, generative = ([named[n] for n, w in networks.items() if w == k] for k in ("inference", "generative"))
-    optimiser = torch.optim.Adam([*generative, *inference], lr=0.0, maximize=True)
-    shape, streams, times = (len(x), M, K, *model.noise_shape(x)), Streams(0), []
-    passes = Passes.needed(model, estimator, x, len(x), M, K)
-    for step in range(REPEATS + 1):
+    owners, named = model.networks(x), dict(model.named_parameters())
+    wanted: Wanted = {n: [named[name] for name, owner in owners.items() if owner == n] for n in NETWORKS}
+    parameters = [parameter for own in wanted.values() for parameter in own]
+    optimiser = torch.optim.Adam(parameters, lr=0.0, maximize=True)
+    objective, streams, times = estimator.objective, Streams(0), []
+    passes, forward = Passes.needed(model, estimator, x, len(x), M, K), forward_of(model, x, objective.needs.path)
+    shape = (len(x), M, K, *model.noise_shape(x))
+    for number in range(REPEATS + 1):
         _wait(x)
         start = time.perf_counter()
         if passes is None:
-            noise = streams.normal("cost", (step,), shape, dtype=x.dtype, device=x.device)
-            theta, phi = gradients(estimator, model(x, noise, path=estimator.path), list(generative), list(inference))
+            noise = streams.normal("cost", (number,), shape, dtype=x.dtype, device=x.device)
+            found, _ = step(objective, forward, {"shared": noise}.__getitem__, wanted)
         else:
-            portions = passes.noise(streams, "cost", step, len(x), x.dtype, x.device)
-            theta, phi, _ = passes.gradients(model, estimator, x, portions, generative, inference)
-        for parameter, gradient in zip([*generative, *inference], [*theta, *phi], strict=True):
+            portions = passes.noise(streams, "cost", number, len(x), x.dtype, x.device)
+            found, _ = passes.step(objective, model, x, {"shared": portions}.__getitem__, wanted)
+        for parameter, gradient in zip(parameters, [one for n in NETWORKS for one in found[n]], strict=True):
             parameter.grad = gradient
         optimiser.step()
         _wait(x)

@@ -5,7 +5,7 @@ import reprlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, Self, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from snrkit.core.backward import derivatives, hides_parameters
 from snrkit.core.batches import Batch, broadcastable, describe, points, take
 from snrkit.core.logweights import LogWeights
+from snrkit.core.objective import Network
 from snrkit.core.streams import Streams
 from snrkit.errors import CapabilityError, SpecError
 from snrkit.models import MODELS
@@ -21,7 +22,6 @@ from snrkit.models.size import require_model_room
 from snrkit.registry import hint
 from snrkit.specs.run import ModelSpec
 
-Network = Literal["inference", "generative"]
 # The name under which an adopted module lies, and what torch.compile puts into names; neither is shown to anyone.
 # Data points of a call that only asks what a model is like: batch statistics want more than one.
 FEW = 2

@@ -20,11 +20,10 @@ from snrkit.estimators.base import Estimator
 from snrkit.estimators.ciwae import Ciwae, Mixture
 from snrkit.specs.run import BetaSpec, RunSpec
 from snrkit.training.schedule import learning_rate, stage_of
-from snrkit.training.updates import fresh_noise, noise_in_passes
 
 if TYPE_CHECKING:
     from snrkit.runs.checkpoint import Checkpoint
-    from snrkit.training.loop import Trainer
+    from snrkit.training.trainer import Trainer
 
 
 class BetaRule(Protocol):
@@ -169,17 +168,9 @@ class LearntBeta:
         self._adam.state[self._raw] = {name: value.clone() for name, value in state.items() if name != "raw"}
 
 
-@torch.no_grad()
 def _descent(trainer: Trainer, x: Tensor) -> Tensor:
     """(K-sample bound) - ELBO on noise of its own, mean over a minibatch ``[B, *event]``."""
-
-    def difference(log_w: Tensor) -> Tensor:
-        return bounds.iwae(log_w) - bounds.elbo(log_w)
-
-    if trainer.passes is not None:
-        noise = noise_in_passes(trainer, trainer.passes, "beta", x)
-        return trainer.passes.mean(trainer.model, x, noise, difference)
-    return difference(trainer.model(x, fresh_noise(trainer, "beta", x)).log_w).mean()
+    return trainer.mean_over_points("beta", x, lambda log_w: bounds.iwae(log_w) - bounds.elbo(log_w))
 
 
 def present_spec(checkpoint: Checkpoint) -> RunSpec:

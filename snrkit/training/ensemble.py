@@ -7,22 +7,24 @@ following test points) works on a member unchanged, and leaves behind what ``snr
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import vmap
 
 from snrkit.backend.graph import captured
 from snrkit.backend.memory import out_of_memory
 from snrkit.core.logweights import LogWeights
+from snrkit.core.objective import Needs, Network, Objective, Value, Wanted, apart, both, step
 from snrkit.errors import CapabilityError, NonFiniteError
-from snrkit.estimators.base import surrogate_gradients
 from snrkit.models.base import call_with
 from snrkit.runs.commit import Commit
 from snrkit.specs.run import RunSpec
-from snrkit.training.loop import Progress, Trainer
+from snrkit.training.loop import Progress
+from snrkit.training.trainer import Trainer
 
 # What the batched step knows to honour. Whatever else a spec may come to say, such as another order of updates, must be at
 # its default.
@@ -63,7 +65,7 @@ class Ensemble:
     """
 
     def __init__(self, members: Sequence[Trainer], marker: Path) -> None:
-        if any(member.passes is not None for member in members):
+        if any(member.feed.passes is not None for member in members):
             raise CapabilityError("--ensemble", "a step of one run fills the memory", _ONE_BY_ONE)
         self.members = list(members)
         self.failed: dict[str, str] = {}
@@ -71,7 +73,7 @@ class Ensemble:
         lead = self.members[0]
         self.spec, self.steps = lead.spec, lead.steps
         for member in self.members[1:]:
-            member.batches = lead.batches.under(member.streams)
+            member.feed.batches = lead.feed.batches.under(member.feed.streams)
         self._join()
 
     @property
@@ -91,20 +93,19 @@ class Ensemble:
 
     def _join(self) -> None:
         """Lay the members' parameters and moments side by side and make their own tensors views of the rows."""
-        lead = self.members[0]
-        names = {parameter: name for name, parameter in lead.model.named_parameters()}
-        self._names = [names[parameter] for parameter in _trained(lead)]
-        self._shapes = [parameter.shape for parameter in _trained(lead)]
-        states = [member.model.state_dict() for member in self.members]
-        self._constant = {name: torch.stack([s[name] for s in states]) for name in states[0].keys() - set(self._names)}
-        self._values = _side_by_side([_trained(member) for member in self.members])
-        self._first = _side_by_side([_moments(member, "exp_avg") for member in self.members])
-        self._second = _side_by_side([_moments(member, "exp_avg_sq") for member in self.members])
-        for e, member in enumerate(self.members):
-            views = [self._parts(matrix[e]) for matrix in (self._values, self._first, self._second)]
-            for parameter, value, first, second in zip(_trained(member), *views, strict=True):
-                parameter.data = value
-                member.optimiser.state[parameter] |= {"exp_avg": first, "exp_avg_sq": second}
+        states = [member.state for member in self.members]
+        names = {parameter: name for name, parameter in states[0].model.named_parameters()}
+        self._names = [names[parameter] for parameter in states[0].trained]
+        self._shapes = [parameter.shape for parameter in states[0].trained]
+        tensors = [state.model.state_dict() for state in states]
+        self._constant = {n: torch.stack([own[n] for own in tensors]) for n in tensors[0].keys() - set(self._names)}
+        self._values = _side_by_side([state.trained for state in states])
+        self._first = _side_by_side([state.moments("exp_avg") for state in states])
+        self._second = _side_by_side([state.moments("exp_avg_sq") for state in states])
+        for e, state in enumerate(states):
+            state.live_in(*(self._parts(matrix[e]) for matrix in (self._values, self._first, self._second)))
+        samples = [(member.spec.estimator.M, member.spec.estimator.K) for member in self.members]
+        self._shares = [_Share(e, shape) for e, shape in enumerate(samples)]
         self._advance = captured(self._ascend, (self._values, self._first, self._second))
 
     def _parts(self, rows: Tensor) -> list[Tensor]:
@@ -126,9 +127,10 @@ class Ensemble:
         """
         start = time.perf_counter()
         try:
-            x = torch.stack([member.batch() for member in self.members])
+            x = torch.stack([member.feed.batch() for member in self.members])
             points = x.shape[1]
-            noise = torch.stack([member.noise(points).flatten(1, 2)[:, None] for member in self.members])
+            noises = [member.feed.noises(points)("shared") for member in self.members]
+            noise = torch.stack([own.flatten(1, 2)[:, None] for own in noises])
             bounds = self._advance(x, noise, *self._adam_factors()).tolist()
         except (MemoryError, RuntimeError) as error:
             if not out_of_memory(error):
@@ -142,7 +144,7 @@ class Ensemble:
         """What of Adam's step depends on time: the rate over the first moment's correction ``[E, 1]``, the second's root."""
         decay, decay_square = self.spec.optimiser.betas
         step = self.step + 1
-        rates = [[m.optimiser.param_groups[0]["lr"] / (1 - decay**step)] for m in self.members]
+        rates = [[m.state.rate / (1 - decay**step)] for m in self.members]
         return self._values.new_tensor(rates), self._values.new_tensor((1 - decay_square**step) ** 0.5)
 
     def _ascend(self, x: Tensor, noise: Tensor, rate: Tensor, correction: Tensor) -> Tensor:
@@ -161,20 +163,36 @@ class Ensemble:
             CapabilityError: the model's operations cannot be batched.
         """
         leaves = [part.requires_grad_() for part in self._parts(self._values.detach())]
-        surrogates, bounds = [], []
-        for member, weights in zip(self.members, self._log_weights(leaves, x, noise), strict=True):
-            surrogates.append(member.estimator.surrogate(weights))
-            bounds.append(member.estimator.bound(weights.log_w.detach()).mean())
-        count = len(self.members[0].generative)
-        generative, inference = surrogate_gradients(surrogates, leaves[:count], leaves[count:])
+        objective, count = self._objective(), len(self.members[0].state.networks["generative"])
+        wanted: Wanted = {"generative": leaves[:count], "inference": leaves[count:]}
+        found, bounds = step(
+            objective, lambda own: self._log_weights(leaves, x, own, objective.needs.path), lambda _: noise, wanted
+        )
         with torch.no_grad():
-            gradient = torch.cat([part.reshape(len(part), -1) for part in (*generative, *inference)], dim=1)
-            self._adam(gradient, rate, correction)
-        return torch.stack(bounds)
+            parts = (*found["generative"], *found["inference"])
+            self._adam(torch.cat([part.reshape(len(part), -1) for part in parts], dim=1), rate, correction)
+        return bounds
 
-    def _log_weights(self, leaves: list[Tensor], x: Tensor, noise: Tensor) -> list[LogWeights]:
-        """Each member's log-weights, in its own shape ``[B, M, K]``."""
-        model, path = self.members[0].model, any(member.estimator.path for member in self.members)
+    def _objective(self) -> Objective:
+        """The members' objectives as one, of weights ``[E, B, 1, M K]``: their sum, for runs share no parameter."""
+        owned = list(zip(self._shares, [member.estimator.objective for member in self.members], strict=True))
+
+        def ascended(network: Network) -> Value:
+            own = [(share, value) for share, each in owned for value in each.served([network])]
+            return lambda weights: torch.stack([value(share.of(weights)) for share, value in own]).sum(dim=0)
+
+        def bound(log_w: Tensor) -> Tensor:
+            return torch.stack([each.bound(share.of_values(log_w)) for share, each in owned])
+
+        path = any(each.needs.path for _, each in owned)
+        if all(len(each.served()) == 1 for _, each in owned):
+            return Objective(both(ascended("inference")), bound, Needs(path=path))
+        terms = apart(inference=ascended("inference"), generative=ascended("generative"))
+        return Objective(terms, bound, Needs(path=path))
+
+    def _log_weights(self, leaves: list[Tensor], x: Tensor, noise: Tensor, path: bool) -> LogWeights:
+        """All members' log-weights, ``[E, B, 1, M K]``."""
+        model = self.members[0].model
         state = dict(zip(self._names, leaves, strict=True)) | self._constant
 
         def parts(state: dict[str, Tensor], x: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
@@ -183,14 +201,12 @@ class Ensemble:
             return tuple(part for part in found if part is not None)
 
         try:
-            found = vmap(parts)(state, x, noise)
+            return LogWeights(*vmap(parts)(state, x, noise))
         except RuntimeError as error:
             if out_of_memory(error):
                 raise
             problem = f"cannot be computed for several runs at once ({str(error).splitlines()[0]})"
             raise CapabilityError("model", problem, _ONE_BY_ONE) from None
-        samples = [(member.spec.estimator.M, member.spec.estimator.K) for member in self.members]
-        return [LogWeights(*(part[e].reshape(-1, *shape) for part in found)) for e, shape in enumerate(samples)]
 
     def _adam(self, gradient: Tensor, rate: Tensor, correction: Tensor) -> None:
         """As torch's Adam with ``maximize``, whose first moment is that of the descent direction."""
@@ -219,9 +235,9 @@ class Ensemble:
         Raises:
             NonFiniteError: the last member failed.
         """
-        self._each(lambda member, _: member.require_finite(), self.members)
+        self._each(lambda member, _: member.state.require_finite(), self.members)
         for member in self.members:
-            _count_steps(member)
+            member.state.note_steps()
             member.keep()
 
     def save(self) -> None:
@@ -230,7 +246,7 @@ class Ensemble:
         Raises:
             NonFiniteError: the last member failed.
         """
-        self._each(lambda member, _: member.require_finite(), self.members)
+        self._each(lambda member, _: member.state.require_finite(), self.members)
         self._commit(self.members, {})
 
     def _each(self, act: Callable[[Trainer, Any], None], values: Sequence[Any]) -> None:
@@ -256,26 +272,31 @@ class Ensemble:
     def _commit(self, members: Sequence[Trainer], failed: dict[str, str]) -> None:
         commit = Commit(self._marker)
         for member in members:
-            _count_steps(member)
-            commit.stage(member.run_dir, member.checkpoint())
+            member.state.note_steps()
+            commit.stage(member.run_dir, member.state.checkpoint())
         commit.finish(failed)
 
 
-def _trained(member: Trainer) -> list[nn.Parameter]:
-    """The parameters that are trained, in the optimiser's order."""
-    return [*member.generative, *member.inference]
+@dataclass(frozen=True)
+class _Share:
+    """One member's part of what is computed of all.
 
+    Attributes:
+        number: which.
+        samples: its (M, K).
+    """
 
-def _moments(member: Trainer, name: str) -> list[Tensor]:
-    """One of Adam's moments for every trained parameter; zeros where no step has been made."""
-    state = member.optimiser.state
-    return [state[parameter].setdefault(name, torch.zeros_like(parameter)) for parameter in _trained(member)]
+    number: int
+    samples: tuple[int, int]
 
+    def of_values(self, values: Tensor) -> Tensor:
+        """``[E, B, 1, M K]`` to the member's own ``[B, M, K]``."""
+        return values[self.number].reshape(-1, *self.samples)
 
-def _count_steps(member: Trainer) -> None:
-    """Put the count of steps where Adam keeps it."""
-    for parameter in _trained(member):
-        member.optimiser.state[parameter]["step"] = torch.tensor(float(member.step))
+    def of(self, weights: LogWeights) -> LogWeights:
+        """The member's own log-weights, ``[B, M, K]``."""
+        parts = (weights.log_p, weights.log_q, weights.log_q_path)
+        return LogWeights(*(self.of_values(part) for part in parts if part is not None))
 
 
 def _side_by_side(members: Iterable[Sequence[Tensor]]) -> Tensor:

@@ -27,8 +27,9 @@ from snrkit.specs.base import read_toml
 from snrkit.specs.grid import run_name
 from snrkit.specs.run import RunSpec
 from snrkit.training.ensemble import Ensemble, ensemble_key
-from snrkit.training.loop import Trainer, run_epochs
+from snrkit.training.loop import run_epochs
 from snrkit.training.opening import begin, find_previous, is_finished, resolve_spec, settle
+from snrkit.training.trainer import Trainer
 
 # Runs side by side by default. A GPU has room for many small models at once. On two CPU cores the papers' model gains
 # nothing (analyses/speed/ensemble.py); only tiny ones do.
@@ -65,8 +66,9 @@ class Entry:
     def follow(self, trainer: Trainer) -> None:
         """Take over how far its trainer is."""
         self.epoch = trainer.epoch + trainer.position / trainer.steps
-        if trainer.running["points"]:
-            self.bound = trainer.running["bound"] / trainer.running["points"]
+        running = trainer.state.running
+        if running["points"]:
+            self.bound = running["bound"] / running["points"]
 
 
 class Sweep:

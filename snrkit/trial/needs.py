@@ -46,12 +46,13 @@ def require_pure(what: str, findings: Findings) -> None:
 
 def unmet(estimator: type[Estimator], findings: Findings) -> str:
     """What a model lacks that an estimator needs; empty if nothing."""
-    if estimator.needs_reparameterised and findings.reparameterised is False:
+    needs = estimator.needs
+    if needs.reparameterised and findings.reparameterised is False:
         return f"needs a reparameterised proposal, and {findings.why_not}"
-    if estimator.separate_networks and findings.shared:
+    if needs.separate_networks and findings.shared:
         return f"assumes that no parameter is in both networks, and {listed(findings.shared)} is"
-    if estimator.path and not findings.fixed_support:
+    if needs.path and not findings.fixed_support:
         return "holds the proposal's density fixed while z moves, and its support depends on parameters"
-    if estimator.path and findings.detached:
+    if needs.path and findings.detached:
         return f"needs the proposal's density with detached parameters, and {findings.detached}"
     return ""

@@ -7,6 +7,7 @@ import torch
 
 from snrkit.diagnostics.measure import measure
 from tests.analyses.folder import modules
+from tests.support.gradients import value_of
 from tests.zoo import numbers
 
 pytestmark = pytest.mark.slow
@@ -40,8 +41,8 @@ def draws(own, model, estimator, M, count):
     parameters = {name: p.detach() for name, p in model.named_parameters()}
 
     def one(values, noise):
-        weights = torch.func.functional_call(model, values, (x, noise, estimator.path))
-        return estimator.surrogate(weights).mean_over_points()[0]
+        weights = torch.func.functional_call(model, values, (x, noise, estimator.needs.path))
+        return value_of(estimator, weights, "generative")
 
     noise = numbers(3 + M, count, M, 1, 1, *model.noise_shape(x))
     found = torch.func.vmap(torch.func.grad(one), (None, 0))(parameters, noise)

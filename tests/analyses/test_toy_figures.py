@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from snrkit.estimators.base import build_estimator, gradients
+from snrkit.estimators.base import build_estimator
 from snrkit.report.collect import collect
 from tests.analyses.folder import modules
+from tests.support.gradients import gradients
 
 SETTINGS = {
     "dim": 3, "points": 7, "perturb": 0.1, "seed": 0,

@@ -7,7 +7,7 @@ from snrkit.diagnostics.advise import MOST_SETTINGS, divisors, settings
 from snrkit.errors import SpecError
 from snrkit.estimators.base import build_estimator
 from snrkit.specs.grid import MOST_RUNS, expand
-from snrkit.training.loop import Trainer
+from snrkit.training.trainer import Trainer
 from tests.support.program import TOY
 
 HUGE, BEYOND = 10**15, 10**30

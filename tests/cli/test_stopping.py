@@ -11,7 +11,7 @@ import pytest
 from snrkit.cli import portions
 from snrkit.diagnostics.worker import Worker
 from snrkit.runs.folder import RunDir
-from snrkit.training.loop import Trainer
+from snrkit.training.trainer import Trainer
 from tests.support.program import TOY
 
 pytestmark = pytest.mark.slow

@@ -11,7 +11,7 @@ import pytest
 
 from snrkit.cli import sweep
 from snrkit.runs.folder import RunDir
-from snrkit.training.loop import Trainer
+from snrkit.training.trainer import Trainer
 from tests.support.training import everything
 
 DRIVER = "from snrkit.cli.main import main; main()"

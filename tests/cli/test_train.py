@@ -14,7 +14,7 @@ import torch
 from snrkit.runs.checkpoint import load_checkpoint
 from snrkit.runs.folder import RunDir
 from snrkit.specs.run import RunSpec
-from snrkit.training.loop import Trainer
+from snrkit.training.trainer import Trainer
 from tests.support.program import TOY
 
 DRIVER = "from snrkit.cli.main import main; main()"

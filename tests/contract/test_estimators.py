@@ -9,9 +9,11 @@ import torch
 from snrkit import DiagonalNormal
 from snrkit.core import bounds
 from snrkit.core.logweights import LogWeights, normalised, pooled
-from snrkit.errors import SpecError
+from snrkit.core.objective import Objective, Term, step
+from snrkit.errors import CapabilityError, SpecError
 from snrkit.estimators import ESTIMATORS
-from snrkit.estimators.base import Surrogate, build_estimator, gradients
+from snrkit.estimators.base import Estimator, build_estimator
+from tests.support.gradients import gradients, value_of
 from tests.zoo import B, D, K, M, images, mlp, numbers, toy
 
 EVERY = [build_estimator(name, {}) for name in ESTIMATORS.names]
@@ -25,9 +27,9 @@ def flat(tensors):
 
 def both(estimator, model, x, noise):
     """(theta, phi) gradients by the public function."""
-    return [flat(g) for g in gradients(
-        estimator, model(x, noise, path=estimator.path), list(model.decoder.parameters()), list(model.encoder.parameters())
-    )]  # fmt: skip
+    weights = model(x, noise, path=estimator.needs.path)
+    found = gradients(estimator, weights, list(model.decoder.parameters()), list(model.encoder.parameters()))
+    return [flat(own) for own in found]
 
 
 @every
@@ -43,8 +45,8 @@ def test_name_and_theory(estimator):
 def test_shapes(estimator):
     weights = LogWeights(numbers(1, R, B, M, K), numbers(2, R, B, M, K), numbers(3, R, B, M, K))
     assert estimator.bound(weights.log_w).shape == (R, B)
-    theta, phi = estimator.surrogate(weights).mean_over_points()
-    assert theta.shape == phi.shape == ()
+    assert [term.network for term in estimator.terms()] == ["inference", "generative"]
+    assert all(term.value(weights).shape == (R, B) for term in estimator.terms())
 
 
 @every
@@ -77,7 +79,7 @@ def test_samples_are_exchangeable_within_a_group(estimator):
         torch.testing.assert_close(one, other)
 
 
-@pytest.mark.parametrize("estimator", [e for e in EVERY if not e.path], ids=lambda e: e.name)
+@pytest.mark.parametrize("estimator", [e for e in EVERY if not e.needs.path], ids=lambda e: e.name)
 def test_at_one_sample_every_estimator_of_log_w_is_the_vae(estimator):
     model, x, noise = mlp(), images(), numbers(7, B, 1, 1, D)
     vae = both(build_estimator("vae", {}), model, x, noise)
@@ -122,7 +124,7 @@ def test_dreg_is_unbiased_and_stl_is_not():
     def gradient(estimator):
         def one(b, e):
             weights = torch.func.functional_call(model, {"b": b}, (x, e[None], True))
-            return estimator.surrogate(weights).mean_over_points()[1]
+            return value_of(estimator, weights, "inference")
 
         return torch.func.vmap(torch.func.grad(one), (None, 0))(model.b.detach(), numbers(13, draws, 1, K, D))
 
@@ -175,12 +177,56 @@ def test_piwae_uses_the_same_samples_for_both_networks():
     torch.testing.assert_close(phi, miwae_phi)
 
 
-def test_a_surrogate_gives_no_number():
-    value = numbers(10, B)
-    surrogate = Surrogate(value, value)
-    with pytest.raises(TypeError):
-        float(surrogate)
-    assert str(value[0].item())[:6] not in repr(surrogate)
+@every
+def test_a_step_gives_gradients_and_the_bound_and_no_other_number(estimator):
+    """What is differentiated never leaves a step, so nobody can take it for the bound."""
+    model, x, noise = mlp(), images(), numbers(10, B, M, K, D)
+    wanted = {"inference": list(model.encoder.parameters()), "generative": list(model.decoder.parameters())}
+    path, kinds = estimator.needs.path, []
+    forward, noises = (lambda own: model(x, own, path=path)), (lambda kind: (kinds.append(kind), noise)[1])
+    found, bound = step(estimator.objective, forward, noises, wanted)
+    assert kinds == ["shared"]
+    assert {n: [g.shape for g in own] for n, own in found.items()} == {
+        n: [p.shape for p in own] for n, own in wanted.items()
+    }
+    torch.testing.assert_close(bound, estimator.bound(forward(noise).log_w).mean())
+    assert not bound.requires_grad
+
+
+@every
+def test_a_network_by_itself_gets_the_gradient_that_it_gets_beside_the_other(estimator):
+    model, x, noise = mlp(), images(), numbers(10, B, M, K, D)
+    wanted = {"inference": list(model.encoder.parameters()), "generative": list(model.decoder.parameters())}
+    forward, noises = (lambda own: model(x, own, path=estimator.needs.path)), (lambda _: noise)
+    whole, _ = step(estimator.objective, forward, noises, wanted)
+    for network, own in wanted.items():
+        alone, _ = step(estimator.objective, forward, noises, {network: own})
+        assert set(alone) == {network}
+        assert all(torch.equal(a, b) for a, b in zip(alone[network], whole[network], strict=True))
+
+
+@every
+def test_with_noise_of_its_own_the_inference_network_sees_other_samples(estimator):
+    model, x, noises = mlp(), images(), {"shared": numbers(10, B, M, K, D), "own": numbers(11, B, M, K, D)}
+    wanted = {"inference": list(model.encoder.parameters()), "generative": list(model.decoder.parameters())}
+    forward = lambda own: model(x, own, path=estimator.needs.path)  # noqa: E731
+    found, bound = step(estimator.objective.with_own_noise(), forward, noises.__getitem__, wanted)
+    for network, kind in (("generative", "shared"), ("inference", "own")):
+        expected, _ = step(estimator.objective, forward, lambda _, kind=kind: noises[kind], wanted)
+        assert all(torch.equal(a, b) for a, b in zip(found[network], expected[network], strict=True))
+    torch.testing.assert_close(bound, estimator.bound(forward(noises["shared"]).log_w).mean())
+
+
+def test_samples_of_the_prior_are_refused_while_no_model_draws_them():
+    dreams = Term("inference", lambda weights: weights.log_q.mean((-1, -2)), samples="prior")
+    with pytest.raises(CapabilityError, match="its inference term wants samples of the prior, and no model draws them"):
+        Objective((dreams,), bounds.elbo)
+
+
+@pytest.mark.parametrize("former", ["surrogate", "path", "needs_reparameterised", "separate_networks", "least_samples"])
+def test_an_estimator_as_of_version_0_1_0_is_told_what_to_write(former):
+    with pytest.raises(SpecError, match=rf"Mine\.{former}: is no part of an estimator any more; (define|set) "):
+        type("Mine", (Estimator,), {former: True})
 
 
 def test_a_bound_is_not_its_surrogate_sum():

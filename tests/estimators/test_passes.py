@@ -8,10 +8,11 @@ import torch
 import snrkit.estimators.passes as module
 from snrkit.core.streams import Streams
 from snrkit.errors import CapabilityError, ResourceError
-from snrkit.estimators.base import build_estimator, gradients
+from snrkit.estimators.base import build_estimator
 from snrkit.estimators.passes import Passes
 from snrkit.evaluation.cost import step_seconds
 from snrkit.training.ensemble import Ensemble
+from tests.support.gradients import gradients
 from tests.support.training import trainer
 from tests.zoo import hierarchical, images, mlp, toy, users
 
@@ -28,18 +29,22 @@ def test_passes_give_the_plain_gradient_and_bound(make, samples, name):
     networks, named = model.networks(x), dict(model.named_parameters())
     generative, inference = ([named[n] for n, w in networks.items() if w == k] for k in ("generative", "inference"))
     shape = model.noise_shape(x)
-    weights = model(x, Streams(3).normal("p", (0,), (B, M, K, *shape), dtype=x.dtype, device=CPU), path=estimator.path)
+    weights = model(
+        x, Streams(3).normal("p", (0,), (B, M, K, *shape), dtype=x.dtype, device=CPU), path=estimator.needs.path
+    )
     expected = gradients(estimator, weights, list(generative), list(inference))
     passes = Passes(M, K, shape, max(1, samples // (M * K)), samples)
     noise = passes.noise(Streams(3), "p", 0, B, x.dtype, CPU)
-    *found, bound = passes.gradients(model, estimator, x, noise, generative, inference)
-    torch.testing.assert_close(found, list(expected), rtol=1e-9, atol=1e-12)
-    assert bound == pytest.approx(float(estimator.bound(weights.log_w.detach()).mean()), rel=1e-12)
+    wanted = {"generative": generative, "inference": inference}
+    found, bound = passes.step(estimator.objective, model, x, {"shared": noise}.__getitem__, wanted)
+    for network, gradients_ in zip(wanted, expected, strict=True):
+        torch.testing.assert_close(found[network], gradients_, rtol=1e-9, atol=1e-12)
+    assert float(bound) == pytest.approx(float(estimator.bound(weights.log_w.detach()).mean()), rel=1e-12)
 
 
 def test_the_decision_is_made_by_what_autograd_keeps(monkeypatch):
     model, x = toy()
-    saved = module._saved_bytes_per_sample(model, build_estimator("iwae", {}), x)
+    saved = module.bytes_per_sample(model, build_estimator("iwae", {}), x, x)
     assert 2 * 4 * 8 <= saved <= 10 * 4 * 8  # at least two residuals of 4 latents
     each = saved + 8 * (2 * 4 + module._HELD)
     monkeypatch.setattr(module, "BUDGET", 100 * each)
@@ -96,9 +101,9 @@ def test_a_run_in_passes_is_the_run_in_one(small, go, monkeypatch, settings):
 
 
 def test_passes_are_only_taken_where_they_are_needed(small, tmp_path):
-    assert trainer(small(), tmp_path).passes is None
+    assert trainer(small(), tmp_path).feed.passes is None
     much = trainer(small(estimator={"name": "iwae", "K": 10_000_000}), tmp_path)
-    assert much.passes == Passes(1, 10_000_000, (3,), 1, 2048)
+    assert much.feed.passes == Passes(1, 10_000_000, (3,), 1, 2048)
 
 
 def test_what_cannot_be_held_is_refused_and_leaves_nothing(small, go, tmp_path):

@@ -8,8 +8,9 @@ from snrkit.data import load
 from snrkit.runs.folder import RunDir
 from snrkit.specs.run import RunSpec
 from snrkit.training import ensemble
-from snrkit.training.loop import Trainer, run_epochs
+from snrkit.training.loop import run_epochs
 from snrkit.training.opening import begin, resolve_spec
+from snrkit.training.trainer import Trainer
 
 pytestmark = [
     pytest.mark.gpu,
@@ -64,6 +65,6 @@ def test_captured_is_uncaptured_and_members_are_the_runs_alone(tmp_path, monkeyp
     close(states(captured.members), states(plain.members))
     alone = trainers(tmp_path / "c")
     for trainer in alone:
-        assert trainer.ahead > 1
+        assert trainer.feed.ahead > 1
         go(trainer)
     close(states(captured.members), states(alone))

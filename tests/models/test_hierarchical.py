@@ -8,10 +8,11 @@ from snrkit.core.streams import Streams
 from snrkit.diagnostics.engines.base import PassSize
 from snrkit.diagnostics.engines.vmap import VmapEngine
 from snrkit.diagnostics.problem import Problem
-from snrkit.estimators.base import build_estimator, gradients
+from snrkit.estimators.base import build_estimator
 from snrkit.models.base import DataSummary, build_model
 from snrkit.models.hierarchical import Hierarchical
 from snrkit.specs.run import ModelSpec, RunSpec
+from tests.support.gradients import gradients
 from tests.zoo import B, D, K, M, hierarchical, images, mlp, numbers
 
 PIXELS, LATENTS, HIDDEN = 9, (4, 3, 2), ((7, 6), (5,), (8,))
@@ -93,21 +94,6 @@ def test_one_layer_is_the_mlp():
     one.decoder.load_state_dict(flat.decoder.state_dict())
     noise = numbers(4, B, M, K, D)
     torch.testing.assert_close(one(images(), noise).log_w, flat(images(), noise).log_w)
-
-
-def test_the_path_derivative_is_the_total_one_less_the_score(three):
-    """With z = z(phi, noise): d log q / d phi = path derivative + score at fixed z, for every layer's parameters."""
-    x, noise = images(pixels=PIXELS), numbers(5, B, M, K, sum(LATENTS))
-    posterior, phi = three.encode(x), list(three.encoder.parameters())
-    z = posterior.sample(noise)
-    total, path, score = (
-        torch.autograd.grad(value.sum(), phi, retain_graph=True)
-        for value in (posterior.log_prob(z), posterior.detached().log_prob(z), posterior.log_prob(z.detach()))
-    )
-    for whole, left, right in zip(total, path, score, strict=True):
-        torch.testing.assert_close(whole, left + right)
-        assert left.abs().max() > 0
-    assert not posterior.detached().log_prob(z.detach()).requires_grad
 
 
 def test_dreg_has_the_mean_of_iwae_in_both_layers():

@@ -14,7 +14,7 @@ from snrkit.cli.saved import open_saved
 from snrkit.errors import CheckpointError
 from snrkit.runs.checkpoint import FORMAT, VERSION, find_checkpoints, load_checkpoint, save_checkpoint
 from snrkit.runs.folder import RunDir
-from snrkit.training.loop import Trainer
+from snrkit.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 
@@ -183,8 +183,8 @@ def test_trainer_has_a_parameter_of_each_network(small, tmp_path):
     from snrkit.data import load
 
     trainer = Trainer(small(), load(small().data, None), RunDir(tmp_path), CPU, None)
-    assert [tuple(p.shape) for p in trainer.inference] == [(3, 3), (3,)]
-    assert [tuple(p.shape) for p in trainer.generative] == [(3,)]
+    assert [tuple(p.shape) for p in trainer.state.networks["inference"]] == [(3, 3), (3,)]
+    assert [tuple(p.shape) for p in trainer.state.networks["generative"]] == [(3,)]
 
 
 def test_what_a_killed_write_left_is_no_checkpoint(saved, tmp_path):

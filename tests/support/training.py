@@ -8,7 +8,7 @@ from snrkit.data import load
 from snrkit.runs.checkpoint import load_checkpoint
 from snrkit.runs.folder import RunDir
 from snrkit.training import opening
-from snrkit.training.loop import Trainer
+from snrkit.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 TIMING = {"seconds", "images_per_second"}

@@ -19,6 +19,7 @@ from snrkit.diagnostics.slopes import fit
 from snrkit.estimators import ESTIMATORS
 from snrkit.estimators.base import Theory, build_estimator
 from snrkit.models.gaussian import Gaussian
+from tests.support.gradients import value_of
 from tests.zoo import numbers
 
 DIM, POINTS, DRAWS, G = 5, 2, 400, 20
@@ -89,9 +90,8 @@ def gradients(estimator, M, K):
     leaves, in_b, path_in_b, in_mu = toy()
     own = [part[:, : M * K].reshape(-1, M, K).clone().requires_grad_() for part in leaves]
     found = {}
-    for network, value in zip(
-        ("generative", "inference"), estimator.surrogate(LogWeights(*own)).mean_over_points(), strict=True
-    ):
+    for network in ("generative", "inference"):
+        value = value_of(estimator, LogWeights(*own), network)
         moved = torch.autograd.grad(value * len(own[0]), own, retain_graph=True, materialize_grads=True)
         p, _, path = (part.reshape(len(part), 1, M * K) for part in moved)
         if network == "inference":

@@ -12,12 +12,12 @@ from snrkit.cli.saved import open_saved
 from snrkit.core import bounds
 from snrkit.errors import SpecError
 from snrkit.estimators.ciwae import Ciwae
+from snrkit.interrupt import Interrupted
 from snrkit.runs.checkpoint import load_checkpoint
 from snrkit.runs.folder import RunDir
 from snrkit.specs.run import RunSpec
 from snrkit.training.beta import LearntBeta, present_spec
-from snrkit.training.loop import Interrupted, train
-from snrkit.training.updates import fresh_noise
+from snrkit.training.session import train
 from tests.support.training import trainer
 
 CPU = torch.device("cpu")
@@ -39,18 +39,18 @@ def betas(folder):
 def test_the_gradient_is_that_of_the_combined_loss(small, tmp_path, learn, slope):
     """d/d raw of -(beta ELBO + (1 - beta) IWAE) by autograd, on the noise that beta sees."""
     own = trainer(learnt(small, learn, 0.3, dtype="float64"), tmp_path)
-    x = own.batches.train_batch(torch.arange(5), 0)
-    log_w = own.model(x, fresh_noise(own, "beta", x)).log_w.detach()
-    raw = own.beta._raw.clone().requires_grad_()
+    x = own.feed.batches.train_batch(torch.arange(5), 0)
+    log_w = own.model(x, own.feed.noise("beta", len(x))).log_w.detach()
+    raw = own.state.beta._raw.clone().requires_grad_()
     beta = raw.sigmoid() if learn == "bounded" else raw
     loss = -(beta * bounds.elbo(log_w) + (1 - beta) * bounds.iwae(log_w)).mean()
     loss.backward()
-    estimator = own.beta.step(own, x)
-    assert own.beta._raw.grad.item() == pytest.approx(raw.grad.item(), rel=1e-12)
+    estimator = own.state.beta.step(own, x)
+    assert own.state.beta._raw.grad.item() == pytest.approx(raw.grad.item(), rel=1e-12)
     assert raw.grad.item() == pytest.approx(slope * float((bounds.iwae(log_w) - bounds.elbo(log_w)).mean()), rel=1e-12)
     # Adam's first step is its rate, whatever the gradient's size.
-    assert own.beta._raw.item() == pytest.approx(raw.item() - 0.01, abs=1e-6)
-    assert estimator.beta == own.beta.value
+    assert own.state.beta._raw.item() == pytest.approx(raw.item() - 0.01, abs=1e-6)
+    assert estimator.beta == own.state.beta.value
 
 
 @pytest.mark.parametrize("start", [0.1, 0.5, 0.9])
@@ -74,9 +74,9 @@ def test_bounded_it_stays_within_and_tends_to_zero(small, go, tmp_path):
 def test_the_rate_of_beta_follows_the_schedule(small, tmp_path):
     spec = learnt(small, "free", optimiser={"schedule": "burda"})
     own = trainer(spec, tmp_path)
-    own.epoch = 5  # stage 2
-    own.beta.step(own, own.batches.train_batch(torch.arange(5), 0))
-    assert 0.5 - own.beta.value == pytest.approx(0.01 * 10 ** (-2 / 7), rel=1e-4)
+    own.state.epoch = 5  # stage 2
+    own.state.beta.step(own, own.feed.batches.train_batch(torch.arange(5), 0))
+    assert 0.5 - own.state.beta.value == pytest.approx(0.01 * 10 ** (-2 / 7), rel=1e-4)
 
 
 @pytest.mark.parametrize("learn", ["free", "bounded"])

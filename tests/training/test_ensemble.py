@@ -12,8 +12,9 @@ from snrkit.runs.checkpoint import load_checkpoint
 from snrkit.runs.folder import RunDir
 from snrkit.specs.run import RunSpec
 from snrkit.training.ensemble import Ensemble, ensemble_key
-from snrkit.training.loop import Trainer, run_epochs
+from snrkit.training.loop import run_epochs
 from snrkit.training.opening import begin, resolve_spec
+from snrkit.training.trainer import Trainer
 
 pytestmark = pytest.mark.slow
 
@@ -130,7 +131,7 @@ def test_every_member_draws_its_own_points_and_noise(small, tmp_path):
     ensemble = together([small(**DIGITS, seed=seed) for seed in (0, 1)], tmp_path)
     one, other = (member.model.encoder[0].bias for member in ensemble.members)
     assert not torch.equal(one, other)
-    x, y = (member.batches.train_batch(torch.arange(5), 0) for member in ensemble.members)
+    x, y = (member.feed.batches.train_batch(torch.arange(5), 0) for member in ensemble.members)
     assert x.shape == y.shape
     assert not torch.equal(x, y)
 
@@ -138,7 +139,7 @@ def test_every_member_draws_its_own_points_and_noise(small, tmp_path):
 def test_points_are_kept_once(small, tmp_path):
     ensemble = Ensemble(trainers([small(**DIGITS, seed=seed) for seed in (0, 1)], tmp_path), tmp_path / "marker")
     one, other = ensemble.members
-    assert one.batches._points is other.batches._points
+    assert one.feed.batches._points is other.feed.batches._points
 
 
 @pytest.mark.parametrize(

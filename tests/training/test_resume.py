@@ -12,9 +12,10 @@ import torch
 from snrkit.cli.saved import open_saved
 from snrkit.errors import CheckpointError, DataError, OutputError, ResourceError, ResultsError, SpecError
 from snrkit.files import read_json, write_json
+from snrkit.interrupt import Interrupted
 from snrkit.runs.folder import RunDir
 from snrkit.runs.lock import alone_in
-from snrkit.training.loop import Interrupted, Trainer
+from snrkit.training.trainer import Trainer
 
 DIGITS = {
     "data": {"name": "digits", "train_limit": 23},

@@ -5,8 +5,8 @@ from itertools import groupby
 import pytest
 
 from snrkit.specs.run import OptimiserSpec
-from snrkit.training.loop import Trainer
 from snrkit.training.schedule import learning_rate
+from snrkit.training.trainer import Trainer
 
 BURDA = OptimiserSpec(schedule="burda", lr=1e-3)
 
@@ -37,9 +37,7 @@ def test_burdas_epochs_counted_from_one(stage, first, last):
 def test_training_follows_the_schedule(small, go, monkeypatch):
     rates = []
     step = Trainer._step
-    monkeypatch.setattr(
-        Trainer, "_step", lambda self, x: (rates.append(self.optimiser.param_groups[0]["lr"]), step(self, x))[1]
-    )
+    monkeypatch.setattr(Trainer, "_step", lambda self, x: (rates.append(self.state.rate), step(self, x))[1])
     go(small(epochs=6, batch_size=12, optimiser={"schedule": "burda", "lr": 1e-3}))
     expected = [1e-3] * 2 + [1e-3 * 10 ** (-1 / 7)] * 6 + [1e-3 * 10 ** (-2 / 7)] * 4
     assert rates == pytest.approx(expected, rel=1e-12)

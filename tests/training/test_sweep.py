@@ -15,8 +15,9 @@ from snrkit.runs.lock import alone_in
 from snrkit.specs.grid import run_name
 from snrkit.specs.run import ModelSpec
 from snrkit.training import sweep
-from snrkit.training.loop import Trainer, train
+from snrkit.training.session import train
 from snrkit.training.sweep import Sweep
+from snrkit.training.trainer import Trainer
 from tests.support.training import everything
 
 CPU = torch.device("cpu")

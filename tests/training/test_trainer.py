@@ -14,7 +14,7 @@ from snrkit.models.base import DataSummary, build_model
 from snrkit.runs.checkpoint import load_checkpoint
 from snrkit.runs.folder import RunDir
 from snrkit.specs.run import ModelSpec, RunSpec
-from snrkit.training import loop
+from snrkit.training import trainer as trainers
 from tests.support.training import trainer
 
 CPU = torch.device("cpu")
@@ -38,7 +38,7 @@ def test_a_step_ascends_the_estimators_gradients(small, tmp_path, name, theta, p
     spec = small(estimator={"name": name, "M": 2, "K": 4}, dtype="float64")
     trained, twin = trainer(spec, tmp_path), trainer(spec, tmp_path)
     x = torch.from_numpy(load(spec.data, None).train[:5])
-    noise = trained.streams.normal("train", (0,), (5, 2, 4, 3), dtype=torch.float64, device=CPU)
+    noise = trained.feed.streams.normal("train", (0,), (5, 2, 4, 3), dtype=torch.float64, device=CPU)
     log_w = twin.model(x, noise).log_w
     (mu,) = torch.autograd.grad(theta(log_w).mean(), [twin.model.mu], retain_graph=True)
     A, b = torch.autograd.grad(phi(log_w).mean(), [twin.model.A, twin.model.b])
@@ -63,11 +63,11 @@ def test_metrics_average_over_points_not_over_batches(small, go, tmp_path):
     go(spec)
     (row,) = RunDir(tmp_path / "run").read_metrics()
     held = trainer(spec, tmp_path)
-    order = held.streams.permutation("shuffle", (0,), 23)
+    order = held.feed.streams.permutation("shuffle", (0,), 23)
     values = []
     for step, index in enumerate(torch.split(order, 5)):
-        noise = held.streams.normal("train", (step,), (len(index), 2, 4, 3), dtype=torch.float64, device=CPU)
-        values.append(lme(held.model(held.batches.train_batch(index, step), noise).log_w, 2).mean(1))
+        noise = held.feed.streams.normal("train", (step,), (len(index), 2, 4, 3), dtype=torch.float64, device=CPU)
+        values.append(lme(held.model(held.feed.batches.train_batch(index, step), noise).log_w, 2).mean(1))
     assert row["bound"] == pytest.approx(torch.cat(values).mean().detach().item(), abs=1e-8)
     assert (row["epoch"], row["step"], row["lr"]) == (1, 5, 1e-12)
 
@@ -123,8 +123,8 @@ def test_seeds_matter(small, go):
 @pytest.mark.parametrize("every", [1, 2, 5])
 def test_checkpoints_are_written_as_often_as_asked(small, go, monkeypatch, every):
     saved = []
-    save = loop.save_checkpoint
-    monkeypatch.setattr(loop, "save_checkpoint", lambda path, c: (saved.append(c.epoch), save(path, c)))
+    save = trainers.save_checkpoint
+    monkeypatch.setattr(trainers, "save_checkpoint", lambda path, c: (saved.append(c.epoch), save(path, c)))
     go(small(checkpoint_every=every))
     assert saved == {1: [0, 1, 2, 3, 4], 2: [0, 2, 4], 5: [0, 4]}[every]
 
@@ -229,21 +229,21 @@ def test_what_is_drawn_ahead_is_handed_out_step_by_step(small, tmp_path):
 
     def begun_at(step):
         made = trainer(small(dtype="float64"), tmp_path)
-        made.ahead, made.step, made.position = 2, step, step
+        made.feed.ahead, made.state.step, made.state.position = 2, step, step
         made.begin_epoch()
         return made
 
     through, seen = begun_at(0), []
     for step in range(5):
-        through.step = through.position = step
-        x = through.batch()
-        seen.append((x, through.noise(len(x))))
+        through.state.step = through.state.position = step
+        x = through.feed.batch()
+        seen.append((x, through.feed.noise("train", len(x))))
     assert [len(x) for x, _ in seen] == [len(noise) for _, noise in seen] == [5, 5, 5, 5, 3]
     points = torch.cat([x for x, _ in seen])
     assert torch.equal(points.sort(0).values, torch.from_numpy(load(through.spec.data, None).train).sort(0).values)
-    both = through.streams.normal("train", (2,), (10, 2, 4, 3), dtype=torch.float64, device=CPU)
+    both = through.feed.streams.normal("train", (2,), (10, 2, 4, 3), dtype=torch.float64, device=CPU)
     assert torch.equal(torch.cat([seen[2][1], seen[3][1]]), both)
     # A run that goes on in the middle of such a pair sees the same.
     later = begun_at(3)
-    assert torch.equal(later.batch(), seen[3][0])
-    assert torch.equal(later.noise(5), seen[3][1])
+    assert torch.equal(later.feed.batch(), seen[3][0])
+    assert torch.equal(later.feed.noise("train", 5), seen[3][1])

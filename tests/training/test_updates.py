@@ -5,9 +5,10 @@ import torch
 
 from snrkit.core.streams import Streams
 from snrkit.data import load
-from snrkit.estimators.base import build_estimator, gradients
+from snrkit.estimators.base import build_estimator
 from snrkit.specs.run import UpdateSpec
-from snrkit.training.updates import fresh_noise, step_in_turn, turns
+from snrkit.training.step import turns
+from tests.support.gradients import gradients
 from tests.support.training import trainer
 
 CPU = torch.device("cpu")
@@ -19,20 +20,20 @@ def points(spec):
 
 
 def state(owner):
-    return [parameter.detach().clone() for parameter in (*owner.generative, *owner.inference)]
+    return [parameter.detach().clone() for parameter in owner.state.trained]
 
 
 def twin_step(twin, x, order, noises):
     """The same with two Adams, one per network, and plain autograd."""
     adam = twin.spec.optimiser
-    networks = {"generative": twin.generative, "inference": twin.inference}
+    networks = twin.state.networks
     optimisers = {
         name: torch.optim.Adam(own, lr=adam.lr, betas=adam.betas, eps=adam.eps, maximize=True)
         for name, own in networks.items()
     }
     for name in order:
         weights = twin.model(x, noises[name])
-        found = gradients(twin.estimator, weights, list(twin.generative), list(twin.inference))
+        found = gradients(twin.estimator, weights, networks["generative"], networks["inference"])
         for parameter, gradient in zip(networks[name], found[name == "inference"], strict=True):
             parameter.grad = gradient
         optimisers[name].step()
@@ -44,9 +45,9 @@ def test_the_second_network_sees_the_first_one_moved(small, tmp_path, order, sam
     spec = small(estimator=PIWAE, dtype="float64", update={"order": order, "samples": samples})
     own, twin = trainer(spec, tmp_path), trainer(spec, tmp_path)
     x = points(spec)
-    noises = {"generative": fresh_noise(own, "train", x)}
-    noises["inference"] = fresh_noise(own, "train-inference", x) if samples == "separate" else noises["generative"]
-    step_in_turn(own, x)
+    noises = {"generative": own.feed.noise("train", len(x))}
+    noises["inference"] = own.feed.noise("train-inference", len(x)) if samples == "separate" else noises["generative"]
+    own._step(x)
     names = ("inference", "generative") if order == "encoder-first" else ("generative", "inference")
     twin_step(twin, x, names, noises)
     assert all(torch.equal(a, b) for a, b in zip(state(own), state(twin), strict=True))
@@ -56,11 +57,11 @@ def test_separate_samples_at_the_same_parameters(small, tmp_path):
     spec = small(estimator=PIWAE, dtype="float64", update={"samples": "separate"})
     own, twin = trainer(spec, tmp_path), trainer(spec, tmp_path)
     x = points(spec)
-    before = twin.model(x, fresh_noise(twin, "train", x)), twin.model(x, fresh_noise(twin, "train-inference", x))
-    (mu,), _ = gradients(twin.estimator, before[0], list(twin.generative), [])
-    _, (A, b) = gradients(twin.estimator, before[1], [], list(twin.inference))
-    bound = step_in_turn(own, x)
-    for parameter, gradient in zip((*own.generative, *own.inference), (mu, A, b), strict=True):
+    before = twin.model(x, twin.feed.noise("train", len(x))), twin.model(x, twin.feed.noise("train-inference", len(x)))
+    (mu,), _ = gradients(twin.estimator, before[0], twin.state.networks["generative"], [])
+    _, (A, b) = gradients(twin.estimator, before[1], [], twin.state.networks["inference"])
+    bound = own._step(x)
+    for parameter, gradient in zip([own.model.mu, own.model.A, own.model.b], (mu, A, b), strict=True):
         assert torch.equal(parameter.grad, gradient)
     assert bound == pytest.approx(float(twin.estimator.bound(before[0].log_w.detach()).mean()), rel=1e-12)
 
@@ -87,8 +88,8 @@ def test_one_adam_over_both_networks_is_two_adams():
 
 def test_a_random_order_is_fair_and_a_function_of_the_step():
     spec = UpdateSpec(order="random")
-    first = [turns(spec, Streams(3), step)[0] == "inference" for step in range(400)]
-    assert first == [turns(spec, Streams(3), step)[0] == "inference" for step in range(400)]
+    first = [turns(spec, Streams(3), step)[0] == ("inference",) for step in range(400)]
+    assert first == [turns(spec, Streams(3), step)[0] == ("inference",) for step in range(400)]
     assert abs(sum(first) - 200) < 4 * 10  # standard deviation 10
 
 
@@ -117,6 +118,6 @@ def test_every_estimator_takes_them(small, tmp_path):
         spec = small(estimator={"name": name, "M": 2, "K": 4}, update={"order": "encoder-first"})
         own = trainer(spec, tmp_path)
         before = state(own)
-        step_in_turn(own, points(spec).float())
+        own._step(points(spec).float())
         assert all(not torch.equal(a, b) for a, b in zip(before, state(own), strict=True)), name
     assert build_estimator("piwae", {}).name == "piwae"

@@ -12,8 +12,9 @@ from snrkit.data import load
 from snrkit.runs.folder import RunDir
 from snrkit.specs.run import RunSpec
 from snrkit.training.ensemble import Ensemble
-from snrkit.training.loop import Crew, Trainer
+from snrkit.training.loop import Crew
 from snrkit.training.opening import resolve_spec
+from snrkit.training.trainer import Trainer
 
 TINY = {"data": {"name": "digits"}, "model": {"options": {"hidden": [16], "latent": 3}}}
 PAPERS = {"data": {"name": "mnist", "train_limit": 6000}}

@@ -15,8 +15,8 @@ from snrkit.data.base import Dataset
 from snrkit.evaluation.bounds import sample_log_weights
 from snrkit.runs.folder import RunDir
 from snrkit.specs.run import RunSpec
-from snrkit.training.loop import Trainer
 from snrkit.training.opening import resolve_spec
+from snrkit.training.trainer import Trainer
 
 M, K, BATCH, SAMPLES = 8, 8, 20, 5000
 

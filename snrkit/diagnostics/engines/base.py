@@ -1,5 +1,6 @@
 """What an engine is, and how many draws it takes at once."""
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -8,10 +9,12 @@ import torch
 from torch import Tensor
 
 from snrkit.core.backward import derivatives, hides_parameters, is_refusal
-from snrkit.core.batches import Batch, points, take
+from snrkit.core.batches import Batch
+from snrkit.core.objective import pull
 from snrkit.diagnostics.moments import PointMoments
 from snrkit.diagnostics.problem import Problem
 from snrkit.estimators.base import Estimator
+from snrkit.estimators.passes import bytes_per_sample
 
 # Bytes that one pass may spend on per-draw gradients, and on what autograd saves of the samples. Chosen on a 2-core CPU,
 # where larger passes are slower (fresh memory costs more than the arithmetic).
@@ -77,7 +80,7 @@ def pass_size(problem: Problem, estimator: Estimator, chunk: int | None) -> Pass
         estimator: the estimator.
         chunk: draws at once; None chooses.
     """
-    probe = _saved_bytes_per_sample(problem, estimator)
+    probe = bytes_per_sample(problem.model, estimator, problem.group(0), problem.like)
     share = _share_of_device(problem.device)
     samples = max(1, share * _SAMPLE_BUDGET // probe)
     if chunk is not None:
@@ -96,39 +99,6 @@ def _share_of_device(device: torch.device) -> int:
     return 1 << max(0, (free // 8 // (_GRADIENT_BUDGET + _SAMPLE_BUDGET)).bit_length() - 1)
 
 
-def _saved_bytes_per_sample(problem: Problem, estimator: Estimator) -> int:
-    """Bytes that a backward pass keeps for one more importance sample, found by two tiny passes."""
-    few, many = (_saved_bytes(problem, estimator, K) for K in (2, 10))
-    return max(1, (many - few) // 8)
-
-
-def _saved_bytes(problem: Problem, estimator: Estimator, K: int) -> int:
-    seen: dict[int, int] = {}
-
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        seen[storage.data_ptr()] = storage.nbytes()
-        # Kept, so that its address is not used again; without its graph, or an output would hold itself and never be freed.
-        return tensor.detach()
-
-    def measured(x: Batch) -> int:
-        seen.clear()
-        noise = torch.zeros(
-            points(x), 1, K, *problem.model.noise_shape(x), dtype=problem.dtype, device=problem.device
-        )  # fmt: skip
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            estimator.surrogate(problem.model(x, noise, path=estimator.path))
-        return sum(seen.values()) // points(x)
-
-    group = problem.group(0)
-    try:
-        return measured(take(group, slice(0, 1)))
-    except Exception:  # a batch normalisation, for one, may want more than one point
-        if points(group) == 1:
-            raise
-        return measured(take(group, slice(0, 2)))
-
-
 class PlainGradients:
     """Draws by ordinary backward passes.
 
@@ -138,10 +108,10 @@ class PlainGradients:
     """
 
     def __init__(self, problem: Problem, estimator: Estimator) -> None:
-        self._problem, self._estimator = problem, estimator
-        self._parameters = list(problem.parameters.values())
-        self._inference = sum(network == "inference" for network in problem.layout.networks)
-        self._hidden: bool | None = None  # asked of the first graph; walking one takes as long as a small draw
+        self._problem, self._wanted = problem, problem.wanted
+        self._served, self._path = estimator.objective.served(self._wanted), estimator.needs.path
+        # Of each value; asked of the first graph, for walking one takes as long as a small draw.
+        self._hidden: list[bool] = []
 
     def of(self, x: Batch, noise: Tensor) -> list[Tensor]:
         """One draw of one group, data ``[Bg, *event]``, in the order of the layout."""
@@ -150,21 +120,20 @@ class PlainGradients:
         except RuntimeError as error:
             if not is_refusal(error):
                 raise
-        self._hidden = True  # a later graph may hold what the first one did not
+        self._hidden = [True] * len(self._served)  # a later graph may hold what the first one did not
         return self._of(x, noise)
 
     def _of(self, x: Batch, noise: Tensor) -> list[Tensor]:
-        weights = self._problem.model(x, noise, path=self._estimator.path)
-        surrogate = self._estimator.surrogate(weights)
-        theta, phi = surrogate.mean_over_points()
-        if self._hidden is None:
-            self._hidden = hides_parameters([theta, phi])
-        model, parameters, hidden = self._problem.model, self._parameters, self._hidden
-        if surrogate.shared:
-            return derivatives(model, [theta], parameters, hidden=hidden)
-        own, others = parameters[: self._inference], parameters[self._inference :]
-        generative = derivatives(model, [theta], others, retain=True, hidden=hidden)
-        return derivatives(model, [phi], own, hidden=hidden) + generative
+        model, passes = self._problem.model, itertools.count()
+
+        def derive(values: Sequence[Tensor], wanted: Sequence[Tensor], *, retain: bool) -> list[Tensor]:
+            number = next(passes)
+            if number == len(self._hidden):
+                self._hidden.append(hides_parameters(values))
+            return derivatives(model, values, wanted, retain=retain, hidden=self._hidden[number])
+
+        found = pull(self._served, model(x, noise, path=self._path), self._wanted, derive)
+        return [gradient for network in self._wanted for gradient in found[network]]
 
 
 def plain_gradient(problem: Problem, estimator: Estimator, x: Batch, noise: Tensor) -> list[Tensor]:

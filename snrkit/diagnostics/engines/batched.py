@@ -60,22 +60,21 @@ def _batched(problem: Problem, estimator: Estimator) -> Callable[[Parameters, Ba
     # What a model does to its buffers is done to these.
     others |= {shown(name): buffer.detach().clone() for name, buffer in problem.model.named_buffers()}
 
+    served = estimator.objective.served(set(owners.values()))
+
     def one(parameters: Parameters, x: Batch, noise: Tensor) -> Parameters:
-        shared = True
+        def values(candidate: Parameters) -> tuple[Tensor, ...]:
+            weights = call_with(problem.model, others | candidate, x, noise, estimator.needs.path)
+            return tuple(value(weights).mean() for value in served)
 
-        def values(candidate: Parameters) -> tuple[Tensor, Tensor]:
-            nonlocal shared
-            weights = call_with(problem.model, others | candidate, x, noise, estimator.path)
-            surrogate = estimator.surrogate(weights)
-            shared = surrogate.shared
-            return surrogate.mean_over_points()
-
-        (theta, phi), pull = torch.func.vjp(values, parameters)  # type: ignore[misc]
-        for_theta: Parameters = pull((torch.ones_like(theta), torch.zeros_like(phi)))[0]
-        if shared:
-            return for_theta
-        for_phi: Parameters = pull((torch.zeros_like(theta), torch.ones_like(phi)))[0]
-        return {name: (for_phi if owners[name] == "inference" else for_theta)[name] for name in owners}
+        found, pull = torch.func.vjp(values, parameters)  # type: ignore[misc]
+        zeros = tuple(torch.zeros_like(value) for value in found)
+        gradients: Parameters = {}
+        for number, networks in enumerate(served.values()):
+            cotangents = (*zeros[:number], torch.ones_like(found[number]), *zeros[number + 1 :])
+            own: Parameters = pull(cotangents)[0]
+            gradients |= {name: own[name] for name in owners if owners[name] in networks}
+        return gradients
 
     # The data are not batched over draws, so that what depends on them alone is computed once.
     over_groups = torch.func.vmap(one, in_dims=(None, 0, 0))

@@ -11,7 +11,7 @@ So is everything where that is predicted to be faster (see cost.py).
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from weakref import WeakKeyDictionary
 
 import torch
@@ -20,6 +20,7 @@ from torch import Tensor
 from snrkit.backend.memory import out_of_memory
 from snrkit.core.batches import Batch, broadcastable, points, repeated, take, transform
 from snrkit.core.logweights import LogWeights
+from snrkit.core.objective import pull
 from snrkit.diagnostics.engines.base import PassSize, accumulate
 from snrkit.diagnostics.engines.batched import batched_gradients
 from snrkit.diagnostics.engines.cost import Task, task_of
@@ -316,20 +317,19 @@ def _backward(
     """
     n = len(noise)
     z = own.sample(noise)
-    log_q_path = own.detached().log_prob(z) if estimator.path else None
+    log_q_path = own.detached().log_prob(z) if estimator.needs.path else None
     one = points(x) == 1
     rows = repeated(x, n) if one else transform(x, lambda tensor: tensor.repeat_interleave(n // points(x), dim=0))
     with Taps(problem.parameters) as taps:
         log_p = problem.model.log_joint(broadcastable(rows), z)
-    surrogate = estimator.surrogate(LogWeights(log_p, own.log_prob(z), log_q_path))
-    theta, phi = surrogate.mean_over_points()
-    wanted = [*leaves, *taps.sources]
-    if surrogate.shared:
-        found = torch.autograd.grad(theta * n, wanted, materialize_grads=True)
-    else:
-        found = torch.autograd.grad(phi * n, leaves, retain_graph=True, materialize_grads=True) if leaves else ()
-        taps.forget()
-        if taps.sinks:
-            torch.autograd.grad(theta * n, taps.sources, materialize_grads=True)
-    gradients = [gradient.flatten(1) for gradient in found[: len(leaves)]]
+    weights = LogWeights(log_p, own.log_prob(z), log_q_path)
+
+    def derive(values: Sequence[Tensor], wanted: Sequence[Tensor], *, retain: bool) -> Sequence[Tensor]:
+        taps.forget()  # those of the generative network's value, which is the last, are kept
+        if not wanted:
+            return ()
+        return torch.autograd.grad([value * n for value in values], wanted, retain_graph=retain, materialize_grads=True)
+
+    found = pull(estimator.objective.served(), weights, {"inference": leaves, "generative": taps.sources}, derive)
+    gradients = [gradient.flatten(1) for gradient in found["inference"]]
     return taps.sinks, torch.cat(gradients, dim=1) if gradients else None

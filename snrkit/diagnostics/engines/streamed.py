@@ -1,11 +1,13 @@
 """One draw whose importance samples do not fit in memory at once."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
 from snrkit.diagnostics.problem import Problem
 from snrkit.estimators.base import Estimator
-from snrkit.estimators.streamed import Sums, add_gradients, cotangents_of, log_densities
+from snrkit.estimators.streamed import add_gradients, cotangents_of, log_densities
 
 _ROWS = 2048
 
@@ -23,22 +25,16 @@ def streamed_gradient(problem: Problem, estimator: Estimator, group: int, draw: 
     Returns:
         The ascent direction per parameter tensor of the layout.
     """
-    model, x = problem.model, problem.group(group)
+    model, x, path = problem.model, problem.group(group), estimator.needs.path
     width = max(1, min(samples, _ROWS) // problem.points_per_group)
-    total = [torch.zeros_like(parameter) for parameter in problem.parameters.values()]
+    wanted = problem.wanted
+    total = {network: [torch.zeros_like(parameter) for parameter in own] for network, own in wanted.items()}
 
-    def sums(network: str) -> Sums:
-        own = [owner == network for owner in problem.layout.networks]
-        parameters = [p for p, wanted in zip(problem.parameters.values(), own, strict=True) if wanted]
-        return parameters, [t for t, wanted in zip(total, own, strict=True) if wanted]
+    def portions() -> Iterator[Tensor]:
+        return problem.noise.portions(group, draw, width)
 
     shape = problem.points_per_group, problem.M, problem.K
     # Not kept beside what comes of them: there may be very many samples.
-    cotangents = cotangents_of(
-        estimator, log_densities(model, estimator, x, problem.noise.portions(group, draw, width), shape)
-    )
-    add_gradients(
-        model, estimator, x, cotangents, width, lambda: problem.noise.portions(group, draw, width),
-        sums("generative"), sums("inference"),
-    )  # fmt: skip
-    return total
+    cotangents = cotangents_of(estimator.objective.served(wanted), log_densities(model, path, x, portions(), shape))
+    add_gradients(model, path, x, cotangents, width, portions, wanted, total)
+    return [tensor for own in total.values() for tensor in own]

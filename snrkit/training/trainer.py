@@ -1,0 +1,185 @@
+"""One run as it is trained: its state, what feeds it, and the record of how it goes."""
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from snrkit.backend.memory import within_memory
+from snrkit.data.base import Dataset
+from snrkit.data.binarise import test_points
+from snrkit.estimators.base import build_estimator, require_samples
+from snrkit.estimators.ciwae import Mixture
+from snrkit.estimators.passes import Passes, memory_for_step
+from snrkit.models.base import LatentModel, build_model
+from snrkit.runs.checkpoint import Checkpoint, save_checkpoint
+from snrkit.runs.folder import RunDir
+from snrkit.specs.run import RunSpec
+from snrkit.training.feed import Feed
+from snrkit.training.follow import followed_bound
+from snrkit.training.loop import Progress
+from snrkit.training.opening import data_digest, summarise
+from snrkit.training.state import State
+from snrkit.training.step import ascend, mean_over_points
+from snrkit.trial.needs import require
+from snrkit.trial.opening import tried
+
+
+class Trainer:
+    """A run to be trained, a ``Crew`` of one.
+
+    Args:
+        spec: resolved spec.
+        dataset: its data.
+        run: where checkpoints and metrics go.
+        device: where to compute.
+        previous: the checkpoint to go on from, if any.
+
+    Attributes:
+        state: what a checkpoint holds.
+        feed: minibatches and noise.
+        estimator: whose objective the present step ascends.
+        steps: steps to an epoch.
+
+    Raises:
+        SpecError: estimator, beta or model cannot be built.
+        CapabilityError: the estimator is not right for the model.
+        ResourceError: the model, or a step, does not fit into memory.
+    """
+
+    def __init__(
+        self, spec: RunSpec, dataset: Dataset, run: RunDir, device: torch.device, previous: Checkpoint | None
+    ) -> None:
+        self.spec, self.run_dir, self.device, self.dataset = spec, run, device, dataset
+        dtype, summary, own = getattr(torch, spec.dtype), summarise(dataset), spec.estimator
+        self.estimator = build_estimator(own.name, own.options)
+        with within_memory("model.options", "the parameters", "choose a smaller model"):
+            model = build_model(spec.model, summary, spec.seed).to(device, dtype)
+        self._followed = test_points(dataset, spec.data, dtype, device, slice(0, spec.eval_points))
+        probe = test_points(dataset, spec.data, dtype, device, slice(0, 2))
+        require_samples([self.estimator], own.K)
+        require([self.estimator], tried(model, probe, "training"))
+        passes = Passes.needed(model, self.estimator, probe, spec.batch_size, own.M, own.K)
+        self.state = State(spec, model, probe, summary, data_digest(dataset))
+        self.feed = Feed(self.state, dataset, device, model.noise_shape(probe), passes)
+        self.steps = self.feed.steps
+        if previous is not None:
+            self.state.restore(previous)
+            if self.state.beta is not None:
+                # An epoch whose steps are all done is finished without another step to say what beta is.
+                self.estimator = self.state.beta.present(self.epoch)
+
+    @property
+    def model(self) -> LatentModel:
+        """The model as it is."""
+        return self.state.model
+
+    @property
+    def epoch(self) -> int:
+        """Finished epochs."""
+        return self.state.epoch
+
+    @property
+    def step(self) -> int:
+        """Optimiser steps done."""
+        return self.state.step
+
+    @property
+    def position(self) -> int:
+        """Steps done within the unfinished epoch."""
+        return self.state.position
+
+    def save(self) -> None:
+        """Write the present state.
+
+        Raises:
+            NonFiniteError: a parameter is NaN or infinite; nothing is written.
+        """
+        self.state.require_finite()
+        save_checkpoint(self.run_dir.checkpoint, self.state.checkpoint())
+
+    def keep(self) -> None:
+        """Write a checkpoint of its own, under ``steps/``.
+
+        Raises:
+            NonFiniteError: a parameter is NaN or infinite; nothing is written.
+        """
+        self.state.require_finite()
+        save_checkpoint(self.run_dir.steps / f"step-{self.step:08d}.pt", self.state.checkpoint())
+
+    def begin_epoch(self) -> None:
+        """Set the learning rate and shuffle the data points."""
+        self.state.begin_epoch()
+        self.feed.begin_epoch()
+
+    def take_step(self) -> None:
+        """One ascent step on the next minibatch.
+
+        Raises:
+            NonFiniteError: the bound is NaN or infinite; the parameters are as before.
+            ResourceError: memory ran out; the step is not counted.
+        """
+        start = time.perf_counter()
+        with memory_for_step(self.spec):
+            x = self.feed.batch()
+            if self.state.beta is not None:
+                self.estimator = self.state.beta.step(self, x)
+            bound = self._step(x)
+        self.account(bound, len(x), time.perf_counter() - start)
+
+    def _step(self, x: Tensor) -> float:
+        return ascend(self.state, self.feed, self.estimator, x)
+
+    def mean_over_points(self, purpose: str, x: Tensor, value: Callable[[Tensor], Tensor]) -> Tensor:
+        """The mean over a minibatch of what log-weights ``[B, M, K]`` on noise of this purpose give, ``[B]``."""
+        return mean_over_points(self.state, self.feed, purpose, x, value)
+
+    def account(self, bound: float, points: int, seconds: float) -> None:
+        """Count a step that was made.
+
+        Args:
+            bound: of the minibatch, nats per data point.
+            points: data points in it.
+            seconds: wall time it took.
+
+        Raises:
+            NonFiniteError: the bound is NaN or infinite; the step is not counted.
+        """
+        if not math.isfinite(bound):
+            self.state.complain("bound", str(bound))
+        self.state.count(bound, points, seconds)
+
+    def report(self, progress: Progress) -> None:
+        """Call ``progress`` with the steps done, those there are, and a note."""
+        running = self.state.running
+        mean = running["bound"] / running["points"]
+        speed = running["points"] / max(running["seconds"], 1e-9)
+        note = f"epoch {self.epoch + 1}/{self.spec.epochs} bound {mean:.2f} nats {speed:.0f} images/s"
+        progress(self.epoch * self.steps + self.position, self.spec.epochs * self.steps, note)
+
+    def finish_epoch(self) -> None:
+        """Append the epoch's metrics and go on to the next.
+
+        Raises:
+            NonFiniteError: the bound on the followed test points is NaN or infinite.
+        """
+        running = self.state.running
+        row: dict[str, Any] = {
+            "epoch": self.epoch + 1,
+            "step": self.step,
+            "bound": running["bound"] / running["points"],
+            "lr": self.state.rate,
+            "seconds": running["seconds"],
+            "images_per_second": running["points"] / max(running["seconds"], 1e-9),
+        }
+        if isinstance(self.estimator, Mixture):
+            row["beta"] = self.estimator.beta
+        if len(self._followed):
+            row["test_iwae64"] = followed_bound(self.model, self._followed, self.feed.streams)
+            if not math.isfinite(row["test_iwae64"]):
+                self.state.complain("test_iwae64", str(row["test_iwae64"]))
+        self.state.finish_epoch()
+        self.run_dir.append_metrics(row)
