@@ -76,14 +76,14 @@ class Drawer:
         if problem.groups * len(job.blocks()) * problem.layout.size > _MANY_ACCOUNTS:
             remark = (
                 f"units keep accounts of {problem.groups:,} data points of {problem.layout.size:,} coordinates, which is "
-                "most of the time; fewer points take less, and the minibatch as a whole (direct=True, --direct) keeps none"
+                "most of the time; fewer points take less, and the minibatch as a whole (`direct=True`) keeps none"
             )
             if remark not in self.remarks:
                 self.remarks.append(remark)
         units, direct = engine.prices(problem, job.estimator)
         if units * job.draws > _LONG and direct < _MUCH * units:
             remark = (
-                f"K={job.K}: drawing the minibatch as a whole (direct=True, --direct) is predicted to take "
+                f"K={job.K}: drawing the minibatch as a whole (`direct=True`) is predicted to take "
                 f"{direct / units:.2g} of the time, for one M"
             )
             if not any(said.startswith(f"K={job.K}: drawing") for said in self.remarks):
