@@ -11,7 +11,7 @@ from snrkit.data import load
 from snrkit.diagnostics.measure import diagnose
 from snrkit.diagnostics.plan import Plan
 from snrkit.diagnostics.tables import Provenance
-from snrkit.estimators.base import build_estimator
+from snrkit.estimators.hyper import Hyper
 from snrkit.evaluation.points import named_points
 from snrkit.interrupt import Interrupted
 from snrkit.specs.measure import WatchFile
@@ -54,6 +54,6 @@ def require_measurable(tables: Mapping[str, Any], spec: RunSpec, data_dir: Path 
     asked = WatchFile.of(tables, spec.seed)
     if asked is None:
         return
-    Plan.of(asked.measure, [build_estimator(spec.estimator.name, spec.estimator.options)], asked.execution)
+    Plan.of(asked.measure, [Hyper(spec).present(0)], asked.execution)
     dataset = load(spec.data, data_dir)
     named_points(dataset, resolve_spec(spec, dataset), device, asked.measure.data_points)

@@ -15,6 +15,7 @@ from snrkit.specs.base import apply_settings, read_toml
 from snrkit.specs.grid import TABLES
 from snrkit.specs.measure import Choice, Execution, MeasureFile, MeasureSpec
 from snrkit.specs.run import RunSpec
+from snrkit.specs.schema1 import SCHEMA_1
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -100,7 +101,7 @@ def command(  # noqa: PLR0913 (one per option)
 def _asked(config: Path | None, given: dict[str, Any], settings: tuple[str, ...]) -> MeasureFile:
     """What to measure, and how. A file of a run or a sweep serves as well: what it says of those is left aside."""
     written = {} if config is None else read_toml(config)
-    data = {key: value for key, value in written.items() if key not in (*RunSpec.model_fields, *TABLES)}
+    data = {key: value for key, value in written.items() if key not in (*RunSpec.model_fields, *SCHEMA_1, *TABLES)}
     if isinstance(data.get("measure"), dict):
         data["measure"].pop("every", None)
     put(data, given)
@@ -111,7 +112,7 @@ def _asked(config: Path | None, given: dict[str, Any], settings: tuple[str, ...]
 def _estimators(run: "Run", what: MeasureSpec, options: tuple[str, ...]) -> tuple[Choice, ...]:
     """Those named, or the run's own where an option of it is given."""
     own = run.spec.estimator
-    chosen = what.estimators or (Choice(name=own.name, options=own.options),)
+    chosen = what.estimators or (Choice(name=own.name, options=own.numbers()),)
     return with_options(chosen, parse_options(options)) if options else what.estimators
 
 

@@ -14,6 +14,7 @@ from snrkit.runs.folder import RunDir
 from snrkit.specs.base import apply_settings, assign, read_toml
 from snrkit.specs.measure import WatchFile, WatchSpec
 from snrkit.specs.run import RunSpec
+from snrkit.specs.schema1 import translated
 
 RUNS = Path("checkpoints")
 
@@ -133,15 +134,13 @@ def _resolved(spec: RunSpec, data_dir: Path | None) -> str:
 
     from snrkit.cli.settings import options_of
     from snrkit.data import load
-    from snrkit.estimators.base import build_estimator
+    from snrkit.estimators.hyper import Hyper
     from snrkit.models.base import build_model
-    from snrkit.training.beta import build_beta
     from snrkit.training.opening import resolve_spec, summarise
 
     dataset = load(spec.data, data_dir)
     spec = resolve_spec(spec, dataset)
-    build_estimator(spec.estimator.name, spec.estimator.options)
-    build_beta(spec)
+    Hyper(spec)
     build_model(spec.model, summarise(dataset), spec.seed)
     kind = options_of(spec.model.name)
     left_out = {} if kind is None else kind().model_dump(mode="json", exclude=set(spec.model.options))
@@ -166,5 +165,6 @@ def _refuse_idle(given: dict[str, Any]) -> None:
 def _written(config: Path | None, resumed: Path | None) -> dict[str, Any]:
     """The settings of a file, else those of the run that is to be resumed."""
     if config is None and resumed is not None and RunDir(resumed).config.exists():
-        config = RunDir(resumed).config
+        # As of now, so that settings go over it, whatever version wrote it.
+        return dict(translated(read_toml(RunDir(resumed).config)))
     return {} if config is None else read_toml(config)

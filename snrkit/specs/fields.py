@@ -8,6 +8,7 @@ from typing import Annotated, Any, TypeGuard
 from pydantic import BaseModel, TypeAdapter
 from pydantic.fields import FieldInfo
 
+from snrkit.registry import hint
 from snrkit.specs.base import Spec
 
 
@@ -23,6 +24,13 @@ def keys(spec: type[BaseModel], prefix: str = "") -> Iterator[str]:
             yield from keys(field.annotation, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}"
+
+
+def meant(unknown: str, spec: type[Spec]) -> str:
+    """Which setting an unknown one may have been meant to be: of the same name in other tables, or of a similar one."""
+    last = unknown.rsplit(".", 1)[-1].lower()
+    same = [f"'{key}'" for key in keys(spec) if key.rsplit(".", 1)[-1].lower() == last]
+    return f"did you mean {' or '.join(same)}? " if same else hint(unknown, keys(spec))
 
 
 def allowed(field: FieldInfo) -> dict[str, Any]:
