@@ -76,7 +76,7 @@ def command(  # noqa: PLR0913 (one per option)
     """
     data = read_toml(grid)
     apply_settings(data, settings)
-    tables = {name: data.pop(name) for name in WatchFile.model_fields if name in data}
+    asked = WatchFile.taken(data)
     specs = expand(data, str(grid))
 
     from snrkit.backend.device import select_device
@@ -90,11 +90,11 @@ def command(  # noqa: PLR0913 (one per option)
     deadline = float("inf") if time_limit is None else time.monotonic() + time_limit
     folder = out or RUNS / grid.stem
     with alone_in(folder), stop_requests() as signalled:
-        require_measurable(tables, specs[0], data_dir, where)
+        require_measurable(asked, specs[0], data_dir, where)
         most = side_by_side or SIDE_BY_SIDE[where.type]
         sweep = Sweep(
             specs, folder,
-            data_dir=data_dir, device=where, side_by_side=most, retry=retry, observe=watching(tables),
+            data_dir=data_dir, device=where, side_by_side=most, retry=retry, observe=watching(asked),
         )  # fmt: skip
         with board(sweep.entries, quiet) as watch:
             sweep.run(lambda: signalled() or time.monotonic() >= deadline, watch)

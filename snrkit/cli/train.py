@@ -84,13 +84,12 @@ def command(  # noqa: PLR0913 (one per option)
     for name, number in parse_options(options).items():
         assign(data, f"estimator.options.{name}", number)
     apply_settings(data, settings)
-    tables = {name: data.pop(name) for name in WatchFile.model_fields if name in data}
+    asked = WatchFile.taken(data)
     spec = RunSpec.parse(data, str(config) if config is not None else "the flags")
     if only_print:
         tell(_resolved(spec, data_dir))
-        asked = WatchFile.of(tables, spec.seed)
         if asked is not None:
-            tell(f"\n{asked.to_toml().rstrip()}")
+            tell(f"\n{asked.replaced(measure=asked.measure.of(spec)).to_toml().rstrip()}")
         return
     path = out or RUNS / f"{spec.data.name}-{spec.estimator.name}-{spec.identity()}"
 
@@ -100,7 +99,7 @@ def command(  # noqa: PLR0913 (one per option)
     from snrkit.watch import require_measurable, watching
 
     run, where = RunDir(path), select_device(device)
-    require_measurable(tables, spec, data_dir, where)
+    require_measurable(asked, spec, data_dir, where)
     try:
         with progress(f"train {run.name}", quiet) as update:
             final = train(
@@ -110,7 +109,7 @@ def command(  # noqa: PLR0913 (one per option)
                 device=where,
                 resume=resume,
                 progress=update,
-                observe=watching(tables),
+                observe=watching(asked),
             )
     except (Interrupted, KeyboardInterrupt):
         complain(f"snrkit: interrupted; go on with: snrkit train --resume --out {shlex.quote(str(path))}")

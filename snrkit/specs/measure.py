@@ -11,7 +11,6 @@ engine = "factors"
 The same tables in a file of ``snrkit train`` or ``snrkit sweep`` say what is measured as the runs go on.
 """
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo
@@ -20,6 +19,7 @@ from snrkit.errors import SpecError
 from snrkit.specs.base import Mode, Positive, Seed, Spec, short
 from snrkit.specs.fields import allowed, keys, meant
 from snrkit.specs.given import counts, is_empty, is_flag, must_be, names, plain
+from snrkit.specs.run import RunSpec
 
 Target = Literal["none", "bound", "log_p"]
 
@@ -175,6 +175,10 @@ class WatchSpec(MeasureSpec):
     K: Counts = (1, 10, 100)
     draws: Draws = 200
 
+    def of(self, run: RunSpec) -> Self:
+        """The same of one run: on noise from its own seed, unless one is named."""
+        return self if "seed" in self.model_fields_set else self.replaced(seed=run.seed)
+
 
 class Execution(Told):
     """How to measure, which changes speed and the last bits only.
@@ -212,21 +216,13 @@ class WatchFile(Told):
     execution: Execution = Execution()
 
     @classmethod
-    def of(cls, data: Mapping[str, Any], seed: int) -> Self | None:
-        """What a file of settings says; None where it says nothing.
-
-        Args:
-            data: the settings, as read from TOML.
-            seed: of the noise, where the table names none: the run's own.
+    def taken(cls, data: dict[str, Any]) -> Self | None:
+        """Taken out of the settings of a run or a sweep, as read from TOML; None where they say nothing of measurements.
 
         Raises:
             SpecError: a setting that cannot be, or how without what.
         """
-        tables = {name: data[name] for name in cls.model_fields if name in data}
-        if not tables:
-            return None
-        if "measure" not in tables:
+        tables = {name: data.pop(name) for name in cls.model_fields if name in data}
+        if tables and "measure" not in tables:
             raise SpecError("execution", "says how to measure, and nothing is measured", "add a table [measure]")
-        if isinstance(tables["measure"], dict):
-            tables["measure"] = {"seed": seed, **tables["measure"]}
-        return cls(**tables)
+        return cls(**tables) if tables else None

@@ -373,9 +373,6 @@ def test_a_measurement_is_written_down_and_repeated_from_there(snrkit, toy_run, 
     written = tomllib.loads((tmp_path / "one.toml").read_text())
     assert written["execution"] == {"engine": "vmap", "chunk": 7}
     assert written["measure"]["estimators"][1] == {"name": "ciwae", "options": {"beta": 0.25}}
-        {"name": "iwae", "options": {}},
-        {"name": "ciwae", "options": {"beta": 0.25}},
-    ]
     assert (written["measure"]["K"], written["measure"]["draws"]) == ([3, 1], 40)
     again = ["snr", "--ckpt", toy_run, "--config", tmp_path / "one.toml", "--device", "cpu"]
     assert snrkit(*again, "--out", tmp_path / "two.parquet").code == 0
