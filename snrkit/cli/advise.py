@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.table import Table
 
-from snrkit.checksums import signed
 from snrkit.cli.options import NAMES, OUTPUT, SEED, Whole, build_estimators, checkpoint_option, common, parse_options
 from snrkit.cli.output import print_json, print_table, progress, tell
 from snrkit.errors import ResultsError, SpecError
 from snrkit.files import pinned, read_json, require_writable, write_json
+from snrkit.runs.kinds.advice import ADVICE
 
 if TYPE_CHECKING:
     from snrkit.cli.saved import Saved
@@ -82,16 +82,15 @@ def command(  # noqa: PLR0913 (one per option)
         )  # fmt: skip
     result = {
         "run": saved.name, "step": saved.step, "data": label, "budget": total, "draws": draws, "seed": seed,
-        "table": _plain(advice.table), "recommendations": _plain(advice.recommendations),
+        "table": advice.table.to_dict("records"), "recommendations": advice.recommendations.to_dict("records"),
     }  # fmt: skip
-    result = signed(result)
-    write_json(path, result)
+    written = ADVICE.write(path, result)
     advice.measurement.settle()
     begun.unlink(missing_ok=True)
     with suppress(OSError):  # blocks of another measurement are in it, or none were kept
         folder.rmdir()
     if as_json:
-        print_json(result)
+        print_json(written)
     else:
         _show(advice, f"{saved.name}, step {saved.step}, {label}, T = {total}, {draws} draws")
 

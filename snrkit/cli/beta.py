@@ -8,7 +8,8 @@ from rich.table import Table
 
 from snrkit.cli.options import OUTPUT, SEED, Whole, checkpoint_option, common
 from snrkit.cli.output import print_json, print_table, progress, tell
-from snrkit.files import pinned, require_writable, write_text
+from snrkit.files import pinned, require_writable
+from snrkit.runs.kinds.beta import BETA
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,7 +62,7 @@ def command(  # noqa: PLR0913 (one per option)
         )  # fmt: skip
     about: dict[str, int | str] = {"run": saved.name, "step": saved.step, "data": label, "seed": seed}
     table = curve.table.assign(**about)
-    write_text(path, table.to_csv(index=False))
+    BETA.write(path, table)
     curve.settle()
     if as_json:
         rows = table.astype(object).where(table.notna(), None).to_dict("records")

@@ -10,7 +10,7 @@ from snrkit.backend.memory import require_memory
 from snrkit.cli.options import OUTPUT, SEED, Whole, checkpoint_option, common, shortened
 from snrkit.cli.output import print_json, tell
 from snrkit.files import pinned, require_writable, write_bytes
-from snrkit.runs.tables import write_frame
+from snrkit.runs.kinds.reconstructions import RECONSTRUCTIONS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -97,7 +97,7 @@ def command(  # noqa: PLR0913 (one per option)
     if has_ssim(saved.model, saved.dataset.image_shape):
         images = with_ssim(images, (height, width))
     table = images.assign(run=saved.name, step=saved.step, data=label, k=k, seed=seed, height=height, width=width)
-    write_frame(files[".parquet"], table)
+    RECONSTRUCTIONS.write(files[".parquet"], table)
     _draw(table, files)
     means = {name: _means(table, name) for name in ("log_likelihood", "ssim") if name in table}
     if as_json:

@@ -11,7 +11,10 @@ from snrkit.cli.summary import comparison_table, extra_table, slope_table, snr_t
 from snrkit.errors import DIVERGED, SpecError
 from snrkit.files import pinned, require_writable
 from snrkit.interrupt import Interrupted
-from snrkit.runs.tables import COMPARISON_KEY, SLOPE_KEY, merge_csv, merge_kept, merge_table, require_same_parameters
+from snrkit.runs.kinds.comparisons import COMPARISONS
+from snrkit.runs.kinds.draws import DRAWS
+from snrkit.runs.kinds.slopes import SLOPES
+from snrkit.runs.kinds.snr import SNR, require_same_parameters
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -167,11 +170,10 @@ def _measure(saved: "Saved", x: Any, plan: Any, label: str, path: Path, quiet: b
 
 
 def _write(measurement: "Measurement", path: Path) -> None:
-    merge_table(path, measurement.table)
-    merge_csv(path.with_suffix(".slopes.csv"), measurement.slopes, SLOPE_KEY)
-    merge_csv(path.with_suffix(".comparisons.csv"), measurement.comparisons, COMPARISON_KEY)
-    if len(measurement.kept):
-        merge_kept(path.with_suffix(".draws.parquet"), measurement.kept)
+    SNR.merge(path, measurement.table)
+    SLOPES.merge(SLOPES.beside(path), measurement.slopes)
+    COMPARISONS.merge(COMPARISONS.beside(path), measurement.comparisons)
+    DRAWS.merge(DRAWS.beside(path), measurement.kept)
     measurement.settle()
 
 

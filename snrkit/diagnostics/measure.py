@@ -38,10 +38,10 @@ class Measurement:
 
     Attributes:
         plan: what was asked for.
-        table: the tidy table of ``snrkit.runs.tables``.
-        slopes: log-log slopes against K and M with theory's verdicts (see ``tables.SLOPES``).
-        comparisons: differences between estimators on the same noise (see ``tables.COMPARISONS``).
-        kept: draws of chosen coordinates (see ``tables.KEPT``); empty if none were asked for.
+        table: the tidy table of ``snrkit.runs.kinds.snr``.
+        slopes: log-log slopes against K and M with theory's verdicts (see ``SLOPES``).
+        comparisons: differences between estimators on the same noise (see ``COMPARISONS``).
+        kept: draws of chosen coordinates (see ``DRAWS``); empty if none were asked for.
         complete: whether all draws were made; if not, the tables rest on the finished blocks.
         lost: which estimators at which K are left out, since their bound or gradient is not finite, in sentences.
         remarks: what was asked for and cannot be had, and what rounding hides, in sentences.
@@ -117,7 +117,7 @@ def measure(  # noqa: PLR0913 (one option each; most by keyword)
         progress: called with (done, total, note) as draws are finished.
 
     Returns:
-        The tidy table of ``snrkit.runs.tables``, one row per (estimator, M, K, block, metric). Rows of block ``all`` are
+        The tidy table of ``snrkit.runs.kinds.snr``, one row per (estimator, M, K, block, metric). Rows of block ``all`` are
         absent where the two networks have different units (piwae at M > 1), and all rows of an estimator at a K whose bound
         or gradient is not finite, as long as others are. What the user should know of it is logged as warnings of the
         logger ``snrkit``, and stands in ``table.attrs["remarks"]``.

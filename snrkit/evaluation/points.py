@@ -8,7 +8,7 @@ from torch import Tensor
 from snrkit.data.base import Dataset
 from snrkit.data.binarise import test_points
 from snrkit.errors import SpecError
-from snrkit.specs.run import RunSpec
+from snrkit.specs.run import DataSpec, RunSpec
 
 
 def named_points(dataset: Dataset, spec: RunSpec, device: torch.device, count: int | None) -> tuple[Tensor, str]:
@@ -25,7 +25,7 @@ def named_points(dataset: Dataset, spec: RunSpec, device: torch.device, count: i
     stop = available if count is None else count
     data = spec.data
     x = test_points(dataset, data, getattr(torch, spec.dtype), device, slice(0, stop))
-    return x, f"{dataset.label or data.name}:test[0:{stop}] {data.binarise} seed {data.seed}"
+    return x, described(dataset, data, f"test[0:{stop}]")["data"]
 
 
 def chosen_points(dataset: Dataset, spec: RunSpec, device: torch.device, points: Sequence[int]) -> tuple[Tensor, str]:
@@ -40,4 +40,17 @@ def chosen_points(dataset: Dataset, spec: RunSpec, device: torch.device, points:
         raise SpecError("--points", f"there is no test point {unknown[0]}", f"choose from 0 to {available - 1}")
     data = spec.data
     x = test_points(dataset, data, getattr(torch, spec.dtype), device, points)
-    return x, f"{dataset.label or data.name}:test[{','.join(map(str, points))}] {data.binarise} seed {data.seed}"
+    return x, described(dataset, data, f"test[{','.join(map(str, points))}]")["data"]
+
+
+def described(dataset: Dataset, data: DataSpec, part: str) -> dict[str, str]:
+    """What tables say of data points, by column: the label, and what it is made of.
+
+    Args:
+        dataset: the data.
+        data: their source, and how they are made binary.
+        part: which of them.
+    """
+    title, binarised = dataset.label or data.name, f"{data.binarise} seed {data.seed}"
+    label = f"{title}:{part} {binarised}"
+    return {"data": label, "data_name": data.name, "data_title": title, "part": part, "binarised": binarised}

@@ -34,6 +34,8 @@ METRICS = Registry(
         "dsnr": f"{_HERE}.dsnr:FAMILY",
         "dsnr_in_sample": f"{_HERE}.dsnr:FAMILY",
     },
+    group="snrkit.metrics",
+    what="snrkit.diagnostics.metrics.base:Family",
 )
 
 

@@ -15,7 +15,7 @@ from snrkit.diagnostics.plan import Plan
 from snrkit.diagnostics.problem import Problem
 from snrkit.errors import ModelError, NonFiniteError, SpecError
 from snrkit.estimators.base import build_estimator
-from snrkit.runs.tables import COLUMNS
+from snrkit.runs.kinds.snr import SNR
 from snrkit.specs.measure import Execution
 from tests.awkward import Aliased, Repeated, awkward
 from tests.zoo import Users, images, mlp, numbers, toy, users
@@ -124,7 +124,7 @@ def test_piwae_blocks_rest_on_their_own_units():
 def test_table_is_the_schema_and_labels_everything(monkeypatch):
     monkeypatch.setattr(Task, "factors", lambda *_: 0.0)  # a model this small is otherwise left to vmap
     table = snrkit.measure(users(), images(), ["iwae", "ciwae"], K=[3], draws=40, seed=7)
-    assert list(table.columns) == list(COLUMNS)
+    assert list(table.columns) == list(SNR.columns)
     assert set(table.options) == {"", "beta=0.5"}
     by_block = table.drop_duplicates("block").set_index("block").engine
     assert by_block["body.0.weight"] == by_block["decoder.0.weight"] == "factors"

@@ -96,21 +96,6 @@ def test_one_layer_is_the_mlp():
     torch.testing.assert_close(one(images(), noise).log_w, flat(images(), noise).log_w)
 
 
-def test_the_path_derivative_is_the_total_one_less_the_score(three):
-    """With z = z(phi, noise): d log q / d phi = path derivative + score at fixed z, for every layer's parameters."""
-    x, noise = images(pixels=PIXELS), numbers(5, B, M, K, sum(LATENTS))
-    posterior, phi = three.encode(x), list(three.encoder.parameters())
-    z = posterior.sample(noise)
-    total, path, score = (
-        torch.autograd.grad(value.sum(), phi, retain_graph=True)
-        for value in (posterior.log_prob(z), posterior.detached().log_prob(z), posterior.log_prob(z.detach()))
-    )
-    for whole, left, right in zip(total, path, score, strict=True):
-        torch.testing.assert_close(whole, left + right)
-        assert left.abs().max() > 0
-    assert not posterior.detached().log_prob(z.detach()).requires_grad
-
-
 def test_dreg_has_the_mean_of_iwae_in_both_layers():
     model, x, draws = hierarchical(), images(points=1), range(6000)
     with torch.no_grad():

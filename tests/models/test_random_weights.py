@@ -16,7 +16,7 @@ from snrkit.errors import SpecError
 from snrkit.estimators import ESTIMATORS
 from snrkit.estimators.base import build_estimator
 from snrkit.evaluation.bounds import evaluate
-from snrkit.models.base import DataSummary, build_model, check_log_weights
+from snrkit.models.base import DataSummary, build_model
 from snrkit.models.random_weights import RandomLinear, RandomNetwork, RandomWeights
 from snrkit.specs.run import ModelSpec
 from tests.support.gradients import value_of
@@ -136,25 +136,10 @@ def test_weights_vary_enough_for_the_comparison_to_mean_something():
 
 
 @EITHER
-def test_mean_of_the_proposal_is_over_the_weights_too(random):
-    model, x, draws = model_of(random), images(pixels=PIXELS), 20_000
-    with torch.no_grad():
-        q = model.encode(x)
-        z = q.sample(noise_of(21, model, B, 1, draws))[:, 0, :, :D]
-        (means,) = q.layer_means(z.new_zeros(()))
-        assert means.shape == (B, 1, 1, D)
-        assert ((z.mean(1) - means[:, 0, 0]).abs() < 4 * z.std(1) / math.sqrt(draws)).all()
-
-
-@EITHER
 def test_own_weights_for_every_point_and_sample(random):
     model, x = model_of(random), images(pixels=PIXELS)
     noise = noise_of(22, model, B, M, K)
-    weights = model(x, noise, path=True)
-    assert weights.log_w.shape == (B, M, K)
-    torch.testing.assert_close(weights.log_q_path, weights.log_q)
-    alone = torch.cat([model(x[i : i + 1], noise[i : i + 1]).log_w for i in range(B)])
-    torch.testing.assert_close(alone, weights.log_w)
+    weights = model(x, noise)
     moved = noise.clone()
     moved[1, 1, 2, D] += 1.0  # one recognition weight of one sample
     changed = (model(x, moved).log_w != weights.log_w).nonzero()
@@ -162,15 +147,12 @@ def test_own_weights_for_every_point_and_sample(random):
 
 
 @EITHER
-def test_networks_and_shapes(random):
+def test_networks_are_told_apart(random):
     model, x = model_of(random), images(pixels=PIXELS)
-    check_log_weights(model, x)
     found = model.networks(x)
-    assert set(found) == {name for name, _ in model.named_parameters()}
     assert all((network == "inference") == name.startswith("encoder") for name, network in found.items())
     generative = {name for name, network in found.items() if network == "generative"}
     assert any("log_scale" in name for name in generative) == (random == "both")
-    assert not model.encode(x).detached().log_prob(noise_of(23, model, B, M, K)).requires_grad
 
 
 def test_vanishing_scales_give_the_deterministic_networks():
@@ -230,7 +212,6 @@ def test_measured_and_evaluated_like_any_model(random):
     blocks = set(table.block)
     assert {"encoder.hidden.weight_mean", "encoder.hidden.weight_log_scale", "inference", "generative"} <= blocks
     scores = {score.metric: score for score in evaluate(model, x, 128, Streams(0))}
-    assert scores["elbo"].value < scores["iwae_64"].value < scores["log_p"].value
     assert f"of {D} with" in scores["active_units"].definition
 
 

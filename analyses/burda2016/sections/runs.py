@@ -13,7 +13,7 @@ from snrkit.evaluation.latents import active_units, latent_means, means_table
 from snrkit.files import read_json, write_json
 from snrkit.models.state import in_mode
 from snrkit.runs.folder import RunDir
-from snrkit.runs.tables import write_frame
+from snrkit.runs.kinds.latents import LATENTS
 from snrkit.specs.run import RunSpec
 from snrkit.training.session import train
 
@@ -82,7 +82,7 @@ class Runs:
         with in_mode(saved.model, "evaluation"):
             layers = latent_means(saved.model, x, Streams(0))
         table = means_table(layers, saved.dataset.test_labels)
-        write_frame(run.latents, table.assign(run=run.name, step=saved.step, data=label))
+        LATENTS.write(run.latents, table.assign(run=run.name, step=saved.step, data=label))
         rows = [dataclasses.asdict(score) for score in active_units(layers)]
         seconds = time.perf_counter() - start
         write_json(_active(run), {"step": saved.step, "asked": asked, "seconds": seconds, "rows": rows})
