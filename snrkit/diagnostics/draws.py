@@ -44,10 +44,10 @@ _MANY_ACCOUNTS = 10**10
 def problem_of(model: LatentModel, x: Batch, job: Job, streams: Streams, restart: Snapshot | None = None) -> Problem:
     """What a job draws, for data ``[B, *event]``; arguments as for ``Drawer``."""
     if job.direct:
-        problem = Problem.direct(model, x, job.M, job.K, streams)
+        problem = Problem.direct(model, x, job.M, job.K, streams, job.noise)
     else:
-        problem = Problem.units(model, x, job.K, streams, job.groups)
-    seeded = None if restart is None else Seeding(streams, job.M, job.K, restart)
+        problem = Problem.units(model, x, job.K, streams, job.groups, job.noise)
+    seeded = None if restart is None else Seeding(streams, job.M, job.K, restart, job.noise)
     return replace(problem, planned=job.draws, seeded=seeded)
 
 

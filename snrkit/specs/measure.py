@@ -148,6 +148,8 @@ class What(Told):
         mode: of the model's modules: ``evaluation``, or ``training``, in which dropout and batch normalisation do what they
             do in an optimiser's step.
         direct: draw the minibatch gradient at each (M, K) itself instead of using the algebra of units.
+        samples: whether both networks see the same samples (``shared``), or the inference network others (``separate``), as
+            ``update.samples`` says of training; there is no block of both networks then.
     """
 
     K: Counts = (1, 10, 100, 1000)
@@ -163,6 +165,7 @@ class What(Told):
     keep: Annotated[tuple[str, ...], BeforeValidator(_names_or_none)] = ()
     mode: Mode = "evaluation"
     direct: Flag = False
+    samples: Literal["shared", "separate"] = "shared"
 
 
 class MeasureSpec(What):
