@@ -21,9 +21,9 @@ from snrkit.runs.kinds.points import POINTS
 if TYPE_CHECKING:
     import torch
 
-    from snrkit.cli.saved import Saved
     from snrkit.evaluation.bounds import PointScores
     from snrkit.evaluation.score import Score
+    from snrkit.run import Run
 
 
 @click.command(name="evaluate")
@@ -62,18 +62,18 @@ def command(  # noqa: PLR0913 (one per option)
     same command goes on from there.
     """
     from snrkit.cli.portions import Portions
-    from snrkit.cli.saved import open_saved
     from snrkit.core.streams import Streams
     from snrkit.evaluation.bounds import checked_scores, summarise
     from snrkit.evaluation.latents import means_table
     from snrkit.evaluation.points import described
     from snrkit.evaluation.ssim import has_ssim, point_ssim, ssim_score
+    from snrkit.run import Run
 
-    saved = open_saved(ckpt, data_dir, device)
+    saved = Run.open(ckpt, data_dir=data_dir, device=device)
     trained_on = saved.spec.data.name
     if other is not None:
-        saved = saved.on(other, data_dir)
-    x, label = saved.test_points(points)
+        saved = saved.on(other, data_dir=data_dir)
+    x, label = saved.points(points)
     path = out or saved.beside("evaluation.json" if other is None else f"evaluation.{other}.json")
     kept = path.with_suffix(".points.parquet")
     own = other is None and out is None
@@ -116,7 +116,7 @@ def command(  # noqa: PLR0913 (one per option)
         _show(scores, f"{saved.name}, step {saved.step}, {label}")
 
 
-def _context(saved: "Saved", x: "torch.Tensor", samples: int, seed: int) -> str:
+def _context(saved: "Run", x: "torch.Tensor", samples: int, seed: int) -> str:
     """What the scores of points depend on."""
     from snrkit.diagnostics.store import fingerprint
 

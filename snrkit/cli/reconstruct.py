@@ -74,13 +74,13 @@ def command(  # noqa: PLR0913 (one per option)
     the images (reconstructions.parquet: input, q, q_iw) and a figure of them side by side (.pdf, .png). Images that are not
     too small get their SSIM with the input.
     """
-    from snrkit.cli.saved import open_saved
     from snrkit.core.streams import Streams
     from snrkit.evaluation.points import chosen_points
     from snrkit.evaluation.reconstruct import reconstruct, with_ssim
     from snrkit.evaluation.ssim import has_ssim
+    from snrkit.run import Run
 
-    saved = open_saved(ckpt, data_dir, device)
+    saved = Run.open(ckpt, data_dir=data_dir, device=device)
     x, label = chosen_points(saved.dataset, saved.spec, saved.device, points)
     path = out or saved.beside("reconstructions.parquet")
     base = path.with_suffix("") if path.suffix in _ENDINGS else path

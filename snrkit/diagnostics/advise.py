@@ -72,7 +72,7 @@ def settings(budget: int, estimators: Sequence[Estimator]) -> list[Setting]:
     """
     if not 1 <= budget <= LARGEST_BUDGET:
         problem = f"must be at least 1 and at most {LARGEST_BUDGET:,}, got {reprlib.repr(budget)}"
-        raise SpecError("--budget", problem, "give the samples per data point, e.g. 64")
+        raise SpecError("budget", problem, "give the samples per data point, e.g. 64")
     splits = [(budget // K, K) for K in divisors(budget)]
     found: list[Setting] = []
     for estimator in estimators:
@@ -83,7 +83,7 @@ def settings(budget: int, estimators: Sequence[Estimator]) -> list[Setting]:
             found += [(estimator, M, K) for M, K in splits if estimator.name != "piwae" or M > 1]
     if len(found) > MOST_SETTINGS:
         problem = f"{budget:,} can be spent in {len(found)} ways, and at most {MOST_SETTINGS} are measured"
-        raise SpecError("--budget", problem, "give one with fewer divisors, such as a power of 2, or fewer --estimator")
+        raise SpecError("budget", problem, "give one with fewer divisors, such as a power of 2, or fewer `estimators`")
     return found
 
 
@@ -102,7 +102,7 @@ def affordable(model: LatentModel, x: Tensor, seconds: float) -> int:
     iwae = build_estimator("iwae", {})
     budget = 1
     if step_seconds(model, iwae, x, 1, budget) > seconds:
-        raise SpecError("--seconds", f"one sample takes longer than {seconds:g} s per step", "allow more")
+        raise SpecError("seconds", f"one sample takes longer than {seconds:g} s per step", "allow more")
     with suppress(ResourceError):
         while step_seconds(model, iwae, x, 1, _fitting(model, x, 2 * budget)) <= seconds:
             budget *= 2
@@ -159,7 +159,7 @@ def advise(  # noqa: PLR0913 (one option each; most by keyword)
         require_pure("a bound over test points", subject.findings)
         require_step_room(subject.model, as_batch(batch, subject.device, subject.dtype), budget)
     if not every:
-        raise SpecError("--estimator", f"none of them can spend {budget} samples", "raise --budget or add iwae")
+        raise SpecError("estimators", f"none of them can spend {budget} samples", "raise `budget` or add iwae")
     pairs = tuple(dict.fromkeys((M, K) for _, M, K in every))
     M, K = (tuple(dict.fromkeys(values)) for values in zip(*pairs, strict=True))
     plan = Plan(
@@ -192,7 +192,7 @@ def require_step_room(model: LatentModel, batch: Batch, budget: int) -> None:
     numbers = points(batch) * budget * math.prod(model.noise_shape(take(batch, slice(0, 1))))
     asked = f"training steps on {points(batch)} data points with {budget:,} samples each"
     if not first.is_cuda:
-        require_memory("--budget", asked, 2 * numbers * first.element_size(), "give a smaller budget")
+        require_memory("budget", asked, 2 * numbers * first.element_size(), "give a smaller budget")
 
 
 def _is_measured(setting: Setting, table: pd.DataFrame) -> bool:

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from snrkit.core.streams import Streams
-from snrkit.diagnostics.draws import problem_of
 from snrkit.diagnostics.engines.base import plain_gradient
 from snrkit.diagnostics.measure import diagnose
 from snrkit.diagnostics.plan import Plan
 from snrkit.diagnostics.store import Store
+from snrkit.diagnostics.worker import problem_of
 from snrkit.estimators.base import build_estimator
 from snrkit.specs.measure import Execution
 from tests.zoo import mlp, toy

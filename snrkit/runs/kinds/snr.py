@@ -93,4 +93,4 @@ def require_same_parameters(path: Path, run: str, step: int, parameters: str) ->
     known = table[(table["run"] == run) & (table["step"] == step)]["parameters"]
     if not known.isin(["", parameters]).all():
         problem = f"holds rows of a run '{run}' that were measured on other parameters at step {step}"
-        raise ResultsError(str(path), problem, "give another --out, or delete the file if that run is gone")
+        raise ResultsError(str(path), problem, "give another `out`, or delete the file if that run is gone")
