@@ -15,7 +15,7 @@ from snrkit.backend.shortage import exit_code_of
 from snrkit.data import SOURCES, load
 from snrkit.data.base import Dataset
 from snrkit.errors import BUG, CapabilityError, NonFiniteError, ResultsError, SnrkitError
-from snrkit.estimators.base import build_estimator
+from snrkit.estimators.hyper import Hyper
 from snrkit.files import discard_partial, read_json
 from snrkit.models import MODELS
 from snrkit.runs.checkpoint import Checkpoint
@@ -99,7 +99,7 @@ class Sweep:
         for spec in specs:
             SOURCES.load(spec.data.name)
             MODELS.load(spec.model.name)
-            build_estimator(spec.estimator.name, spec.estimator.options)
+            Hyper(spec)
         self.entries = [Entry(spec, RunDir(out / run_name(spec))) for spec in specs]
         self._marker = out / _COMMIT
         self._data_dir, self._device, self._side_by_side = data_dir, device, side_by_side
