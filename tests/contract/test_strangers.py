@@ -575,11 +575,11 @@ def test_where_direct_draws_would_be_cheaper_a_remark_says_so():
     many = images(points=40)
     drawer = drawer_of(model, many)
     drawer.worker.engine.prices = lambda *_: (1.0, 0.1)
-    drawer.moments(job_of())
+    drawer.moments(job_of(draws=20))
     (remark,) = drawer.remarks
     assert remark.startswith("K=5: drawing the minibatch as a whole (direct=True, --direct)")
     small = drawer_of(model, many)
-    small.moments(job_of())
+    small.moments(job_of(draws=20))
     assert small.remarks == []
 
 
