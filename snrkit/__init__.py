@@ -12,11 +12,13 @@ if TYPE_CHECKING:
     from snrkit.estimators.base import build_estimator
     from snrkit.models.base import LatentModel
     from snrkit.models.densities import DiagonalNormal, bernoulli_log_prob, standard_normal_log_prob
+    from snrkit.run import Run
     from snrkit.trial.check import check
 
 __all__ = [
     "DiagonalNormal",
     "LatentModel",
+    "Run",
     "bernoulli_log_prob",
     "build_estimator",
     "check",
@@ -25,6 +27,7 @@ __all__ = [
 ]
 
 _HOME = {
+    "Run": "snrkit.run",
     "measure": "snrkit.diagnostics.measure",
     "check": "snrkit.trial.check",
     "build_estimator": "snrkit.estimators.base",

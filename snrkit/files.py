@@ -106,19 +106,20 @@ def inside(folder: Path, name: object) -> Path:
 
 
 @contextlib.contextmanager
-def pinned(folder: Path) -> Iterator[None]:
+def pinned(folder: Path, since: tuple[int, int] | None = None) -> Iterator[tuple[int, int]]:
     """Within the block nothing is written below a folder that was deleted, renamed or replaced since it began.
 
-    Otherwise the next write would make the folder anew, with half of what belongs there.
+    Otherwise the next write would make the folder anew, with half of what belongs there. What it yields tells an earlier
+    block's folder from another one; given to a later block, that one goes on from where the earlier one ended.
     """
     place = str(Path(folder).absolute())
     before = _pinned.get(place)
     try:
-        _pinned[place] = _identity(place)
+        _pinned[place] = since or _identity(place)
     except OSError as error:
         raise output_error(folder, error) from None
     try:
-        yield
+        yield _pinned[place]
     finally:
         if before is None:
             del _pinned[place]
@@ -149,7 +150,7 @@ def require_place(path: Path) -> Path | None:
             problem = (
                 "was deleted, renamed or replaced while this process was at work in it; nothing more is written there"
             )
-            raise OutputError(str(above), problem, "put it back, or begin anew with another --out")
+            raise OutputError(str(above), problem, "put it back, or begin anew with another `out`")
         return above
     return None
 
@@ -256,7 +257,7 @@ def _is_being_written(file: Path) -> bool:
 def output_error(path: Path, error: OSError) -> OutputError:
     """An ``OSError`` met while writing ``path``, in the user's words."""
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    remedy = "free some space or give another --out" if full else "give an --out that you may write to"
+    remedy = "free some space or give another `out`" if full else "give an `out` that you may write to"
     kind = PathError if is_bad_path(error) else OutputError
     return kind(str(path), f"cannot be written ({os.strerror(error.errno or errno.EIO).lower()})", remedy)
 

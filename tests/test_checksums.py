@@ -16,8 +16,9 @@ from snrkit.checksums import ChecksumError, checked, signed, unsealed
 from snrkit.errors import ResultsError
 from snrkit.files import read_json, write_json
 from snrkit.runs.folder import RunDir
-from snrkit.runs.tables import SLOPE_KEY, merge_csv, read_csv, read_frame, write_frame
-from tests.support.tables import slopes
+from snrkit.runs.kinds.slopes import SLOPES
+from snrkit.runs.kinds.snr import SNR
+from tests.support.tables import slopes, table
 
 
 def zipped():
@@ -56,11 +57,11 @@ def test_other_programs_read_sealed_files(tmp_path):
 
 def test_files_without_a_seal_are_read_and_noted(tmp_path):
     path = tmp_path / "a.parquet"
-    pd.DataFrame({"a": [1.0, 2.0]}).to_parquet(path)
+    table().to_parquet(path)
     with unsealed() as found:
-        assert read_frame(path, ["a"], "")["a"].tolist() == [1, 2]
-        write_frame(tmp_path / "b.parquet", pd.DataFrame({"a": [3.0]}))
-        assert read_frame(tmp_path / "b.parquet", ["a"], "")["a"].tolist() == [3]
+        assert SNR.read(path)["K"].tolist() == [1, 10, 100]
+        SNR.write(tmp_path / "b.parquet", table(K=3))
+        assert SNR.read(tmp_path / "b.parquet")["K"].tolist() == [3] * 3
     assert list(found) == [str(path)]
 
 
@@ -113,19 +114,19 @@ def test_the_last_line_end_of_the_metrics(tmp_path):
 
 def test_a_small_table_is_merged_to_the_last_bit_and_any_changed_character_is_found(tmp_path):
     path = tmp_path / "a.slopes.csv"
-    merge_csv(path, slopes(), SLOPE_KEY)
-    merge_csv(path, slopes(block="b"), SLOPE_KEY)
-    merge_csv(path, slopes(block="b", slope=2.0), SLOPE_KEY)
+    SLOPES.merge(path, slopes())
+    SLOPES.merge(path, slopes(block="b"))
+    SLOPES.merge(path, slopes(block="b", slope=2.0))
     with path.open() as stream:
         found = list(csv.DictReader(stream))
     assert [float(row["slope"]) for row in found] == [0.1 + 0.2, 2.0]
     assert [float(row["ci_high"]) for row in found] == [1 / 3] * 2
-    assert read_csv(path)["run"].tolist() == ["NA"] * 2
-    assert "checksum" not in read_csv(path)
+    assert SLOPES.read(path)["run"].tolist() == ["NA"] * 2
+    assert "checksum" not in SLOPES.read(path)
     text = path.read_text()
     for old, new in (("0.01", "0.11"), ("iwae", "iwaf"), ("stderr", "stdfrr"), ("agrees", "agreet")):
         path.write_text(text.replace(old, new, 1))
         with pytest.raises(ResultsError, match="checksum differs"):
-            read_csv(path)
+            SLOPES.read(path)
         with pytest.raises(ResultsError):
-            merge_csv(path, slopes(), SLOPE_KEY)
+            SLOPES.merge(path, slopes())

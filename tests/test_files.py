@@ -147,7 +147,7 @@ def test_any_exception_within_the_block_cleans_up(tmp_path, error):
 def test_a_path_below_a_file(tmp_path):
     (tmp_path / "file").write_text("x")
     for attempt in (lambda path: write_bytes(path, b""), require_writable):
-        with pytest.raises(OutputError, match="--out"):
+        with pytest.raises(OutputError, match="`out`"):
             attempt(tmp_path / "file" / "a.json")
 
 

@@ -10,25 +10,27 @@ import subprocess
 import sys
 import threading
 
-import pandas as pd
 import pytest
 
 from snrkit import locks
 from snrkit.errors import OutputError, ResourceError
 from snrkit.locks import merging
+from snrkit.runs.kinds.draws import DRAWS
+from snrkit.runs.kinds.slopes import SLOPES
+from snrkit.runs.kinds.snr import SNR
 from snrkit.runs.lock import alone_in
-from snrkit.runs.tables import merge_csv, merge_kept, merge_table, read_csv, read_table
-from tests.support.tables import slopes, table
+from tests.support.tables import kept, slopes, table
 
 PROCESS = """
 import pickle, sys
 from pathlib import Path
-from snrkit.runs.tables import SLOPE_KEY, merge_csv, merge_table
+from snrkit.runs.kinds.slopes import SLOPES
+from snrkit.runs.kinds.snr import SNR
 folder, own = Path(sys.argv[1]), int(sys.argv[2])
 table, slopes = pickle.loads((folder.parent / "tables").read_bytes())
 for step in range(2):
-    merge_table(folder / "snr.parquet", table.assign(seed=own, step=step))
-    merge_csv(folder / "snr.slopes.csv", slopes.assign(seed=own, step=step), SLOPE_KEY)
+    SNR.merge(folder / "snr.parquet", table.assign(seed=own, step=step))
+    SLOPES.merge(folder / "snr.slopes.csv", slopes.assign(seed=own, step=step))
 """
 
 
@@ -42,18 +44,18 @@ def test_four_processes_lose_no_row(tmp_path):
     started = [subprocess.Popen([sys.executable, "-c", PROCESS, str(folder), str(own)]) for own in range(4)]
     assert [process.wait(120) for process in started] == [0] * 4
     expected = {(own, step): 1 for own in range(4) for step in range(2)}
-    rows = read_table(folder / "snr.parquet")
+    rows = SNR.read(folder / "snr.parquet")
     assert rows.query("K == 10").groupby(["seed", "step"]).size().to_dict() == expected
-    assert read_csv(folder / "snr.slopes.csv").groupby(["seed", "step"]).size().to_dict() == expected
+    assert SLOPES.read(folder / "snr.slopes.csv").groupby(["seed", "step"]).size().to_dict() == expected
     assert names(folder) == ["snr.parquet", "snr.slopes.csv"]
 
 
 @pytest.mark.parametrize("merge", ["table", "csv", "kept"])
 def test_a_merge_waits_for_another_and_not_for_ever(tmp_path, monkeypatch, merge):
     acts = {
-        "table": lambda: merge_table(tmp_path / "a.parquet", table()),
-        "csv": lambda: merge_csv(tmp_path / "a.csv", pd.DataFrame({"block": ["b"]}), ["block"]),
-        "kept": lambda: merge_kept(tmp_path / "a.draws.parquet", pd.DataFrame({"a": [1]})),
+        "table": lambda: SNR.merge(tmp_path / "a.parquet", table()),
+        "csv": lambda: SLOPES.merge(tmp_path / "a.slopes.csv", slopes()),
+        "kept": lambda: DRAWS.merge(tmp_path / "a.draws.parquet", kept()),
     }
     monkeypatch.setattr(locks, "PATIENCE_S", 0.1)
     with merging(tmp_path / "other"), pytest.raises(ResourceError, match=r"for 0\.1 s"):
@@ -102,14 +104,14 @@ def owner():
 def test_a_file_system_without_locks_is_said_and_worked_on(tmp_path, no_locks, caplog):
     folder = tmp_path / "run"
     with alone_in(folder):
-        merge_table(folder / "a.parquet", table())
-        merge_table(folder / "a.parquet", table(step=99))
+        SNR.merge(folder / "a.parquet", table())
+        SNR.merge(folder / "a.parquet", table(step=99))
         found = json.loads((folder / ".lock-owner").read_text())
         assert (found["host"], found["pid"]) == (socket.gethostname(), os.getpid())
         with pytest.raises(ResourceError, match=f"another process is at work.*process {os.getpid()}"), alone_in(folder):
             pass
     assert names(folder) == [".lock", "a.parquet"]
-    assert len(read_table(folder / "a.parquet")) == 6
+    assert len(SNR.read(folder / "a.parquet")) == 6
     messages = [record.getMessage() for record in caplog.records]
     assert len(messages) == 2  # once for the run, once for its tables
     assert all("has no locks" in message and "\n" not in message for message in messages)
@@ -123,13 +125,13 @@ def test_who_is_dead_is_not_waited_for(tmp_path, no_locks, owner, monkeypatch, w
         (tmp_path / name).write_text(owner[which])
     if which in ("dead", "another since"):
         with alone_in(tmp_path):
-            merge_table(tmp_path / "a.parquet", table())
+            SNR.merge(tmp_path / "a.parquet", table())
         assert names(tmp_path) == [".lock", "a.parquet"]
         return
     with pytest.raises(ResourceError, match="another process is at work"), alone_in(tmp_path):
         pass
     with pytest.raises(ResourceError, match=r"for 0\.1 s"):
-        merge_table(tmp_path / "a.parquet", table())
+        SNR.merge(tmp_path / "a.parquet", table())
     assert names(tmp_path) == [".lock", ".lock-owner", ".merge-owner"]
 
 

@@ -25,7 +25,7 @@ from snrkit.models.base import LatentModel
 from snrkit.report.identity import owners
 from snrkit.runs.checkpoint import load_checkpoint
 from snrkit.runs.folder import RunDir
-from snrkit.runs.tables import COLUMNS, merge_table, read_table
+from snrkit.runs.kinds.snr import SNR
 from snrkit.specs.run import EstimatorSpec, RunSpec
 from snrkit.training.beta import present_spec
 from snrkit.training.loop import Stopped
@@ -121,7 +121,7 @@ def measure_inference(
     estimator = _of_inference(own)
     plan = Plan(estimators=estimator, K=(own.K,), M=(own.M,), draws=draws * _units(own), blocks=("inference",))
     table = diagnose(model, x, plan, provenance=Provenance(run.name, step, data)).table
-    merge_table(run.snr, table.assign(estimator=own.name))
+    SNR.merge(run.snr, table.assign(estimator=own.name))
 
 
 def _of_inference(own: EstimatorSpec) -> Estimator:
@@ -160,7 +160,7 @@ def inference_snr(run: RunDir, draws: int, points: int) -> pd.DataFrame:
 
 
 def _inference_rows(run: RunDir, draws: int, data: str) -> pd.DataFrame:
-    table = read_table(run.snr) if run.snr.exists() else pd.DataFrame(columns=list(COLUMNS))
+    table = SNR.read(run.snr) if run.snr.exists() else pd.DataFrame(columns=list(SNR.columns))
     mine = (table.block == "inference") & (table.scope == "minibatch") & (table["data"] == data)
     return table[mine & (table.draws == draws)]
 

@@ -18,10 +18,8 @@ def select_device(name: str) -> torch.device:
     except RuntimeError:
         device = None
     if device is None or device.type not in ("cpu", "cuda"):
-        raise SpecError("--device", f"unknown device '{name}'", "choose auto, cpu, cuda or cuda:N")
+        raise SpecError("device", f"unknown device '{name}'", "choose auto, cpu, cuda or cuda:N")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         count = torch.cuda.device_count()
-        raise SpecError(
-            "--device", f"'{name}' asked for, and {count} CUDA devices are there", "use --device cpu or auto"
-        )
+        raise SpecError("device", f"'{name}' asked for, and {count} CUDA devices are there", "use `device=cpu` or auto")
     return device

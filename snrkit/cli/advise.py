@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.table import Table
 
-from snrkit.checksums import signed
 from snrkit.cli.options import NAMES, OUTPUT, SEED, Whole, build_estimators, checkpoint_option, common, parse_options
 from snrkit.cli.output import print_json, print_table, progress, tell
 from snrkit.errors import ResultsError, SpecError
 from snrkit.files import pinned, read_json, require_writable, write_json
+from snrkit.runs.kinds.advice import ADVICE
 
 if TYPE_CHECKING:
-    from snrkit.cli.saved import Saved
     from snrkit.diagnostics.advise import Advice
+    from snrkit.run import Run
 
 
 @click.command(name="advise")
@@ -57,16 +57,17 @@ def command(  # noqa: PLR0913 (one per option)
     """
     if (budget is None) == (seconds is None):
         raise SpecError("--budget", "give either --budget or --seconds", "for example --budget 64")
-    from snrkit.cli.saved import open_saved
     from snrkit.diagnostics.advise import advise, affordable, cost_batch, default_estimators
+    from snrkit.evaluation.points import named_points
     from snrkit.interrupt import stop_requests
+    from snrkit.run import Run
 
-    saved = open_saved(ckpt, data_dir, device)
+    saved = Run.open(ckpt, data_dir=data_dir, device=device)
     path = out or saved.beside("advice.json")
     require_writable(path)
     click.get_current_context().with_resource(pinned(path.parent))
     chosen = build_estimators(names, parse_options(options)) if names else default_estimators()
-    x, label = saved.test_points(data_points)
+    x, label = named_points(saved.dataset, saved.spec, saved.device, data_points)
     batch = cost_batch(x, saved.spec.batch_size)
     folder = path.with_suffix(".partial")
     begun = folder / "budget.json"
@@ -82,26 +83,25 @@ def command(  # noqa: PLR0913 (one per option)
         )  # fmt: skip
     result = {
         "run": saved.name, "step": saved.step, "data": label, "budget": total, "draws": draws, "seed": seed,
-        "table": _plain(advice.table), "recommendations": _plain(advice.recommendations),
+        "table": advice.table.to_dict("records"), "recommendations": advice.recommendations.to_dict("records"),
     }  # fmt: skip
-    result = signed(result)
-    write_json(path, result)
+    written = ADVICE.write(path, result)
     advice.measurement.settle()
     begun.unlink(missing_ok=True)
     with suppress(OSError):  # blocks of another measurement are in it, or none were kept
         folder.rmdir()
     if as_json:
-        print_json(result)
+        print_json(written)
     else:
         _show(advice, f"{saved.name}, step {saved.step}, {label}, T = {total}, {draws} draws")
 
 
-def _about(saved: "Saved", seconds: float) -> dict[str, Any]:
+def _about(saved: "Run", seconds: float) -> dict[str, Any]:
     """What an affordable budget depends on, beside how fast the machine is."""
     return {"run": saved.name, "step": saved.step, "device": str(saved.device), "seconds": seconds}
 
 
-def _known(file: Path, saved: "Saved", seconds: float) -> int | None:
+def _known(file: Path, saved: "Run", seconds: float) -> int | None:
     """The budget that an interrupted call found affordable; None if there is none."""
     try:
         found = read_json(file)

@@ -8,7 +8,8 @@ from rich.table import Table
 
 from snrkit.cli.options import OUTPUT, SEED, Whole, checkpoint_option, common
 from snrkit.cli.output import print_json, print_table, progress, tell
-from snrkit.files import pinned, require_writable, write_text
+from snrkit.files import pinned, require_writable
+from snrkit.runs.kinds.beta import BETA
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,12 +46,13 @@ def command(  # noqa: PLR0913 (one per option)
     'snrkit train --resume --out RUN --epochs 13 --set beta.stages=[0.5,0.5,0.2]'. The beta of the highest SNR is not that of
     the best bound; remarks say when it misleads. Ctrl-C keeps finished draws, and the same command goes on from there.
     """
-    from snrkit.cli.saved import open_saved
     from snrkit.diagnostics.beta_curve import beta_curve
+    from snrkit.evaluation.points import named_points
     from snrkit.interrupt import stop_requests
+    from snrkit.run import Run
 
-    saved = open_saved(ckpt, data_dir, device)
-    x, label = saved.test_points(data_points)
+    saved = Run.open(ckpt, data_dir=data_dir, device=device)
+    x, label = named_points(saved.dataset, saved.spec, saved.device, data_points)
     path = out or saved.beside("beta.csv")
     require_writable(path)
     click.get_current_context().with_resource(pinned(path.parent))
@@ -61,7 +63,7 @@ def command(  # noqa: PLR0913 (one per option)
         )  # fmt: skip
     about: dict[str, int | str] = {"run": saved.name, "step": saved.step, "data": label, "seed": seed}
     table = curve.table.assign(**about)
-    write_text(path, table.to_csv(index=False))
+    BETA.write(path, table)
     curve.settle()
     if as_json:
         rows = table.astype(object).where(table.notna(), None).to_dict("records")

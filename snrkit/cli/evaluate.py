@@ -10,19 +10,20 @@ import click
 from rich.table import Table
 
 from snrkit.backend.memory import require_memory
-from snrkit.checksums import signed
 from snrkit.cli.options import OUTPUT, SEED, Whole, checkpoint_option, common
 from snrkit.cli.output import print_json, print_table, progress
-from snrkit.files import pinned, require_writable, write_json
+from snrkit.files import pinned, require_writable
 from snrkit.interrupt import Interrupted
-from snrkit.runs.tables import write_frame
+from snrkit.runs.kinds.evaluation import EVALUATION
+from snrkit.runs.kinds.latents import LATENTS
+from snrkit.runs.kinds.points import POINTS
 
 if TYPE_CHECKING:
     import torch
 
-    from snrkit.cli.saved import Saved
     from snrkit.evaluation.bounds import PointScores
     from snrkit.evaluation.score import Score
+    from snrkit.run import Run
 
 
 @click.command(name="evaluate")
@@ -61,17 +62,18 @@ def command(  # noqa: PLR0913 (one per option)
     same command goes on from there.
     """
     from snrkit.cli.portions import Portions
-    from snrkit.cli.saved import open_saved
     from snrkit.core.streams import Streams
     from snrkit.evaluation.bounds import checked_scores, summarise
     from snrkit.evaluation.latents import means_table
+    from snrkit.evaluation.points import described
     from snrkit.evaluation.ssim import has_ssim, point_ssim, ssim_score
+    from snrkit.run import Run
 
-    saved = open_saved(ckpt, data_dir, device)
+    saved = Run.open(ckpt, data_dir=data_dir, device=device)
     trained_on = saved.spec.data.name
     if other is not None:
-        saved = saved.on(other, data_dir)
-    x, label = saved.test_points(points)
+        saved = saved.on(other, data_dir=data_dir)
+    x, label = saved.points(points)
     path = out or saved.beside("evaluation.json" if other is None else f"evaluation.{other}.json")
     kept = path.with_suffix(".points.parquet")
     own = other is None and out is None
@@ -94,28 +96,27 @@ def command(  # noqa: PLR0913 (one per option)
     scores = summarise(each, samples) + ([] if ssim is None else [ssim_score(ssim)])
     about = {"run": saved.name, "step": saved.step, "data": label, "samples": samples, "seed": seed}
     result = {
-        "schema": 1,
         **about,
+        **described(saved.dataset, saved.spec.data, f"test[0:{len(x)}]"),
         "trained_on": trained_on,
         "points": len(x),
         "seconds": time.perf_counter() - start,
-        "rows": [_plain(score) for score in scores],
+        "rows": [dataclasses.asdict(score) for score in scores],
     }
     if keep_points:
         _keep(kept, about, each, ssim)
     if keep_means:
         table = means_table(each.layers, saved.dataset.test_labels)
-        write_frame(means, table.assign(run=saved.name, step=saved.step, data=label))
-    result = signed(result)
-    write_json(path, result)
+        LATENTS.write(means, table.assign(run=saved.name, step=saved.step, data=label))
+    written = EVALUATION.write(path, result)
     kept_portions.settle()
     if as_json:
-        print_json(result)
+        print_json(written)
     else:
         _show(scores, f"{saved.name}, step {saved.step}, {label}")
 
 
-def _context(saved: "Saved", x: "torch.Tensor", samples: int, seed: int) -> str:
+def _context(saved: "Run", x: "torch.Tensor", samples: int, seed: int) -> str:
     """What the scores of points depend on."""
     from snrkit.diagnostics.store import fingerprint
 
@@ -129,13 +130,7 @@ def _keep(path: Path, about: dict[str, Any], scores: "PointScores", ssim: Any) -
 
     columns = {name: getattr(scores, name) for name in ("iwae_64", "log_p", "kl_q_p", "elbo", "ess_64", "ess")}
     table = pd.DataFrame({"point": range(len(scores.log_p)), **columns} | ({} if ssim is None else {"ssim": ssim}))
-    write_frame(path, table.assign(**about))
-
-
-def _plain(score: "Score") -> dict[str, Any]:
-    """A row without NaN and infinity, which JSON lacks; its definition says what they were."""
-    row = dataclasses.asdict(score)
-    return {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in row.items()}
+    POINTS.write(path, table.assign(**about))
 
 
 def _show(scores: "list[Score]", title: str) -> None:

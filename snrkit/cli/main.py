@@ -12,6 +12,7 @@ import click
 from snrkit.backend.shortage import shortage
 from snrkit.checksums import unsealed
 from snrkit.cli.output import complain, drop, prepare_output, say, tell
+from snrkit.cli.wording import error_in_flags
 from snrkit.errors import BAD_INPUT, BUG, INTERRUPTED, NO_ROOM, SnrkitError, is_bad_path
 from snrkit.interrupt import Interrupted, raising_signals
 from snrkit.registry import hint
@@ -129,11 +130,21 @@ def _run(args: list[str]) -> int:  # noqa: PLR0911 (one per kind of end)
         complain(f"{command}: {error.format_message()} (see '{command} --help')")
         return BAD_INPUT
     except SnrkitError as error:
-        complain(f"snrkit: {error}")
+        complain(f"snrkit: {error_in_flags(error, called(args), args)}")
         return error.exit_code
     except Exception as error:
         return _unforeseen(error)
     return int(code or 0)
+
+
+def called(args: Sequence[str]) -> click.Command:
+    """The command that a command line calls."""
+    command: click.Command = program
+    for word in args:
+        if not isinstance(command, click.Group):
+            break
+        command = command.get_command(click.Context(command), word) or command
+    return command
 
 
 def _unforeseen(error: Exception) -> int:

@@ -10,7 +10,7 @@ from snrkit.backend.memory import require_memory
 from snrkit.cli.options import OUTPUT, SEED, Whole, checkpoint_option, common, shortened
 from snrkit.cli.output import print_json, tell
 from snrkit.files import pinned, require_writable, write_bytes
-from snrkit.runs.tables import write_frame
+from snrkit.runs.kinds.reconstructions import RECONSTRUCTIONS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,13 +74,13 @@ def command(  # noqa: PLR0913 (one per option)
     the images (reconstructions.parquet: input, q, q_iw) and a figure of them side by side (.pdf, .png). Images that are not
     too small get their SSIM with the input.
     """
-    from snrkit.cli.saved import open_saved
     from snrkit.core.streams import Streams
     from snrkit.evaluation.points import chosen_points
     from snrkit.evaluation.reconstruct import reconstruct, with_ssim
     from snrkit.evaluation.ssim import has_ssim
+    from snrkit.run import Run
 
-    saved = open_saved(ckpt, data_dir, device)
+    saved = Run.open(ckpt, data_dir=data_dir, device=device)
     x, label = chosen_points(saved.dataset, saved.spec, saved.device, points)
     path = out or saved.beside("reconstructions.parquet")
     base = path.with_suffix("") if path.suffix in _ENDINGS else path
@@ -97,7 +97,7 @@ def command(  # noqa: PLR0913 (one per option)
     if has_ssim(saved.model, saved.dataset.image_shape):
         images = with_ssim(images, (height, width))
     table = images.assign(run=saved.name, step=saved.step, data=label, k=k, seed=seed, height=height, width=width)
-    write_frame(files[".parquet"], table)
+    RECONSTRUCTIONS.write(files[".parquet"], table)
     _draw(table, files)
     means = {name: _means(table, name) for name in ("log_likelihood", "ssim") if name in table}
     if as_json:

@@ -8,17 +8,16 @@ import click
 from snrkit.cli.options import COUNTS, INPUT, MODE, NAMES, OUTPUT, SEED, Whole, build_estimators, common, parse_options
 from snrkit.cli.output import print_json, print_table, progress, tell
 from snrkit.cli.summary import comparison_table, extra_table, slope_table, snr_table
+from snrkit.cli.wording import in_flags
 from snrkit.errors import DIVERGED, SpecError
-from snrkit.files import pinned, require_writable
 from snrkit.interrupt import Interrupted
-from snrkit.runs.tables import COMPARISON_KEY, SLOPE_KEY, merge_csv, merge_kept, merge_table, require_same_parameters
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from snrkit.cli.saved import Saved
     from snrkit.diagnostics.measure import Measurement
     from snrkit.estimators.base import Estimator
+    from snrkit.run import Run
     from snrkit.specs.base import Mode
 
 
@@ -108,32 +107,33 @@ def command(  # noqa: PLR0913 (one per option)
     read with as many draws. All metrics go to a Parquet file, slopes and comparisons to CSV files beside it; rows measured
     again replace the old ones. Ctrl-C leaves what is finished, and the same command goes on from there.
     """
-    from snrkit.cli.saved import find_checkpoints, open_saved
-    from snrkit.diagnostics.plan import Plan
-    from snrkit.specs.measure import Execution
+    from snrkit.interrupt import stop_requests
+    from snrkit.run import Run
+    from snrkit.runs.checkpoint import find_checkpoints
+    from snrkit.specs.measure import Execution, MeasureSpec
 
     files = find_checkpoints(ckpts)
     if out is not None and out.suffix != ".parquet":
         raise SpecError("--out", f"'{out}' does not end in .parquet", "name a Parquet file")
     shown, lost = [], []
     for file in files:
-        saved = open_saved(file, data_dir, device)
+        run = Run.open(file, data_dir=data_dir, device=device)
         asked: dict[str, Any] = {
-            "estimators": _estimators(saved, names, options), "K": importance, "M": outer, "draws": draws, "seed": seed,
-            "direct": direct, "nested": nested, "blocks": blocks, "bias": bias, "K_ref": reference, "dsnr": dsnr,
-            "mean_from": mean_from, "keep": keep_draws or (), "mode": mode, "how": Execution(engine=engine, chunk=chunk),
+            "K": importance, "M": outer, "draws": draws, "seed": seed, "direct": direct, "nested": nested, "blocks": blocks,
+            "bias": bias, "K_ref": reference, "dsnr": dsnr, "mean_from": mean_from, "keep": keep_draws or (), "mode": mode,
+            "data_points": data_points,
         }  # fmt: skip
-        plan = Plan(**asked)
-        x, label = saved.test_points(data_points)
-        path = out or saved.table
-        require_writable(path)
-        with pinned(path.parent):
-            measurement = _measure(saved, x, plan, label, path, quiet)
-            _write(measurement, path)
+        how, chosen = Execution(engine=engine, chunk=chunk), _estimators(run, names, options)
+        with progress(f"snr {run.name}", quiet) as update, stop_requests() as stopped:
+            measurement = run.measure(
+                MeasureSpec(**asked), how, estimators=chosen, out=out, progress=update, stop=stopped
+            )
+        path = measurement.save()
         if as_json:
             shown.append(_json(measurement, path))
         else:
-            _show(measurement, f"{saved.name}, step {saved.step}, {label}, {plan.method}", path)
+            label = measurement.source.provenance.data
+            _show(measurement, f"{run.name}, step {run.step}, {label}, {measurement.plan.method}", path)
         lost += measurement.lost
         if not measurement.complete:
             break
@@ -145,34 +145,10 @@ def command(  # noqa: PLR0913 (one per option)
         raise click.exceptions.Exit(DIVERGED)
 
 
-def _estimators(saved: "Saved", names: list[str] | None, options: tuple[str, ...]) -> "list[Estimator]":
-    own = saved.spec.estimator
+def _estimators(run: "Run", names: list[str] | None, options: tuple[str, ...]) -> "list[Estimator]":
+    own = run.spec.estimator
     inherited = own.options if names is None else {}
     return build_estimators(names or [own.name], {**inherited, **parse_options(options)})
-
-
-def _measure(saved: "Saved", x: Any, plan: Any, label: str, path: Path, quiet: bool) -> "Measurement":
-    from snrkit.diagnostics.measure import diagnose
-    from snrkit.diagnostics.store import parameters_digest
-    from snrkit.diagnostics.tables import Provenance
-    from snrkit.interrupt import stop_requests
-
-    require_same_parameters(path, saved.name, saved.step, parameters_digest(saved.model))
-    with progress(f"snr {saved.name}", quiet) as update, stop_requests() as stopped:
-        return diagnose(
-            saved.model, x, plan,
-            provenance=Provenance(saved.name, saved.step, label),
-            folder=path.with_suffix(".partial"), progress=update, stop=stopped,
-        )  # fmt: skip
-
-
-def _write(measurement: "Measurement", path: Path) -> None:
-    merge_table(path, measurement.table)
-    merge_csv(path.with_suffix(".slopes.csv"), measurement.slopes, SLOPE_KEY)
-    merge_csv(path.with_suffix(".comparisons.csv"), measurement.comparisons, COMPARISON_KEY)
-    if len(measurement.kept):
-        merge_kept(path.with_suffix(".draws.parquet"), measurement.kept)
-    measurement.settle()
 
 
 def _json(measurement: "Measurement", path: Path) -> dict[str, Any]:
@@ -191,7 +167,7 @@ def _show(measurement: "Measurement", title: str, path: Path) -> None:
         if table is not None:
             print_table(table)
     for remark in measurement.remarks:
-        tell(f"note: {remark}")
+        tell(f"note: {in_flags(remark, command)}")
     tell(f"all metrics and blocks: {path}")
 
 

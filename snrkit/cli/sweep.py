@@ -44,7 +44,7 @@ class Duration(click.ParamType):  # type: ignore[type-arg]
 @click.argument("grid", type=INPUT)
 @click.option("--out", type=FOLDER, help="Folder of the run directories. Default: checkpoints/ and the grid's name.")
 @click.option("--time-limit", type=Duration(), help="Save and exit 0 after so long, e.g. 9m; the same command goes on.")
-@click.option("--ensemble", type=Whole(1), help="Runs to train side by side. Default: CPU 1, CUDA 20.")
+@click.option("--ensemble", "side_by_side", type=Whole(1), help="Runs to train side by side. Default: CPU 1, CUDA 20.")
 @click.option("--retry", is_flag=True, help="Go on with failed runs too, from their last checkpoints.")
 @click.option("--export", "exports", type=FOLDER, help="Folder for compact copies of what is finished.")
 @click.option(
@@ -56,7 +56,7 @@ def command(  # noqa: PLR0913 (one per option)
     grid: Path,
     out: Path | None,
     time_limit: float | None,
-    ensemble: int | None,
+    side_by_side: int | None,
     retry: bool,
     exports: Path | None,
     settings: tuple[str, ...],
@@ -86,8 +86,8 @@ def command(  # noqa: PLR0913 (one per option)
     deadline = float("inf") if time_limit is None else time.monotonic() + time_limit
     folder = out or RUNS / grid.stem
     with alone_in(folder), stop_requests() as signalled:
-        side_by_side = ensemble or SIDE_BY_SIDE[where.type]
-        sweep = Sweep(specs, folder, data_dir=data_dir, device=where, side_by_side=side_by_side, retry=retry)
+        most = side_by_side or SIDE_BY_SIDE[where.type]
+        sweep = Sweep(specs, folder, data_dir=data_dir, device=where, side_by_side=most, retry=retry)
         with board(sweep.entries, quiet) as watch:
             sweep.run(lambda: signalled() or time.monotonic() >= deadline, watch)
         interrupted = signalled()

@@ -11,7 +11,7 @@ from snrkit.cli.options import COUNTS, FOLDER, INPUT, MODE, Whole, common, parse
 from snrkit.cli.output import complain, print_json, progress, tell
 from snrkit.errors import INTERRUPTED, SpecError
 from snrkit.runs.folder import RunDir
-from snrkit.runs.tables import merge_table
+from snrkit.runs.kinds.snr import SNR
 from snrkit.specs.base import apply_settings, assign, read_toml
 from snrkit.specs.run import RunSpec
 
@@ -247,7 +247,7 @@ def _observer(
         measurement = diagnose(trainer.model, x, plan, provenance=provenance, stop=stopped)
         if not measurement.complete:
             raise Interrupted
-        merge_table(trainer.run_dir.snr, measurement.table)
+        SNR.merge(trainer.run_dir.snr, measurement.table)
 
     return observe
 

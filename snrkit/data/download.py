@@ -70,7 +70,7 @@ def fetch(source: Source, folder: Path, update: Update) -> list[Path]:
         try:
             write_bytes(path, _from_mirrors(file, source.mirrors, path.parent, update))
         except OutputError as error:
-            raise OutputError(error.argument, error.problem, "give a --data-dir that you may write to") from None
+            raise OutputError(error.argument, error.problem, "give a `data_dir` that you may write to") from None
         written.append(path)
     return written
 

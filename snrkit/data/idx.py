@@ -132,7 +132,7 @@ def load(spec: DataSpec, _folder: Path | None) -> Dataset:
         DataError: the files cannot be read, or do not hold images of one size.
     """
     if spec.path is None:
-        raise SpecError("data.path", "idx needs a folder or a file", f"add --set data.path=FOLDER, with {NAMES}")
+        raise SpecError("data.path", "idx needs a folder or a file", f"add `data.path=FOLDER`, with {NAMES}")
     places = own_files(Path(spec.path))
     contents = [read_unpacked(place) for place in places]
     train, test = (parse_idx(content, str(place)) for content, place in zip(contents, places, strict=True))

@@ -142,10 +142,10 @@ def _foreign(path: Path, name: str, file: DataFile, remedy: str) -> DataError:
     other = identify(path)
     if other is not None:
         problem = f"holds images of {other}, not of {name}"
-        return DataError(str(path), problem, f"train on them with --data {other}, or {remedy}")
+        return DataError(str(path), problem, f"train on them with `data.name={other}`, or {remedy}")
     known = "in the packed file as published (.gz)" if file.sha256 is None else "by their SHA-256"
     problem = f"holds 28x28 images that are not those of {name} (known {known})"
-    own = f"train on your own with --data idx --set data.path={path.parent} (or as .npz with --data npz)"
+    own = f"train on your own with `data.name=idx` `data.path={path.parent}` (or as .npz with `data.name=npz`)"
     return DataError(str(path), problem, f"{own}, or {remedy}")
 
 

@@ -282,7 +282,7 @@ def load(spec: DataSpec, _folder: Path | None) -> Dataset:
         DataError: the file cannot be read, or its arrays cannot be used.
     """
     if spec.path is None:
-        raise SpecError("data.path", "npz needs a file", "add --set data.path=FILE.npz")
+        raise SpecError("data.path", "npz needs a file", "add `data.path=FILE.npz`")
     return load_file(Path(spec.path), "npz")
 
 

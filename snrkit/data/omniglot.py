@@ -118,7 +118,7 @@ def load(_spec: DataSpec, folder: Path | None) -> Dataset:
         raise DataError(str(npz), "does not hold grey images of 28x28", BY_HAND)
     if digest(npz) != NPZ.sha256:
         problem = "holds 28x28 images that are not those of omniglot (known by their SHA-256)"
-        raise DataError(str(npz), problem, f"train on your own with --data npz --set data.path={npz}, or {BY_HAND}")
+        raise DataError(str(npz), problem, f"train on your own with `data.name=npz` `data.path={npz}`, or {BY_HAND}")
     return dataclasses.replace(dataset, label="")
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -41,7 +42,7 @@ REFERENCE_SAMPLES = 5000
 LARGEST_BUDGET = 10**12
 MOST_SETTINGS = 300
 CANDIDATES = ("vae", "iwae", "piwae", "dreg")
-GOALS = ("inference network", "generative network", "both networks")
+GOALS = {"inference": "inference network", "generative": "generative network", "both": "both networks"}
 
 Setting = tuple[Estimator, int, int]
 
@@ -52,9 +53,9 @@ class Advice:
 
     Attributes:
         table: one row per setting: estimator, M, K, both SNRs (snr_pooled) with standard errors, seconds per step, bound
-            gap in nats.
-        recommendations: per goal: ``goal``, ``setting`` (empty where it cannot be told), ``reason``, ``draws_needed``
-            (NaN where it is settled).
+            gap in nats; name and options of the estimator apart.
+        recommendations: per goal: ``goal``, ``network``, ``row`` of the table and the ``setting`` in words (None and empty
+            where it cannot be told), ``reason``, ``draws_needed`` (NaN where it is settled).
         measurement: the draws behind them.
     """
 
@@ -71,7 +72,7 @@ def settings(budget: int, estimators: Sequence[Estimator]) -> list[Setting]:
     """
     if not 1 <= budget <= LARGEST_BUDGET:
         problem = f"must be at least 1 and at most {LARGEST_BUDGET:,}, got {reprlib.repr(budget)}"
-        raise SpecError("--budget", problem, "give the samples per data point, e.g. 64")
+        raise SpecError("budget", problem, "give the samples per data point, e.g. 64")
     splits = [(budget // K, K) for K in divisors(budget)]
     found: list[Setting] = []
     for estimator in estimators:
@@ -82,7 +83,7 @@ def settings(budget: int, estimators: Sequence[Estimator]) -> list[Setting]:
             found += [(estimator, M, K) for M, K in splits if estimator.name != "piwae" or M > 1]
     if len(found) > MOST_SETTINGS:
         problem = f"{budget:,} can be spent in {len(found)} ways, and at most {MOST_SETTINGS} are measured"
-        raise SpecError("--budget", problem, "give one with fewer divisors, such as a power of 2, or fewer --estimator")
+        raise SpecError("budget", problem, "give one with fewer divisors, such as a power of 2, or fewer `estimators`")
     return found
 
 
@@ -101,7 +102,7 @@ def affordable(model: LatentModel, x: Tensor, seconds: float) -> int:
     iwae = build_estimator("iwae", {})
     budget = 1
     if step_seconds(model, iwae, x, 1, budget) > seconds:
-        raise SpecError("--seconds", f"one sample takes longer than {seconds:g} s per step", "allow more")
+        raise SpecError("seconds", f"one sample takes longer than {seconds:g} s per step", "allow more")
     with suppress(ResourceError):
         while step_seconds(model, iwae, x, 1, _fitting(model, x, 2 * budget)) <= seconds:
             budget *= 2
@@ -158,7 +159,7 @@ def advise(  # noqa: PLR0913 (one option each; most by keyword)
         require_pure("a bound over test points", subject.findings)
         require_step_room(subject.model, as_batch(batch, subject.device, subject.dtype), budget)
     if not every:
-        raise SpecError("--estimator", f"none of them can spend {budget} samples", "raise --budget or add iwae")
+        raise SpecError("estimators", f"none of them can spend {budget} samples", "raise `budget` or add iwae")
     pairs = tuple(dict.fromkeys((M, K) for _, M, K in every))
     M, K = (tuple(dict.fromkeys(values)) for values in zip(*pairs, strict=True))
     plan = Plan(
@@ -175,7 +176,10 @@ def advise(  # noqa: PLR0913 (one option each; most by keyword)
     costs = [float(row["seconds_per_step"]) for row in rows]  # type: ignore[arg-type]
     within = [i for i, cost in enumerate(costs) if cost <= max(seconds or math.inf, min(costs))]
     chosen = _recommend([every[i] for i in within], measurement, [rows[i] for i in within], draws)
-    return Advice(pd.DataFrame(rows), pd.DataFrame(chosen), measurement)
+    advised = pd.Series(
+        [None if own is None else every.index(own) for own in (a.pop("of") for a in chosen)], dtype=object
+    )
+    return Advice(pd.DataFrame(rows), pd.DataFrame(chosen).assign(row=advised), measurement)
 
 
 def require_step_room(model: LatentModel, batch: Batch, budget: int) -> None:
@@ -188,7 +192,7 @@ def require_step_room(model: LatentModel, batch: Batch, budget: int) -> None:
     numbers = points(batch) * budget * math.prod(model.noise_shape(take(batch, slice(0, 1))))
     asked = f"training steps on {points(batch)} data points with {budget:,} samples each"
     if not first.is_cuda:
-        require_memory("--budget", asked, 2 * numbers * first.element_size(), "give a smaller budget")
+        require_memory("budget", asked, 2 * numbers * first.element_size(), "give a smaller budget")
 
 
 def _is_measured(setting: Setting, table: pd.DataFrame) -> bool:
@@ -210,6 +214,7 @@ def _row(model: LatentModel, batch: Tensor, log_w: Tensor, setting: Setting, tab
     return {
         "estimator": title(estimator), "M": M, "K": K, **snr,
         "seconds_per_step": step_seconds(model, estimator, batch, M, K), "bound_gap": bound_gap(estimator, log_w, M, K),
+        "name": estimator.name, "options": estimator.describe(),
     }  # fmt: skip
 
 
@@ -229,18 +234,21 @@ def bound_gap(estimator: Estimator, log_w: Tensor, M: int, K: int) -> float:
 
 def _recommend(
     every: list[Setting], found: Measurement, rows: list[dict[str, object]], draws: int
-) -> list[dict[str, object]]:
+) -> list[dict[str, Any]]:
     gaps = {setting: float(row["bound_gap"]) for setting, row in zip(every, rows, strict=True)}  # type: ignore[arg-type]
     costs = {setting: float(row["seconds_per_step"]) for setting, row in zip(every, rows, strict=True)}  # type: ignore[arg-type]
     smallest = min(gaps.values())
     tightest = [setting for setting in every if gaps[setting] <= smallest + 1e-9]
     answers = [
-        (GOALS[0], every, "inference", "it has the highest inference SNR of all settings"),
-        (GOALS[1], tightest, "generative", f"its bound is the tightest ({smallest:.3f} nats below log p̂)"),
-        (GOALS[2], tightest, "inference", "the generative network keeps the tightest bound, and none of those gives the "
+        ("inference", every, "inference", "it has the highest inference SNR of all settings"),
+        ("generative", tightest, "generative", f"its bound is the tightest ({smallest:.3f} nats below log p̂)"),
+        ("both", tightest, "inference", "the generative network keeps the tightest bound, and none of those gives the "
          "inference network a higher SNR"),
     ]  # fmt: skip
-    return [{"goal": goal} | _best(of, network, found, costs, draws, why) for goal, of, network, why in answers]
+    return [
+        {"goal": GOALS[whose], "network": whose} | _best(of, network, found, costs, draws, why)
+        for whose, of, network, why in answers
+    ]
 
 
 def _best(
@@ -257,7 +265,12 @@ def _best(
     first = ranked[0]
     if readings[first].interval.low <= 0:
         reason = f"no {network} gradient stands clear of the noise in {draws} draws: cannot tell, more draws needed"
-        return {"setting": "", "reason": reason, "draws_needed": _to_resolve(readings[first].interval, draws)}
+        return {
+            "of": None,
+            "setting": "",
+            "reason": reason,
+            "draws_needed": _to_resolve(readings[first].interval, draws),
+        }
     for other in ranked[1:]:
         interval = log_ratio(readings[first], readings[other])
         if interval.value == 0 and interval.stderr == 0:
@@ -266,8 +279,8 @@ def _best(
             break
         else:
             reason = f"{name(first)} and {name(other)} are too close in {draws} draws: cannot tell, more draws needed"
-            return {"setting": "", "reason": reason, "draws_needed": _to_resolve(interval, draws)}
-    return {"setting": name(first), "reason": why, "draws_needed": math.nan}
+            return {"of": None, "setting": "", "reason": reason, "draws_needed": _to_resolve(interval, draws)}
+    return {"of": first, "setting": name(first), "reason": why, "draws_needed": math.nan}
 
 
 def _to_resolve(interval: Interval, draws: int) -> float:

@@ -111,7 +111,7 @@ class Gatherer:
             if chosen:
                 kept[count] = found.kept
         seconds = time.perf_counter() - start
-        serving = self.drawer.serving(job)
+        serving = self.drawer.worker.serving(job)
         return Drawn(readings, per_count, kept, list(chosen), serving, moments.draws, complete, seconds)
 
     def _needing(self, need: Need) -> list[Family]:
@@ -134,7 +134,7 @@ class Gatherer:
         Raises:
             NonFiniteError: the bound is not finite.
         """
-        tally = self.drawer.weight_statistics(job, min(WEIGHT_DRAWS, job.draws), self._needing("log-weights"))
+        tally = self.drawer.worker.weights(job, min(WEIGHT_DRAWS, job.draws), self._needing("log-weights"))
         tally.require_bound()
         self._zeros |= dict.fromkeys(filter(None, [tally.remark()]))
         return dict(tally.statistics())
@@ -158,23 +158,20 @@ class Gatherer:
         """Blocks to what their mean gradient should be, where a metric needs that and it can be known."""
         reference = self._reference(job)
         if reference is not None:
-            remark = f"target: gradient of its own bound, from {reference.estimator.name} draws"
-            return dict.fromkeys(self.blocks, Target(_same_blocks(self._moments(reference), moments), remark))
+            name = f"gradient of its own bound, from {reference.estimator.name} draws"
+            return dict.fromkeys(self.blocks, Target(_same_blocks(self._moments(reference), moments), name))
         generative = [name for name in self.blocks if self.layout.network_of(name) == "generative"]
         if self.plan.bias != "log_p" or not generative or not self._needing("target"):
             return {}
-        exact, remark = self._exact_target(), "target: exact gradient of log p(x)"
+        exact, name = self._exact_target(), "exact gradient of log p(x)"
         if exact is None:
             self._target = self._target or self.drawer.moments(self.plan.target())
-            exact, remark = (
-                self._target,
-                f"target: gradient of the {self.plan.K_ref}-sample bound, standing for log p(x)",
-            )
-        return dict.fromkeys(generative, Target(_same_blocks(exact, moments), remark))
+            exact, name = self._target, f"gradient of the {self.plan.K_ref}-sample bound, standing for log p(x)"
+        return dict.fromkeys(generative, Target(_same_blocks(exact, moments), name))
 
     def _exact_target(self) -> Moments | None:
         """The gradient of mean log p(x) as moments without noise, where the model knows log p(x)."""
-        model, x = self.drawer.model, self.drawer.x
+        model, x = self.drawer.worker.model, self.drawer.worker.x
         if not hasattr(model, "log_marginal"):
             return None
         named = parameters_of(model)

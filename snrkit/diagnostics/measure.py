@@ -21,10 +21,16 @@ from snrkit.diagnostics.problem import Layout
 from snrkit.diagnostics.rounding import computed_in
 from snrkit.diagnostics.store import Store, fingerprint, parameters_digest, statement
 from snrkit.diagnostics.suiting import suited
+from snrkit.diagnostics.worker import Worker
 from snrkit.errors import NonFiniteError, SpecError
 from snrkit.estimators.base import Estimator
 from snrkit.interrupt import Interrupted
 from snrkit.registry import makers
+from snrkit.runs.kinds.comparisons import COMPARISONS
+from snrkit.runs.kinds.draws import DRAWS
+from snrkit.runs.kinds.slopes import SLOPES
+from snrkit.runs.kinds.snr import SNR
+from snrkit.runs.place import Place, target
 from snrkit.specs.base import Mode
 from snrkit.specs.measure import Execution
 from snrkit.trial.opening import Subject, opened
@@ -38,15 +44,16 @@ class Measurement:
 
     Attributes:
         plan: what was asked for.
-        table: the tidy table of ``snrkit.runs.tables``.
-        slopes: log-log slopes against K and M with theory's verdicts (see ``tables.SLOPES``).
-        comparisons: differences between estimators on the same noise (see ``tables.COMPARISONS``).
-        kept: draws of chosen coordinates (see ``tables.KEPT``); empty if none were asked for.
+        table: the tidy table of ``snrkit.runs.kinds.snr``.
+        slopes: log-log slopes against K and M with theory's verdicts (see ``SLOPES``).
+        comparisons: differences between estimators on the same noise (see ``COMPARISONS``).
+        kept: draws of chosen coordinates (see ``DRAWS``); empty if none were asked for.
         complete: whether all draws were made; if not, the tables rest on the finished blocks.
         lost: which estimators at which K are left out, since their bound or gradient is not finite, in sentences.
         remarks: what was asked for and cannot be had, and what rounding hides, in sentences.
         source: what the tables were made from.
         store: the finished blocks of draws behind it, kept until ``settle``.
+        place: where the tables of a run are; None: of a model without one.
     """
 
     plan: Plan
@@ -59,6 +66,30 @@ class Measurement:
     remarks: list[str]
     source: tables.Source = field(repr=False)
     store: Store = field(repr=False)
+    place: Place | None = field(default=None, repr=False)
+
+    def save(self, path: Path | None = None) -> Path:
+        """Add what was measured to the tables there: rows measured again replace the old ones. Then ``settle``.
+
+        Args:
+            path: the Parquet file, which slopes, comparisons and kept draws go beside; None: that of the run.
+
+        Returns:
+            The Parquet file.
+
+        Raises:
+            SpecError: neither a path nor a run says where.
+            OutputError: it cannot be written.
+            ResourceError: other processes were at it for too long.
+            ResultsError: what is there is damaged or of a newer schema.
+        """
+        with target(self.place, path) as table:
+            SNR.merge(table, self.table)
+            SLOPES.merge(SLOPES.beside(table), self.slopes)
+            COMPARISONS.merge(COMPARISONS.beside(table), self.comparisons)
+            DRAWS.merge(DRAWS.beside(table), self.kept)
+            self.settle()
+        return table
 
     def settle(self) -> None:
         """Take away the blocks kept in ``folder``, since the tables are safe: call it once they are written.
@@ -117,7 +148,7 @@ def measure(  # noqa: PLR0913 (one option each; most by keyword)
         progress: called with (done, total, note) as draws are finished.
 
     Returns:
-        The tidy table of ``snrkit.runs.tables``, one row per (estimator, M, K, block, metric). Rows of block ``all`` are
+        The tidy table of ``snrkit.runs.kinds.snr``, one row per (estimator, M, K, block, metric). Rows of block ``all`` are
         absent where the two networks have different units (piwae at M > 1), and all rows of an estimator at a K whose bound
         or gradient is not finite, as long as others are. What the user should know of it is logged as warnings of the
         logger ``snrkit``, and stands in ``table.attrs["remarks"]``.
@@ -234,12 +265,11 @@ def prepared(
         layout.names, plan.seed, plan.how.engine, plan.how.chunk, subject.device.type, said, precision, plan.mode, *made_by
     )  # fmt: skip
     store = Store(folder, fingerprint(tensors, x, *labels), (layout.size, len(layout.names)))
-    drawer = Drawer(
-        model, x, Streams(plan.seed),
-        engine=plan.how.engine, chunk=plan.how.chunk, store=store, progress=progress, stop=stop,
-        restart=subject.snapshot if subject.findings.whole else None,
+    worker = Worker(
+        model, x, Streams(plan.seed), engine=plan.how.engine, chunk=plan.how.chunk,
+        restart=subject.snapshot if subject.findings.whole else None, exchangeable=subject.findings.exchangeable,
     )  # fmt: skip
-    drawer.undivided |= not subject.findings.exchangeable
+    drawer = Drawer(worker, store, progress, stop)
     return Prepared(layout, store, drawer, precision)
 
 

@@ -12,6 +12,7 @@ from snrkit.backend.memory import require_memory
 from snrkit.errors import SpecError
 from snrkit.estimators import ESTIMATORS
 from snrkit.estimators.base import Estimator, Units, build_estimator, require_samples
+from snrkit.registry import hint
 from snrkit.specs.given import MOST_ROWS, items
 from snrkit.specs.measure import Execution, MeasureSpec, What
 
@@ -119,6 +120,13 @@ class Plan(What):
 
     def _check_combinations(self) -> None:
         """What is right by itself and wrong together."""
+        if self.mean_from and self.mean_from not in ESTIMATORS.names:
+            near = hint(self.mean_from, ESTIMATORS.names)
+            problem, remedy = (
+                f"unknown estimator '{self.mean_from}'",
+                f"{near}choose from {', '.join(ESTIMATORS.names)}",
+            )
+            raise SpecError("mean_from", problem, remedy)
         borrowers = {unit.estimator for e in self.estimators for unit in self.units(e, 1, 1)}
         if self.mean_from and not any(_same_mean(build_estimator(self.mean_from, {}), e) for e in borrowers):
             drawn = " drawn directly" if self.direct else ""

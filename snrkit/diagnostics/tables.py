@@ -17,33 +17,12 @@ from snrkit.diagnostics.plan import Job, Plan
 from snrkit.diagnostics.problem import Layout
 from snrkit.diagnostics.slopes import MINIMUM_POINTS, Slope, judge
 from snrkit.estimators.base import Estimator
-from snrkit.runs.tables import COLUMNS
+from snrkit.runs.kinds.comparisons import COMPARISONS
+from snrkit.runs.kinds.draws import DRAWS
+from snrkit.runs.kinds.slopes import SLOPES
+from snrkit.runs.kinds.snr import SNR
 from snrkit.types import Array
 
-SLOPES = {
-    "run": "name of the run", "step": "optimiser steps done", "data": "which data points", "seed": "root of the noise",
-    "method": "as in the tidy table", "estimator": "registered name",
-    "options": "its hyperparameters", "block": "inference, generative, all or a tensor",
-    "axis": "K or M, what the slope is against", "fixed": "the other one", "over": "the values fitted over",
-    "slope": "d log snr_pooled / d log axis", "stderr": "its standard error", "ci_low": "95 % interval",
-    "ci_high": "95 % interval", "expected": "theory's exponent near the optimum",
-    "verdict": "agrees, disagrees, not in the asymptotic regime, cannot tell",
-    "reason": "why",
-}  # fmt: skip
-COMPARISONS = {
-    "run": "name of the run", "step": "optimiser steps done", "data": "which data points", "seed": "root of the noise",
-    "method": "as in the tidy table", "M": "outer samples",
-    "K": "importance samples", "block": "inference, generative, all or a tensor", "first": "estimator",
-    "second": "estimator",
-    "log_ratio": "log snr_pooled of the first minus that of the second, same noise", "stderr": "its standard error",
-    "ci_low": "95 % interval", "ci_high": "95 % interval", "verdict": "which is larger, or that it cannot be told",
-}  # fmt: skip
-KEPT = {
-    "run": "name of the run", "step": "optimiser steps done", "data": "which data points", "seed": "root of the noise",
-    "method": "as in the tidy table", "estimator": "registered name",
-    "options": "its hyperparameters", "M": "outer samples", "K": "importance samples", "coordinate": "tensor[index]",
-    "draw": "number of the draw", "value": "the minibatch gradient's coordinate (ascent direction)",
-}  # fmt: skip
 _STRENGTH = "snr_pooled_squared"
 
 
@@ -79,7 +58,8 @@ class Source:
         """Columns that are the same everywhere."""
         return {
             "run": self.provenance.run, "step": self.provenance.step, "data": self.provenance.data,
-            "seed": self.plan.seed, "method": self.plan.method,
+            "seed": self.plan.seed, "method": self.plan.method, "direct": self.plan.direct, "nested": self.plan.nested,
+            "mean_from": self.plan.mean_from or "",
         }  # fmt: skip
 
     def at(self, estimator: Estimator, M: int, K: int) -> Iterator[tuple[Reading, Drawn]]:
@@ -102,7 +82,7 @@ class Source:
 
 
 def readings(source: Source) -> pd.DataFrame:
-    """The tidy table of ``snrkit.runs.tables``."""
+    """The tidy table of ``snrkit.runs.kinds.snr``."""
     plan = source.plan
     constant = source.labels | {
         "parameters": source.parameters, "device": source.device, "dtype": source.dtype, "mode": plan.mode,
@@ -118,10 +98,10 @@ def readings(source: Source) -> pd.DataFrame:
                     "floor": reading.floor, "draws": drawn.draws, "n_coordinates": reading.n_coordinates,
                     "n_dropped": reading.n_dropped, "definition": reading.definition, "complete": drawn.complete,
                     "engine": _engines(source.layout, drawn.serving, reading.block),
-                    "seconds": drawn.seconds,
+                    "seconds": drawn.seconds, "pulled": reading.pulled, "target": reading.target,
                 }
             )  # fmt: skip
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    return pd.DataFrame(rows, columns=list(SNR.columns))
 
 
 def _engines(layout: Layout, serving: dict[str, str], block: str) -> str:
@@ -144,7 +124,7 @@ def slopes(source: Source) -> pd.DataFrame:
         for K in plan.K if plan.direct else ():
             found = _slopes(source, estimator, "M", [(M, K) for M in sorted(plan.M)])
             rows += [label | {"axis": "M", "fixed": K} | row for row in found]
-    return pd.DataFrame(rows, columns=list(SLOPES))
+    return pd.DataFrame(rows, columns=list(SLOPES.columns))
 
 
 def _slopes(source: Source, estimator: Estimator, axis: str, points: list[tuple[int, int]]) -> Iterator[dict[str, Any]]:
@@ -218,7 +198,7 @@ def comparisons(source: Source) -> pd.DataFrame:
                         "ci_high": interval.high, "verdict": _verdict(interval, title(first), title(second)),
                     }
                 )  # fmt: skip
-    table = pd.DataFrame(rows, columns=list(COMPARISONS))
+    table = pd.DataFrame(rows, columns=list(COMPARISONS.columns))
     order = list(source.layout.blocks)
     return table.sort_values(
         ["K", "M", "block"],
@@ -270,4 +250,4 @@ def kept(source: Source) -> pd.DataFrame:
                     "estimator": estimator.name, "options": estimator.describe(), "M": M, "K": K, "coordinate": coordinate,
                 }  # fmt: skip
                 frames.append(pd.DataFrame(labels | {"draw": np.arange(len(values)), "value": values[:, i]}))  # type: ignore[index, arg-type]
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(KEPT))
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(DRAWS.columns))

@@ -139,7 +139,8 @@ def build_estimator(name: str, options: Mapping[str, float]) -> Estimator:
             raise SpecError(f"estimator.options.{option}", f"{name} has no such option", known)
     missing = [name for name, field in fields.items() if field.default is dataclasses.MISSING and name not in options]
     if missing:
-        raise SpecError(f"estimator.options.{missing[0]}", f"{name} needs it", f"give --option {missing[0]}=VALUE")
+        option = f"estimator.options.{missing[0]}"
+        raise SpecError(option, f"{name} needs it", f"give `{option}=VALUE`")
     estimator: Estimator = kind(**options)
     return estimator
 

@@ -41,7 +41,7 @@ def memory_for_step(spec: RunSpec) -> AbstractContextManager[None]:
     """A block in which a step is made; where memory runs out, one sentence says so."""
     samples = spec.estimator.M * spec.estimator.K
     asked = f"steps on {spec.batch_size:,} data points of {samples:,} samples"
-    remedy = "take smaller steps (--batch-size, --K) or a smaller model; the last checkpoint is kept"
+    remedy = "take smaller steps (`batch_size`, `K`) or a smaller model; the last checkpoint is kept"
     return within_memory("batch_size", asked, remedy)
 
 
@@ -105,7 +105,7 @@ class Passes:
         drawn = math.prod(self.noise_shape) * (4 if bytes_each == 4 else 4 + bytes_each)
         size = self.points * self.M * self.K * (drawn + _HELD * bytes_each)
         asked = f"{self.M * self.K:,} samples of {self.points} data points"
-        require_memory("estimator.K", asked, size, "take fewer samples: a smaller --K or --M")
+        require_memory("estimator.K", asked, size, "take fewer samples: a smaller `K` or `M`")
 
     def noise(
         self, streams: Streams, purpose: str, step: int, points: int, dtype: torch.dtype, device: torch.device

@@ -98,9 +98,9 @@ def checked_scores(
     """
     if samples < 2 * IWAE_SAMPLES:  # with 64 alone log p^ would be the 64-sample bound itself, and KL zero
         problem = f"must be at least {2 * IWAE_SAMPLES}, got {samples}"
-        raise SpecError("--samples", problem, "5000 is the papers' choice")
+        raise SpecError("samples", problem, "5000 is the papers' choice")
     if len(x) < 2:
-        raise SpecError("--points", "must be at least 2 for a standard error", "give more points")
+        raise SpecError("points", "must be at least 2 for a standard error", "give more points")
     require_pure("evaluate", tried(model, x))
     scores = (score or point_scores)(model, x, samples, streams, progress)
     _require_finite(scores)

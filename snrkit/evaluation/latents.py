@@ -97,11 +97,11 @@ def active_units(layers: list[LayerMeans]) -> list[Score]:
         layers; each with a bootstrap standard error over data points.
     """
     if len(layers) == 1:
-        return [_score(layers[0], "active_units")]
-    return [_score(layer, f"active_units_{number}") for number, layer in enumerate(layers, start=1)]
+        return [_score(layers[0], "active_units", 0)]
+    return [_score(layer, f"active_units_{number}", number) for number, layer in enumerate(layers, start=1)]
 
 
-def _score(layer: LayerMeans, metric: str) -> Score:
+def _score(layer: LayerMeans, metric: str, number: int) -> Score:
     points, dimensions = layer.means.shape
     generator = np.random.Generator(np.random.PCG64DXSM(0))
     picks = generator.integers(0, points, size=(_BOOTSTRAP, points))
@@ -109,7 +109,8 @@ def _score(layer: LayerMeans, metric: str) -> Score:
     definition = f"latent dimensions of {dimensions} with Var_x(E_q[z_d]) > {ACTIVE_THRESHOLD} over {points} points"
     if layer.samples > 1:
         definition += f"; E_q from {layer.samples} samples of the layers below, their noise subtracted"
-    return Score(metric, float(_count(layer, np.arange(points))), float(stderr), definition)
+    value = float(_count(layer, np.arange(points)))
+    return Score(metric, value, float(stderr), definition, layer=number, dimensions=dimensions)
 
 
 def _count(layer: LayerMeans, pick: npt.NDArray[np.int64]) -> int:

@@ -44,12 +44,12 @@ def resample(
         NonFiniteError: a log-weight is NaN or +inf, or all of a point are -inf.
         ResourceError: the log-weights of a point do not fit into memory.
     """
-    for name, value in (("--resample", k), ("--samples", samples)):
+    for name, value in (("k", k), ("samples", samples)):
         if value < 1:
             raise SpecError(name, f"must be at least 1, got {value}", "give a positive number")
     # Log-weights in the model's precision and in float64, their shares and the sums of these.
-    require_memory("--resample", f"{k:,} samples", 24 * k, "resample from fewer")
-    with within_memory("--resample", f"{k:,} samples of which {samples:,} are kept", "resample from fewer"):
+    require_memory("k", f"{k:,} samples", 24 * k, "resample from fewer")
+    with within_memory("k", f"{k:,} samples of which {samples:,} are kept", "resample from fewer"):
         both = [
             [_pair(model, x[i : i + 1], k, streams, (point, sample)) for sample in range(samples)]
             for i, point in enumerate(points)
@@ -66,7 +66,7 @@ def _pair(model: LatentModel, x: Tensor, k: int, streams: Streams, index: tuple[
         raise NonFiniteError("log-weight", f"NaN or infinite at test point {index[0]}", "check the model's parameters")
     if not bool((log_w > -torch.inf).any()):
         problem = f"every one of {k} is -inf at test point {index[0]}"
-        raise NonFiniteError("log-weight", problem, "leave this point out, or raise --resample")
+        raise NonFiniteError("log-weight", problem, "leave this point out, or raise `k`")
     cumulated = normalised(log_w).cumsum_(dim=0)
     level = streams.uniform("resample", index, (1,), dtype=torch.float64, device=x.device)
     chosen = int(torch.searchsorted(cumulated, level * cumulated[-1], right=True).clamp(max=k - 1))
@@ -109,7 +109,7 @@ def reconstruct(
     pixel_means: Callable[[Tensor], Tensor] | None = getattr(model, "pixel_means", None)
     if pixel_means is None:
         name = model.__class__.__name__
-        raise CapabilityError("--ckpt", f"{name} has no pixel_means to reconstruct with", "choose a model of images")
+        raise CapabilityError("model", f"{name} has no pixel_means to reconstruct with", "choose a model of images")
     check_log_weights(model, x)
     inputs = x.cpu().numpy()
     rows = [(point, "input", 0, inputs[i], inputs[i, :0], float("nan")) for i, point in enumerate(points)]

@@ -18,6 +18,8 @@ class Score:
         stderr: standard error over data points (bootstrap over points for active units).
         definition: what it is, with units.
         sd: standard deviation over data points; None for what is not an average over them.
+        layer: stochastic layer that it is of, from 1 at the data, 0 of a model with one; None for what is of no layer.
+        dimensions: latent dimensions of that layer.
     """
 
     metric: str
@@ -25,6 +27,8 @@ class Score:
     stderr: float
     definition: str
     sd: float | None = None
+    layer: int | None = None
+    dimensions: int | None = None
 
     @classmethod
     def average(cls, metric: str, values: npt.NDArray[np.float64], definition: str) -> Self:

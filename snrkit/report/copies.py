@@ -10,23 +10,11 @@ from snrkit.report.find import run_folder
 from snrkit.report.identity import Owner
 from snrkit.report.unchanged import digest
 from snrkit.runs.folder import RunDir
-from snrkit.runs.tables import KEPT_KEY, KEY, SLOPE_KEY
+from snrkit.runs.kinds import KINDS
+from snrkit.runs.kinds.snr import SNR
 
-# Kind -> what makes two rows of one run the same.
-_SAME = {
-    "snr": ["source", *KEY],
-    "slopes": ["source", *SLOPE_KEY],
-    "draws": ["source", *KEPT_KEY],
-    "metrics": ["folder", "epoch"],
-    "evaluations": ["folder", "step", "data", "metric"],
-    "points": ["folder", "step", "data", "point"],
-}
-# Within a file these are unique, unless a run was renamed between two measurements.
-_UNIQUE = frozenset({"slopes", "draws"})
-# Rows of such a file belong together, so that of several copies one is taken whole.
-_WHOLE = frozenset({"advice", "reconstructions", "latents"})
 # Beside the parameters, what makes two readings of them one, wherever they lie.
-_READING = ["parameters", *(name for name in KEY if name != "run"), "draws", "dtype", "value", "stderr"]
+_READING = ["parameters", *(name for name in SNR.key if name != "run"), "draws", "dtype", "value", "stderr"]
 
 
 def home(path: Path, runs: Mapping[Path, Owner]) -> Path:
@@ -55,7 +43,7 @@ def copied_files(
             owner = runs.get(run_folder(path))
             content = _content(path)
             own = [(str(owner.folder), content)] if owner else [("", content)]
-            own += [(str(home(path, runs)), "")] if owner and kind in _WHOLE else []
+            own += [(str(home(path, runs)), "")] if owner and not KINDS.load(kind).key else []
             original = next((first[place] for place in own if place in first), None)
             if original is None:
                 left.append(path)
@@ -123,23 +111,26 @@ def _mine(frame: pd.DataFrame, names: "pd.Series[str]", owner: Owner) -> "pd.Ser
 
 def rows_once(frame: pd.DataFrame, kind: str) -> pd.DataFrame:
     """The rows without those that say of one run again what others say; nothing else changes."""
-    if not {"who", "copied", *_SAME.get(kind, ("",))} <= set(frame):
+    key = KINDS.load(kind).key
+    # A file of one run alone has no name of it in its key.
+    same = ["source" if "run" in key else "folder", *key]
+    if not key or not {"who", "copied", *same} <= set(frame):
         return frame.drop(columns="copied", errors="ignore")
     frame = frame.assign(copied=frame["copied"].astype("boolean").fillna(value=False).astype(bool))
     if kind == "snr":
-        return _readings_once(frame).drop(columns="copied").reset_index(drop=True)
+        return _readings_once(frame, same).drop(columns="copied").reset_index(drop=True)
     first = frame.sort_values("copied", kind="stable")
-    again = first.duplicated(_SAME[kind])
-    if kind not in _UNIQUE:
+    again = first.duplicated(same)
+    if "run" not in key:  # else rows of a file are unique, unless a run was renamed between two measurements
         again &= first["copied"].groupby(first["who"], dropna=False).transform("any")
     return frame.loc[sorted(first[~again].index)].drop(columns="copied").reset_index(drop=True)
 
 
-def _readings_once(frame: pd.DataFrame) -> pd.DataFrame:
+def _readings_once(frame: pd.DataFrame, same: list[str]) -> pd.DataFrame:
     # Of two rows on one thing that of a finished measurement counts, then that of more draws, then that of the original.
     worse = frame.assign(open=~frame["complete"].astype(bool), few=-frame["draws"])
     ordered = worse.sort_values(["open", "few", "copied"], kind="stable")
-    once = frame.loc[sorted(ordered[~ordered.duplicated(_SAME["snr"])].index)]
+    once = frame.loc[sorted(ordered[~ordered.duplicated(same)].index)]
     # Beyond its own file: the very same reading of the same parameters once more.
     known = once[once["parameters"] != ""].assign(loose=lambda rows: rows["setting"] == rows["who"])
     ordered = known.sort_values("loose", kind="stable")

@@ -5,42 +5,20 @@ import fnmatch
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from snrkit.errors import ResultsError
 from snrkit.report.escape import visible
+from snrkit.runs.folder import STEPS
+from snrkit.runs.kinds import KINDS
+from snrkit.runs.kinds.base import Kind
 
-
-@dataclass(frozen=True)
-class FileKind:
-    """One kind of result file.
-
-    Attributes:
-        pattern: of the file's name.
-        beside: files of the run directory that count too.
-    """
-
-    pattern: str
-    beside: tuple[str, ...] = ()
-
-
-# The first pattern that a file's name matches decides.
-FILE_KINDS = {
-    "draws": FileKind("*.draws.parquet"),
-    "points": FileKind("*.points.parquet", ("config.toml",)),
-    "reconstructions": FileKind("*reconstructions*.parquet"),
-    "latents": FileKind("*latents*.parquet"),
-    "snr": FileKind("*.parquet", ("config.toml",)),
-    "slopes": FileKind("*.slopes.csv", ("config.toml",)),
-    "metrics": FileKind("metrics.jsonl", ("config.toml", "status.json")),
-    "evaluations": FileKind("*evaluation*.json", ("config.toml",)),
-    "advice": FileKind("*advice*.json"),
-    "published": FileKind("*.published.csv"),
-}
 _NOT_RESULTS = "*.meta.json"
-# The name of ``RunDir.steps``; a test compares.
-STEPS = "steps"
+
+
+def _kinds() -> dict[str, Kind]:
+    """All kinds of result, in the order in which their patterns are tried."""
+    return {name: KINDS.load(name) for name in KINDS.names}
 
 
 def _say_nothing(_line: str) -> None:
@@ -58,7 +36,7 @@ def find(paths: Sequence[Path], note: Callable[[str], None] = _say_nothing) -> d
         ResultsError: a path leads nowhere, or to a file that is none.
     """
     places = {place.resolve(): place for path in paths for place in _places(path, note)}
-    files: dict[str, list[Path]] = {kind: [] for kind in FILE_KINDS}
+    files: dict[str, list[Path]] = {kind: [] for kind in KINDS.names}
     for place in places.values():
         files[str(_kind(place.name))].append(place)
     return files
@@ -66,7 +44,7 @@ def find(paths: Sequence[Path], note: Callable[[str], None] = _say_nothing) -> d
 
 def inputs(kind: str, path: Path) -> list[Path]:
     """A file and the files of its run directory that count with it."""
-    beside = (run_folder(path) / name for name in FILE_KINDS[kind].beside)
+    beside = (run_folder(path) / name for name in KINDS.load(kind).of_run)
     return [path, *(extra for extra in beside if extra.is_file())]
 
 
@@ -83,7 +61,7 @@ def _places(path: Path, note: Callable[[str], None]) -> Iterator[Path]:
         raise ResultsError(visible(str(path)), "does not exist", f"did you mean '{near}'? {remedy}" if near else remedy)
     if not path.is_dir():
         if _kind(path.name) is None:
-            known = ", ".join(kind.pattern for kind in FILE_KINDS.values())
+            known = ", ".join(kind.pattern for kind in _kinds().values())
             problem = f"is no results file ({known})"
             raise ResultsError(visible(str(path)), problem, "give the run directory it lies in")
         if not path.is_file():
@@ -132,4 +110,4 @@ def _nearest(path: Path) -> str:
 def _kind(name: str) -> str | None:
     if fnmatch.fnmatch(name, _NOT_RESULTS):
         return None
-    return next((kind for kind, known in FILE_KINDS.items() if fnmatch.fnmatch(name, known.pattern)), None)
+    return next((kind for kind, known in _kinds().items() if fnmatch.fnmatch(name, known.pattern)), None)

@@ -23,8 +23,7 @@ _FIGURES = "snrkit.figures"
 _PACKAGE = Path(__file__).parent.parent
 # What decides an output beside the report's own modules.
 _SOURCES = (
-    "report/page.html", "cli/report.py", "runs/folder.py", "runs/tables.py", "runs/schemas.py", "files.py", "specs/base.py",
-    "specs/run.py",
+    "report/page.html", "cli/report.py", "runs/folder.py", "files.py", "specs/base.py", "specs/run.py",
 )  # fmt: skip
 
 
@@ -67,7 +66,8 @@ def made_by() -> list[str]:
 
 @functools.cache
 def _code() -> str:
-    files = [*sorted((_PACKAGE / "report").rglob("*.py")), *(_PACKAGE / name for name in _SOURCES)]
+    whole = (path for folder in ("report", "runs/kinds") for path in sorted((_PACKAGE / folder).rglob("*.py")))
+    files = [*whole, *(_PACKAGE / name for name in _SOURCES)]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 

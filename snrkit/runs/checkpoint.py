@@ -142,7 +142,7 @@ def find_checkpoint(path: Path) -> Path:
     file = RunDir(path).checkpoint if path.is_dir() else path
     if not file.is_file():
         raise CheckpointError(
-            "--ckpt", f"no checkpoint at '{path}'", "give a run.pt or a run directory of 'snrkit train'"
+            "path", f"no checkpoint at '{path}'", "give a run.pt or a run directory of 'snrkit train'"
         )
     return file
 

@@ -46,7 +46,7 @@ def alone_in(folder: Path) -> Iterator[None]:
 
 def _busy(folder: Path, owner: str) -> SnrkitError:
     problem = f"another process is at work in '{folder}'{f' ({owner})' if owner else ''}"
-    return ResourceError("--out", problem, "wait for it, or stop it")
+    return ResourceError("out", problem, "wait for it, or stop it")
 
 
 def _lock_file(folder: Path) -> int:
@@ -74,7 +74,7 @@ def _lock_file(folder: Path) -> int:
 def _open_lock(file: Path) -> int:
     """A lock file, opened without waiting for a pipe's other end and without following a link."""
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    strange = OutputError(str(file), "is no regular file, so it cannot be locked", "delete it, or give another --out")
+    strange = OutputError(str(file), "is no regular file, so it cannot be locked", "delete it, or give another `out`")
     try:
         handle = os.open(file, flags, 0o666)
     except OSError as error:

@@ -150,5 +150,6 @@ def apply_settings(data: dict[str, Any], settings: Sequence[str]) -> None:
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals or not key:
-            raise SpecError("--set", f"'{setting}' is not key=value", "write for example --set model.options.latent=20")
+            remedy = "write for example `settings=model.options.latent=20`"
+            raise SpecError("settings", f"'{setting}' is not key=value", remedy)
         assign(data, key.strip(), parse_value(value.strip()))

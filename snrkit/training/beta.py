@@ -164,7 +164,7 @@ class LearntBeta:
         try:
             self._raw.copy_(state["raw"])
         except KeyError:
-            raise CheckpointError("checkpoint", "holds no learnt beta", "train anew with another --out") from None
+            raise CheckpointError("checkpoint", "holds no learnt beta", "train anew with another `out`") from None
         self._adam.state[self._raw] = {name: value.clone() for name, value in state.items() if name != "raw"}
 
 

@@ -33,7 +33,7 @@ _KNOWN = {
     "eval_points",
 }  # fmt: skip
 
-_ONE_BY_ONE = "train its runs one by one: --ensemble 1"
+_ONE_BY_ONE = "train its runs one by one: `side_by_side=1`"
 
 
 def ensemble_key(spec: RunSpec) -> str:
@@ -66,7 +66,7 @@ class Ensemble:
 
     def __init__(self, members: Sequence[Trainer], marker: Path) -> None:
         if any(member.feed.passes is not None for member in members):
-            raise CapabilityError("--ensemble", "a step of one run fills the memory", _ONE_BY_ONE)
+            raise CapabilityError("side_by_side", "a step of one run fills the memory", _ONE_BY_ONE)
         self.members = list(members)
         self.failed: dict[str, str] = {}
         self._marker = marker
@@ -136,7 +136,7 @@ class Ensemble:
             if not out_of_memory(error):
                 raise
             problem = f"memory ran out with {len(self.members)} runs side by side"
-            raise CapabilityError("--ensemble", problem, _ONE_BY_ONE) from None
+            raise CapabilityError("side_by_side", problem, _ONE_BY_ONE) from None
         seconds = (time.perf_counter() - start) / len(self.members)
         self._each(lambda member, bound: member.account(bound, points, seconds), bounds)
 

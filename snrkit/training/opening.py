@@ -69,7 +69,9 @@ def find_previous(run: RunDir, spec: RunSpec, dataset: Dataset, resume: bool) ->
         _refuse_idle(spec.data)
         return None
     if not resume:
-        raise PathError(str(run.path), "holds a run already", "add --resume to go on with it, or give another --out")
+        raise PathError(
+            str(run.path), "holds a run already", "add `resume=True` to go on with it, or give another `out`"
+        )
     previous = load_checkpoint(run.checkpoint)
     old, new = (_flat(s.model_dump(exclude=set(EXTENSIBLE))) for s in (previous.run_spec(), spec))
     begun = previous.epoch + (previous.position > 0)
@@ -78,9 +80,9 @@ def find_previous(run: RunDir, spec: RunSpec, dataset: Dataset, resume: bool) ->
         # Stages were looked at above; and where the data lie does not matter, for they are compared themselves.
         if setting not in ("beta.stages", "data.path") and old.get(setting) != new.get(setting):
             problem = f"the run at '{run.path}' has {old.get(setting)}, not {new.get(setting)}"
-            raise SpecError(setting, problem, "resume it with its own settings, or give another --out")
+            raise SpecError(setting, problem, "resume it with its own settings, or give another `out`")
     if (previous.epoch, previous.position) > (spec.epochs, 0):
-        raise CheckpointError(str(run.path), f"is past epoch {spec.epochs} already", f"give --epochs {begun} or more")
+        raise CheckpointError(str(run.path), f"is past epoch {spec.epochs} already", f"give `epochs={begun}` or more")
     require_same_data(previous, dataset)
     if not previous.optimiser and not is_finished(previous, spec):
         problem = "is an exported copy without the optimiser's state, so it cannot be trained further"
@@ -124,7 +126,7 @@ def require_same_data(checkpoint: Checkpoint, dataset: Dataset) -> None:
     same_mean = old.shape == new.shape and torch.allclose(old.double(), new, rtol=1e-9, atol=1e-12)
     if not same_mean or checkpoint.data_digest not in ("", data_digest(dataset)):
         problem = "the data are not those that the run began with"
-        raise DataError(dataset.name, problem, "put them back, or train anew with another --out")
+        raise DataError(dataset.name, problem, "put them back, or train anew with another `out`")
     steps = math.ceil(len(dataset.train) / checkpoint.run_spec().batch_size)
     epoch, step, position = checkpoint.epoch, checkpoint.step, checkpoint.position
     if position > steps or step != epoch * steps + position:

@@ -113,7 +113,7 @@ class State:
         raise NonFiniteError(
             what,
             f"became {value} at step {self.step} (epoch {self.epoch + 1}); the last checkpoint is kept",
-            f"try a smaller learning rate (now {self.rate:g}: --set optimiser.lr={self.rate / 10:g}) or --dtype float64",
+            f"try a smaller learning rate (now {self.rate:g}: `optimiser.lr={self.rate / 10:g}`) or `dtype=float64`",
         )
 
     def moments(self, name: str) -> list[Tensor]:

@@ -11,7 +11,7 @@ import torch
 from snrkit.models.mlp import Mlp
 from snrkit.report.collect import collect
 from snrkit.runs.folder import RunDir
-from snrkit.runs.tables import read_table
+from snrkit.runs.kinds.snr import SNR
 
 SMALL = ["--set", "model.options.hidden=[6]", "--set", "model.options.latent=3", "--device", "cpu", "--quiet"]
 FEW = ["--samples", 128, "--device", "cpu", "--quiet"]
@@ -122,7 +122,7 @@ def test_snr_while_beta_is_learnt(snrkit, tmp_path):
         "--snr-draws", 4, "--snr-points", 2, *SMALL, "--out", out,
     )  # fmt: skip
     assert result.code == 0
-    table = read_table(RunDir(out).snr)
+    table = SNR.read(RunDir(out).snr)
     betas = [row["beta"] for row in RunDir(out).read_metrics()]
     assert sorted(table.options.unique()) == sorted(f"beta={beta}" for beta in betas)
     assert set(table.M) == {1, 2}

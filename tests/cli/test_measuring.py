@@ -14,11 +14,11 @@ import torch
 from snrkit import files
 from snrkit.cli.options import MODE
 from snrkit.data import load
-from snrkit.diagnostics.draws import Drawer
+from snrkit.diagnostics.worker import Worker
 from snrkit.models.gaussian import Gaussian
 from snrkit.models.state import Mode
 from snrkit.runs.checkpoint import load_checkpoint
-from snrkit.runs.tables import read_table
+from snrkit.runs.kinds.snr import SNR
 from tests.support.program import TOY
 
 FEW = ["--K", "3,1", "--draws", 40, "--data-points", 4, "--device", "cpu"]
@@ -53,7 +53,7 @@ def npz_run(snrkit, tmp_path):
 def test_snr_writes_the_table_and_shows_it(snrkit, toy_run):
     result = snrkit("snr", "--ckpt", toy_run, *FEW, "--M", "1,5")
     assert (result.code, result.err) == (0, "")
-    table = read_table(toy_run / "snr.parquet")
+    table = SNR.read(toy_run / "snr.parquet")
     assert set(zip(table.M, table.K, strict=True)) == {(1, 1), (1, 3), (5, 1), (5, 3)}
     assert set(table.estimator) == {"iwae"}
     assert (table.run == "toy").all()
@@ -70,7 +70,7 @@ def test_the_file_itself_serves_as_ckpt(snrkit, toy_run):
 def test_snr_json_is_one_object(snrkit, toy_run):
     result = snrkit("snr", "--ckpt", toy_run, *FEW, "--json")
     found = json.loads(result.out, parse_constant=lambda text: pytest.fail(f"{text} is no JSON"))
-    assert len(found["rows"]) == len(read_table(toy_run / "snr.parquet"))
+    assert len(found["rows"]) == len(SNR.read(toy_run / "snr.parquet"))
     assert result.err == ""
 
 
@@ -82,9 +82,9 @@ def test_what_cannot_be_had_is_said(snrkit, toy_run):
 
 def test_snr_twice_merges(snrkit, toy_run):
     snrkit("snr", "--ckpt", toy_run, *FEW)
-    first = read_table(toy_run / "snr.parquet")
+    first = SNR.read(toy_run / "snr.parquet")
     snrkit("snr", "--ckpt", toy_run, "--K", "3,7", "--draws", 44, "--data-points", 4)
-    both = read_table(toy_run / "snr.parquet")
+    both = SNR.read(toy_run / "snr.parquet")
     assert both.groupby("K").draws.unique().map(list).to_dict() == {1: [40], 3: [44], 7: [44]}
     assert len(both) == len(first) * 3 // 2
     old = first[first.K == 1].reset_index(drop=True)
@@ -95,14 +95,14 @@ def test_what_was_drawn_otherwise_is_kept(snrkit, toy_run):
     """Other seeds and direct draws stand beside the old rows."""
     for more in ([], ["--seed", 1], ["--direct"]):
         snrkit("snr", "--ckpt", toy_run, *FEW, *more)
-    rows = read_table(toy_run / "snr.parquet")
+    rows = SNR.read(toy_run / "snr.parquet")
     assert set(zip(rows.seed, rows.method, strict=True)) == {(0, "units"), (1, "units"), (0, "direct")}
 
 
 def test_an_interrupted_snr_goes_on_and_never_replaces_finished_rows(snrkit, toy_run, monkeypatch):
     argv = ["snr", "--ckpt", toy_run, *FEW, "--data-points", 4]
     snrkit(*argv)
-    finished = read_table(toy_run / "snr.parquet")
+    finished = SNR.read(toy_run / "snr.parquet")
     left = iter(range(1000))
 
     @contextlib.contextmanager
@@ -117,11 +117,11 @@ def test_an_interrupted_snr_goes_on_and_never_replaces_finished_rows(snrkit, toy
         assert "the same command goes on" in stopped.err
     monkeypatch.undo()
     assert snrkit(*argv, "--seed", 2).code == 0
-    rows = read_table(toy_run / "snr.parquet")
+    rows = SNR.read(toy_run / "snr.parquet")
     pd.testing.assert_frame_equal(rows[rows.seed == 0].reset_index(drop=True), finished)
     assert rows.complete.all()
     snrkit("snr", "--ckpt", toy_run, *FEW, "--data-points", 4, "--seed", 2, "--out", toy_run / "again.parquet")
-    again = read_table(toy_run / "again.parquet")
+    again = SNR.read(toy_run / "again.parquet")
     mine = rows[rows.seed == 2].reset_index(drop=True)
     pd.testing.assert_frame_equal(mine.drop(columns="seconds"), again.drop(columns="seconds"))
 
@@ -287,7 +287,7 @@ def test_loose_checkpoints_of_one_folder_have_results_of_their_own(snrkit, toy_r
     kind = "snr.parquet" if measuring == "snr" else "evaluation.json"
     assert sorted(path.name for path in folder.glob(f"*{kind}")) == [f"a.{kind}", f"b.{kind}"]
     if measuring == "snr":
-        assert set(read_table(folder / f"a.{kind}").run) == {"a"}
+        assert set(SNR.read(folder / f"a.{kind}").run) == {"a"}
     else:
         assert json.loads((folder / f"b.{kind}").read_text())["run"] == "b"
 
@@ -323,24 +323,24 @@ def test_a_disk_that_fills_up_at_the_last_write_loses_no_draws(snrkit, toy_run, 
     assert failed.err.count("\n") == 1
     assert list((toy_run / "snr.partial").iterdir())
     drawn = []
-    points = Drawer._points
-    monkeypatch.setattr(Drawer, "_points", lambda *args: (drawn.append(args), points(*args))[1])
+    points = Worker.block
+    monkeypatch.setattr(Worker, "block", lambda *args: (drawn.append(args), points(*args))[1])
     assert snrkit(*argv).code == 0
     assert drawn == []
-    assert read_table(toy_run / "snr.parquet").complete.all()
+    assert SNR.read(toy_run / "snr.parquet").complete.all()
     assert (toy_run / last).exists()
     assert not (toy_run / "snr.partial").exists()
 
 
 def test_a_run_directory_renamed_while_it_is_measured_does_not_come_back(snrkit, toy_run, monkeypatch):
-    points = Drawer._points
+    points = Worker.block
 
     def then_renamed(*args):
         if toy_run.exists():
             toy_run.rename(toy_run.with_name("elsewhere"))
         return points(*args)
 
-    monkeypatch.setattr(Drawer, "_points", then_renamed)
+    monkeypatch.setattr(Worker, "block", then_renamed)
     result = snrkit("snr", "--ckpt", toy_run, *FEW)
     assert result.code != 0
     assert "deleted, renamed or replaced" in result.err
@@ -371,5 +371,5 @@ def test_a_k_that_cannot_be_read_costs_only_itself_and_is_told_by_the_exit_code(
     result = snrkit("snr", "--ckpt", toy_run, "--K", "1,128", "--draws", 40, "--data-points", 3, "--device", "cpu")
     assert result.code == 3
     assert "iwae at K=1 is left out" in result.out.replace("\n", " ")
-    assert set(read_table(toy_run / "snr.parquet").K) == {128}
+    assert set(SNR.read(toy_run / "snr.parquet").K) == {128}
     assert not (toy_run / "snr.partial").exists()

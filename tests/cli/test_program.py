@@ -7,9 +7,10 @@ import click
 import pytest
 import torch
 
-from snrkit.cli.main import Commands
+from snrkit.cli.main import Commands, called
 from snrkit.cli.options import COUNTS, NAMES, parse_options
 from snrkit.cli.output import progress
+from snrkit.cli.wording import error_in_flags
 from snrkit.errors import SpecError
 
 COMMANDS = list(Commands.TABLE)
@@ -161,3 +162,21 @@ def test_a_bar_on_a_terminal_stays_off_stdout(capsys, monkeypatch):
     out, err = capsys.readouterr()
     assert out == ""
     assert "work" in err
+
+
+@pytest.mark.parametrize(
+    ("argument", "remedy", "words", "told"),
+    [
+        ("samples", "give another `out`", ["evaluate"], "--samples: is wrong; give another --out"),
+        ("path", "use `device=cpu`", ["evaluate"], "--ckpt: is wrong; use --device cpu"),
+        ("k", "raise `k`", ["reconstruct"], "--resample: is wrong; raise --resample"),
+        ("estimator.K", "add `resume=True`", ["train"], "estimator.K: is wrong; add --resume"),
+        ("epochs", "add `data.path=FILE`", ["train"], "epochs: is wrong; add --set data.path=FILE"),
+        ("epochs", "try `data.name=idx`", ["train", "--epochs", "0"], "--epochs: is wrong; try --data idx"),
+        ("x", "give `estimator.options.beta=1`", ["train"], "x: is wrong; give --option beta=1"),
+        ("out", "see to `data_dir`", ["data", "fetch"], "out: is wrong; see to --data-dir"),
+        ("samples", "drop `samples`", ["report"], "samples: is wrong; drop samples"),
+    ],
+)
+def test_arguments_of_the_library_become_flags_of_the_command(argument, remedy, words, told):
+    assert error_in_flags(SpecError(argument, "is wrong", remedy), called(words), words) == told

@@ -90,7 +90,7 @@ def test_what_is_there_is_kept_and_what_is_damaged_is_replaced(mirror, tmp_path)
 def test_a_folder_that_cannot_be_written_names_the_option(mirror, tmp_path):
     blocked = tmp_path / "file"
     blocked.write_bytes(b"")
-    with pytest.raises(OutputError, match="--data-dir"):
+    with pytest.raises(OutputError, match="`data_dir`"):
         fetch(source(mirror(gzip.compress(GOOD))), blocked, ignore)
 
 

@@ -81,7 +81,7 @@ def test_another_set_under_the_names_of_mnist_is_named_and_refused(sets, tmp_pat
     put(tmp_path / "mnist", sets[other])
     message = refusal(lambda: load(DataSpec(name="mnist"), tmp_path))
     assert f"holds images of {other}, not of mnist" in message
-    assert f"--data {other}" in message
+    assert f"`data.name={other}`" in message
     # The remedy works as it is.
     assert load(DataSpec(name=other), tmp_path).name == other
 
@@ -94,7 +94,7 @@ def test_unknown_images_under_a_known_name_are_refused(sets, tmp_path, name, pac
     put(tmp_path, [bytes(changed), *sets[name][1:]], packed=packed)
     message = refusal(lambda: load(DataSpec(name=name), tmp_path))
     assert f"28x28 images that are not those of {name}" in message
-    assert "--data idx --set data.path=" in message
+    assert "`data.name=idx` `data.path=" in message
     own = load(DataSpec(name="idx", path=str(tmp_path)), None)
     assert idx(own.train.reshape(4, 28, 28)) == bytes(changed)
 

@@ -132,7 +132,7 @@ def test_evaluation_happens_in_evaluation_mode():
     assert model.encoder[0].training
 
 
-@pytest.mark.parametrize(("samples", "points", "argument"), [(127, 5, "--samples"), (128, 1, "--points")])
+@pytest.mark.parametrize(("samples", "points", "argument"), [(127, 5, "samples"), (128, 1, "points")])
 def test_too_few(samples, points, argument):
     model, x = toy(points=points)
     with pytest.raises(SpecError) as caught:

@@ -101,7 +101,7 @@ def test_the_table(make):
     np.testing.assert_allclose(np.stack(alone.pixels), np.stack(both.pixels), rtol=1e-6)
 
 
-@pytest.mark.parametrize(("k", "samples", "argument"), [(0, 1, "--resample"), (1, 0, "--samples")])
+@pytest.mark.parametrize(("k", "samples", "argument"), [(0, 1, "k"), (1, 0, "samples")])
 def test_too_few(k, samples, argument):
     with pytest.raises(SpecError) as caught:
         reconstruct(mlp(), images(), range(3), k, samples, Streams(0))
@@ -154,5 +154,5 @@ def test_samples_of_weight_zero_are_never_kept(far, monkeypatch):
 
 
 def test_more_than_memory_is_refused(far):
-    with pytest.raises(ResourceError, match=r"--resample: 10,000,000,000,000 samples need 240\.0 TB"):
+    with pytest.raises(ResourceError, match=r"k: 10,000,000,000,000 samples need 240\.0 TB"):
         resample(*far, [0], 10**13, 1, Streams(1))

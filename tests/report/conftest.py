@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from snrkit.cli.main import main
-from snrkit.runs.tables import write_table
+from snrkit.runs.kinds.snr import SNR
 from tests.support.results import make_run
 
 
@@ -41,7 +41,7 @@ def one_table(tmp_path: Path) -> Callable[[pd.DataFrame], Path]:
 
     def write(frame: pd.DataFrame) -> Path:
         path = tmp_path / "bare.parquet"
-        write_table(path, frame)
+        SNR.write(path, frame)
         return path
 
     return write

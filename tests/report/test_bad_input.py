@@ -13,7 +13,7 @@ from snrkit.report.collect import collect
 from snrkit.report.drawing import Drawing
 from snrkit.report.figures import snr_vs_k
 from snrkit.report.save import Destination
-from snrkit.runs.tables import read_table, write_table
+from snrkit.runs.kinds.snr import SNR
 from tests.support.results import advice, draws, images, latents, make_run, points, slopes, table
 
 PUBLISHED = "data,estimator,options,M,K,metric,value,error,reference\ndigits,iwae,,1,64,log_p,{},0.1,someone\n"
@@ -88,8 +88,8 @@ def test_the_file_and_what_is_wrong_with_it_are_named(demo, kind, damage, proble
 
 
 def test_infinite_ends_of_intervals_are_no_ends(demo):
-    frame = read_table(demo / "snr.parquet")
-    write_table(demo / "snr.parquet", frame.assign(ci_high=np.where(frame["K"] == 10, np.inf, frame["ci_high"])))
+    frame = SNR.read(demo / "snr.parquet")
+    SNR.write(demo / "snr.parquet", frame.assign(ci_high=np.where(frame["K"] == 10, np.inf, frame["ci_high"])))
     found = collect([demo])
     assert found["snr"]["ci_high"].isna().sum() == (frame["K"] == 10).sum()
     look = style.COLUMNS["icml"]
@@ -100,7 +100,7 @@ def test_infinite_ends_of_intervals_are_no_ends(demo):
 
 
 def test_no_finite_interval_at_all(tmp_path):
-    write_table(tmp_path / "bare.parquet", table("demo", ["iwae"]).assign(ci_high=np.inf, ci_low=-np.inf, floor=np.inf))
+    SNR.write(tmp_path / "bare.parquet", table("demo", ["iwae"]).assign(ci_high=np.inf, ci_low=-np.inf, floor=np.inf))
     look = style.COLUMNS["icml"]
     with style.context(look):
         drawing = snr_vs_k.figure.draw(collect([tmp_path]), look)
@@ -121,11 +121,11 @@ def test_no_rows_are_no_data(demo):
         ("metrics", lambda p: p.write_text('{"epoch": -1, "step": 1}\n'), "not a JSON object with an epoch"),
         ("metrics", lambda p: p.write_text('{"epoch": 1, "step": ' + "9" * 40 + "}\n"), "not a JSON object"),
         ("metrics", lambda p: p.write_text("[" * 100_000 + "\n"), "cannot be read|JSON"),
-        ("evaluations", lambda p: replace(p, '"points": 300', '"points": -3'), "'points' is -3"),
+        ("evaluations", lambda p: replace(p, '"points": 300', '"points": -3'), "'points' holds -3"),
         (
             "evaluations",
             lambda p: replace(p, '"stderr": 0.312', '"stderr": -0.312'),
-            "'stderr' of 'iwae_64' is negative",
+            "'stderr' holds -0.312",
         ),
         ("evaluations", lambda p: p.write_text("[1]"), "not an evaluation"),
         ("evaluations", lambda p: p.write_bytes(b"\xff\xfe"), "cannot be read"),

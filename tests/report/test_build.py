@@ -13,11 +13,12 @@ import pytest
 
 from snrkit.errors import OutputError, ResultsError
 from snrkit.report.build import build
-from snrkit.report.collect import collect, trained
+from snrkit.report.collect import collect
 from snrkit.report.figures import FIGURES
 from snrkit.report.save import Destination
 from snrkit.report.style import COLUMNS
-from snrkit.runs.tables import arrow_schema
+from snrkit.report.trained import trained
+from snrkit.runs.kinds.snr import SNR
 from snrkit.specs.run import RunSpec
 from tests.support.results import table
 
@@ -211,7 +212,7 @@ def test_damaged_files_are_named(runs, run):
 def test_newer_schema(one_table, run):
     path = one_table(table("demo", ["iwae"]))
     newer = pq.read_table(path).replace_schema_metadata({"snrkit_schema": "99"})
-    assert newer.schema.names == arrow_schema().names
+    assert newer.schema.names == list(SNR.columns)
     pq.write_table(newer, path)
     assert "schema 99 is newer" in one_line(run(path, "--out", path.parent / "figures"))
 

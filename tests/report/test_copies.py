@@ -16,7 +16,7 @@ from snrkit.report.sheets import evaluation
 from snrkit.report.story import trained
 from snrkit.report.style import COLUMNS
 from snrkit.runs.folder import RunDir
-from snrkit.runs.tables import read_table, write_table
+from snrkit.runs.kinds.snr import SNR
 from snrkit.specs.run import EstimatorSpec, RunSpec
 from tests.support.results import evaluation as evaluation_of
 from tests.support.results import images, latents, make_run, points, slopes, table
@@ -30,7 +30,7 @@ def seeded(folder, name, seed, lift=0.0, parameters=""):
     files.write_metrics([row | {"bound": row["bound"] + lift} for row in rows])
     write_json(files.evaluation, evaluation_of(name, lift))
     frame = table(name, ["iwae"])
-    write_table(files.snr, frame.assign(value=frame["value"] * (1 + lift), parameters=parameters))
+    SNR.write(files.snr, frame.assign(value=frame["value"] * (1 + lift), parameters=parameters))
     slopes().drop(columns="source").query("estimator == 'iwae'").assign(run=name).to_csv(
         files.path / "snr.slopes.csv", index=False
     )
@@ -59,10 +59,10 @@ def test_a_copy_that_was_measured_and_evaluated_again_is_the_same_run(tmp_path):
     run = seeded(tmp_path, "run", 0, parameters="aa")
     copy = RunDir(tmp_path / "run_backup")
     shutil.copytree(run.path, copy.path)
-    frame = read_table(run.snr)
+    frame = SNR.read(run.snr)
     again = frame.assign(run="run_backup", seconds=7.0)
     more = again.assign(K=again["K"] * 7)
-    write_table(copy.snr, pd.concat([frame, again, more], ignore_index=True))
+    SNR.write(copy.snr, pd.concat([frame, again, more], ignore_index=True))
     write_json(copy.evaluation, json.loads(run.evaluation.read_text()) | {"seconds": 9.0, "run": "run_backup"})
     found = collect([tmp_path])
     assert set(found["snr"]["run"]) == {"run"}
@@ -110,7 +110,7 @@ def test_the_same_seed_with_other_parameters_is_kept_apart(tmp_path, kind):
             run.metrics.unlink()
     if kind == "scores":
         for run in (first, second):
-            write_table(run.snr, read_table(run.snr).assign(parameters=""))
+            SNR.write(run.snr, SNR.read(run.snr).assign(parameters=""))
     found = collect([tmp_path])
     assert len(evaluation(found).rows) == 2
     assert settings(last_evaluations(found["evaluations"]), ["data", "metric"])["runs"].max() == 1
@@ -129,8 +129,8 @@ def test_old_tables_without_parameters_go_by_settings_and_seed(tmp_path):
 
 def test_a_renamed_run_that_was_measured_again_is_one(tmp_path):
     run = seeded(tmp_path, "new", 0, parameters="aa")
-    old = read_table(run.snr).assign(run="old")
-    write_table(run.snr, pd.concat([old, read_table(run.snr)], ignore_index=True))
+    old = SNR.read(run.snr).assign(run="old")
+    SNR.write(run.snr, pd.concat([old, SNR.read(run.snr)], ignore_index=True))
     found = readings_over_seeds(collect([tmp_path])["snr"])
     assert len(found) == len(old)
     assert set(found["runs"]) == {1}
@@ -139,8 +139,8 @@ def test_a_renamed_run_that_was_measured_again_is_one(tmp_path):
 
 def test_another_run_in_the_table_of_a_run_is_no_seed_of_it(tmp_path):
     run = seeded(tmp_path, "run", 0, parameters="aa")
-    other = read_table(run.snr).assign(run="other", parameters="bb")
-    write_table(run.snr, pd.concat([read_table(run.snr), other], ignore_index=True))
+    other = SNR.read(run.snr).assign(run="other", parameters="bb")
+    SNR.write(run.snr, pd.concat([SNR.read(run.snr), other], ignore_index=True))
     found = readings_over_seeds(collect([tmp_path])["snr"])
     assert set(found["runs"]) == {1}
     assert set(found["run"]) == {"run", "other"}
@@ -148,17 +148,17 @@ def test_another_run_in_the_table_of_a_run_is_no_seed_of_it(tmp_path):
 
 def test_runs_in_one_loose_table_are_no_seeds_of_each_other(tmp_path):
     both = [table(name, ["iwae"]).assign(parameters=name) for name in ("one", "two")]
-    write_table(tmp_path / "m.parquet", pd.concat(both, ignore_index=True))
+    SNR.write(tmp_path / "m.parquet", pd.concat(both, ignore_index=True))
     found = readings_over_seeds(collect([tmp_path])["snr"])
     assert set(found["run"]) == {"one", "two"}
     assert set(found["runs"]) == {1}
 
 
 def test_copies_of_files_outside_of_run_folders(tmp_path):
-    write_table(tmp_path / "m.parquet", table("python", ["iwae"]).assign(parameters="aa"))
+    SNR.write(tmp_path / "m.parquet", table("python", ["iwae"]).assign(parameters="aa"))
     shutil.copy(tmp_path / "m.parquet", tmp_path / "m (copy).parquet")
     # The same readings once more, in a file of other bytes.
-    write_table(tmp_path / "n.parquet", read_table(tmp_path / "m.parquet").assign(seconds=3.0))
+    SNR.write(tmp_path / "n.parquet", SNR.read(tmp_path / "m.parquet").assign(seconds=3.0))
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         write_json(tmp_path / name / "evaluation.json", evaluation_of("a"))

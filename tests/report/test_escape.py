@@ -16,7 +16,7 @@ from snrkit.report.figures import FIGURES
 from snrkit.report.save import render
 from snrkit.report.sheets import evaluation
 from snrkit.report.tables import Cell, Column, sheet
-from snrkit.runs.tables import read_table, write_table
+from snrkit.runs.kinds.snr import SNR
 from tests.support.results import all_frames, make_run
 from tests.support.results import evaluation as evaluation_of
 
@@ -147,7 +147,7 @@ def test_a_whole_report_of_a_hostile_run(tmp_path, run):
     content["data"] = f"{text}:test[0:5]"
     content["rows"].append({"metric": f"m {text}", "value": 1.0, "stderr": 0.1, "definition": text})
     write_json(files.evaluation, content)
-    write_table(files.snr, read_table(files.snr).assign(run=text, data=text, options=text, definition=text))
+    SNR.write(files.snr, SNR.read(files.snr).assign(run=text, data=text, options=text, definition=text))
     out = tmp_path / "out"
     code, printed, err = run(tmp_path / "runs", "--out", out, "--html", "--figure", "snr_vs_k", "--json")
     assert code == 0, err

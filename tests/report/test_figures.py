@@ -10,12 +10,13 @@ import pytest
 
 from snrkit.cli.report import COLUMNS as OFFERED
 from snrkit.report import style
-from snrkit.report.collect import KINDS, Tables
+from snrkit.report.collect import Tables
 from snrkit.report.drawing import Drawing, Missing
 from snrkit.report.figures import FIGURES
 from snrkit.report.page import SECTIONS
 from snrkit.report.save import render
 from snrkit.report.style import COLUMNS
+from snrkit.runs.kinds import KINDS
 from tests.report.reading import assert_readable, lines
 from tests.support.results import all_frames, trained_as
 
@@ -48,7 +49,7 @@ def test_formats_offered_are_those_there_are():
 def test_says_what_it_is(name):
     kind = FIGURES.load(name)
     assert kind.section in SECTIONS
-    assert set(kind.needs) <= set(KINDS)
+    assert set(kind.needs) <= set(KINDS.names)
     assert kind.command.startswith("snrkit ")
     assert "\n" not in kind.command
     assert kind.definition.endswith(".")

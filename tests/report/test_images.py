@@ -13,7 +13,8 @@ from snrkit.report.collect import collect
 from snrkit.report.drawing import Drawing, Missing
 from snrkit.report.figures import latents, reconstructions
 from snrkit.runs.folder import RunDir
-from snrkit.runs.tables import write_frame
+from snrkit.runs.kinds.latents import LATENTS
+from snrkit.runs.kinds.reconstructions import RECONSTRUCTIONS
 from tests.report.reading import assert_readable
 
 HEIGHT, WIDTH, SAMPLES = 3, 2, 4
@@ -51,7 +52,7 @@ def drawn():
 
 def test_images_are_side_by_side_in_order(runs, drawn):
     for name in ("demo-vae", "demo_iwae"):
-        write_frame(RunDir(runs / name).reconstructions, images(name))
+        RECONSTRUCTIONS.write(RunDir(runs / name).reconstructions, images(name))
     drawing = drawn(reconstructions, runs)
     assert len(drawing.figure.axes) == 6
     shown = [np.asarray(axes.images[0].get_array()) for axes in drawing.figure.axes[:3]]
@@ -69,9 +70,9 @@ def test_images_are_side_by_side_in_order(runs, drawn):
 
 def test_mean_ssim_of_each_kind_is_in_its_title(runs, drawn):
     table = images("demo-vae")
-    write_frame(RunDir(runs / "demo_iwae").reconstructions, images("demo_iwae"))  # of an older snrkit
+    RECONSTRUCTIONS.write(RunDir(runs / "demo_iwae").reconstructions, images("demo_iwae"))  # of an older snrkit
     values = {"input": np.nan, "q": 0.5, "q_iw": 0.7514}
-    write_frame(RunDir(runs / "demo-vae").reconstructions, table.assign(ssim=table["kind"].map(values)))
+    RECONSTRUCTIONS.write(RunDir(runs / "demo-vae").reconstructions, table.assign(ssim=table["kind"].map(values)))
     drawing = drawn(reconstructions, runs)
     titles = [axes.get_title() for axes in drawing.figure.axes]
     assert titles == [
@@ -103,7 +104,7 @@ def test_images_fill_the_column_and_lie_apart(column, samples):
 
 
 def test_more_points_than_fit_a_page_are_left_out_with_a_note(runs, drawn):
-    write_frame(RunDir(runs / "demo-vae").reconstructions, images("demo-vae", points=range(100)))
+    RECONSTRUCTIONS.write(RunDir(runs / "demo-vae").reconstructions, images("demo-vae", points=range(100)))
     drawing = drawn(reconstructions, runs)
     shown = sorted(drawing.data["point"].unique())
     assert shown == list(range(len(shown)))
@@ -114,8 +115,8 @@ def test_more_points_than_fit_a_page_are_left_out_with_a_note(runs, drawn):
 
 def test_scatter_of_two_dimensional_layers_only(runs, drawn):
     deep = pd.concat([means("demo-vae", True, dimensions=5), means("demo-vae", True, layer=2)], ignore_index=True)
-    write_frame(RunDir(runs / "demo-vae").latents, deep)
-    write_frame(RunDir(runs / "demo_iwae").latents, means("demo_iwae", labels=False))
+    LATENTS.write(RunDir(runs / "demo-vae").latents, deep)
+    LATENTS.write(RunDir(runs / "demo_iwae").latents, means("demo_iwae", labels=False))
     drawing = drawn(latents, runs)
     labelled, plain = drawing.figure.axes
     assert [line.get_label() for line in labelled.lines] == ["0", "1", "2"]
@@ -139,6 +140,6 @@ def test_damaged_tables_are_named(figure, name, runs, drawn):
     path.write_bytes(b"no parquet")
     with pytest.raises(ResultsError, match="not a readable Parquet"):
         drawn(figure, runs)
-    write_frame(path, pd.DataFrame({"run": ["a"]}))
-    with pytest.raises(ResultsError, match="columns missing: step"):
+    pd.DataFrame({"run": ["a"]}).to_parquet(path)
+    with pytest.raises(ResultsError, match=r"columns missing: .*step"):
         drawn(figure, runs)

@@ -48,10 +48,9 @@ def page(tmp_path_factory) -> Path:
 
 
 def _write(path, table):
-    from snrkit.runs.tables import COLUMNS as TIDY
-    from snrkit.runs.tables import write_table
+    from snrkit.runs.kinds.snr import SNR
 
-    write_table(path, table[list(TIDY)])
+    SNR.write(path, table[list(SNR.columns)])
 
 
 class Outline(html.parser.HTMLParser):

@@ -10,14 +10,15 @@ import pytest
 from snrkit.errors import ResultsError
 from snrkit.report import find as finding
 from snrkit.report.collect import collect
-from snrkit.report.find import FILE_KINDS, find
-from snrkit.runs.tables import COLUMNS, read_table
+from snrkit.report.find import find
+from snrkit.runs.kinds import KINDS
+from snrkit.runs.kinds.snr import SNR
 from tests.support.results import make_run, table
 
 
 def test_pipes_devices_and_loops_are_passed_over(tmp_path):
     files = make_run(tmp_path, "run", "iwae", epochs=2)
-    for pattern in FILE_KINDS.values():
+    for pattern in map(KINDS.load, KINDS.names):
         os.mkfifo(files.path / f"x{pattern.pattern.replace('*', 'a')}")
     (files.path / "loop").symlink_to(files.path)
     (files.path / "self.parquet").symlink_to("self.parquet")
@@ -100,10 +101,10 @@ def test_a_figure_name_that_is_nearly_right_is_told(runs, tmp_path, run):
 def test_a_table_that_pandas_wrote_is_read(tmp_path, run, index):
     frame = table("python", ["iwae"])
     (frame if index is None else frame[frame["K"] > 1]).to_parquet(tmp_path / "m.parquet")
-    got = read_table(tmp_path / "m.parquet")
-    assert list(got.columns) == list(COLUMNS)
+    got = SNR.read(tmp_path / "m.parquet")
+    assert list(got.columns) == list(SNR.columns)
     wanted = frame if index is None else frame[frame["K"] > 1].reset_index(drop=True)
-    pd.testing.assert_frame_equal(got, wanted[list(COLUMNS)], check_dtype=False)
+    pd.testing.assert_frame_equal(got, wanted[list(SNR.columns)], check_dtype=False)
     assert len(collect([tmp_path])["snr"]) == len(wanted)
     assert len(collect([tmp_path / "m.parquet"])["snr"]) == len(wanted)
 
@@ -112,10 +113,10 @@ def test_a_table_of_another_program_is_still_none(tmp_path):
     frame = table("python", ["iwae"]).drop(columns="floor")
     frame.to_parquet(tmp_path / "m.parquet")
     with pytest.raises(ResultsError, match="not a table of snrkit"):
-        read_table(tmp_path / "m.parquet")
+        SNR.read(tmp_path / "m.parquet")
     table("python", ["iwae"]).assign(more=1).to_parquet(tmp_path / "m.parquet")
     with pytest.raises(ResultsError, match="not a table of snrkit"):
-        read_table(tmp_path / "m.parquet")
+        SNR.read(tmp_path / "m.parquet")
 
 
 def test_a_run_folder_with_a_name_of_other_bytes(tmp_path, run):

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 
 from snrkit.report.collect import Tables, collect
-from snrkit.report.columns import PUBLISHED
 from snrkit.report.drawing import Missing
 from snrkit.report.sheets import evaluation, slopes
 from snrkit.report.tables import rounded
+from snrkit.runs.kinds.published import PUBLISHED
 from tests.support.results import all_frames
 from tests.support.results import evaluation as evaluation_of
 
@@ -80,7 +80,7 @@ def test_published_values_stand_beside_ours(runs):
         ["digits", "iwae", "", 1, 64, "log_p", -18.5, 0.02, "A 2018"],
         ["mnist", "vae", "", 1, 64, "log_p", -86.2, 0.2, "A"],
     ]
-    pd.DataFrame(rows, columns=list(PUBLISHED)).to_csv(runs / "some.published.csv", index=False)
+    pd.DataFrame(rows, columns=list(PUBLISHED.columns)).to_csv(runs / "some.published.csv", index=False)
     sheet = evaluation(collect([runs]))
     place = sheet.head.index("log p̂(x)") + 1
     assert sheet.head[place] == "published"

@@ -8,8 +8,7 @@ import sys
 import pytest
 
 from snrkit.report import unchanged
-from snrkit.report.collect import KINDS
-from snrkit.report.find import FILE_KINDS, STEPS, find
+from snrkit.report.find import find
 from snrkit.runs.folder import RunDir
 from tests.support.results import make_run
 
@@ -163,11 +162,6 @@ def test_unreadable_inputs_are_named(tmp_path, run):
     code, out, err = run(tmp_path, "--out", tmp_path / "out")
     assert (code, out) == (2, "")
     assert "x.points.parquet: cannot be read (FileNotFoundError); make it readable, or delete it" in err
-
-
-def test_what_is_spelt_out_agrees(tmp_path):
-    assert RunDir(tmp_path).steps.name == STEPS
-    assert set(FILE_KINDS) == set(KINDS)
 
 
 def test_names_decide_the_kind(tmp_path):

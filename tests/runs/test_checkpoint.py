@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from snrkit.checksums import unsealed
-from snrkit.cli.saved import open_saved
 from snrkit.errors import CheckpointError
+from snrkit.run import Run
 from snrkit.runs.checkpoint import FORMAT, VERSION, find_checkpoints, load_checkpoint, save_checkpoint
 from snrkit.runs.folder import RunDir
 from snrkit.training.trainer import Trainer
@@ -150,7 +150,7 @@ def test_a_missing_field_is_named(saved, file, field):
 
 def test_nothing_there(tmp_path):
     for path in (tmp_path / "none.pt", tmp_path):
-        assert refused(path, "no checkpoint at").argument == "--ckpt"
+        assert refused(path, "no checkpoint at").argument == "path"
 
 
 @pytest.mark.parametrize("wrong", [{"A": torch.ones(2, 2)}, {"A": torch.eye(3), "b": torch.ones(3)}, {"A": 3}])
@@ -234,7 +234,7 @@ def test_a_field_out_of_its_range(small, go, tmp_path, saved, field, value):
 def test_a_step_that_the_data_do_not_have(small, go, tmp_path, saved):
     file = doctored(tmp_path, "step", value=6)
     assert load_checkpoint(file).step == 6
-    for use in (lambda: go(small(epochs=2), resume=True), lambda: open_saved(file, None, "cpu")):
+    for use in (lambda: go(small(epochs=2), resume=True), lambda: Run.open(file, device="cpu")):
         with pytest.raises(CheckpointError, match="where an epoch has 5 steps"):
             use()
 
@@ -276,7 +276,7 @@ def test_settings_of_the_optimiser_that_are_not_the_specs(small, go, tmp_path, s
 )
 def test_a_parameter_that_does_not_fit(small, go, tmp_path, saved, value):
     file = doctored(tmp_path, "model", "A", value=value)
-    for use in (lambda: go(small(epochs=2), resume=True), lambda: open_saved(file, None, "cpu")):
+    for use in (lambda: go(small(epochs=2), resume=True), lambda: Run.open(file, device="cpu")):
         with pytest.raises(CheckpointError, match="does not fit model gaussian"):
             use()
 

@@ -3,31 +3,21 @@
 import json
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from snrkit.errors import ResultsError
-from snrkit.runs import schemas
-from snrkit.runs.schemas import require_evaluation
-from snrkit.runs.tables import (
-    COLUMNS,
-    COMPARISON_KEY,
-    KEPT_KEY,
-    SLOPE_KEY,
-    merge_kept,
-    merge_table,
-    read_frame,
-    read_table,
-    write_table,
-)
-from tests.support.tables import table
+from snrkit.runs.kinds import KINDS
+from snrkit.runs.kinds.draws import DRAWS
+from snrkit.runs.kinds.evaluation import EVALUATION
+from snrkit.runs.kinds.snr import SNR
+from tests.support.tables import kept, table
 
 
 def put(path, name, values):
     """A sound table with another column in place of one, and its metadata as they were."""
-    write_table(path, table())
+    SNR.write(path, table())
     sound = pq.read_table(path)
     column = values if isinstance(values, pa.Array) else pa.array([values] * 3)
     pq.write_table(sound.set_column(sound.column_names.index(name), name, column), path)
@@ -61,7 +51,7 @@ def test_a_column_of_measurements_that_cannot_be(tmp_path, name, values, problem
     path = tmp_path / "snr.parquet"
     put(path, name, values)
     before = path.read_bytes()
-    for use in (read_table, lambda path: merge_table(path, table())):
+    for use in (SNR.read, lambda path: SNR.merge(path, table())):
         with pytest.raises(ResultsError, match=problem) as caught:
             use(path)
         assert caught.value.argument == str(path)
@@ -77,16 +67,16 @@ def test_a_column_of_measurements_that_cannot_be(tmp_path, name, values, problem
 def test_what_can_be_is_read(tmp_path, values):
     put(tmp_path / "a.parquet", "stderr", values)
     expected = [np.nan if value is None else value for value in values.to_pylist()]
-    np.testing.assert_array_equal(read_table(tmp_path / "a.parquet")["stderr"], expected)
+    np.testing.assert_array_equal(SNR.read(tmp_path / "a.parquet")["stderr"], expected)
 
 
 def test_columns_that_are_there_twice(tmp_path):
     path = tmp_path / "a.parquet"
-    write_table(path, table())
+    SNR.write(path, table())
     sound = pq.read_table(path)
     pq.write_table(sound.append_column("K", sound["K"]), path)
     with pytest.raises(ResultsError, match="columns twice: K"):
-        read_table(path)
+        SNR.read(path)
 
 
 @pytest.mark.parametrize(
@@ -101,64 +91,60 @@ def test_columns_that_are_there_twice(tmp_path):
 )
 def test_foreign_metadata(tmp_path, metadata, problem):
     path = tmp_path / "a.parquet"
-    write_table(path, table())
+    SNR.write(path, table())
     pq.write_table(pq.read_table(path).replace_schema_metadata(metadata), path)
     if problem:
         with pytest.raises(ResultsError, match=problem):
-            read_table(path)
+            SNR.read(path)
     else:
-        assert read_table(path)["K"].tolist() == [1, 10, 100]
+        assert SNR.read(path)["K"].tolist() == [1, 10, 100]
 
 
 def test_a_folder_named_like_a_partition_adds_no_column(tmp_path):
     path = tmp_path / "K=77" / "snr.parquet"
-    write_table(path, table())
-    assert read_table(path)["K"].tolist() == [1, 10, 100]
-
-
-DRAWS = pd.DataFrame(
-    {"run": "r", "step": 1, "data": "d", "estimator": "e", "options": "", "M": 1, "K": 2, "coordinate": "a[0]",
-     "draw": [0, 1], "seed": 0, "method": "units", "value": 0.5}
-)  # fmt: skip
+    SNR.write(path, table())
+    assert SNR.read(path)["K"].tolist() == [1, 10, 100]
 
 
 @pytest.mark.parametrize("change", [{"K": -3}, {"draw": -1}, {"value": "x"}, {"estimator": None}, {"coordinate": 7}])
 def test_kept_draws_that_cannot_be_are_not_merged_with(tmp_path, change):
     path = tmp_path / "a.draws.parquet"
-    merge_kept(path, DRAWS)
-    merge_kept(path, DRAWS.assign(seed=1))
-    assert len(read_frame(path, KEPT_KEY, "", schemas.DRAWS)) == 4
-    DRAWS.assign(**change).to_parquet(path)
+    DRAWS.merge(path, kept())
+    DRAWS.merge(path, kept(seed=1))
+    assert len(DRAWS.read(path)) == 4
+    kept(**change).to_parquet(path)
     with pytest.raises(ResultsError, match=f"column '{next(iter(change))}'"):
-        merge_kept(path, DRAWS)
+        DRAWS.merge(path, kept())
 
 
 SCORE = {"metric": "log_p", "value": -84.0, "stderr": 0.1, "definition": "d"}
-EVALUATION = {"schema": 1, "step": 0, "points": 2, "samples": 128, "data": "d", "rows": [SCORE]}
+SCORES = {"schema": 1, "step": 0, "points": 2, "samples": 128, "data": "d", "rows": [SCORE]}
 
 
 @pytest.mark.parametrize(
     "content",
     [
-        [], None, {}, EVALUATION | {"step": -1}, EVALUATION | {"step": True}, EVALUATION | {"points": 0},
-        EVALUATION | {"samples": 1e999}, EVALUATION | {"schema": "1"}, EVALUATION | {"rows": {}}, EVALUATION | {"rows": [3]},
-        EVALUATION | {"data": None}, EVALUATION | {"rows": [SCORE | {"stderr": -1}]},
-        EVALUATION | {"rows": [SCORE | {"value": "x"}]}, EVALUATION | {"rows": [SCORE | {"metric": None}]},
+        [], None, {}, SCORES | {"step": -1}, SCORES | {"step": True}, SCORES | {"points": 0},
+        SCORES | {"samples": 1e999}, SCORES | {"schema": "1"}, SCORES | {"rows": {}}, SCORES | {"rows": [3]},
+        SCORES | {"data": None}, SCORES | {"rows": [SCORE | {"stderr": -1}]},
+        SCORES | {"rows": [SCORE | {"value": "x"}]}, SCORES | {"rows": [SCORE | {"metric": None}]},
     ],
 )  # fmt: skip
 def test_an_evaluation_that_cannot_be(tmp_path, content):
-    from snrkit.report.collect import KINDS
-
-    require_evaluation(EVALUATION, tmp_path)
     path = tmp_path / "evaluation.json"
+    path.write_text(json.dumps(SCORES))
+    assert len(EVALUATION.read(path)) == 1
     path.write_text(json.dumps(content))
     with pytest.raises(ResultsError, match="not an evaluation") as caught:
-        KINDS["evaluations"].read(path)
+        EVALUATION.read(path)
     assert "\n" not in str(caught.value)
 
 
-def test_every_column_has_its_rule():
-    assert set(schemas.SNR) == set(COLUMNS)
-    assert set(schemas.DRAWS) == {*KEPT_KEY, "value"}
-    assert set(SLOPE_KEY) <= set(schemas.SLOPES)
-    assert set(COMPARISON_KEY) <= set(schemas.COMPARISONS)
+@pytest.mark.parametrize("name", KINDS.names)
+def test_a_kind_is_whole(name):
+    kind = KINDS.load(name)
+    assert kind.name == name
+    assert set(kind.key) <= set(kind.columns)
+    assert all(column.meaning for column in kind.columns.values())
+    assert {column.since for column in kind.columns.values()} <= set(range(1, kind.version + 1))
+    assert (kind.later is None) == (kind.version == 1)

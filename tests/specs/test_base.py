@@ -32,7 +32,7 @@ def test_settings_apply_in_order_and_nest():
 def test_a_setting_without_equals_is_refused(setting):
     with pytest.raises(SpecError, match="not key=value") as caught:
         apply_settings({}, [setting])
-    assert caught.value.argument == "--set"
+    assert caught.value.argument == "settings"
 
 
 def test_a_key_through_a_value_is_refused():

@@ -6,22 +6,21 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from snrkit.files import write_json
 from snrkit.runs.folder import RunDir
-from snrkit.runs.tables import COLUMNS, write_table
+from snrkit.runs.kinds.snr import SNR
 from snrkit.specs.run import EstimatorSpec, RunSpec
 
 K = (1, 10, 100, 1000)
 DRAWS = 400
-_BLANK = {pa.string(): "", pa.int64(): 0, pa.float64(): 0.0, pa.bool_(): True}
+_BLANK = {"text": "", "whole number": 0, "number": 0.0, "truth value": True}
 SLOPES = {"vae": (0.5, 0.5), "iwae": (-0.5, 0.5), "ciwae": (0.3, 0.5), "piwae": (-0.4, 0.45)}
 
 
 def with_all_columns(frame: pd.DataFrame) -> pd.DataFrame:
     """The table with the schema's other columns too, which say nothing."""
-    return frame.assign(**{name: _BLANK[kind] for name, (kind, _) in COLUMNS.items() if name not in frame})
+    return frame.assign(**{name: _BLANK[c.content] for name, c in SNR.columns.items() if name not in frame})
 
 
 def table(
@@ -42,7 +41,7 @@ def table(
                             "estimator": estimator, "options": options, "M": m, "K": k, "block": block,
                             "metric": "snr_mean", "value": value, "stderr": half / 2, "ci_low": value - half,
                             "ci_high": value + half, "floor": floor, "draws": DRAWS, "method": "units",
-                            "mode": "evaluation",
+                            "mode": "evaluation", "direct": False, "nested": False, "pulled": False,
                         }
                     )  # fmt: skip
     frame = with_all_columns(pd.DataFrame(rows))
@@ -82,7 +81,7 @@ def make_run(folder: Path, name: str, estimator: str, epochs: int = 40, measured
     files.metrics.write_text("".join(json.dumps(row) + "\n" for row in rows))
     files.set_status("done")
     write_json(files.evaluation, evaluation(name, lift))
-    write_table(files.snr, table(name, measured or [estimator]))
+    SNR.write(files.snr, table(name, measured or [estimator]))
     return files
 
 

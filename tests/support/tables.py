@@ -4,21 +4,30 @@ import math
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
-from snrkit.runs.tables import COLUMNS
+from snrkit.runs.kinds.snr import SNR
+
+TYPES = {"whole number": "int64", "number": "float64", "truth value": "bool"}
 
 
 def table(**columns):
     """Three rows that differ in K, with a NaN among the numbers."""
     rows = pd.DataFrame(
         {
-            name: ["text"] * 3 if pa.types.is_string(kind) else np.arange(3).astype(kind.to_pandas_dtype())
-            for name, (kind, _) in COLUMNS.items()
+            name: ["text"] * 3 if column.content == "text" else np.arange(3).astype(TYPES[column.content])
+            for name, column in SNR.columns.items()
         }
     )
     rows["floor"] = [0.5, math.nan, 0.25]
     return rows.assign(**{"options": "", "K": [1, 10, 100], "M": 1, "draws": [4, 5, 6]} | columns)
+
+
+def kept(**changes):
+    """Two kept draws, as schema 1 had them."""
+    return pd.DataFrame(
+        {"run": "r", "step": 1, "data": "d", "estimator": "e", "options": "", "M": 1, "K": 2, "coordinate": "a[0]",
+         "draw": [0, 1], "seed": 0, "method": "units", "value": 0.5} | changes, index=range(2),
+    )  # fmt: skip
 
 
 def slopes(**changes):

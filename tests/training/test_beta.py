@@ -8,11 +8,11 @@ from contextlib import suppress
 import pytest
 import torch
 
-from snrkit.cli.saved import open_saved
 from snrkit.core import bounds
 from snrkit.errors import SpecError
 from snrkit.estimators.ciwae import Ciwae
 from snrkit.interrupt import Interrupted
+from snrkit.run import Run
 from snrkit.runs.checkpoint import load_checkpoint
 from snrkit.runs.folder import RunDir
 from snrkit.specs.run import RunSpec
@@ -114,7 +114,7 @@ def test_stopped_on_the_last_step_of_an_epoch_it_is_noted_and_measured_as_it_was
 
 def test_measuring_commands_see_the_beta_of_the_checkpoint(small, go, tmp_path):
     go(learnt(small, "free"))
-    saved = open_saved(tmp_path / "run", None, "cpu")
+    saved = Run.open(tmp_path / "run", device="cpu")
     assert saved.spec.estimator.options == {"beta": betas(tmp_path / "run")[-1]}
     assert load_checkpoint(tmp_path / "run").run_spec().estimator.options == {"beta": 0.5}
 

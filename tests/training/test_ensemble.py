@@ -185,7 +185,7 @@ def test_a_model_that_cannot_be_batched_says_so(small, tmp_path, monkeypatch):
         return forward(self, x, noise if x.sum() > 0 else -noise, path)
 
     monkeypatch.setattr(type(ensemble.members[0].model), "forward", branching)
-    with pytest.raises(CapabilityError, match="--ensemble 1"):
+    with pytest.raises(CapabilityError, match="`side_by_side=1`"):
         run_epochs(ensemble, lambda: False, silent, lambda *_: None)
 
 

@@ -11,7 +11,7 @@ from snrkit.diagnostics import measure
 from snrkit.errors import NonFiniteError
 from snrkit.runs.checkpoint import load_checkpoint
 from snrkit.runs.folder import RunDir
-from snrkit.runs.tables import read_table
+from snrkit.runs.kinds.snr import SNR
 from tests.support.program import TOY
 
 MEASURE = ["--snr-K", "1,3", "--snr-draws", 8, "--snr-points", 4]
@@ -42,7 +42,7 @@ def test_the_run_is_bit_identical_and_the_rows_are_there(tmp_path, every):
     plain, observed = train(tmp_path / "plain"), train(tmp_path / "run", "--snr-every", every, *MEASURE)
     assert same(plain, observed)
     assert not (tmp_path / "plain" / "snr.parquet").exists()
-    table = read_table(tmp_path / "run" / "snr.parquet")
+    table = SNR.read(tmp_path / "run" / "snr.parquet")
     assert sorted(table.step.unique()) == [5 * epoch for epoch in range(every, 5, every)]
     assert table.groupby("step").K.unique().map(sorted).map(tuple).unique().tolist() == [(1, 3)]
     assert set(table.draws) == {8}
@@ -60,7 +60,7 @@ def test_the_last_rows_are_those_measured_afterwards(tmp_path):
         "--out", tmp_path / "after.parquet", "--json",
     )  # fmt: skip
     keys = ["step", "scope", "estimator", "M", "K", "block", "metric"]
-    one, two = (read_table(p).set_index(keys) for p in (tmp_path / "run" / "snr.parquet", tmp_path / "after.parquet"))
+    one, two = (SNR.read(p).set_index(keys) for p in (tmp_path / "run" / "snr.parquet", tmp_path / "after.parquet"))
     assert one.value.sort_index().equals(two.value.sort_index())
 
 
@@ -94,7 +94,7 @@ def test_a_measurement_that_fails_or_is_stopped_costs_no_epoch(tmp_path, monkeyp
     assert not run.snr.exists()
     call("train", "--resume", "--quiet", "--device", "cpu", "--out", run.path, *more)
     assert same(plain, load_checkpoint(run.checkpoint))
-    values = [read_table(tmp_path / name / "snr.parquet").value for name in ("plain", "run")]
+    values = [SNR.read(tmp_path / name / "snr.parquet").value for name in ("plain", "run")]
     assert values[0].equals(values[1])
 
 

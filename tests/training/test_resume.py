@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from snrkit.cli.saved import open_saved
 from snrkit.errors import CheckpointError, DataError, OutputError, ResourceError, ResultsError, SpecError
 from snrkit.files import read_json, write_json
 from snrkit.interrupt import Interrupted
+from snrkit.run import Run
 from snrkit.runs.folder import RunDir
 from snrkit.runs.lock import alone_in
 from snrkit.training.trainer import Trainer
@@ -163,7 +163,7 @@ def test_a_run_killed_between_its_last_checkpoint_and_its_status(small, go, tmp_
 def test_without_resume_a_run_is_not_touched(small, go, tmp_path):
     go(small(epochs=1))
     before = contents(tmp_path / "run")
-    with pytest.raises(OutputError, match="--resume"):
+    with pytest.raises(OutputError, match="`resume=True`"):
         go(small(seed=5))
     assert contents(tmp_path / "run") == before
 
@@ -199,7 +199,7 @@ def test_fewer_epochs_than_there_are(small, go, done):
     else:
         with pytest.raises(Interrupted):
             go(small(), progress=at_step(12, interrupt))
-    with pytest.raises(CheckpointError, match="give --epochs 3"):
+    with pytest.raises(CheckpointError, match="give `epochs=3` or more"):
         go(small(epochs=2), resume=True)
 
 
@@ -224,7 +224,7 @@ def test_data_that_changed_meanwhile(small, go, tmp_path, change):
     with pytest.raises(DataError, match="not those that the run began with"):
         go(small(**changes), resume=True)
     with pytest.raises(DataError, match=r"not those that the run began with|has points of 16"):
-        open_saved(tmp_path / "run", None, "cpu")
+        Run.open(tmp_path / "run", device="cpu")
     assert contents(tmp_path / "run") == before
 
 
@@ -235,7 +235,7 @@ def test_data_are_found_from_any_directory_and_may_move(small, go, tmp_path, mon
     go(small(**changes, epochs=1))
     (tmp_path / "below").mkdir()
     monkeypatch.chdir(tmp_path / "below")
-    assert open_saved(tmp_path / "run", None, "cpu").step == 5
+    assert Run.open(tmp_path / "run", device="cpu").step == 5
     (tmp_path / "mine.npz").rename("moved.npz")
     assert go(small(**DIGITS | {"data": {"name": "npz", "path": "moved.npz"}}), resume=True).epoch == 4
 

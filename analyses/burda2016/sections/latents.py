@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from sections.runs import Runs, scores
-from snrkit.cli.saved import open_saved
 from snrkit.core.logweights import normalised
 from snrkit.core.streams import Streams
 from snrkit.models.base import LatentModel
@@ -17,6 +16,7 @@ from snrkit.report import style
 from snrkit.report.collect import collect
 from snrkit.report.figures import latents
 from snrkit.report.save import Destination, save_drawing
+from snrkit.run import Run
 from snrkit.runs.folder import RunDir
 
 
@@ -54,8 +54,8 @@ def run(settings: dict[str, Any], runs: Runs, results: Path) -> tuple[str, dict[
 
 def _shape(run: RunDir, points: int, samples: int) -> dict[str, float]:
     """Means over points of the shape of q and of the posterior, both from the same samples."""
-    saved = open_saved(run.path, None, "auto")
-    x, _ = saved.test_points(points)
+    saved = Run.open(run.path)
+    x, _ = saved.points(points)
     each = torch.stack([_covariances(saved.model, x[i : i + 1], samples, i) for i in range(len(x))])
     found = {}
     for name, covariance in zip(("q", "posterior"), each.unbind(1), strict=True):

@@ -7,9 +7,9 @@ import pandas as pd
 
 from sections.runs import Runs
 from snrkit.cli.main import main as snrkit
-from snrkit.cli.saved import open_saved
 from snrkit.core.streams import Streams
 from snrkit.evaluation.reconstruct import reconstruct
+from snrkit.run import Run
 
 
 def run(settings: dict[str, Any], runs: Runs, results: Path) -> tuple[str, dict[str, pd.DataFrame]]:
@@ -21,8 +21,8 @@ def run(settings: dict[str, Any], runs: Runs, results: Path) -> tuple[str, dict[
         for estimator in ("vae", "iwae"):
             name = f"{data['name']}-{data['binarise']}-{layers}"
             run = runs.get(name, data, model, estimator, K, seed)
-            saved = open_saved(run.path, None, "auto")
-            x, _ = saved.test_points(own["points"])
+            saved = Run.open(run.path)
+            x, _ = saved.points(own["points"])
             for k in own["k"]:
                 table = reconstruct(saved.model, x, range(len(x)), k, own["samples"], Streams(0))
                 fit = table.groupby(["kind", "point"]).log_likelihood.mean()

@@ -7,13 +7,13 @@ from typing import Any
 
 from snrkit.backend.device import select_device
 from snrkit.cli.main import main as snrkit
-from snrkit.cli.saved import open_saved
 from snrkit.core.streams import Streams
 from snrkit.evaluation.latents import active_units, latent_means, means_table
 from snrkit.files import read_json, write_json
 from snrkit.models.state import in_mode
+from snrkit.run import Run
 from snrkit.runs.folder import RunDir
-from snrkit.runs.tables import write_frame
+from snrkit.runs.kinds.latents import LATENTS
 from snrkit.specs.run import RunSpec
 from snrkit.training.session import train
 
@@ -76,13 +76,13 @@ class Runs:
     def _keep_means(self, run: RunDir) -> None:
         """Active units, and the means behind them, on more points than bounds can be had of."""
         asked = self._settings["evaluation"]["active_points"]
-        saved = open_saved(run.path, None, "auto")
-        x, label = saved.test_points(asked or None)
+        saved = Run.open(run.path)
+        x, label = saved.points(asked or None)
         start = time.perf_counter()
         with in_mode(saved.model, "evaluation"):
             layers = latent_means(saved.model, x, Streams(0))
         table = means_table(layers, saved.dataset.test_labels)
-        write_frame(run.latents, table.assign(run=run.name, step=saved.step, data=label))
+        LATENTS.write(run.latents, table.assign(run=run.name, step=saved.step, data=label))
         rows = [dataclasses.asdict(score) for score in active_units(layers)]
         seconds = time.perf_counter() - start
         write_json(_active(run), {"step": saved.step, "asked": asked, "seconds": seconds, "rows": rows})

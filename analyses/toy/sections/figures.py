@@ -28,9 +28,11 @@ from snrkit.diagnostics.metrics.strength import read
 from snrkit.diagnostics.moments import BlockMoments, Moments
 from snrkit.diagnostics.relations import block_means
 from snrkit.diagnostics.slopes import judge
-from snrkit.files import atomic_path, write_text
+from snrkit.files import atomic_path
 from snrkit.models.gaussian import PROPOSAL_VARIANCE, Gaussian
-from snrkit.runs.tables import COLUMNS, write_table
+from snrkit.runs.kinds.draws import DRAWS
+from snrkit.runs.kinds.slopes import SLOPES
+from snrkit.runs.kinds.snr import SNR
 
 Array = npt.NDArray[Any]
 
@@ -40,6 +42,7 @@ _SCALE = math.sqrt(PROPOSAL_VARIANCE)
 # Numbers of noise held at once by one thread: they should stay in its cache.
 _AT_ONCE = 2**18
 _SLOPES_FROM = {"inference": 10, "generative": 30}
+_LABELS = ("run", "step", "data", "seed", "method", "direct", "nested", "mean_from", "estimator", "options")
 _EXPECTED = {"inference": -0.5, "generative": 0.5}
 
 
@@ -51,17 +54,16 @@ def run(settings: dict[str, Any]) -> tuple[str, pd.DataFrame]:
     drawn = {K: _drawn(settings, model, x, K) for K in own["K"]}
     labels = {
         "run": "toy", "step": 0, "scope": "minibatch", "estimator": "iwae", "options": "", "seed": settings["seed"],
-        "method": "units", "data": f"gaussian[0:{len(x)}] dim {settings['dim']} seed {settings['seed']}",
+        "method": "units", "direct": False, "nested": False, "mean_from": "",
+        "data": f"gaussian[0:{len(x)}] dim {settings['dim']} seed {settings['seed']}",
     }  # fmt: skip
     table = _table(drawn, own, model, labels, time.perf_counter() - start)
     results = HERE / settings.get("results", "results")
     results.mkdir(exist_ok=True)
-    write_table(results / "figures.parquet", table)
-    write_text(results / "figures.slopes.csv", _slopes(drawn, model, labels).to_csv(index=False))
-    with atomic_path(results / "figures.draws.parquet") as temporary:
-        _kept({K: drawn[K] for K in own["kept"]}, own["coordinate"], settings["dim"], labels).to_parquet(
-            temporary, index=False
-        )
+    SNR.write(results / "figures.parquet", table)
+    SLOPES.write(results / "figures.slopes.csv", _slopes(drawn, model, labels))
+    kept = _kept({K: drawn[K] for K in own["kept"]}, own["coordinate"], settings["dim"], labels)
+    DRAWS.write(results / "figures.draws.parquet", kept)
     shown = table[table["metric"].isin(["snr_mean", "dsnr"]) & table["block"].isin(_EXPECTED) & (table["M"] == 1)]
     text = (
         f"## Draws for the figures\n\nIWAE, {own['draws']} draws at each K, N = {len(x)} points; M by algebra (SNR) "
@@ -150,6 +152,7 @@ def _table(
                     "M": M, "K": K, "block": r.block, "metric": r.metric, "value": r.interval.value,
                     "stderr": r.interval.stderr, "ci_low": r.interval.low, "ci_high": r.interval.high, "floor": r.floor,
                     "n_coordinates": r.n_coordinates, "n_dropped": r.n_dropped, "definition": r.definition,
+                    "pulled": r.pulled, "target": r.target,
                 }
                 for r in found
             ]  # fmt: skip
@@ -158,7 +161,7 @@ def _table(
         "draws": own["draws"], "engine": "closed form", "device": "cpu", "dtype": "float32", "complete": True,
         "mode": "evaluation", "parameters": "",
     }  # fmt: skip
-    return pd.DataFrame(rows).assign(**constant, seconds=seconds)[list(COLUMNS)]
+    return pd.DataFrame(rows).assign(**constant, seconds=seconds)[list(SNR.columns)]
 
 
 def _remarked(rows: list[dict[str, Any]], draws: int) -> list[dict[str, Any]]:
@@ -170,7 +173,7 @@ def _remarked(rows: list[dict[str, Any]], draws: int) -> list[dict[str, Any]]:
     found = []
     for row in rows:
         remark = pulled(strength[row["block"], row["M"], row["K"]]) if row["metric"] == "dsnr" else ""
-        found.append(row | {"definition": f"{row['definition']}; {remark}"} if remark else row)
+        found.append(row | {"definition": f"{row['definition']}; {remark}", "pulled": True} if remark else row)
     return found
 
 
@@ -210,7 +213,7 @@ def _slopes(drawn: dict[int, list[Array]], model: Gaussian, labels: dict[str, An
         replicates = np.stack([r.replicates for r in strengths], axis=1)
         slope = judge(samples, squares, replicates, expected, 0.0, np.array(samples, float) ** min(0.0, 2 * expected))
         rows.append(
-            {key: labels[key] for key in ("run", "step", "data", "seed", "method", "estimator", "options")} | {
+            {key: labels[key] for key in _LABELS} | {
                 "block": block, "axis": "K", "fixed": 1, "over": ",".join(map(str, samples)), "slope": slope.interval.value,
                 "stderr": slope.interval.stderr, "ci_low": slope.interval.low, "ci_high": slope.interval.high,
                 "expected": expected, "verdict": slope.verdict, "reason": slope.reason,
@@ -228,5 +231,4 @@ def _kept(drawn: dict[int, list[Array]], coordinate: int, D: int, labels: dict[s
             pd.DataFrame({"draw": np.arange(len(draws)), "value": draws[:, place], "coordinate": name, "M": 1, "K": K})
             for name, place in kept.items()
         ]
-    names = ("run", "step", "data", "seed", "method", "estimator", "options")
-    return pd.concat(parts, ignore_index=True).assign(**{key: labels[key] for key in names})
+    return pd.concat(parts, ignore_index=True).assign(**{key: labels[key] for key in _LABELS})

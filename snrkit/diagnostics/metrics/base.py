@@ -35,6 +35,7 @@ class Reading:
         scope: ``minibatch``, or ``points`` and ``dataset`` for the parts of a random minibatch's variance.
         remark: what the reader of this very number must know, appended to the definition.
         pulled: whether it rests on too few draws, so that noise pulls it towards its floor.
+        target: what a bias is the distance to, appended to the definition before the remark.
     """
 
     metric: str
@@ -47,11 +48,13 @@ class Reading:
     scope: str = "minibatch"
     remark: str = ""
     pulled: bool = False
+    target: str = ""
 
     @property
     def definition(self) -> str:
-        """The metric's definition and the remark."""
-        return "; ".join(part for part in (describe(self.metric).definition, self.remark) if part)
+        """The metric's definition, the target and the remark."""
+        target = f"target: {self.target}" if self.target else ""
+        return "; ".join(part for part in (describe(self.metric).definition, target, self.remark) if part)
 
     def of_average(self, count: int) -> "Reading":
         """The same reading for an average of ``count`` independent units."""
@@ -66,11 +69,11 @@ class Target:
 
     Attributes:
         moments: as many blocks of draws as those it is held against.
-        remark: what it is, and from which draws.
+        name: what it is, and from which draws.
     """
 
     moments: "Moments"
-    remark: str
+    name: str
 
 
 @dataclass(frozen=True)

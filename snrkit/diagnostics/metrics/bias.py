@@ -57,7 +57,7 @@ def _read(evidence: Evidence) -> Iterator[Reading]:
         block = evidence.blocks[name]
         found = bias(block_means(evidence.moments, block), block_means(target.moments, block))
         for metric, interval in found.items():
-            yield Reading(metric, name, interval, n_coordinates=block.stop - block.start, remark=target.remark)
+            yield Reading(metric, name, interval, n_coordinates=block.stop - block.start, target=target.name)
 
 
 FAMILY = Family(

@@ -1,0 +1,75 @@
+"""What the run that a result belongs to was trained with, as its ``config.toml`` says."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from snrkit.errors import SnrkitError, SpecError
+from snrkit.report.escape import visible
+from snrkit.report.find import run_folder
+from snrkit.runs.folder import RunDir
+from snrkit.specs.run import RunSpec
+
+# The columns of every frame made of files that lie in a run directory.
+TRAINED = ["run", "folder", "trained_on", "model", "estimator", "options", "M", "K", "seed", "setting", "rest"]
+
+
+def trained(path: Path) -> dict[str, Any]:
+    """What the run that a file belongs to was trained with; unknown values are empty or NA.
+
+    Raises:
+        SpecError: ``config.toml`` is not valid.
+    """
+    folder = run_folder(path)
+    files = RunDir(folder)
+    spec = _read_spec(files.config)
+    known: dict[str, Any] = dict.fromkeys(TRAINED, "") | {"M": pd.NA, "K": pd.NA, "seed": pd.NA}
+    known |= {name: visible(str(folder)) for name in ("folder", "setting")} | {"run": visible(files.name)}
+    if spec:
+        chosen = spec.estimator
+        options = ", ".join(f"{key}={value:g}" for key, value in chosen.options.items())
+        if spec.beta.learn != "off":
+            options += f", learnt {spec.beta.learn}"
+        known |= {
+            "trained_on": spec.data.name, "model": spec.model.name, "estimator": chosen.name, "options": options,
+            "M": chosen.M, "K": chosen.K, "seed": spec.seed,
+            # Runs that differ in nothing but the seed are repetitions of one setting; the identity leaves epochs out.
+            "setting": f"{spec.model_copy(update={'seed': 0}).identity()}-{spec.epochs}",
+            "rest": _rest(spec),
+        }  # fmt: skip
+    return known
+
+
+# What has a column of its own, or does not change the run.
+_TOLD: Any = {
+    "estimator": True, "seed": True, "epochs": True, "checkpoint_every": True, "keep_every": True, "data": {"name"},
+    "model": {"name"}, "beta": {"learn"},
+}  # fmt: skip
+
+
+def _rest(spec: RunSpec) -> str:
+    """What else a run was trained with, where it is not the default: ``update.order=random; update.samples=separate``."""
+    given, usual = (dict(_flat(one.model_dump(mode="json", exclude=_TOLD))) for one in (spec, RunSpec()))
+    return "; ".join(f"{name}={value}" for name, value in given.items() if value != usual.get(name))
+
+
+def _flat(nested: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in nested.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{path}{name}.")
+        else:
+            yield f"{path}{name}", value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+
+
+def _read_spec(path: Path) -> RunSpec | None:
+    if not path.is_file():
+        return None
+    try:
+        return RunSpec.from_toml(path.read_text(encoding="utf-8"), str(path))
+    except SnrkitError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:  # nested too deep, or numbers too long
+        raise SpecError(str(path), f"cannot be read ({error.__class__.__name__})", "train the run again") from None

@@ -1,0 +1,205 @@
+"""A trained run, opened: its model with its data, and what can be found out of them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from snrkit.backend.device import select_device
+from snrkit.data import OWN, load
+from snrkit.data.base import Dataset
+from snrkit.diagnostics.measure import Measurement, diagnose
+from snrkit.diagnostics.plan import Plan
+from snrkit.diagnostics.store import parameters_digest
+from snrkit.diagnostics.tables import Provenance
+from snrkit.errors import CheckpointError, DataError, SpecError
+from snrkit.estimators.base import Estimator, build_estimator
+from snrkit.evaluation.points import named_points
+from snrkit.models.base import LatentModel
+from snrkit.runs.checkpoint import find_checkpoint, load_checkpoint
+from snrkit.runs.folder import RunDir
+from snrkit.runs.kinds.snr import require_same_parameters
+from snrkit.runs.place import reserved
+from snrkit.specs.measure import Execution, MeasureSpec
+from snrkit.specs.run import RunSpec
+from snrkit.training.beta import present_spec
+from snrkit.training.opening import require_same_data
+
+Progress = Callable[[float, float, str], None]
+
+# Runs of a folder that a message names.
+_NAMED = 8
+
+
+@dataclass(frozen=True)
+class Run:
+    """A checkpoint of a run, opened.
+
+    Attributes:
+        folder: the run directory's files.
+        spec: the resolved spec; an option that changed in training is as it was at the checkpoint.
+        file: the checkpoint.
+        epoch: finished epochs.
+        step: optimiser steps done.
+        model: the model, on the device asked for.
+        dataset: the run's data, or others that fit the model (see ``on``).
+        trained_on: name of the data that the run was trained on.
+        device: where the model is.
+    """
+
+    folder: RunDir
+    spec: RunSpec
+    file: Path
+    epoch: int
+    step: int
+    model: LatentModel
+    dataset: Dataset
+    trained_on: str
+    device: torch.device
+
+    @classmethod
+    def open(cls, path: str | Path, *, data_dir: str | Path | None = None, device: str = "auto") -> Self:
+        """Open a checkpoint with its data.
+
+        Args:
+            path: a ``run.pt`` or another checkpoint, or a run directory.
+            data_dir: folder of the data files; None: SNRKIT_DATA or the cache.
+            device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+
+        Raises:
+            CheckpointError: there is none, there are several, or it is damaged.
+            DataError, SpecError: the run's data are not there, or have changed; there is no such device.
+        """
+        path, where = Path(path), select_device(device)
+        _refuse_many(path)
+        file = find_checkpoint(path)
+        checkpoint = load_checkpoint(file)
+        spec = present_spec(checkpoint)
+        dataset = load(spec.data, None if data_dir is None else Path(data_dir))
+        trained, found = checkpoint.data_mean.shape[0], dataset.train.shape[1]
+        if trained != found:
+            problem = f"has points of {found} numbers, and the run was trained on {trained}"
+            raise DataError(spec.data.path or spec.data.name, problem, "put the run's own data back, or train anew")
+        require_same_data(checkpoint, dataset)
+        # Checkpoints kept along the way lie in a folder of the run directory.
+        home = file.parent.parent if file.parent.name == RunDir(file.parent.parent).steps.name else file.parent
+        model, name = checkpoint.restore_model(where), spec.data.name
+        return cls(RunDir(home), spec, file, checkpoint.epoch, checkpoint.step, model, dataset, name, where)
+
+    @property
+    def path(self) -> Path:
+        """The run directory."""
+        return self.folder.path
+
+    @property
+    def name(self) -> str:
+        """What results are to call the run."""
+        return self.file.stem if self._is_loose else self.folder.name
+
+    @property
+    def estimator(self) -> Estimator:
+        """What the run is trained with; an option that changes in training is as it was at the checkpoint.
+
+        Raises:
+            SpecError: an option that was learnt has left the range in which the estimator is defined.
+        """
+        return build_estimator(self.spec.estimator.name, self.spec.estimator.options)
+
+    def points(self, count: int | None = None) -> tuple[Tensor, str]:
+        """The first ``count`` test points (None: all), ``[count, P]``, binarised as the run's, and their label.
+
+        Raises:
+            SpecError: there are not that many, or fewer than one.
+        """
+        return named_points(self.dataset, self.spec, self.device, count, "count")
+
+    def on(self, data: str, *, data_dir: str | Path | None = None) -> Self:
+        """The same run with the test set of other data, binarised as the run's own.
+
+        Args:
+            data: their registered name.
+            data_dir: folder of the data files; None: SNRKIT_DATA or the cache.
+
+        Raises:
+            DataError, SpecError: no such data, or their points do not fit the model.
+        """
+        if data in OWN:
+            raise SpecError(
+                "data", f"{data} needs a file, and none can be named here", "choose data with a name of its own"
+            )
+        other = self.spec.data.model_copy(update={"name": data, "path": None, "train_limit": None})
+        dataset = load(other, None if data_dir is None else Path(data_dir))
+        own, found = (each.test.shape[1] for each in (self.dataset, dataset))
+        if own != found:
+            problem = f"has points of {found} numbers, and the run was trained on {own}"
+            raise DataError(data, problem, "choose data of the same size")
+        return replace(self, dataset=dataset, spec=self.spec.model_copy(update={"data": other}))
+
+    def measure(
+        self,
+        spec: MeasureSpec = MeasureSpec(),  # noqa: B008 (frozen)
+        how: Execution = Execution(),  # noqa: B008
+        *,
+        estimators: Sequence[Estimator] = (),
+        out: str | Path | None = None,
+        progress: Progress | None = None,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> Measurement:
+        """Measure gradients at the first test points; ``save`` of what is found adds it to the run's tables.
+
+        Args:
+            spec: what to measure.
+            how: engine and chunk.
+            estimators: whose gradients, where they are objects of one's own and the specification names none; none: the
+                run's.
+            out: the table, a Parquet file; None: that of the run. What is finished is kept beside it until it is saved, so
+                that the same call goes on from there.
+            progress: called with (done, total, note).
+            stop: asked after every block of draws; True ends the measurement with what is finished.
+
+        Raises:
+            SpecError, ModelError, CapabilityError, NonFiniteError: as for ``snrkit.measure``.
+            ResultsError: the table holds another run of this name.
+            OutputError: it cannot be written.
+            Interrupted: stopped before anything could be read.
+        """
+        if out is not None and Path(out).suffix != ".parquet":
+            raise SpecError("out", f"'{out}' does not end in .parquet", "name a Parquet file")
+        plan = Plan.of(spec, estimators or ([] if spec.estimators else [self.estimator]), how)
+        x, label = named_points(self.dataset, self.spec, self.device, spec.data_points)
+        path = Path(out) if out else (self.beside("snr.parquet") if self._is_loose else self.folder.snr)
+        with reserved(path) as place:
+            require_same_parameters(path, self.name, self.step, parameters_digest(self.model))
+            about = Provenance(self.name, self.step, label)
+            found = diagnose(self.model, x, plan, provenance=about, folder=place.partial, progress=progress, stop=stop)
+        return replace(found, place=place)
+
+    def beside(self, name: str) -> Path:
+        """Where a result on this checkpoint goes: in the run directory, or beside a checkpoint with a name of its own."""
+        return self.path / name if self.file == self.folder.checkpoint else self.file.with_suffix(f".{name}")
+
+    @property
+    def _is_loose(self) -> bool:
+        """Whether the checkpoint is neither a run's latest nor one kept along the way: a file under a name of its own."""
+        return self.file.name != self.folder.checkpoint.name and self.file.parent != self.folder.steps
+
+
+def _refuse_many(path: Path) -> None:
+    """A folder of runs is more than one run.
+
+    Raises:
+        CheckpointError: it is one; the runs in it are named.
+    """
+    if not path.is_dir() or RunDir(path).checkpoint.is_file():
+        return
+    inside = [place for place in sorted(path.iterdir()) if not place.name.startswith(".")]
+    found = [
+        place for place in inside if RunDir(place).checkpoint.is_file() or (place.is_file() and place.suffix == ".pt")
+    ]
+    if found:
+        names = ", ".join(place.name for place in found[:_NAMED]) + (", ..." if len(found) > _NAMED else "")
+        problem = f"'{path}' holds {len(found)} runs or checkpoints ({names}), and one is needed"
+        raise CheckpointError("path", problem, f"give one of them, for example `path={found[0]}`")

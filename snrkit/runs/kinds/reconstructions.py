@@ -1,0 +1,57 @@
+"""Test points beside their reconstructions from q and from q_IW, one row per image."""
+
+from typing import TYPE_CHECKING
+
+from snrkit.runs.kinds.base import RUN, count, name, number, numbers, optional
+from snrkit.runs.kinds.parquet import ParquetKind
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def _whole(table: "pd.DataFrame") -> str:
+    if not _whole_pixels(table):
+        return "'pixels' are not height x width finite numbers each"
+    return "" if _whole_grid(table) else "rows are missing: every point needs as many images of each kind"
+
+
+def _whole_pixels(table: "pd.DataFrame") -> bool:
+    """Whether each image is as many finite numbers as its height and width say."""
+    import numpy as np
+
+    try:
+        pixels = [np.asarray(image, dtype=float) for image in table["pixels"]]
+    except (TypeError, ValueError):
+        return False
+    sizes = table["height"] * table["width"]
+    return all(image.shape == (size,) and np.isfinite(image).all() for image, size in zip(pixels, sizes, strict=True))
+
+
+def _whole_grid(table: "pd.DataFrame") -> bool:
+    """Whether every point has as many images of each kind as the others."""
+    import pandas as pd
+
+    counts = pd.crosstab(table["point"], table["kind"])
+    return table.empty or (set(counts) == {"input", "q", "q_iw"} and bool((counts == counts.iloc[0]).all(axis=None)))
+
+
+RECONSTRUCTIONS = ParquetKind(
+    name="reconstructions",
+    pattern="*reconstructions*.parquet",
+    columns={
+        "point": count("number of the test point"),
+        "kind": name("'input', 'q' or 'q_iw'"),
+        "sample": count("number of the reconstruction; 0 of an input"),
+        "pixels": numbers("the input's or the Bernoulli means, row by row"),
+        "z": optional(numbers("the latent variable; empty of an input")),
+        "log_likelihood": optional(number("log p(x|z) in nats; NaN of an input")),
+        "ssim": optional(number("structural similarity with the input; NaN of an input")),
+        **RUN,
+        "k": count("importance samples behind q_IW", 1),
+        "seed": count("root seed of the noise"),
+        "height": count("of the image, pixels", 1),
+        "width": count("of the image, pixels", 1),
+    },
+    remedy="run 'snrkit reconstruct --ckpt CHECKPOINT' again",
+    whole=_whole,
+)

@@ -1,0 +1,105 @@
+"""Results in JSON files: one object that bears a checksum, with a list of rows and what is the same for all of them."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from snrkit.checksums import signed
+from snrkit.files import read_json, write_json
+from snrkit.runs.kinds.base import Columns, Kind, count
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_SCHEMA = {"schema": count("version of the schema", 1)}
+
+
+@dataclass(frozen=True)
+class JsonKind(Kind):
+    """A kind that is kept as a JSON object.
+
+    Attributes:
+        noun: what it is, in an error message.
+        rows: where the list of rows is.
+        shared: columns that the object has, and not its rows.
+    """
+
+    noun: str = ""
+    rows: str = "rows"
+    shared: tuple[str, ...] = ()
+
+    def read(self, path: Path) -> "pd.DataFrame":
+        """See ``Kind.read``; null, which stands for what JSON cannot say, is NaN."""
+        return self.fill(self.frame(read_json(path), path))
+
+    def write(self, path: Path, record: Mapping[str, Any]) -> dict[str, Any]:
+        """Write an object, whole or not at all.
+
+        Args:
+            path: the file.
+            record: what is to be in it; numbers that are not finite become null.
+
+        Returns:
+            What was written.
+
+        Raises:
+            OutputError: the file cannot be written.
+            ResultsError: it is not of the kind.
+        """
+        result = signed({"schema": self.version} | _finite(record))
+        missing = self.missing([*result, *(name for row in result[self.rows] for name in row)])
+        if result[self.rows] and missing:
+            raise self.error(path, f"columns missing: {', '.join(missing)}")
+        self.frame(result, path)
+        write_json(path, result)
+        return result
+
+    def frame(self, record: Any, path: Path) -> "pd.DataFrame":
+        """The rows of an object as read, with the columns of its schema.
+
+        Raises:
+            ResultsError: it is not of the kind.
+        """
+        import pandas as pd
+
+        from snrkit.runs.kinds import check
+
+        rows = record.get(self.rows) if isinstance(record, dict) else None
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise self.error(path, f"not {self.noun} (it has no list of {self.rows})")
+        version = record.get("schema", 1)
+        self._require({"schema": [version]}, _SCHEMA, path)
+        self.require_version(path, version)
+        if not rows:
+            return pd.DataFrame(columns=[name for name, column in self.columns.items() if column.since == 1])
+        given = {**{name: [record[name]] * len(rows) for name in self.shared if name in record}, **_by_column(rows)}
+        everywhere = set.intersection(*(set(row) for row in rows))
+        missing = self.missing([name for name in given if name in everywhere or name in record], 1)
+        if missing:
+            raise self.error(path, f"not {self.noun} (columns missing: {', '.join(missing)})")
+        columns = self.own(list(given))
+        self._require(given, columns, path)
+        return check.typed(pd.DataFrame({name: given[name] for name in columns}), columns)
+
+    def _require(self, values: Mapping[str, Any], columns: Columns, path: Path) -> None:
+        from snrkit.runs.kinds import check
+
+        table, problem = check.arrow(values, columns)
+        problem = problem or check.problem(table, columns)
+        if problem:
+            raise self.error(path, f"not {self.noun} ({problem})")
+
+
+def _by_column(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
+    return {name: [row.get(name) for row in rows] for name in dict.fromkeys(name for row in rows for name in row)}
+
+
+def _finite(value: Any) -> Any:
+    """A value without NaN and infinity, which JSON lacks."""
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,96 @@
+"""The tidy table of gradient measurements: one row per (run, step, data, scope, estimator, options, M, K, block, metric)."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from snrkit.errors import ResultsError
+from snrkit.runs.kinds.base import BLOCK, HOW, INTERVAL, NOISE, RUN, SETTING, count, flag, name, number, since, text
+from snrkit.runs.kinds.earlier import drawn_as
+from snrkit.runs.kinds.parquet import ParquetKind
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def _later(table: "pd.DataFrame") -> Mapping[str, Any]:
+    """What tables of schema 1 say in the words of the definition and the method; the first of them lack two columns more."""
+    definition, biased = table["definition"].astype(str), table["metric"].astype(str).str.startswith("bias_")
+    return drawn_as(table) | {
+        "mode": "evaluation",
+        "parameters": "",
+        "pulled": definition.str.contains("pulled towards its noise value", regex=False).astype(bool),
+        "target": definition.str.partition("; target: ")[2].where(biased, "") if len(table) else "",
+    }
+
+
+SNR = ParquetKind(
+    name="snr",
+    pattern="*.parquet",
+    columns={
+        **RUN,
+        "scope": name(
+            "'minibatch': of the mean over the points; 'points', 'dataset': variance parts, errors over draws, points"
+        ),
+        **SETTING,
+        **BLOCK,
+        "metric": name("what was measured"),
+        "value": number("the reading"),
+        **INTERVAL,
+        "floor": number("what pure noise would read (snr_pooled: its 95 % point); NaN where it has no meaning"),
+        "draws": count("gradient draws R behind the row", 1),
+        "n_coordinates": count("coordinates that entered the reading"),
+        "n_dropped": count("coordinates left out because they are zero, or constant, but for rounding"),
+        "definition": text("the definition of the metric, in a phrase, and what the reader of this very row must know"),
+        **NOISE,
+        "mode": since(
+            2,
+            name(
+                "mode of the model's modules: 'evaluation', or 'training' (dropout, batch normalisation as in a step)"
+            ),
+        ),
+        "engine": text("what computed the draws"),
+        "device": text("where"),
+        "dtype": text(
+            "floating-point type of the draws, and of autocast or parts of the model (moments are always float64)"
+        ),
+        "complete": flag("False where a measurement was interrupted and the row rests on the draws finished by then"),
+        "seconds": number("wall time of the draws behind the row", 0.0),
+        "parameters": since(
+            2, text("SHA-256 of the parameters measured on, shortened; empty in tables from before this column")
+        ),
+        **HOW,
+        "pulled": since(
+            2, flag("whether the reading rests on too few draws, so that noise pulls it towards its floor")
+        ),
+        "target": since(2, text("what a bias is the distance to; empty of other metrics")),
+    },
+    remedy="measure again with 'snrkit snr'",
+    key=("run", "step", "data", "scope", "estimator", "options", "M", "K", "block", "metric", "seed", "method"),
+    of_run=("config.toml",),
+    version=2,
+    later=_later,
+    finished="complete",
+    marked=True,
+)
+
+
+def require_same_parameters(path: Path, run: str, step: int, parameters: str) -> None:
+    """Find out before the draws whether a table holds rows of another run of the same name, which must not be replaced.
+
+    Args:
+        path: the table; there may be none yet.
+        run: name of the run that is to be measured.
+        step: optimiser steps that it has done.
+        parameters: digest of its parameters, as in the table.
+
+    Raises:
+        ResultsError: it does, or it is damaged or of a newer schema.
+    """
+    if not path.exists():
+        return
+    table = SNR.read(path)
+    known = table[(table["run"] == run) & (table["step"] == step)]["parameters"]
+    if not known.isin(["", parameters]).all():
+        problem = f"holds rows of a run '{run}' that were measured on other parameters at step {step}"
+        raise ResultsError(str(path), problem, "give another `out`, or delete the file if that run is gone")
