@@ -14,6 +14,7 @@ from snrkit.errors import SpecError
 from snrkit.estimators import ESTIMATORS
 from snrkit.estimators.base import Estimator, Units, build_estimator, require_samples
 from snrkit.registry import hint
+from snrkit.runs.metrics import METRICS
 from snrkit.specs.given import MOST_ROWS, items
 from snrkit.specs.measure import Execution, MeasureSpec, What
 
@@ -109,6 +110,7 @@ class Plan(What):
     def _possible(self) -> Self:
         require_samples(self.estimators, min(self.K))
         self._check_size()
+        self._check_metrics()
         self._check_combinations()
         return self
 
@@ -120,6 +122,16 @@ class Plan(What):
             raise SpecError("K", problem, "ask for fewer values of K or M")
         most = max(self.draws, self.draws * max(self.K) // min(self.K) if self.nested else 0)
         require_memory("draws", f"accounts of {most:,} draws", _BYTES_PER_DRAW * most, "ask for fewer draws")
+
+    def _check_metrics(self) -> None:
+        """That those asked for are there, and what they are held against too."""
+        for name in self.metrics or ():
+            METRICS.require(name)
+        targeted = [name for name in self.metrics or () if METRICS.load(name).needs == "target"]
+        if targeted and self.bias == "none":
+            raise SpecError("bias", f"{targeted[0]} needs a target", "choose bound or log_p")
+        if self.metrics is not None and not targeted and self.bias != "none":
+            raise SpecError("metrics", "none of them has a target", "add bias_norm, or leave out the bias")
 
     def _check_combinations(self) -> None:
         """What is right by itself and wrong together."""
@@ -150,6 +162,17 @@ class Plan(What):
             raise SpecError(
                 "K", f"with nested, each must divide the largest, got {list(self.K)}", "give e.g. K=[1, 10, 100]"
             )
+
+    @property
+    def wanted(self) -> list[str]:
+        """The metrics asked for: by name, or all that take no second pass; and those of the DSNR where it is."""
+        families = {name: METRICS.load(name) for name in METRICS.names}
+        return [
+            name
+            for name, family in families.items()
+            if (family.needs != "second pass" if self.metrics is None else name in self.metrics)
+            or (self.dsnr and family is families["dsnr"])
+        ]
 
     @property
     def grid(self) -> list[tuple[Estimator, int, int]]:

@@ -19,8 +19,8 @@ from snrkit.diagnostics.engines.base import Engine, PassSize, pass_size
 from snrkit.diagnostics.metrics.base import Family
 from snrkit.diagnostics.moments import BlockMoments, PointMoments, Rounding
 from snrkit.diagnostics.plan import Job
+from snrkit.diagnostics.precision import Context, examine
 from snrkit.diagnostics.problem import Problem
-from snrkit.diagnostics.rounding import Context, examine
 from snrkit.diagnostics.seeding import Seeding
 from snrkit.diagnostics.weights import WeightTally
 from snrkit.errors import NonFiniteError, ResourceError

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import torch
 
+from snrkit.backend.kernels import using
 from snrkit.backend.memory import keep_freed_memory
 from snrkit.backend.shortage import exit_code_of, is_shortage, shortage
 from snrkit.data import load
@@ -154,7 +155,8 @@ def train(
         try:
             with stop_requests() as stopped:
                 session.begin()
-                run_epochs(session.trainer, stopped, progress, observe)
+                with using(session.trainer.state.kernels):  # what observes it too
+                    run_epochs(session.trainer, stopped, progress, observe)
                 session.close()
         except BaseException as error:
             if session.is_new and session.trainer.step == 0 and is_shortage(error):
