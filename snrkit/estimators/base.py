@@ -117,8 +117,8 @@ class Estimator(ABC):
     reference: ClassVar[str | None] = None
     unbiased: ClassVar[tuple[bool, bool]] = (True, True)
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
         for former, remedy in _FORMER.items():
             if former in cls.__dict__:
                 raise SpecError(f"{cls.__name__}.{former}", "is no part of an estimator any more", remedy)
