@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 _WHAT = {
     "K": "--K", "M": "--M", "draws": "--draws", "data_points": "--data-points", "estimators": "--estimator",
     "blocks": "--block", "bias": "--bias", "K_ref": "--K-ref", "dsnr": "--dsnr", "mean_from": "--mean-from",
-    "nested": "--nested", "keep": "--keep-draws", "mode": "--mode", "samples": "--samples", "direct": "--direct", "seed": "--seed",
+    "nested": "--nested", "keep": "--keep-draws", "metrics": "--metrics", "mode": "--mode",
+    "samples": "--samples", "direct": "--direct", "seed": "--seed",
 }  # fmt: skip
 
 
