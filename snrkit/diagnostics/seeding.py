@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from snrkit.backend.process import seed_generators
 from snrkit.core.streams import Streams
-from snrkit.models.state import Snapshot, seed_generators
+from snrkit.models.state import Snapshot
 
 
 class Seeding:
