@@ -19,7 +19,7 @@ from snrkit.diagnostics.measure import diagnose
 from snrkit.diagnostics.plan import Plan
 from snrkit.diagnostics.tables import Provenance
 from snrkit.estimators.base import Estimator, build_estimator
-from snrkit.estimators.ciwae import Mixture
+from snrkit.estimators.ciwae import Ciwae
 from snrkit.evaluation.points import named_points
 from snrkit.models.base import LatentModel
 from snrkit.report.identity import owners
@@ -27,10 +27,9 @@ from snrkit.runs.checkpoint import load_checkpoint
 from snrkit.runs.folder import RunDir
 from snrkit.runs.kinds.snr import SNR
 from snrkit.specs.run import EstimatorSpec, RunSpec
-from snrkit.training.beta import present_spec
+from snrkit.specs.schedule import stage_of
 from snrkit.training.loop import Stopped
 from snrkit.training.opening import resolve_spec
-from snrkit.training.schedule import stage_of
 from snrkit.training.session import train
 from snrkit.training.trainer import Trainer
 
@@ -48,7 +47,7 @@ def spec_of(base: dict[str, Any], changes: dict[str, Any], seed: int) -> RunSpec
 
 def label(spec: RunSpec) -> str:
     """A run's estimator in a word, e.g. ``ciwae beta=0.5``."""
-    return " ".join([spec.estimator.name, *(f"{name}={value:g}" for name, value in spec.estimator.options.items())])
+    return " ".join([spec.estimator.name, *(f"{name}={value:g}" for name, value in spec.estimator.numbers().items())])
 
 
 def trained(spec: RunSpec, place: Place, observe: Callable[[Trainer, Stopped], None] = lambda *_: None) -> RunDir:
@@ -104,7 +103,7 @@ def evaluated(
 def model_of(run: RunDir) -> tuple[LatentModel, RunSpec, int, Dataset]:
     """A run's model, its spec (with the beta in force), its steps and its data."""
     checkpoint = load_checkpoint(run.checkpoint)
-    spec = present_spec(checkpoint)
+    spec = checkpoint.spec_in_force()
     return checkpoint.restore_model(CPU), spec, checkpoint.step, load(spec.data, DATA)
 
 
@@ -125,10 +124,10 @@ def measure_inference(
 
 
 def _of_inference(own: EstimatorSpec) -> Estimator:
-    # A learnt beta may lie outside [0, 1], where ciwae itself refuses it.
-    if own.name == Mixture.name:
-        return Mixture(**own.options)
-    return build_estimator("miwae" if own.name == "piwae" else own.name, own.options)
+    # A learnt beta may lie outside [0, 1], where none can be set.
+    if own.name == Ciwae.name:
+        return Ciwae(**own.numbers())
+    return build_estimator("miwae" if own.name == "piwae" else own.name, own.numbers())
 
 
 def _units(own: EstimatorSpec) -> int:
