@@ -109,6 +109,7 @@ HOW: Columns = {
     ),
     "nested": since(2, flag("whether groups of the largest K's samples served smaller K")),
     "mean_from": since(2, text("estimator that lent its mean gradient; empty: none")),
+    "separate": since(2, flag("whether the inference network saw samples of its own")),
 }
 
 
@@ -154,11 +155,14 @@ class Kind(ABC):
 
     def own(self, present: "list[str]") -> Columns:
         """The columns that a file with these names has of this kind, in order."""
-        found = {name: column for name, column in self.columns.items() if name in present}
-        if self.dimensions is not None:
-            family, column = self.dimensions
-            found |= {name: column for name in present if name.startswith(family) and name[len(family) :].isdecimal()}
-        return found
+        return {name: column for name, column in self.columns.items() if name in present} | self.numbered(present)
+
+    def numbered(self, present: "list[str]") -> dict[str, Column]:
+        """Those that are ``dimensions``."""
+        if self.dimensions is None:
+            return {}
+        family, column = self.dimensions
+        return {name: column for name in present if name.startswith(family) and name[len(family) :].isdecimal()}
 
     def missing(self, present: "list[str]", version: int | None = None) -> list[str]:
         """The columns that a file with these names lacks although its schema has them."""
