@@ -1,15 +1,17 @@
 """Gradient signal-to-noise diagnostics for multi-sample variational objectives.
 
 ``measure`` draws gradients of a model and tells their SNR, ``check`` tells what a model is; ``LatentModel``,
-``DiagonalNormal``, ``standard_normal_log_prob`` and ``bernoulli_log_prob`` help to write one.
+``DiagonalNormal``, ``standard_normal_log_prob`` and ``bernoulli_log_prob`` help to write one, ``Estimator``, ``Term``,
+``Needs``, ``Theory``, ``Units`` and ``option`` to write an estimator.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from snrkit.core.objective import Needs, Objective, Term
     from snrkit.diagnostics.measure import measure
-    from snrkit.estimators.base import build_estimator
+    from snrkit.estimators.base import Estimator, Theory, Units, build_estimator, option
     from snrkit.models.base import LatentModel
     from snrkit.models.densities import DiagonalNormal, bernoulli_log_prob, standard_normal_log_prob
     from snrkit.run import Run
@@ -17,12 +19,19 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DiagonalNormal",
+    "Estimator",
     "LatentModel",
+    "Needs",
+    "Objective",
     "Run",
+    "Term",
+    "Theory",
+    "Units",
     "bernoulli_log_prob",
     "build_estimator",
     "check",
     "measure",
+    "option",
     "standard_normal_log_prob",
 ]
 
@@ -31,6 +40,13 @@ _HOME = {
     "measure": "snrkit.diagnostics.measure",
     "check": "snrkit.trial.check",
     "build_estimator": "snrkit.estimators.base",
+    "Estimator": "snrkit.estimators.base",
+    "Theory": "snrkit.estimators.base",
+    "Units": "snrkit.estimators.base",
+    "option": "snrkit.estimators.base",
+    "Term": "snrkit.core.objective",
+    "Objective": "snrkit.core.objective",
+    "Needs": "snrkit.core.objective",
     "LatentModel": "snrkit.models.base",
     "DiagonalNormal": "snrkit.models.densities",
     "bernoulli_log_prob": "snrkit.models.densities",
