@@ -17,6 +17,7 @@ from snrkit.diagnostics.worker import Worker
 from snrkit.models.gaussian import Gaussian
 from snrkit.runs.checkpoint import load_checkpoint
 from snrkit.runs.kinds.snr import SNR
+from snrkit.specs.base import Mode
 from tests.support.metric import installed_metric
 from tests.support.program import TOY
 
