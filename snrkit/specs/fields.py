@@ -48,7 +48,7 @@ def meanings(spec: type[BaseModel]) -> dict[str, str]:
     found: dict[str, str] = {}
     for base in reversed(spec.__mro__):
         found |= attributes(base)
-    return found
+    return {name: meaning for name, meaning in found.items() if name in spec.model_fields}
 
 
 def attributes(kind: type) -> dict[str, str]:

@@ -17,7 +17,6 @@ from snrkit.diagnostics.worker import Worker
 from snrkit.models.gaussian import Gaussian
 from snrkit.runs.checkpoint import load_checkpoint
 from snrkit.runs.kinds.snr import SNR
-from snrkit.specs.base import Mode
 from tests.support.metric import installed_metric
 from tests.support.program import TOY
 
