@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from snrkit.runs.kinds.evaluation import EVALUATION
 import torch
 
 from snrkit.models.mlp import Mlp
@@ -87,6 +88,9 @@ def test_other_data_go_to_a_file_of_their_own_and_say_so(snrkit, run, as_omniglo
     own, other = (evaluated(run / f"evaluation{name}.json") for name in ("", ".omniglot"))
     assert (own["data"], own["trained_on"]) == ("digits:test[0:4] dynamic seed 0", "digits")
     assert (other["data"], other["trained_on"]) == ("omniglot:test[0:4] dynamic seed 0", "digits")
+    told = [EVALUATION.read(run / f"evaluation{name}.json").iloc[0] for name in ("", ".omniglot")]
+    assert [row["data_name"] for row in told] == ["digits", "omniglot"]
+    assert all(row["data"] == f"{row['data_title']}:{row['part']} {row['binarised']}" for row in told)
     assert own["rows"][1]["value"] != other["rows"][1]["value"]
 
 
