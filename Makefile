@@ -41,12 +41,12 @@ slow: .venv/installed
 
 # Milliseconds per draw of each engine; uses CUDA where there is one.
 speed: .venv/installed
-	$(BIN)/python analyses/speed/run.py
+	$(BIN)/python -m analyses.speed.run
 
 # What needs an NVIDIA GPU: the tests marked so, and the benchmark there. Uses the Python at hand, whose torch has CUDA.
 gpu:
 	PYTHONPATH=. $(PYTHON) -m pytest -q -m gpu
-	PYTHONPATH=. $(PYTHON) analyses/speed/run.py
+	PYTHONPATH=. $(PYTHON) -m analyses.speed.run
 
 # Nine minutes of the full-scale runs: one seed's five estimators side by side. The same command goes on from STATE, which
 # lies outside the repository; what is finished is exported in compact form.

@@ -2,7 +2,7 @@
 
 ``measure`` draws gradients of a model and tells their SNR, ``check`` tells what a model is; ``LatentModel``,
 ``DiagonalNormal``, ``standard_normal_log_prob`` and ``bernoulli_log_prob`` help to write one, ``Estimator``, ``Term``,
-``Needs``, ``Theory`` and ``Units`` to write an estimator.
+``Needs``, ``Theory``, ``Units`` and ``option`` to write an estimator.
 """
 
 import importlib
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from snrkit.core.objective import Needs, Objective, Term
     from snrkit.diagnostics.measure import measure
-    from snrkit.estimators.base import Estimator, Theory, Units, build_estimator
+    from snrkit.estimators.base import Estimator, Theory, Units, build_estimator, option
     from snrkit.models.base import LatentModel
     from snrkit.models.densities import DiagonalNormal, bernoulli_log_prob, standard_normal_log_prob
     from snrkit.run import Run
@@ -31,6 +31,7 @@ __all__ = [
     "build_estimator",
     "check",
     "measure",
+    "option",
     "standard_normal_log_prob",
 ]
 
@@ -42,6 +43,7 @@ _HOME = {
     "Estimator": "snrkit.estimators.base",
     "Theory": "snrkit.estimators.base",
     "Units": "snrkit.estimators.base",
+    "option": "snrkit.estimators.base",
     "Term": "snrkit.core.objective",
     "Objective": "snrkit.core.objective",
     "Needs": "snrkit.core.objective",

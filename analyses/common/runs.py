@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from common.report import Place
+from analyses.common.report import Place
 from snrkit.cli.main import program
 from snrkit.data import load
 from snrkit.data.base import Dataset
