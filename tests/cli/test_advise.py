@@ -1,6 +1,7 @@
 import json
 
 import pytest
+
 from snrkit.runs.kinds.advice import ADVICE
 
 

@@ -6,12 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from snrkit.runs.kinds.evaluation import EVALUATION
 import torch
 
 from snrkit.models.mlp import Mlp
 from snrkit.report.collect import collect
 from snrkit.runs.folder import RunDir
+from snrkit.runs.kinds.evaluation import EVALUATION
 from snrkit.runs.kinds.snr import SNR
 
 SMALL = ["--set", "model.options.hidden=[6]", "--set", "model.options.latent=3", "--device", "cpu", "--quiet"]
