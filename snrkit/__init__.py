@@ -15,12 +15,15 @@ if TYPE_CHECKING:
     from snrkit.models.base import LatentModel
     from snrkit.models.densities import DiagonalNormal, bernoulli_log_prob, standard_normal_log_prob
     from snrkit.run import Run
+    from snrkit.specs.measure import Execution, MeasureSpec
     from snrkit.trial.check import check
 
 __all__ = [
     "DiagonalNormal",
     "Estimator",
+    "Execution",
     "LatentModel",
+    "MeasureSpec",
     "Needs",
     "Objective",
     "Run",
@@ -37,6 +40,8 @@ __all__ = [
 
 _HOME = {
     "Run": "snrkit.run",
+    "MeasureSpec": "snrkit.specs.measure",
+    "Execution": "snrkit.specs.measure",
     "measure": "snrkit.diagnostics.measure",
     "check": "snrkit.trial.check",
     "build_estimator": "snrkit.estimators.base",

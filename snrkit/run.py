@@ -175,7 +175,7 @@ class Run:
             require_same_parameters(path, self.name, self.step, parameters_digest(self.model))
             about = Provenance(self.name, self.step, label)
             found = diagnose(self.model, x, plan, provenance=about, folder=place.partial, progress=progress, stop=stop)
-        return replace(found, place=place)
+        return replace(found, place=place, asked=plan.written(spec.data_points))
 
     def beside(self, name: str) -> Path:
         """Where a result on this checkpoint goes: in the run directory, or beside a checkpoint with a name of its own."""
