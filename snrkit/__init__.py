@@ -1,7 +1,8 @@
 """Gradient signal-to-noise diagnostics for multi-sample variational objectives.
 
 ``measure`` draws gradients of a model and tells their SNR, ``check`` tells what a model is; ``LatentModel``,
-``DiagonalNormal``, ``standard_normal_log_prob`` and ``bernoulli_log_prob`` help to write one.
+``DiagonalNormal``, ``standard_normal_log_prob`` and ``bernoulli_log_prob`` help to write one. ``train`` carries out a
+``RunSpec``; a ``Run`` is what was trained, opened: it measures a ``MeasureSpec``, evaluates, advises, reconstructs.
 """
 
 import importlib
@@ -12,22 +13,32 @@ if TYPE_CHECKING:
     from snrkit.estimators.base import build_estimator
     from snrkit.models.base import LatentModel
     from snrkit.models.densities import DiagonalNormal, bernoulli_log_prob, standard_normal_log_prob
-    from snrkit.run import Run
+    from snrkit.run import Run, train
+    from snrkit.specs.measure import Execution, MeasureSpec
+    from snrkit.specs.run import RunSpec
     from snrkit.trial.check import check
 
 __all__ = [
     "DiagonalNormal",
+    "Execution",
     "LatentModel",
+    "MeasureSpec",
     "Run",
+    "RunSpec",
     "bernoulli_log_prob",
     "build_estimator",
     "check",
     "measure",
     "standard_normal_log_prob",
+    "train",
 ]
 
 _HOME = {
     "Run": "snrkit.run",
+    "train": "snrkit.run",
+    "RunSpec": "snrkit.specs.run",
+    "MeasureSpec": "snrkit.specs.measure",
+    "Execution": "snrkit.specs.measure",
     "measure": "snrkit.diagnostics.measure",
     "check": "snrkit.trial.check",
     "build_estimator": "snrkit.estimators.base",
