@@ -12,13 +12,13 @@ from snrkit.data import OWN, load
 from snrkit.data.base import Dataset
 from snrkit.diagnostics.store import fingerprint
 from snrkit.errors import DataError, SpecError
-from snrkit.estimators.base import Estimator, build_estimator
+from snrkit.estimators import ESTIMATORS
+from snrkit.estimators.base import Estimator
 from snrkit.evaluation.points import named_points
 from snrkit.models.base import LatentModel
 from snrkit.runs.checkpoint import find_checkpoint, load_checkpoint
 from snrkit.runs.folder import RunDir
 from snrkit.specs.run import RunSpec
-from snrkit.training.beta import present_spec
 from snrkit.training.opening import require_same_data
 
 
@@ -66,7 +66,7 @@ class Opened:
         path, where = Path(path), select_device(device)
         file = find_checkpoint(path)
         checkpoint = load_checkpoint(file)
-        spec = present_spec(checkpoint)
+        spec = checkpoint.spec_in_force()
         dataset = load(spec.data, None if data_dir is None else Path(data_dir))
         trained, found = checkpoint.data_mean.shape[0], dataset.train.shape[1]
         if trained != found:
@@ -92,10 +92,10 @@ class Opened:
     def estimator(self) -> Estimator:
         """What the run is trained with; an option that changes in training is as it was at the checkpoint.
 
-        Raises:
-            SpecError: an option that was learnt has left the range in which the estimator is defined.
+        One that is learnt freely may be outside of the range in which it can be set.
         """
-        return build_estimator(self.spec.estimator.name, self.spec.estimator.options)
+        found: Estimator = ESTIMATORS.load(self.spec.estimator.name)(**self.spec.estimator.numbers())
+        return found
 
     def points(self, count: int | None = None) -> tuple[Tensor, str]:
         """The first ``count`` test points (None: all), ``[count, P]``, binarised as the run's, and their label.

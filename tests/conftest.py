@@ -39,7 +39,7 @@ def silent(done, total, note):
     pass
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def small():
     """The spec, with any settings changed."""
 

@@ -41,8 +41,9 @@ def command(  # noqa: PLR0913 (one per option)
     """SNR of ciwae's gradient against beta, exact for every beta from the moments of its two parts.
 
     For a run in stages of Burda's schedule: measure at the end of a stage, choose, and go on with one beta more, e.g.
-    'snrkit train --resume --out RUN --epochs 13 --set beta.stages=[0.5,0.5,0.2]'. The beta of the highest SNR is not that of
-    the best bound; remarks say when it misleads. Ctrl-C keeps finished draws, and the same command goes on from there.
+    'snrkit train --resume --out RUN --epochs 13 --set estimator.options.beta=[0.5,0.5,0.2]'. The beta of the highest SNR is
+    not that of the best bound; remarks say when it misleads. Ctrl-C keeps finished draws, and the same command goes on from
+    there.
     """
     from snrkit.interrupt import stop_requests
     from snrkit.run import Run

@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 import inspect
 import json
+import math
 import textwrap
 from collections.abc import Iterator
 from typing import Any
@@ -12,6 +13,7 @@ from pydantic import BaseModel
 
 from snrkit.data import SOURCES
 from snrkit.estimators import ESTIMATORS
+from snrkit.estimators.base import Option, option_of
 from snrkit.models import MODELS
 from snrkit.specs.base import Spec
 from snrkit.specs.fields import attributes, is_spec, meanings
@@ -68,11 +70,19 @@ def _of_estimators() -> Iterator[Row]:
         kind = ESTIMATORS.load(name)
         for field in dataclasses.fields(kind):
             default = "(needed)" if field.default is dataclasses.MISSING else json.dumps(field.default)
+            allowed = option_of(kind, field.name)
             meaning = attributes(kind).get(field.name) or _first_sentence(kind)
             yield {
-                "setting": f"estimator.options.{field.name}", "of": name, "values": "number", "default": default,
+                "setting": f"estimator.options.{field.name}", "of": name, "values": _values(allowed), "default": default,
                 "meaning": meaning,
             }  # fmt: skip
+
+
+def _values(option: Option) -> str:
+    bounds = [f"{sign} {end:g}" for sign, end in ((">=", option.low), ("<=", option.high)) if math.isfinite(end)]
+    number = " ".join(filter(None, ["number", ", ".join(bounds)]))
+    learnt = " | {learn, start, lr}" if option.learnable else ""
+    return f"{number} | list of one for each stage{learnt}"
 
 
 def _first_sentence(kind: type) -> str:

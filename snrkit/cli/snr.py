@@ -146,8 +146,10 @@ def command(  # noqa: PLR0913 (one per option)
 
 
 def _estimators(run: "Run", names: list[str] | None, options: tuple[str, ...]) -> "list[Estimator]":
+    if not names and not options:
+        return [run.estimator]
     own = run.spec.estimator
-    inherited = own.options if names is None else {}
+    inherited = own.numbers() if names is None else {}
     return build_estimators(names or [own.name], {**inherited, **parse_options(options)})
 
 

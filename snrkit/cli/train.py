@@ -14,6 +14,7 @@ from snrkit.runs.folder import RunDir
 from snrkit.runs.kinds.snr import SNR
 from snrkit.specs.base import apply_settings, assign, read_toml
 from snrkit.specs.run import RunSpec
+from snrkit.specs.schema1 import translated
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -175,15 +176,13 @@ def _resolved(spec: RunSpec, data_dir: Path | None) -> str:
 
     from snrkit.cli.settings import options_of
     from snrkit.data import load
-    from snrkit.estimators.base import build_estimator
+    from snrkit.estimators.hyper import Hyper
     from snrkit.models.base import build_model
-    from snrkit.training.beta import build_beta
     from snrkit.training.opening import resolve_spec, summarise
 
     dataset = load(spec.data, data_dir)
     spec = resolve_spec(spec, dataset)
-    build_estimator(spec.estimator.name, spec.estimator.options)
-    build_beta(spec)
+    Hyper(spec)
     build_model(spec.model, summarise(dataset), spec.seed)
     kind = options_of(spec.model.name)
     left_out = {} if kind is None else kind().model_dump(mode="json", exclude=set(spec.model.options))
@@ -232,11 +231,11 @@ def _observer(
     from snrkit.diagnostics.measure import diagnose
     from snrkit.diagnostics.plan import Plan
     from snrkit.diagnostics.tables import Provenance
-    from snrkit.estimators.base import build_estimator
+    from snrkit.estimators.hyper import Hyper
     from snrkit.interrupt import Interrupted
 
     x, label = points
-    own = build_estimator(spec.estimator.name, spec.estimator.options)
+    own = Hyper(spec).present(0)
     asked = Plan(estimators=(own,), K=tuple(K), M=tuple(M), draws=draws, seed=spec.seed, mode=mode)
 
     def observe(trainer: "Trainer", stopped: "Stopped") -> None:
@@ -263,7 +262,8 @@ def _spec(
     if config is not None:
         data = read_toml(config)
     elif resumed is not None and RunDir(resumed).config.exists():
-        data = read_toml(RunDir(resumed).config)
+        # As of now, so that settings go over it, whatever version wrote it.
+        data = translated(read_toml(RunDir(resumed).config))
     for flag, value in flags.items():
         if value is not None:
             assign(data, _FLAGS[flag], value)

@@ -155,7 +155,7 @@ def beta_curve(  # noqa: PLR0913 (one option each; most by keyword)
         jobs = [plan.job(estimator, M, K) for estimator in estimators]
         drawer.expect(jobs)
         # Half of both bounds is finite where both are.
-        weights = drawer.weight_statistics(jobs[1], min(WEIGHT_DRAWS, jobs[1].draws))
+        weights = drawer.worker.weights(jobs[1], min(WEIGHT_DRAWS, jobs[1].draws))
         weights.require_bound()
         parts = Parts(*(_restricted(_whole(drawer, job), part) for job in jobs))
     # Direct draws have M samples already.

@@ -111,7 +111,7 @@ class Gatherer:
             if chosen:
                 kept[count] = found.kept
         seconds = time.perf_counter() - start
-        serving = self.drawer.serving(job)
+        serving = self.drawer.worker.serving(job)
         return Drawn(readings, per_count, kept, list(chosen), serving, moments.draws, complete, seconds)
 
     def _needing(self, need: Need) -> list[Family]:
@@ -134,7 +134,7 @@ class Gatherer:
         Raises:
             NonFiniteError: the bound is not finite.
         """
-        tally = self.drawer.weight_statistics(job, min(WEIGHT_DRAWS, job.draws), self._needing("log-weights"))
+        tally = self.drawer.worker.weights(job, min(WEIGHT_DRAWS, job.draws), self._needing("log-weights"))
         tally.require_bound()
         self._zeros |= dict.fromkeys(filter(None, [tally.remark()]))
         return dict(tally.statistics())
@@ -171,7 +171,7 @@ class Gatherer:
 
     def _exact_target(self) -> Moments | None:
         """The gradient of mean log p(x) as moments without noise, where the model knows log p(x)."""
-        model, x = self.drawer.model, self.drawer.x
+        model, x = self.drawer.worker.model, self.drawer.worker.x
         if not hasattr(model, "log_marginal"):
             return None
         named = parameters_of(model)

@@ -21,6 +21,7 @@ from snrkit.diagnostics.problem import Layout
 from snrkit.diagnostics.rounding import computed_in
 from snrkit.diagnostics.store import Store, fingerprint, parameters_digest, statement
 from snrkit.diagnostics.suiting import suited
+from snrkit.diagnostics.worker import Worker
 from snrkit.errors import NonFiniteError, SpecError
 from snrkit.estimators.base import Estimator
 from snrkit.interrupt import Interrupted
@@ -264,12 +265,11 @@ def prepared(
         layout.names, plan.seed, plan.how.engine, plan.how.chunk, subject.device.type, said, precision, plan.mode, *made_by
     )  # fmt: skip
     store = Store(folder, fingerprint(tensors, x, *labels), (layout.size, len(layout.names)))
-    drawer = Drawer(
-        model, x, Streams(plan.seed),
-        engine=plan.how.engine, chunk=plan.how.chunk, store=store, progress=progress, stop=stop,
-        restart=subject.snapshot if subject.findings.whole else None,
+    worker = Worker(
+        model, x, Streams(plan.seed), engine=plan.how.engine, chunk=plan.how.chunk,
+        restart=subject.snapshot if subject.findings.whole else None, exchangeable=subject.findings.exchangeable,
     )  # fmt: skip
-    drawer.undivided |= not subject.findings.exchangeable
+    drawer = Drawer(worker, store, progress, stop)
     return Prepared(layout, store, drawer, precision)
 
 

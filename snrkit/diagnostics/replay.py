@@ -43,7 +43,7 @@ def replay(
         if drawer.stopped():
             raise Interrupted
         averagers = {m: _Averager(m) for m in M}
-        for gradients in drawer.minibatch_gradients(job, draws):
+        for gradients in drawer.worker.gradients(job, draws):
             vectors = torch.cat([gradient.reshape(len(gradient), -1) for gradient in gradients], dim=1).double().cpu()
             for m, averager in averagers.items():
                 averaged = averager.add(vectors)

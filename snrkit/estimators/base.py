@@ -1,10 +1,12 @@
 """What an estimator is: terms for its gradient, a bound for its value, and what theory says of it."""
 
 import dataclasses
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from snrkit.core.logweights import LogWeights
@@ -12,6 +14,8 @@ from snrkit.core.objective import Needs, Objective, Term, both
 from snrkit.errors import SpecError
 from snrkit.estimators import ESTIMATORS
 from snrkit.registry import hint
+
+_OPTION = "option"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,8 +60,47 @@ _FORMER = {
 }
 
 
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """What an option of an estimator may be.
+
+    Attributes:
+        low: the lowest value that may be set.
+        high: the highest one.
+        learnable: whether it may be learnt, which climbs the estimator's bound (see ``Estimator.slope``) and, unless it is
+            bounded, leaves the range.
+    """
+
+    low: float = -math.inf
+    high: float = math.inf
+    learnable: bool = False
+
+    def require(self, name: str, value: float) -> None:
+        """See to it that a value of the option of that name is in the range.
+
+        Raises:
+            SpecError: it is not.
+        """
+        if self.low <= value <= self.high:
+            return
+        ends = f"[{self.low:g}, {self.high:g}]"
+        example = next((end for end in ((self.low + self.high) / 2, self.low, self.high) if math.isfinite(end)), 1.0)
+        problem = f"must lie in {ends}, got {value}"
+        raise SpecError(f"estimator.options.{name}", problem, f"give for example {name}={example:g}")
+
+
+def option(
+    default: Any = dataclasses.MISSING, *, low: float = -math.inf, high: float = math.inf, learnable: bool = False
+) -> Any:
+    """A field of an estimator with what it may be (see ``Option``); a plain one is any number, and cannot be learnt."""
+    return dataclasses.field(default=default, metadata={_OPTION: Option(low, high, learnable)})
+
+
 class Estimator(ABC):
     """A gradient estimator. Subclasses are frozen dataclasses whose fields are the estimator's own hyperparameters.
+
+    Any of them is set to a number, to one for each stage of the schedule or, where its ``option`` says so, learnt; so one
+    that is learnt freely must be right at every real number.
 
     Attributes:
         name: registered name.
@@ -106,14 +149,52 @@ class Estimator(ABC):
     def theory(self) -> Theory:
         """Rates and source."""
 
+    def slope(self, name: str, log_w: Tensor) -> Tensor:
+        """The derivative of the bound in an option, which learning it climbs: ``[..., B, M, K]`` to ``[..., B]``.
+
+        By automatic differentiation; an estimator may give it in closed form.
+        """
+        at = log_w.new_tensor(getattr(self, name))
+
+        def bound(value: Tensor) -> Tensor:
+            return with_options(self, {name: value}).bound(log_w)
+
+        found: Tensor = torch.func.jvp(bound, (at,), (torch.ones_like(at),))[1]
+        return found
+
     def describe(self) -> str:
         """The hyperparameters as text, e.g. ``beta=0.5``, to the last digit; empty if there are none."""
-        return ", ".join(f"{field.name}={_exact(getattr(self, field.name))}" for field in dataclasses.fields(self))  # type: ignore[arg-type]
+        return ", ".join(f"{name}={_exact(value)}" for name, value in option_values(self).items())
 
 
 def _exact(value: float) -> str:
     """The shortest text that only this number has; ``1`` rather than ``1.0``."""
     return repr(float(value)).removesuffix(".0")
+
+
+def option_values(estimator: Estimator) -> dict[str, float]:
+    """All options of an estimator, as they are."""
+    return {field.name: getattr(estimator, field.name) for field in dataclasses.fields(estimator)}  # type: ignore[arg-type]
+
+
+def with_options(estimator: Estimator, values: Mapping[str, Any]) -> Estimator:
+    """The same estimator with some of its options at other values, whatever may be set."""
+    found: Estimator = dataclasses.replace(estimator, **values)  # type: ignore[type-var]
+    return found
+
+
+def option_of(kind: type[Estimator], name: str) -> Option:
+    """What an option of a kind of estimator may be.
+
+    Raises:
+        SpecError: it has no such option.
+    """
+    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    if name not in fields:
+        known = f"{hint(name, fields)}its options are: {', '.join(fields)}" if fields else "it has no options"
+        raise SpecError(f"estimator.options.{name}", f"{kind.name} has no such option", known)
+    found: Option = fields[name].metadata.get(_OPTION, Option())
+    return found
 
 
 def outer_units(estimator: Estimator, M: int, K: int) -> tuple[Units, Units]:
@@ -132,15 +213,14 @@ def build_estimator(name: str, options: Mapping[str, float]) -> Estimator:
         SpecError: unknown name or option, an option missing, or a value out of range.
     """
     kind = ESTIMATORS.load(name)
-    fields = {field.name: field for field in dataclasses.fields(kind)}
-    for option in options:
-        if option not in fields:
-            known = f"{hint(option, fields)}its options are: {', '.join(fields)}" if fields else "it has no options"
-            raise SpecError(f"estimator.options.{option}", f"{name} has no such option", known)
-    missing = [name for name, field in fields.items() if field.default is dataclasses.MISSING and name not in options]
+    known = {option: option_of(kind, option) for option in options}
+    needed = [field.name for field in dataclasses.fields(kind) if field.default is dataclasses.MISSING]
+    missing = [option for option in needed if option not in options]
     if missing:
-        option = f"estimator.options.{missing[0]}"
-        raise SpecError(option, f"{name} needs it", f"give `{option}=VALUE`")
+        needs = f"estimator.options.{missing[0]}"
+        raise SpecError(needs, f"{name} needs it", f"give `{needs}=VALUE`")
+    for option, value in options.items():
+        known[option].require(option, value)
     estimator: Estimator = kind(**options)
     return estimator
 

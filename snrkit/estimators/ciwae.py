@@ -6,44 +6,33 @@ from typing import ClassVar
 from torch import Tensor
 
 from snrkit.core import bounds
-from snrkit.errors import SpecError
-from snrkit.estimators.base import Estimator, Theory
+from snrkit.estimators.base import Estimator, Theory, option
 
 
 @dataclass(frozen=True)
-class Mixture(Estimator):
-    """beta VAE + (1 - beta) IWAE on the same samples, both networks, for any real beta.
+class Ciwae(Estimator):
+    """beta VAE + (1 - beta) IWAE on the same samples, both networks (Rainforth et al. 2018, section 4).
 
-    Outside [0, 1] this is no lower bound of log p(x): it is what a beta learnt without constraint ends up with.
+    A beta is set within [0, 1], where the combination is convex. Outside, which is where one that is learnt without
+    constraint ends up, this is no lower bound of log p(x).
 
     Attributes:
         beta: weight of the ELBO.
     """
 
     name: ClassVar[str] = "ciwae"
-    beta: float = 0.5
+    beta: float = option(0.5, low=0, high=1, learnable=True)
 
     def bound(self, log_w: Tensor) -> Tensor:
         """The combined bound."""
         return bounds.ciwae(log_w, self.beta)
 
+    def slope(self, name: str, log_w: Tensor) -> Tensor:  # noqa: ARG002 (there is one)
+        """ELBO - (K-sample bound), whatever beta is."""
+        return bounds.elbo(log_w) - bounds.iwae(log_w)
+
     @property
     def theory(self) -> Theory:
-        """SNR ~ (M K)^(1/2) in both networks for fixed beta > 0; at beta = 0 it is IWAE."""
-        phi = (0.5, 0.5) if self.beta > 0 else (0.5, -0.5)
+        """SNR ~ (M K)^(1/2) in both networks for any fixed beta but 0, at which it is IWAE."""
+        phi = (0.5, 0.5) if self.beta else (0.5, -0.5)
         return Theory(phi, (0.5, 0.5), "beta ELBO + (1 - beta) K-sample bound", "Rainforth et al. 2018, section 4")
-
-
-@dataclass(frozen=True)
-class Ciwae(Mixture):
-    """The convex combination (Rainforth et al. 2018, section 4): beta in [0, 1].
-
-    Raises:
-        SpecError: beta outside [0, 1].
-    """
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.beta <= 1:
-            raise SpecError(
-                "estimator.options.beta", f"must lie in [0, 1], got {self.beta}", "give for example beta=0.5"
-            )

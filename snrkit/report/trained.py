@@ -11,7 +11,7 @@ from snrkit.errors import SnrkitError, SpecError
 from snrkit.report.escape import visible
 from snrkit.report.find import run_folder
 from snrkit.runs.folder import RunDir
-from snrkit.specs.run import RunSpec
+from snrkit.specs.run import LearntOption, RunSpec
 
 # The columns of every frame made of files that lie in a run directory.
 TRAINED = ["run", "folder", "trained_on", "model", "estimator", "options", "M", "K", "seed", "setting", "rest"]
@@ -30,9 +30,8 @@ def trained(path: Path) -> dict[str, Any]:
     known |= {name: visible(str(folder)) for name in ("folder", "setting")} | {"run": visible(files.name)}
     if spec:
         chosen = spec.estimator
-        options = ", ".join(f"{key}={value:g}" for key, value in chosen.options.items())
-        if spec.beta.learn != "off":
-            options += f", learnt {spec.beta.learn}"
+        options = ", ".join(f"{key}={value:g}" for key, value in chosen.numbers().items())
+        options += "".join(f", learnt {own.learn}" for own in chosen.options.values() if isinstance(own, LearntOption))
         known |= {
             "trained_on": spec.data.name, "model": spec.model.name, "estimator": chosen.name, "options": options,
             "M": chosen.M, "K": chosen.K, "seed": spec.seed,
@@ -46,14 +45,23 @@ def trained(path: Path) -> dict[str, Any]:
 # What has a column of its own, or does not change the run.
 _TOLD: Any = {
     "estimator": True, "seed": True, "epochs": True, "checkpoint_every": True, "keep_every": True, "data": {"name"},
-    "model": {"name"}, "beta": {"learn"},
+    "model": {"name"},
 }  # fmt: skip
 
 
 def _rest(spec: RunSpec) -> str:
     """What else a run was trained with, where it is not the default: ``update.order=random; update.samples=separate``."""
     given, usual = (dict(_flat(one.model_dump(mode="json", exclude=_TOLD))) for one in (spec, RunSpec()))
+    options = spec.estimator.model_dump(mode="json", include={"options"})["options"]
+    given |= dict(_flat({name: _beside(option) for name, option in options.items()}, "estimator.options."))
     return "; ".join(f"{name}={value}" for name, value in given.items() if value != usual.get(name))
+
+
+def _beside(option: Any) -> Any:
+    """What of an option of the estimator its text does not tell: the values of its stages, the rate that it is learnt at."""
+    if isinstance(option, dict):
+        return {} if option["lr"] == LearntOption.model_fields["lr"].default else {"lr": option["lr"]}
+    return option if isinstance(option, list) else {}
 
 
 def _flat(nested: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str]]:

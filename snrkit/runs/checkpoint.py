@@ -13,12 +13,13 @@ from torch import Tensor
 
 from snrkit import checksums
 from snrkit.errors import CheckpointError, SpecError
+from snrkit.estimators.hyper import Hyper
 from snrkit.files import read_bytes, write_bytes
 from snrkit.models.base import DataSummary, LatentModel, build_model
 from snrkit.runs.folder import RunDir
 from snrkit.runs.sound import (
-    beta_problem,
     data_problem,
+    hyper_problem,
     model_problem,
     optimiser_problem,
     place_problem,
@@ -26,9 +27,10 @@ from snrkit.runs.sound import (
 )
 from snrkit.specs.run import RunSpec
 
-FORMAT, VERSION = "snrkit-checkpoint", 1
 # Runs of a folder that a message names.
 _NAMED = 8
+# In version 1 the state of a learnt beta was the only one of its kind, under ``beta``.
+FORMAT, VERSION = "snrkit-checkpoint", 2
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Checkpoint:
         optimiser: the optimiser's state.
         data_mean: mean of the training data, ``[P]``.
         data_real: whether the data are real-valued.
-        beta: state of ciwae's beta where it is learnt (see ``training.beta``).
+        hyper: state of each option of the estimator that is learnt (see ``estimators.hyper``).
         data_digest: of all data points (see ``training.opening``); empty in files from before it was noted.
     """
 
@@ -60,12 +62,27 @@ class Checkpoint:
     optimiser: dict[str, Any]
     data_mean: Tensor
     data_real: bool
-    beta: dict[str, Tensor] = field(default_factory=dict)
+    hyper: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     data_digest: str = ""
 
     def run_spec(self) -> RunSpec:
         """The spec, validated."""
         return RunSpec.from_toml(self.spec, "checkpoint")
+
+    def spec_in_force(self) -> RunSpec:
+        """The spec with the estimator's options as they were when it was saved.
+
+        Raises:
+            SpecError: the spec names an estimator or an option that there is not.
+            CheckpointError: it lacks the state of an option that is learnt.
+        """
+        spec = self.run_spec()
+        if not spec.estimator.changes:
+            return spec
+        hyper = Hyper(spec)
+        hyper.restore(self.hyper)
+        options = hyper.values(max(0, self.epoch - (self.position == 0)))
+        return spec.model_copy(update={"estimator": spec.estimator.model_copy(update={"options": options})})
 
     def restore_model(self, device: torch.device) -> LatentModel:
         """The model with the saved parameters.
@@ -205,13 +222,15 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(str(file), "not a checkpoint of snrkit", remedy)
     if version > VERSION:
         raise CheckpointError(str(file), f"format {version} is newer than {VERSION}", "update snrkit")
+    if version == 1 and content.get("beta", {}) != {}:
+        content["hyper"] = {"beta": content["beta"]}
     try:
         checkpoint = Checkpoint(**{name: content[name] for name in _expected(content)})
         _check_types(checkpoint)
         spec = checkpoint.run_spec()
     except (KeyError, TypeError, SpecError) as error:
         raise CheckpointError(str(file), f"incomplete ({error})", remedy) from None
-    problem = place_problem(checkpoint, spec) or data_problem(checkpoint) or beta_problem(checkpoint, spec)
+    problem = place_problem(checkpoint, spec) or data_problem(checkpoint) or hyper_problem(checkpoint, spec)
     if problem:
         raise CheckpointError(str(file), f"damaged: {problem}", remedy)
     return checkpoint

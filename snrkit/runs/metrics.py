@@ -35,7 +35,7 @@ METRICS = Registry(
         "dsnr_in_sample": f"{_HERE}.dsnr:FAMILY",
     },
     group="snrkit.metrics",
-    what="snrkit.diagnostics.metrics.base:Family",
+    what=f"{_HERE}.base:Family",
 )
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from snrkit.specs.run import RunSpec
+from snrkit.specs.run import LearntOption, RunSpec
 
 if TYPE_CHECKING:
     from snrkit.runs.checkpoint import Checkpoint
@@ -67,23 +67,27 @@ def data_problem(checkpoint: Checkpoint) -> str:
     return "" if re.fullmatch("([0-9a-f]{64})?", checkpoint.data_digest) else "data_digest is no digest"
 
 
-def beta_problem(checkpoint: Checkpoint, spec: RunSpec) -> str:
-    """Of the state of a learnt beta: one number and Adam's three of it."""
-    state = checkpoint.beta
-    if not state:
-        return ""  # where it should hold one, going on says so
-    if spec.beta.learn == "off":
-        return "it has the state of a beta, which is not learnt"
-    if set(state) not in ({"raw"}, {"raw", *_ADAM}):
-        return f"beta holds {_names(state)}"
+def hyper_problem(checkpoint: Checkpoint, spec: RunSpec) -> str:
+    """Of the states of learnt options; where one is missing, going on says so."""
+    for name, state in checkpoint.hyper.items():
+        if not isinstance(spec.estimator.options.get(name), LearntOption):
+            return f"it has the state of a {name!s:.40}, which is not learnt"
+        if problem := _option_problem(state, checkpoint.step):
+            return f"{name} {problem}"
+    return ""
+
+
+def _option_problem(state: Any, step: int) -> str:
+    """Of the state of a learnt option: one number and Adam's three of it."""
+    if not isinstance(state, dict) or set(state) not in ({"raw"}, {"raw", *_ADAM}):
+        return f"holds {_names(state) if isinstance(state, dict) else 'no state'}"
     for name, value in state.items():
         problem = _tensor_problem(value) or _like_problem(value, torch.Size(()))
         if problem or not value.is_floating_point():
-            problem = problem or f"is of {_type(value)}"
-            return f"beta {name} {problem}"
+            return f"{name} {problem or f'is of {_type(value)}'}"
         if name in ("step", "exp_avg_sq") and bool(value < 0):
-            return f"beta {name} is negative"
-    return _step_problem(state["step"], checkpoint.step) if "step" in state else ""
+            return f"{name} is negative"
+    return _step_problem(state["step"], step) if "step" in state else ""
 
 
 def model_problem(state: Mapping[str, Any], model: nn.Module, *, exported: bool) -> str:

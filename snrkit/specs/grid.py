@@ -104,7 +104,7 @@ def _require_distinct(specs: list[RunSpec], source: str) -> None:
 def run_name(spec: RunSpec) -> str:
     """The directory name of a run: what a reader looks for, then the hash of all that makes the run what it is."""
     estimator = spec.estimator
-    options = "".join(f"-{name}{value:g}" for name, value in estimator.options.items())
+    options = "".join(f"-{name}{value:g}" for name, value in estimator.numbers().items())
     sizes = f"M{estimator.M}-K{estimator.K}-seed{spec.seed}"
     model = "" if spec.model.name == ModelSpec().name else f"{spec.model.name}-"
     return f"{spec.data.name}-{model}{estimator.name}{options}-{sizes}-{spec.identity()}"

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 import tomli_w
-from pydantic import Field, ValidationError
+from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 
 from snrkit.errors import SpecError
 from snrkit.registry import hint
@@ -22,7 +22,7 @@ from snrkit.specs.base import (
     short,
 )
 from snrkit.specs.fields import keys
-from snrkit.specs.identity import told_apart
+from snrkit.specs.schema1 import told_apart, translated
 
 
 class DataSpec(Spec):
@@ -61,6 +61,36 @@ class ModelSpec(Spec):
     options: dict[str, Scalar | list[int] | list[list[int]]] = {}
 
 
+class LearntOption(Spec):
+    """An option of an estimator that is learnt: it climbs the estimator's bound by an Adam of its own, step by step.
+
+    Attributes:
+        learn: ``free``: an unconstrained number; ``bounded``: the same through a sigmoid, so that it stays within the
+            option's range.
+        start: where it begins; left out: at the option's default.
+        lr: learning rate of its own Adam at first; it follows the schedule of the networks'.
+    """
+
+    learn: Literal["free", "bounded"]
+    start: float | None = None
+    lr: Annotated[float, Field(gt=0)] = 1e-3
+
+
+def _form(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return "(stages)"
+    return "(learnt)" if isinstance(value, Mapping | LearntOption) else "(number)"
+
+
+# One value; one for each stage of the ``burda`` schedule, the last for all that follow; or learnt.
+Option = Annotated[
+    Annotated[float, Tag("(number)")]
+    | Annotated[list[float], Field(min_length=1), Tag("(stages)")]
+    | Annotated[LearntOption, Tag("(learnt)")],
+    Discriminator(_form),
+]
+
+
 class EstimatorSpec(Spec):
     """Which gradient estimator, with M outer and K importance samples per data point.
 
@@ -70,13 +100,25 @@ class EstimatorSpec(Spec):
         name: a registered estimator.
         M: outer samples per data point.
         K: importance samples per outer sample.
-        options: the estimator's own settings.
+        options: the estimator's own settings: each a number (``beta = 0.5``), a number for each stage of the ``burda``
+            schedule, the last of which stays (``beta = [0.7, 0.2]``), or learnt (``beta = {learn = "bounded", start = 0.5,
+            lr = 1e-3}``; ``free`` or ``bounded`` to the option's range, by an Adam of its own that follows the schedule).
     """
 
     name: str = "iwae"
     M: Positive = 1
     K: Positive = 64
-    options: dict[str, float] = {}
+    options: dict[str, Option] = {}
+
+    @property
+    def changes(self) -> bool:
+        """Whether an option is not the same from the first step to the last."""
+        return any(isinstance(option, list | LearntOption) for option in self.options.values())
+
+    def numbers(self) -> dict[str, float]:
+        """The options that are given as one number: what they are, or where one that is learnt begins."""
+        given = {name: o.start if isinstance(o, LearntOption) else o for name, o in self.options.items()}
+        return {name: value for name, value in given.items() if value is not None and not isinstance(value, list)}
 
 
 class OptimiserSpec(Spec):
@@ -108,22 +150,7 @@ class UpdateSpec(Spec):
     samples: Literal["shared", "separate"] = "shared"
 
 
-class BetaSpec(Spec):
-    """How the beta of ``ciwae`` changes in training. ``estimator.options.beta`` is where a learnt one begins.
-
-    Attributes:
-        learn: ``off``; ``free``: an unconstrained number that descends the combined loss; ``bounded``: the same through a
-            sigmoid, so that it stays within (0, 1).
-        lr: learning rate of its own Adam at first; it follows the schedule of the networks'.
-        stages: instead of one beta, one for each stage of the ``burda`` schedule; the last one stays.
-    """
-
-    learn: Literal["off", "free", "bounded"] = "off"
-    lr: Annotated[float, Field(gt=0)] = 1e-3
-    stages: list[Annotated[float, Field(ge=0, le=1)]] = []
-
-
-# What a resumed run may change; and of ``beta.stages`` those that have not begun.
+# What a resumed run may change; and of an option with a value for each stage those that have not begun.
 EXTENSIBLE = frozenset({"epochs", "checkpoint_every", "keep_every"})
 
 
@@ -145,7 +172,6 @@ class RunSpec(Spec):
     estimator: EstimatorSpec = EstimatorSpec()
     optimiser: OptimiserSpec = OptimiserSpec()
     update: UpdateSpec = UpdateSpec()
-    beta: BetaSpec = BetaSpec()
     epochs: Count = 100
     batch_size: Positive = 20
     seed: Seed = 0
@@ -153,6 +179,11 @@ class RunSpec(Spec):
     checkpoint_every: Positive = 10
     keep_every: Count = 0
     eval_points: Count = 500
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_any_schema(cls, data: Any) -> Any:
+        return translated(data)
 
     def identity(self) -> str:
         """Digest of what makes the run what it is: all but how long it goes on and what is kept of it."""
@@ -173,7 +204,10 @@ class RunSpec(Spec):
             spec = cls.model_validate(data)
         except ValidationError as error:
             first = error.errors()[0]
-            field = ".".join(str(part) for part in first["loc"]) or source
+            if isinstance(own := first.get("ctx", {}).get("error"), SpecError):
+                raise own from None
+            # Which form an option was taken for stands in parentheses.
+            field = ".".join(part for part in map(str, first["loc"]) if part[:1] != "(") or source
             unknown = first["type"] == "extra_forbidden"
             problem = "no such setting" if unknown else f"{first['msg'].lower()}, got {short(first['input'])}"
             near = _meant(field, cls) if unknown else ""

@@ -43,7 +43,8 @@ def ensemble_key(spec: RunSpec) -> str:
     know has a key of its own.
     """
     fields = type(spec).model_fields
-    if any(getattr(spec, name) != fields[name].get_default() for name in fields.keys() - _KNOWN):
+    unknown = any(getattr(spec, name) != fields[name].get_default() for name in fields.keys() - _KNOWN)
+    if unknown or spec.estimator.changes:
         return spec.identity()
     shared = spec.model_dump(mode="json", exclude={"seed", "estimator", "optimiser"})
     optimiser = spec.optimiser.model_dump(mode="json", exclude={"lr", "schedule"})

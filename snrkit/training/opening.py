@@ -13,13 +13,13 @@ import torch
 from snrkit.data import resolve
 from snrkit.data.base import Dataset
 from snrkit.errors import CheckpointError, DataError, PathError, ResultsError, SpecError
+from snrkit.estimators.hyper import require_same_past, staged
 from snrkit.files import read_json, write_json, write_text
 from snrkit.models.base import DataSummary
 from snrkit.registry import plugins
 from snrkit.runs.checkpoint import Checkpoint, load_checkpoint
 from snrkit.runs.folder import RunDir
 from snrkit.specs.run import EXTENSIBLE, DataSpec, RunSpec
-from snrkit.training.beta import require_same_past
 from snrkit.version import version
 
 
@@ -76,9 +76,10 @@ def find_previous(run: RunDir, spec: RunSpec, dataset: Dataset, resume: bool) ->
     old, new = (_flat(s.model_dump(exclude=set(EXTENSIBLE))) for s in (previous.run_spec(), spec))
     begun = previous.epoch + (previous.position > 0)
     require_same_past(previous.run_spec(), spec, begun)
+    # Stages were looked at; and where the data lie does not matter, for they are compared themselves.
+    settled = {f"estimator.options.{name}" for name in staged(previous.run_spec()) | staged(spec)} | {"data.path"}
     for setting in old | new:
-        # Stages were looked at above; and where the data lie does not matter, for they are compared themselves.
-        if setting not in ("beta.stages", "data.path") and old.get(setting) != new.get(setting):
+        if setting not in settled and old.get(setting) != new.get(setting):
             problem = f"the run at '{run.path}' has {old.get(setting)}, not {new.get(setting)}"
             raise SpecError(setting, problem, "resume it with its own settings, or give another `out`")
     if (previous.epoch, previous.position) > (spec.epochs, 0):

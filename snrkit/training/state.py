@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 from snrkit.core.objective import NETWORKS, Network
 from snrkit.errors import NonFiniteError
+from snrkit.estimators.hyper import Hyper
 from snrkit.models.base import DataSummary, LatentModel
 from snrkit.runs.checkpoint import Checkpoint
 from snrkit.specs.run import RunSpec
-from snrkit.training.beta import build_beta
-from snrkit.training.schedule import learning_rate
+from snrkit.specs.schedule import learning_rate
 
 
 class State:
@@ -24,18 +24,21 @@ class State:
         x: data ``[n, *event]`` that it takes.
         summary: what the model may know of the data.
         data_digest: of the data.
+        hyper: the estimator's options as they begin.
 
     Attributes:
         networks: the parameters of each network.
-        beta: the rule of a changing beta; None where it does not change.
         epoch: finished epochs.
         step: optimiser steps done.
         position: steps done within the unfinished epoch.
         running: sums over the unfinished epoch.
     """
 
-    def __init__(self, spec: RunSpec, model: LatentModel, x: Tensor, summary: DataSummary, data_digest: str) -> None:
+    def __init__(
+        self, spec: RunSpec, model: LatentModel, x: Tensor, summary: DataSummary, data_digest: str, hyper: Hyper
+    ) -> None:
         self.spec, self.model, self.summary, self.data_digest = spec, model, summary, data_digest
+        self.hyper = hyper
         named, owners = dict(model.named_parameters()), model.networks(x)
         self.networks: dict[Network, list[nn.Parameter]] = {
             network: [named[name] for name, owner in owners.items() if owner == network] for network in NETWORKS
@@ -44,7 +47,6 @@ class State:
         self.optimiser = torch.optim.Adam(
             self.trained, lr=adam.lr, betas=adam.betas, eps=adam.eps, maximize=True, fused=True
         )
-        self.beta = build_beta(spec)
         self.epoch = self.step = self.position = 0
         self.running = {"bound": 0.0, "points": 0.0, "seconds": 0.0}
 
@@ -79,8 +81,7 @@ class State:
         previous.fill(self.model, self.optimiser)
         self.epoch, self.step, self.position = previous.epoch, previous.step, previous.position
         self.running = dict(previous.running)
-        if self.beta is not None:
-            self.beta.restore(previous.beta)
+        self.hyper.restore(previous.hyper)
 
     def checkpoint(self) -> Checkpoint:
         """The present state."""
@@ -94,7 +95,7 @@ class State:
             optimiser=self.optimiser.state_dict(),
             data_mean=self.summary.mean,
             data_real=self.summary.real,
-            beta={} if self.beta is None else self.beta.state(),
+            hyper=self.hyper.state(),
             data_digest=self.data_digest,
         )
 

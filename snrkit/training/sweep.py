@@ -16,7 +16,7 @@ from snrkit.backend.shortage import exit_code_of, shortage
 from snrkit.data import SOURCES, load
 from snrkit.data.base import Dataset
 from snrkit.errors import BUG, CapabilityError, NonFiniteError, OutputError, ResultsError, SnrkitError
-from snrkit.estimators.base import build_estimator
+from snrkit.estimators.hyper import Hyper
 from snrkit.files import discard_partial, read_json, write_text
 from snrkit.interrupt import Interrupted
 from snrkit.models import MODELS
@@ -100,7 +100,7 @@ class Sweep:
         for spec in specs:
             SOURCES.load(spec.data.name)
             MODELS.load(spec.model.name)
-            build_estimator(spec.estimator.name, spec.estimator.options)
+            Hyper(spec)
         self.entries = [Entry(spec, RunDir(out / run_name(spec))) for spec in specs]
         self._marker = out / _COMMIT
         self._data_dir, self._device, self._side_by_side = data_dir, device, side_by_side

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,13 +11,14 @@ from torch import Tensor
 from snrkit.backend.memory import within_memory
 from snrkit.data.base import Dataset
 from snrkit.data.binarise import test_points
-from snrkit.estimators.base import build_estimator, require_samples
-from snrkit.estimators.ciwae import Mixture
+from snrkit.estimators.base import option_values, require_samples
+from snrkit.estimators.hyper import Context, Hyper
 from snrkit.estimators.passes import Passes, memory_for_step
 from snrkit.models.base import LatentModel, build_model
 from snrkit.runs.checkpoint import Checkpoint, save_checkpoint
 from snrkit.runs.folder import RunDir
 from snrkit.specs.run import RunSpec
+from snrkit.specs.schedule import learning_rate
 from snrkit.training.feed import Feed
 from snrkit.training.follow import followed_bound
 from snrkit.training.loop import Progress
@@ -26,6 +27,9 @@ from snrkit.training.state import State
 from snrkit.training.step import ascend, mean_over_points
 from snrkit.trial.needs import require
 from snrkit.trial.opening import tried
+
+# The stream of the noise that learnt options see; it has the name of the first that there was.
+_OPTIONS = "beta"
 
 
 class Trainer:
@@ -45,7 +49,7 @@ class Trainer:
         steps: steps to an epoch.
 
     Raises:
-        SpecError: estimator, beta or model cannot be built.
+        SpecError: estimator, options or model cannot be built.
         CapabilityError: the estimator is not right for the model.
         ResourceError: the model, or a step, does not fit into memory.
     """
@@ -55,7 +59,8 @@ class Trainer:
     ) -> None:
         self.spec, self.run_dir, self.device, self.dataset = spec, run, device, dataset
         dtype, summary, own = getattr(torch, spec.dtype), summarise(dataset), spec.estimator
-        self.estimator = build_estimator(own.name, own.options)
+        hyper = Hyper(spec)
+        self.estimator = hyper.present(0)
         with within_memory("model.options", "the parameters", "choose a smaller model"):
             model = build_model(spec.model, summary, spec.seed).to(device, dtype)
         self._followed = test_points(dataset, spec.data, dtype, device, slice(0, spec.eval_points))
@@ -63,14 +68,13 @@ class Trainer:
         require_samples([self.estimator], own.K)
         require([self.estimator], tried(model, probe, "training"))
         passes = Passes.needed(model, self.estimator, probe, spec.batch_size, own.M, own.K)
-        self.state = State(spec, model, probe, summary, data_digest(dataset))
+        self.state = State(spec, model, probe, summary, data_digest(dataset), hyper)
         self.feed = Feed(self.state, dataset, device, model.noise_shape(probe), passes)
         self.steps = self.feed.steps
         if previous is not None:
             self.state.restore(previous)
-            if self.state.beta is not None:
-                # An epoch whose steps are all done is finished without another step to say what beta is.
-                self.estimator = self.state.beta.present(self.epoch)
+            # An epoch whose steps are all done is finished without another step to say what the options are.
+            self.estimator = hyper.present(self.epoch)
 
     @property
     def model(self) -> LatentModel:
@@ -125,17 +129,17 @@ class Trainer:
         start = time.perf_counter()
         with memory_for_step(self.spec):
             x = self.feed.batch()
-            if self.state.beta is not None:
-                self.estimator = self.state.beta.step(self, x)
+            if self.state.hyper.changes:
+                self.estimator = self.state.hyper.step(self._context(x))
             bound = self._step(x)
         self.account(bound, len(x), time.perf_counter() - start)
 
     def _step(self, x: Tensor) -> float:
         return ascend(self.state, self.feed, self.estimator, x)
 
-    def mean_over_points(self, purpose: str, x: Tensor, value: Callable[[Tensor], Tensor]) -> Tensor:
-        """The mean over a minibatch of what log-weights ``[B, M, K]`` on noise of this purpose give, ``[B]``."""
-        return mean_over_points(self.state, self.feed, purpose, x, value)
+    def _context(self, x: Tensor) -> Context:
+        scale = learning_rate(self.spec.optimiser, self.epoch) / self.spec.optimiser.lr
+        return Context(self.epoch, scale, partial(mean_over_points, self.state, self.feed, _OPTIONS, x))
 
     def account(self, bound: float, points: int, seconds: float) -> None:
         """Count a step that was made.
@@ -175,8 +179,7 @@ class Trainer:
             "seconds": running["seconds"],
             "images_per_second": running["points"] / max(running["seconds"], 1e-9),
         }
-        if isinstance(self.estimator, Mixture):
-            row["beta"] = self.estimator.beta
+        row |= option_values(self.estimator)
         if len(self._followed):
             row["test_iwae64"] = followed_bound(self.model, self._followed, self.feed.streams)
             if not math.isfinite(row["test_iwae64"]):

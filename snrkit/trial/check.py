@@ -7,6 +7,7 @@ from torch import nn
 
 from snrkit.specs.base import Mode
 from snrkit.trial.opening import opened
+from snrkit.trial.table import table
 
 
 def check(model: nn.Module, x: Any, mode: Mode = "evaluation") -> pd.DataFrame:
@@ -31,4 +32,4 @@ def check(model: nn.Module, x: Any, mode: Mode = "evaluation") -> pd.DataFrame:
         NonFiniteError: log-weights are NaN or infinite.
     """
     with opened(model, x, mode) as subject:
-        return subject.findings.table()
+        return table(subject.findings)

@@ -1,12 +1,9 @@
-"""What a trial found of a model, and the table of it."""
+"""What a trial found of a model."""
 
 from dataclasses import dataclass, field
 
-import pandas as pd
-
 from snrkit.specs.base import Mode
 
-_COLUMNS = ("question", "finding", "what follows")
 _MANY = 4
 
 
@@ -60,77 +57,6 @@ class Findings:
     def direct(self) -> bool:
         """Whether only the whole minibatch can be drawn, since units of single points would not be independent."""
         return self.independent is False or bool(self.draws)
-
-    def table(self) -> pd.DataFrame:
-        """One row per question: what was found, and what follows from it."""
-        rows = [
-            self._pure(), self._state(), self._points(), self._samples(), self._path(), self._networks(), self._support(),
-            self._weights(), self._mode(),
-        ]  # fmt: skip
-        return pd.DataFrame(rows, columns=list(_COLUMNS))
-
-    def _pure(self) -> tuple[str, str, str]:
-        question = "Is it a function of parameters, data and noise alone?"
-        if not self.draws:
-            return question, f"yes (compared in {self.checked_in})", ""
-        return (
-            question,
-            f"it draws from the generators of {', '.join(self.draws)}",
-            "seeded per draw; direct, by the loop",
-        )
-
-    def _state(self) -> tuple[str, str, str]:
-        question = "Does its state change from call to call?"
-        if not self.changes:
-            return question, "no", ""
-        return (
-            question,
-            f"yes, without effect on its values: {listed(self.changes)}",
-            "put back before each draw; by the loop",
-        )
-
-    def _points(self) -> tuple[str, str, str]:
-        question = "Are data points independent?"
-        if self.independent is None:
-            return question, "not asked: one data point", ""
-        return question, "yes" if self.independent else "no", "" if self.independent else "drawn directly"
-
-    def _samples(self) -> tuple[str, str, str]:
-        found = "yes" if self.exchangeable else "no"
-        return "Are samples independent?", found, "" if self.exchangeable else "M > 1 drawn directly; never in portions"
-
-    def _path(self) -> tuple[str, str, str]:
-        question = "Is z reparameterised?"
-        if self.reparameterised is None:
-            return question, self.why_not or "nothing of the proposal is trained", ""
-        follows = "" if self.reparameterised else "estimators that need a path through z are refused"
-        return question, "yes" if self.reparameterised else f"no: {self.why_not}", follows
-
-    def _networks(self) -> tuple[str, str, str]:
-        question = "Do both networks have parameters of their own?"
-        if self.idle:
-            return question, "no: the log-weights depend on no trained parameter", "there is nothing to measure"
-        if not self.shared:
-            return question, "yes", ""
-        return question, f"no, both use {listed(self.shared)}", "dreg and stl are refused"
-
-    def _support(self) -> tuple[str, str, str]:
-        question = "Can the density be held fixed while z moves?"
-        wrong = self.detached or ("" if self.fixed_support else "its support depends on parameters")
-        return question, f"no: {wrong}" if wrong else "yes", "dreg and stl are refused" if wrong else ""
-
-    def _weights(self) -> tuple[str, str, str]:
-        question = "Are the log-weights finite?"
-        if not self.minus_inf:
-            return question, "yes", ""
-        return question, f"{100 * self.minus_inf:.3g} % are -inf", "bounds of -inf are refused, K by K"
-
-    def _mode(self) -> tuple[str, str, str]:
-        question = "Does the mode matter?"
-        if not self.mode_matters:
-            return question, "no", f"tried in {self.mode} mode"
-        other = "training" if self.mode == "evaluation" else "evaluation"
-        return question, f"yes: {', '.join(self.mode_matters)}", f"tried in {self.mode} mode; mode='{other}' differs"
 
 
 def listed(names: tuple[str, ...]) -> str:

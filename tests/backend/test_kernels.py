@@ -73,35 +73,40 @@ def test_the_other_library_must_be_clearly_faster(
 
 
 _PRECISION = """
-import torch
+import os, sys, torch
 from torch.backends import cuda, cudnn
 from snrkit.backend.kernels import full_precision
 def settings():
     return torch.backends.fp32_precision, *(b.fp32_precision for b in (cuda.matmul, cudnn, cudnn.conv, cudnn.rnn))
-{}
-before = settings()
-for _ in range(2):
-    with full_precision():
-        assert set(settings()[1:2] + settings()[3:]) == {{"ieee"}}, settings()
-    assert settings() == before, settings()
-{}
+def child(choice, kept):
+    exec(choice)
+    before = settings()
+    for _ in range(2):
+        with full_precision():
+            assert set(settings()[1:2] + settings()[3:]) == {"ieee"}, settings()
+        assert settings() == before, settings()
+    exec(kept)
+for choice, kept in zip(sys.argv[1::2], sys.argv[2::2]):
+    pid = os.fork()
+    if not pid:
+        child(choice, kept)
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0, choice
 """
+_CHOICES = {
+    "torch.backends.fp32_precision = 'tf32'": "",
+    "cuda.matmul.fp32_precision = 'tf32'; cudnn.conv.fp32_precision = 'ieee'": "",
+    "torch.set_float32_matmul_precision('medium')": "assert torch.get_float32_matmul_precision() == 'medium'",
+    "cudnn.allow_tf32 = False": "assert not cudnn.allow_tf32",
+    "": "assert cudnn.allow_tf32 and not cuda.matmul.allow_tf32",
+}
 
 
 @pytest.mark.skipif(not hasattr(torch.backends.cudnn, "conv"), reason="this torch has one way only")
-@pytest.mark.parametrize(
-    ("choice", "kept"),
-    [
-        ("torch.backends.fp32_precision = 'tf32'", ""),
-        ("cuda.matmul.fp32_precision = 'tf32'; cudnn.conv.fp32_precision = 'ieee'", ""),
-        ("torch.set_float32_matmul_precision('medium')", "assert torch.get_float32_matmul_precision() == 'medium'"),
-        ("cudnn.allow_tf32 = False", "assert not cudnn.allow_tf32"),
-        ("", "assert cudnn.allow_tf32 and not cuda.matmul.allow_tf32"),
-    ],
-)
-def test_full_precision_leaves_every_choice_as_it_was(choice: str, kept: str) -> None:
-    """In a process of its own, since some choices cannot be taken back."""
-    subprocess.run([sys.executable, "-c", _PRECISION.format(choice, kept)], check=True)
+def test_full_precision_leaves_every_choice_as_it_was() -> None:
+    """In processes of their own, since some choices cannot be taken back."""
+    arguments = [text for pair in _CHOICES.items() for text in pair]
+    subprocess.run([sys.executable, "-c", _PRECISION, *arguments], check=True)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")

@@ -14,7 +14,7 @@ import torch
 from snrkit import files
 from snrkit.cli.options import MODE
 from snrkit.data import load
-from snrkit.diagnostics.draws import Drawer
+from snrkit.diagnostics.worker import Worker
 from snrkit.models.gaussian import Gaussian
 from snrkit.models.state import Mode
 from snrkit.runs.checkpoint import load_checkpoint
@@ -323,8 +323,8 @@ def test_a_disk_that_fills_up_at_the_last_write_loses_no_draws(snrkit, toy_run, 
     assert failed.err.count("\n") == 1
     assert list((toy_run / "snr.partial").iterdir())
     drawn = []
-    points = Drawer._points
-    monkeypatch.setattr(Drawer, "_points", lambda *args: (drawn.append(args), points(*args))[1])
+    points = Worker.block
+    monkeypatch.setattr(Worker, "block", lambda *args: (drawn.append(args), points(*args))[1])
     assert snrkit(*argv).code == 0
     assert drawn == []
     assert SNR.read(toy_run / "snr.parquet").complete.all()
@@ -333,14 +333,14 @@ def test_a_disk_that_fills_up_at_the_last_write_loses_no_draws(snrkit, toy_run, 
 
 
 def test_a_run_directory_renamed_while_it_is_measured_does_not_come_back(snrkit, toy_run, monkeypatch):
-    points = Drawer._points
+    points = Worker.block
 
     def then_renamed(*args):
         if toy_run.exists():
             toy_run.rename(toy_run.with_name("elsewhere"))
         return points(*args)
 
-    monkeypatch.setattr(Drawer, "_points", then_renamed)
+    monkeypatch.setattr(Worker, "block", then_renamed)
     result = snrkit("snr", "--ckpt", toy_run, *FEW)
     assert result.code != 0
     assert "deleted, renamed or replaced" in result.err

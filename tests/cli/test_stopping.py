@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from snrkit.diagnostics.draws import Drawer
+from snrkit.diagnostics.worker import Worker
 from snrkit.evaluation import portions
 from snrkit.runs.folder import RunDir
 from snrkit.training.trainer import Trainer
@@ -146,7 +146,7 @@ def test_the_number_of_a_point_that_is_not_finite(snrkit, toy_run, monkeypatch):
 def test_beta_and_advise_go_on(snrkit, toy_run, stopping, argv, file):
     argv = [*argv, "--ckpt", toy_run, "--device", "cpu"]
     assert snrkit(*argv, "--out", toy_run / "whole").code == 0
-    drawn = stopping(Drawer, "_points", 30)
+    drawn = stopping(Worker, "block", 30)
     stopped = snrkit(*argv)
     assert (stopped.code, stopped.out) == (130, "")
     assert "the same command goes on" in stopped.err
@@ -171,7 +171,7 @@ def test_advise_keeps_what_it_found_affordable(snrkit, toy_run, stopping, monkey
 
     argv = ["advise", "--ckpt", toy_run, "--seconds", 1, "--draws", 40, "--data-points", 2, "--estimator", "iwae"]
     monkeypatch.setattr(budget, "affordable", lambda *_: 4)
-    stopping(Drawer, "_points", 30)
+    stopping(Worker, "block", 30)
     assert snrkit(*argv).code == 130
     monkeypatch.setattr(budget, "affordable", lambda *_: 8)
     assert snrkit(*argv).code == 0

@@ -15,17 +15,19 @@ from torch.utils.checkpoint import checkpoint
 from snrkit import DiagonalNormal, bernoulli_log_prob, standard_normal_log_prob
 from snrkit.core.streams import Streams
 from snrkit.diagnostics import problem as problems
-from snrkit.diagnostics import weights as weighing
+from snrkit.diagnostics import weights as tallying
 from snrkit.diagnostics.draws import Drawer
 from snrkit.diagnostics.engines import ENGINES
 from snrkit.diagnostics.engines.base import PassSize, pass_size
 from snrkit.diagnostics.engines.cost import Task, Work
 from snrkit.diagnostics.engines.factors import FactorEngine, Plans
 from snrkit.diagnostics.engines.loop import LoopEngine
+from snrkit.diagnostics.metrics import weights as weighing
 from snrkit.diagnostics.plan import Plan
 from snrkit.diagnostics.problem import Problem
 from snrkit.diagnostics.seeding import Seeding
 from snrkit.diagnostics.store import Store, fingerprint, statement
+from snrkit.diagnostics.worker import Worker
 from snrkit.errors import CapabilityError, ResourceError
 from snrkit.estimators.base import build_estimator
 from snrkit.models.state import Snapshot, unchanged, uncompiled
@@ -372,17 +374,13 @@ def test_nested_noise_in_portions(monkeypatch):
 
 
 def drawer_of(model, x, engine="factors", **options):
-    return Drawer(
-        model,
-        x,
-        Streams(0),
-        engine=engine,
-        chunk=None,
-        store=Store(None, ""),
-        progress=None,
-        stop=lambda: False,
-        **options,
-    )
+    worker = Worker(model, x, Streams(0), engine=engine, **options)
+    return Drawer(worker, Store(None, ""), None, lambda: False)
+
+
+def weights_of(drawer, job):
+    ((_, statistics),) = drawer.worker.weights(job, 6, [weighing.FAMILY]).statistics()
+    return statistics
 
 
 def job_of(K=5, draws=40, direct=False):
@@ -398,24 +396,24 @@ def test_draws_whose_noise_is_not_held(monkeypatch, direct):
     truth = expected.moments(job)
     monkeypatch.setattr(problems, "_PAGE_ELEMENTS", 8)  # one draw to a page, as is so for large ones
     held = drawer_of(model, images(), "loop")
-    alone, weights = held.moments(job), held.weight_statistics(job, 6).statistics()
-    for module, name in ((problems, "_HELD"), (weighing, "_AT_ONCE")):
+    alone, weights = held.moments(job), weights_of(held, job)
+    for module, name in ((problems, "_HELD"), (weighing, "AT_ONCE"), (tallying, "AT_ONCE")):
         monkeypatch.setattr(module, name, 2)
     drawer = drawer_of(model, images(), "loop")
-    drawer._largest = 4
+    drawer.worker._largest = 4
     found = drawer.moments(job)
     np.testing.assert_allclose(found.merged()[1], alone.merged()[1], rtol=1e-9, atol=1e-12)
-    np.testing.assert_allclose(drawer.weight_statistics(job, 6).statistics(), weights, rtol=1e-9)
+    np.testing.assert_allclose(weights_of(drawer, job), weights, rtol=1e-9)
     assert truth.draws == found.draws
 
 
 def test_statistics_of_many_weights_at_once_or_in_parts(monkeypatch):
     log_w = 3 * torch.randn(2, 3, 50, dtype=torch.float64)
-    whole = weighing._summaries(log_w)
+    whole = weighing._statistics(log_w)
     w = log_w.double().exp() / log_w.double().exp().sum(-1, keepdim=True)
     torch.testing.assert_close(whole, torch.stack([1 / w.square().sum(-1), w.amax(-1)], -1))
-    monkeypatch.setattr(weighing, "_AT_ONCE", 7)
-    torch.testing.assert_close(weighing._summaries(log_w), whole)
+    monkeypatch.setattr(weighing, "AT_ONCE", 7)
+    torch.testing.assert_close(weighing._statistics(log_w), whole)
 
 
 REFUSALS = [
@@ -432,14 +430,14 @@ REFUSALS = [
 def test_memory_that_runs_out(refusal, fits):
     """Passes are halved until they fit; if none does, one sentence says so."""
     drawer, job = drawer_of(mlp(), images(), "loop"), job_of()
-    truth, inner = drawer.moments(job), drawer.engine.moments
+    truth, inner = drawer.moments(job), drawer.worker.engine.moments
 
     def tight(problem, estimator, groups, draws, size):
         if size.samples > fits:
             raise refusal
         return inner(problem, estimator, groups, draws, size)
 
-    drawer.engine.moments = tight
+    drawer.worker.engine.moments = tight
     if not fits:
         with pytest.raises(
             ResourceError, match=r"K: memory ran out with 5 importance samples in a draw .*; give a smaller K"
@@ -455,7 +453,7 @@ def test_other_errors_are_not_taken_for_memory():
     def broken(*_):
         raise RuntimeError("shapes cannot be multiplied")
 
-    drawer.engine.moments = broken
+    drawer.worker.engine.moments = broken
     with pytest.raises(RuntimeError, match="multiplied"):
         drawer.moments(job_of())
 
@@ -576,12 +574,12 @@ def test_where_direct_draws_would_be_cheaper_a_remark_says_so():
     model = mlp()
     many = images(points=40)
     drawer = drawer_of(model, many)
-    drawer.engine.prices = lambda *_: (1.0, 0.1)
-    drawer.moments(job_of())
+    drawer.worker.engine.prices = lambda *_: (1.0, 0.1)
+    drawer.moments(job_of(draws=20))
     (remark,) = drawer.remarks
     assert remark.startswith("K=5: drawing the minibatch as a whole (direct=True, --direct)")
     small = drawer_of(model, many)
-    small.moments(job_of())
+    small.moments(job_of(draws=20))
     assert small.remarks == []
 
 

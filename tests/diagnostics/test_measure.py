@@ -142,13 +142,17 @@ def test_estimators_see_the_same_noise():
     np.testing.assert_allclose(values[0], values[2])
 
 
+@pytest.fixture(scope="module")
+def as_it_comes():
+    """Readings with the engine and the chunk that are taken by default."""
+    return snrkit.measure(users(), images(), ["piwae"], K=[3], M=[2], draws=41).value
+
+
 @pytest.mark.parametrize("chunk", [1, 7, 1000])
 @pytest.mark.parametrize("engine", ["factors", "vmap", "loop"])
-def test_chunk_and_engine_change_nothing(chunk, engine):
-    model, x = users(), images()
-    expected = snrkit.measure(model, x, ["piwae"], K=[3], M=[2], draws=41)
-    found = snrkit.measure(model, x, ["piwae"], K=[3], M=[2], draws=41, chunk=chunk, engine=engine)
-    np.testing.assert_allclose(found.value, expected.value, rtol=1e-8)
+def test_chunk_and_engine_change_nothing(chunk, engine, as_it_comes):
+    found = snrkit.measure(users(), images(), ["piwae"], K=[3], M=[2], draws=41, chunk=chunk, engine=engine)
+    np.testing.assert_allclose(found.value, as_it_comes, rtol=1e-8)
 
 
 def test_one_configuration_is_bit_identical():
@@ -328,9 +332,9 @@ class _Small:
 
 def test_passes_are_halved_until_they_fit_and_stay_so(monkeypatch):
     small = _Small()
-    expected = snrkit.measure(mlp(), images(), ["iwae"], K=[3, 50], draws=40, engine="loop")
+    expected = snrkit.measure(mlp(), images(), ["iwae"], K=[3, 50], draws=20, engine="loop")
     monkeypatch.setattr("snrkit.diagnostics.draws.ENGINES.load", lambda _: lambda: small)
-    found = snrkit.measure(mlp(), images(), ["iwae"], K=[3, 50], draws=40)
+    found = snrkit.measure(mlp(), images(), ["iwae"], K=[3, 50], draws=20)
     np.testing.assert_allclose(found.value, expected.value, rtol=1e-6)
     fitting = [n for n in small.passes if n <= 20]
     assert set(fitting) == {fitting[0]}
@@ -352,7 +356,7 @@ def test_after_halving_the_engine_is_the_one_that_drew(monkeypatch):
 SECOND = Plan(
     estimators="iwae",
     K=(3, 50),
-    draws=40,
+    draws=20,
     dsnr=True,
     keep=("largest",),
     how=Execution(engine="loop"),
@@ -364,28 +368,31 @@ def readings_and_draws(plan):
     return [*found.table.value, *found.table.stderr, *found.kept.value]
 
 
-def test_the_second_pass_too_fits_in_memory(monkeypatch):
+@pytest.fixture(scope="module")
+def both_passes():
+    return readings_and_draws(SECOND)
+
+
+def test_the_second_pass_too_fits_in_memory(both_passes, monkeypatch):
     small = _Small()
-    expected = readings_and_draws(SECOND)
     monkeypatch.setattr("snrkit.diagnostics.draws.ENGINES.load", lambda _: lambda: small)
     small.moments = LoopEngine().moments  # nothing is learnt in the first pass
-    np.testing.assert_allclose(readings_and_draws(SECOND), expected, rtol=1e-6)
+    np.testing.assert_allclose(readings_and_draws(SECOND), both_passes, rtol=1e-6)
     assert min(small.passes) <= 20 < max(small.passes)
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 5])
-def test_the_second_pass_keeps_to_its_size(chunk, monkeypatch):
+def test_the_second_pass_keeps_to_its_size(chunk, both_passes, monkeypatch):
     seen, gradients = [], LoopEngine.gradients
 
     def spy(self, problem, estimator, groups, draws, size):
         seen.append(len(groups) * len(draws))
         return gradients(self, problem, estimator, groups, draws, size)
 
-    expected = readings_and_draws(SECOND)
     monkeypatch.setattr(LoopEngine, "gradients", spy)
     monkeypatch.setattr(LoopEngine, "moments", lambda self, *a: accumulate(gradients(self, *a)))
     np.testing.assert_allclose(
-        readings_and_draws(SECOND.replaced(how=Execution(engine="loop", chunk=chunk))), expected, rtol=1e-6
+        readings_and_draws(SECOND.replaced(how=Execution(engine="loop", chunk=chunk))), both_passes, rtol=1e-6
     )
     assert max(seen) <= chunk
 

@@ -15,6 +15,7 @@ from snrkit.diagnostics.metrics.strength import noise_scale
 from snrkit.diagnostics.plan import Plan
 from snrkit.diagnostics.relations import across, block_means
 from snrkit.diagnostics.store import Store
+from snrkit.diagnostics.worker import Worker
 from snrkit.models.gaussian import Gaussian
 from tests.diagnostics.synthetic import row, within
 from tests.zoo import images, toy, users
@@ -155,9 +156,7 @@ def test_target_at_k_ref_where_log_p_is_unknown():
     model = Unknowing(*(known.get_parameter(n).detach() for n in ("mu", "A", "b")))
     plan = Plan(estimators="iwae", K=(2, 9), draws=300, seed=5, bias="log_p", K_ref=9)
     table = diagnose(model, x, plan).table
-    drawer = Drawer(
-        model, x, Streams(5), engine="vmap", chunk=None, store=Store(None, ""), progress=None, stop=lambda: False
-    )
+    drawer = Drawer(Worker(model, x, Streams(5), engine="vmap"), Store(None, ""), None, lambda: False)
     own, target = (drawer.moments(plan.job(plan.estimators[0], 1, K)) for K in (2, 9))
     mu = slice(20, 24)
     expected = bias(block_means(own, mu), block_means(target, mu))

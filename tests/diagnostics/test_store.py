@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from snrkit import checksums
-from snrkit.diagnostics.draws import Drawer
 from snrkit.diagnostics.measure import diagnose
 from snrkit.diagnostics.plan import Job, Plan
 from snrkit.diagnostics.store import Store, fingerprint, statement
+from snrkit.diagnostics.worker import Worker
 from snrkit.estimators.base import build_estimator
 from snrkit.estimators.ciwae import Ciwae
 from snrkit.interrupt import Interrupted
@@ -46,13 +46,13 @@ class After:
 def folded(monkeypatch):
     """The draws of every block that was really drawn."""
     seen = []
-    points = Drawer._points
+    block = Worker.block
 
-    def spy(self, problem, job, draws, size):
+    def spy(self, job, draws):
         seen.append((job.estimator.name, job.K, draws.start))
-        return points(self, problem, job, draws, size)
+        return block(self, job, draws)
 
-    monkeypatch.setattr(Drawer, "_points", spy)
+    monkeypatch.setattr(Worker, "block", spy)
     return seen
 
 

@@ -19,7 +19,7 @@ from snrkit.report.save import Destination
 from snrkit.report.style import COLUMNS
 from snrkit.report.trained import trained
 from snrkit.runs.kinds.snr import SNR
-from snrkit.specs.run import RunSpec
+from snrkit.specs.run import LearntOption, RunSpec
 from tests.support.results import table
 
 pytestmark = pytest.mark.slow
@@ -113,10 +113,17 @@ def test_only_the_figures_asked_for(runs, tmp_path, run):
 def test_a_learnt_beta_is_part_of_what_was_trained(runs):
     config = next(runs.rglob("config.toml"))
     spec = RunSpec.from_toml(config.read_text(), str(config))
-    estimator = spec.estimator.model_copy(update={"name": "ciwae", "options": {"beta": 0.3}})
-    beta = spec.beta.model_copy(update={"learn": "bounded"})
-    config.write_text(spec.model_copy(update={"estimator": estimator, "beta": beta}).to_toml())
-    assert trained(config.parent / "evaluation.json")["options"] == "beta=0.3, learnt bounded"
+
+    def told(beta):
+        estimator = spec.estimator.model_copy(update={"name": "ciwae", "options": {"beta": beta}})
+        config.write_text(spec.model_copy(update={"estimator": estimator}).to_toml())
+        found = trained(config.parent / "evaluation.json")
+        return found["options"], found["rest"].removeprefix(plain).removeprefix("; ")
+
+    plain = trained(config.parent / "evaluation.json")["rest"]
+    assert told(LearntOption(learn="bounded", start=0.3)) == ("beta=0.3, learnt bounded", "")
+    assert told(LearntOption(learn="free", lr=0.1)) == (", learnt free", "estimator.options.beta.lr=0.1")
+    assert told([0.7, 0.2]) == ("", "estimator.options.beta=[0.7,0.2]")
 
 
 def test_page_is_opened(runs, tmp_path, run, monkeypatch):

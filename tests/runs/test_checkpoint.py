@@ -218,7 +218,7 @@ NAN, SUMS = float("nan"), {"bound": 0.0, "points": 0.0, "seconds": 0.0}
         ("running", SUMS | {"seconds": "1"}), ("running", SUMS | {"points": 3.0}), ("running", SUMS | {"bound": 10**400}),
         ("data_mean", torch.tensor(0.5)), ("data_mean", torch.arange(3)), ("data_mean", torch.full((3,), NAN)),
         ("data_mean", torch.zeros(3, 1)), ("data_mean", torch.zeros(0)), ("data_mean", torch.zeros(3).to_sparse()),
-        ("data_mean", torch.tensor(0.5).expand(10**13)), ("data_digest", "x"), ("beta", {"raw": torch.zeros(())}),
+        ("data_mean", torch.tensor(0.5).expand(10**13)), ("data_digest", "x"), ("hyper", {"beta": {"raw": torch.zeros(())}}),
         ("version", 0), ("spec", "a = " + "[" * 5000), ("spec", f"epochs = {'9' * 5000}"),
     ],
 )  # fmt: skip

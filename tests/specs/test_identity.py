@@ -6,8 +6,8 @@ import pytest
 from pydantic import Field
 
 from snrkit.specs.base import digest_of
-from snrkit.specs.identity import SCHEMA_1, told_apart
 from snrkit.specs.run import EXTENSIBLE, EstimatorSpec, OptimiserSpec, RunSpec
+from snrkit.specs.schema1 import SCHEMA_1, told_apart
 
 PLAIN = RunSpec()
 CIWAE = RunSpec(estimator=EstimatorSpec(name="ciwae", options={"beta": 0.3}), seed=4)

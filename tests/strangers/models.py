@@ -202,6 +202,14 @@ def pooled(draws: Tensor, blocks: int = 20) -> tuple[float, float]:
     return value(draws), float(((blocks - 1) * spread.var(correction=0)).sqrt())
 
 
+def same_readings(table: Any, other: Any) -> None:
+    """Two tables of the same draws, made by different engines in float32, are equal but for rounding."""
+    for column in ("metric", "block"):
+        assert list(table[column]) == list(other[column])
+    values = [torch.tensor(each.value.to_numpy()) for each in (table, other)]
+    torch.testing.assert_close(*values, rtol=1e-3, atol=1e-5, equal_nan=True)
+
+
 def agrees(table: Any, draws: dict[str, Tensor], **where: Any) -> None:
     """Both networks' snr_pooled_squared in a table are those of a plain loop's draws, within 4 standard errors."""
     for network, rows in draws.items():

@@ -11,10 +11,12 @@ from torch.utils.checkpoint import checkpoint
 
 import snrkit
 from snrkit.errors import CapabilityError, NonFiniteError, ResourceError, SpecError
+from snrkit.estimators import ESTIMATORS
 from snrkit.models.adopt import as_latent_model
 from snrkit.models.state import in_mode, unchanged
 from snrkit.trial.examine import examine
 from snrkit.trial.findings import Findings
+from snrkit.trial.table import table
 from tests.strangers.models import (
     HIDDEN,
     LATENT,
@@ -434,6 +436,25 @@ def test_check_is_a_table_to_print():
     assert list(table.columns) == ["question", "finding", "what follows"]
     row = table[table.question == "Are data points independent?"].iloc[0]
     assert (row.finding, row["what follows"]) == ("no", "drawn directly")
+
+
+def follows(**wrong):
+    rows = table(Findings("evaluation", "float64", **wrong))["what follows"]
+    return [text for text in rows if "refused" in text]
+
+
+def test_what_follows_names_the_registered_estimators_that_are_refused(monkeypatch):
+    assert follows() == []
+    assert (
+        follows(shared=("w",))
+        == follows(fixed_support=False)
+        == follows(detached="why")
+        == ["dreg and stl are refused"]
+    )
+    assert follows(reparameterised=False, why_not="why") == ["every registered estimator is refused"]
+    some = {name: ESTIMATORS._entries[name] for name in ("iwae", "stl")}
+    monkeypatch.setattr(ESTIMATORS, "_entries", some)
+    assert follows(shared=("w",)) == ["stl is refused"]
 
 
 class LayerDrop(Vae):

@@ -32,7 +32,7 @@ class Killed(BaseException):
     """Passes through whatever handles errors, as SIGKILL does."""
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def specs(small):
     return [small(**DIGITS, estimator={"name": n, "M": M, "K": K}, seed=i) for i, (n, M, K) in enumerate(ESTIMATORS)]
 
@@ -68,10 +68,18 @@ def only_runs(out, specs):
     return {path.name for path in out.iterdir()} == {run_name(spec) for spec in specs}
 
 
-@pytest.fixture
-def undisturbed(specs, tmp_path):
-    assert states(go(specs, tmp_path / "whole")) == ["done"] * 3
-    return everything(tmp_path / "whole")
+@pytest.fixture(scope="module")
+def finished(specs, tmp_path_factory):
+    """Folders of the sweep done in one visit, by how many runs stood side by side; not to be written to."""
+    folders = {size: tmp_path_factory.mktemp(f"side-by-side-{size}") for size in (1, 2, 3)}
+    for size, folder in folders.items():
+        assert states(go(specs, folder, size=size)) == ["done"] * 3
+    return folders
+
+
+@pytest.fixture(scope="module")
+def undisturbed(finished):
+    return everything(finished[3])
 
 
 # 5 steps an epoch, saved after epochs 0, 3 and 4: twice within an epoch, once before anything was saved.
@@ -85,8 +93,10 @@ def test_killed_twice_between_steps(specs, tmp_path, undisturbed, steps):
     assert only_runs(tmp_path / "parts", specs)
 
 
-# Three saves of three members each.
-@pytest.mark.parametrize("call", range(1, 10))
+# Three saves of three members each: the first, within the second, the last; slow: the others too.
+@pytest.mark.parametrize(
+    "call", [call if call in (1, 5, 6, 9) else pytest.param(call, marks=pytest.mark.slow) for call in range(1, 10)]
+)
 @pytest.mark.parametrize("when", ["staging", "replacing"])
 def test_killed_while_saving(specs, tmp_path, undisturbed, monkeypatch, call, when):
     name = {"staging": "save_checkpoint", "replacing": "guard"}[when]
@@ -105,14 +115,13 @@ def test_killed_while_saving(specs, tmp_path, undisturbed, monkeypatch, call, wh
 
 
 @pytest.mark.parametrize("size", [1, 2, 3])
-def test_stopped_again_and_again(specs, tmp_path, size):
-    go(specs, tmp_path / "whole", size=size)
+def test_stopped_again_and_again(specs, tmp_path, finished, size):
     for count in (3, 9, 1):
         entries = go(specs, tmp_path / "parts", size=size, stopped=after(count))
         assert "interrupted" in states(entries)
         assert "failed" not in states(entries)
     go(specs, tmp_path / "parts", size=size)
-    assert everything(tmp_path / "parts") == everything(tmp_path / "whole")
+    assert everything(tmp_path / "parts") == everything(finished[size])
 
 
 def test_what_a_stop_comes_before_is_not_touched(specs, tmp_path):
@@ -121,10 +130,9 @@ def test_what_a_stop_comes_before_is_not_touched(specs, tmp_path):
     assert not entries[1].run.path.exists()
 
 
-def test_side_by_side_or_not_is_the_same_to_rounding(specs, tmp_path, undisturbed):
-    go(specs, tmp_path / "single", size=1)
+def test_side_by_side_or_not_is_the_same_to_rounding(specs, finished):
     for spec in specs:
-        one, other = (load_checkpoint(tmp_path / how / run_name(spec)).model for how in ("single", "whole"))
+        one, other = (load_checkpoint(finished[size] / run_name(spec)).model for size in (1, 3))
         for name in one:
             assert (one[name] - other[name]).norm() < 1e-4 * one[name].norm()
 
@@ -146,12 +154,12 @@ def test_a_member_is_an_ordinary_run(specs, tmp_path):
     assert states(go(specs, tmp_path / "parts")) == ["done"] * 3
 
 
-def test_what_is_finished_is_left_alone(specs, tmp_path, undisturbed):
+def test_what_is_finished_is_left_alone(specs, finished):
     def stamps():
-        return {path: path.stat().st_mtime_ns for path in (tmp_path / "whole").rglob("*.*")}
+        return {path: path.stat().st_mtime_ns for path in finished[3].rglob("*.*")}
 
     before = stamps()
-    assert states(go(specs, tmp_path / "whole")) == ["done"] * 3
+    assert states(go(specs, finished[3])) == ["done"] * 3
     assert stamps() == before
 
 
@@ -191,14 +199,14 @@ def test_a_failed_run_can_be_tried_again(specs, tmp_path, poisoned, monkeypatch)
     assert states(go(specs, tmp_path / "out", retry=True)) == ["done"] * 3
 
 
-@pytest.mark.parametrize("count", [6, 8, 12])
-def test_killed_around_a_failure(specs, tmp_path, poisoned, count):
+def test_killed_around_a_failure(specs, tmp_path, poisoned):
     """The survivors are saved with the failure, so that their number never differs between one history and another."""
     go(specs, tmp_path / "whole")
-    with pytest.raises(Killed):
-        go(specs, tmp_path / "parts", watch=after(count, kill))
-    go(specs, tmp_path / "parts")
-    assert everything(tmp_path / "parts") == everything(tmp_path / "whole")
+    for count in (6, 8, 12):
+        with pytest.raises(Killed):
+            go(specs, tmp_path / f"parts-{count}", watch=after(count, kill))
+        go(specs, tmp_path / f"parts-{count}")
+        assert everything(tmp_path / f"parts-{count}") == everything(tmp_path / "whole")
 
 
 def test_when_all_members_fail(specs, tmp_path, monkeypatch):
@@ -248,9 +256,11 @@ def test_an_error_of_the_program_before_training_fails_its_run_only(specs, tmp_p
 
 @pytest.mark.parametrize("damage", ["junk", "binary", "missing", "metrics"])
 @pytest.mark.parametrize("size", [1, 3])
-def test_a_damaged_directory_fails_its_run_only(specs, tmp_path, damage, size):
-    (entry,) = go(specs[1:2], tmp_path / "out", size=1)
-    run, config = entry.run, entry.run.config
+def test_a_damaged_directory_fails_its_run_only(specs, tmp_path, finished, damage, size):
+    name = run_name(specs[1])
+    shutil.copytree(finished[1] / name, tmp_path / "out" / name)
+    run = RunDir(tmp_path / "out" / name)
+    config = run.config
     act, word = {
         "junk": (lambda: config.write_text("not = = toml"), "config.toml: not valid TOML"),
         "binary": (lambda: config.write_bytes(b"\xff\x00"), "config.toml: cannot be read"),
@@ -275,20 +285,18 @@ def branching(monkeypatch):
     monkeypatch.setattr(type(model), "forward", by_value)
 
 
-def test_what_cannot_stand_side_by_side_is_trained_one_by_one(specs, tmp_path, branching):
+def test_what_cannot_stand_side_by_side_is_trained_one_by_one(specs, tmp_path, finished, branching):
     entries = go(specs, tmp_path / "parts")
     assert states(entries) == ["done"] * 3
     assert not any(entry.why or entry.run.error.exists() for entry in entries)
-    go(specs, tmp_path / "single", size=1)
-    assert everything(tmp_path / "parts") == everything(tmp_path / "single")
+    assert everything(tmp_path / "parts") == everything(finished[1])
 
 
-def test_what_cannot_stand_side_by_side_goes_on_after_stops(specs, tmp_path, branching):
+def test_what_cannot_stand_side_by_side_goes_on_after_stops(specs, tmp_path, finished, branching):
     for count in (3, 9):
         assert "interrupted" in states(go(specs, tmp_path / "parts", stopped=after(count)))
     assert states(go(specs, tmp_path / "parts")) == ["done"] * 3
-    go(specs, tmp_path / "single", size=1)
-    assert everything(tmp_path / "parts") == everything(tmp_path / "single")
+    assert everything(tmp_path / "parts") == everything(finished[1])
 
 
 def test_leftovers_of_a_killed_commit_are_deleted(specs, tmp_path):
@@ -359,10 +367,10 @@ def test_a_run_that_is_being_trained_is_left_to_that(specs, tmp_path):
 
 
 @pytest.fixture
-def begun(specs, tmp_path):
+def begun(tmp_path, finished):
     """A sweep that is done, and a run beside its folder that is none of its business, with a checkpoint to come."""
     out = tmp_path / "out"
-    go(specs, out)
+    shutil.copytree(finished[3], out)
     for run in (tmp_path / "victim", out / "bystander"):
         run.mkdir()
         (run / "run.pt").write_bytes(b"old")

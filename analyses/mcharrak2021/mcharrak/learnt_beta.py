@@ -1,5 +1,6 @@
 """Beta learnt as published, bounded, and fixed, from several starts (001, Figure 4)."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,10 @@ from common.tables import pm
 
 from mcharrak.runs import obtain
 
-WAYS: dict[str, dict[str, Any]] = {
-    "fixed": {},
-    "free": {"beta": {"learn": "free"}},
-    "bounded": {"beta": {"learn": "bounded"}},
+WAYS: dict[str, Callable[[float], Any]] = {
+    "fixed": lambda start: start,
+    "free": lambda start: {"learn": "free", "start": start},
+    "bounded": lambda start: {"learn": "bounded", "start": start},
 }
 
 
@@ -21,10 +22,10 @@ def run(place: Place) -> tuple[str, pd.DataFrame]:
     """Where beta goes and what comes of it, run by run; then mean and spread over starts."""
     own = place.settings
     rows, specs, ends = [], [], {}
-    for way, changes in WAYS.items():
+    for way, option in WAYS.items():
         for start in own["learnt_beta"]["start"]:
-            estimator = {"name": "ciwae", "M": 1, "K": 64, "options": {"beta": start}}
-            trained, spec = obtain(place, estimator, **changes)
+            estimator = {"name": "ciwae", "M": 1, "K": 64, "options": {"beta": option(start)}}
+            trained, spec = obtain(place, estimator)
             specs.append(spec)
             betas = [row["beta"] for row in trained.read_metrics()]
             scores, _ = evaluated(trained, own["evaluate"]["samples"], own["evaluate"]["points"])

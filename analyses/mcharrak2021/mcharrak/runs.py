@@ -7,7 +7,7 @@ from common.runs import finished, label, spec_of, trained
 
 from snrkit.errors import ResultsError
 from snrkit.runs.folder import RunDir
-from snrkit.specs.run import RunSpec
+from snrkit.specs.run import RunSpec, UpdateSpec
 
 ESTIMATORS: dict[str, dict[str, Any]] = {
     "iwae": {"name": "iwae", "M": 1, "K": 64},
@@ -33,7 +33,7 @@ def obtain(place: Place, estimator: dict[str, Any], data: str | None = None, **c
 
 
 def _given(place: Place, wanted: RunSpec) -> tuple[RunDir, RunSpec]:
-    """The given run of that data, model, estimator, update and beta, whatever its scale; of several that of the seed."""
+    """The given run of that data, model, estimator and update, whatever its scale; of several that of the seed."""
     found = [pair for pair in finished(place.runs) if _key(pair[1]) == _key(wanted)]
     if len(found) > 1:
         found = [pair for pair in found if pair[1].seed == wanted.seed]
@@ -41,8 +41,8 @@ def _given(place: Place, wanted: RunSpec) -> tuple[RunDir, RunSpec]:
         what = (
             f"{label(wanted)} ({wanted.estimator.M}, {wanted.estimator.K}) on {wanted.data.name}, {wanted.model.name}"
         )
-        extras = [name for name in ("update", "beta") if getattr(wanted, name) != getattr(RunSpec(), name)]
-        changed = "".join(f", {name} {getattr(wanted, name).model_dump(exclude_defaults=True)}" for name in extras)
+        changed = "" if wanted.update == UpdateSpec() else f", update {wanted.update.model_dump(exclude_defaults=True)}"
+        changed += f", options {wanted.estimator.model_dump()['options']}" if wanted.estimator.changes else ""
         untrained = "" if wanted.epochs else ", untrained"
         problem = f"{len(found) or 'no'} finished runs of {what}{changed}{untrained}, one needed"
         remedy = "ask for sections whose runs are there, or leave --runs out to have them trained"
@@ -52,4 +52,4 @@ def _given(place: Place, wanted: RunSpec) -> tuple[RunDir, RunSpec]:
 
 def _key(spec: RunSpec) -> tuple[Any, ...]:
     options = (REFERENCE if spec.model.name == "mlp" else {}) | spec.model.options
-    return spec.data.name, spec.model.name, options, spec.estimator, spec.update, spec.beta, spec.epochs == 0
+    return spec.data.name, spec.model.name, options, spec.estimator, spec.update, spec.epochs == 0

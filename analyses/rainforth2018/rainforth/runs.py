@@ -10,7 +10,7 @@ from common.runs import at_stage_ends, evaluated, finished, inference_snr, label
 
 from snrkit.errors import ResultsError
 from snrkit.runs.folder import RunDir
-from snrkit.specs.run import BetaSpec, EstimatorSpec, RunSpec, UpdateSpec
+from snrkit.specs.run import EstimatorSpec, RunSpec, UpdateSpec
 
 ESTIMATORS = {
     "vae": {"name": "vae", "M": 64, "K": 1},
@@ -93,9 +93,9 @@ def _scale(spec: RunSpec) -> dict[str, Any]:
 
 
 def _matches(spec: RunSpec) -> bool:
-    """Whether a run is one of the five, trained plainly: its estimator, sizes and options; one step, a fixed beta."""
-    plain = (spec.update, spec.beta) == (UpdateSpec(), BetaSpec())
-    return plain and spec.estimator in [EstimatorSpec.model_validate(wanted) for wanted in ESTIMATORS.values()]
+    """Whether a run is one of the five, trained plainly: its estimator, sizes and options, and one step."""
+    known = [EstimatorSpec.model_validate(wanted) for wanted in ESTIMATORS.values()]
+    return spec.update == UpdateSpec() and spec.estimator in known
 
 
 def measured(place: Place, run: RunDir, spec: RunSpec) -> Measured:

@@ -12,7 +12,8 @@ RUNS = Path(__file__).parent.parent / "runs"
 BUDGET = 64
 TRAIN: dict[str, dict[str, Any]] = {
     "digits": {
-        "data": {"name": "digits"}, "model": {"options": {"hidden": [64, 64], "latent": 16}}, "epochs": 40, "batch_size": 100,
+        "data": {"name": "digits"}, "model": {"options": {"hidden": [64, 64], "latent": 16}},
+        "epochs": 40, "batch_size": 100,
     },
     "mnist": {"data": {"name": "mnist"}, "epochs": 3},
 }  # fmt: skip

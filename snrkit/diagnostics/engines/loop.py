@@ -9,7 +9,6 @@ from snrkit.diagnostics.engines.base import PassSize, PlainGradients, accumulate
 from snrkit.diagnostics.engines.streamed import streamed_gradient
 from snrkit.diagnostics.moments import PointMoments
 from snrkit.diagnostics.problem import Problem
-from snrkit.errors import ResourceError
 from snrkit.estimators.base import Estimator
 
 
@@ -40,15 +39,9 @@ class LoopEngine:
     def _one(
         self, problem: Problem, estimator: Estimator, plain: PlainGradients, group: int, draw: int, size: PassSize
     ) -> list[Tensor]:
-        whole = problem.samples_per_draw <= size.samples
-        if problem.seeded is not None:
-            if not whole:
-                raise ResourceError(
-                    f"K={problem.K}", "a draw in which the model draws random numbers itself does not fit in one pass",
-                    "give a smaller K or fewer points, or measure in evaluation mode",
-                )  # fmt: skip
+        if problem.seeded is not None:  # such a draw is never divided
             with problem.seeded.at(group, draw):
                 return plain.of(problem.group(group), problem.noise.draw(group, range(draw, draw + 1))[0])
-        if whole:
+        if problem.samples_per_draw <= size.samples:
             return plain.of(problem.group(group), problem.noise.draw(group, range(draw, draw + 1))[0])
         return streamed_gradient(problem, estimator, group, draw, size.samples)

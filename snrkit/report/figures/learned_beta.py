@@ -16,7 +16,7 @@ from snrkit.report.lines import fewest, joined, lines, trend
 from snrkit.report.naming import names
 from snrkit.report.style import Look
 
-COMMAND = "snrkit train --estimator ciwae --K 64 --set beta.learn=bounded"
+COMMAND = "snrkit train --estimator ciwae --K 64 --set estimator.options.beta.learn=bounded"
 
 
 # How beta changes, as in the options of a run -> (what the legend says, dashes).

@@ -5,7 +5,7 @@ from itertools import groupby
 import pytest
 
 from snrkit.specs.run import OptimiserSpec
-from snrkit.training.schedule import learning_rate
+from snrkit.specs.schedule import learning_rate
 from snrkit.training.trainer import Trainer
 
 BURDA = OptimiserSpec(schedule="burda", lr=1e-3)

@@ -1,0 +1,244 @@
+"""The options of an estimator in training: each a number, one for each stage of the schedule, or learnt step by step.
+
+A learnt option climbs the estimator's own bound, by an Adam of its own, before the networks and on other noise than theirs.
+Of the beta of ``ciwae`` the slope of the bound is ELBO - (K-sample bound), which by Jensen's inequality is not positive for
+any set of samples: such an option can only fall. Adam makes of a slope of one sign a step of about its learning rate,
+whatever the slope's size. So an unconstrained beta passes 0 after some beta/lr steps and goes on; a bounded one tends to 0,
+which is IWAE.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from snrkit.errors import CheckpointError, SpecError
+from snrkit.estimators.base import Estimator, Option, build_estimator, option_of, option_values, with_options
+from snrkit.specs.run import LearntOption, RunSpec
+from snrkit.specs.schedule import stage_of
+
+# Of log-weights ``[n, M, K]`` what is wanted of each point, ``[n]``.
+Value = Callable[[Tensor], Tensor]
+# What a line of metrics.jsonl says under these names is something else; a test compares.
+_TAKEN = frozenset({"epoch", "step", "bound", "lr", "seconds", "images_per_second", "test_iwae64"})
+
+
+@dataclass(frozen=True)
+class Context:
+    """The coming step, as the options see it.
+
+    Attributes:
+        epoch: that it belongs to, counted from 0.
+        scale: the networks' learning rate over their first one.
+        mean: the mean over the minibatch's points of what log-weights give, a scalar, on noise of the options' own.
+    """
+
+    epoch: int
+    scale: float
+    mean: Callable[[Value], Tensor]
+
+
+class Rule(Protocol):
+    """What an option is at each step."""
+
+    def step(self, context: Context, slope: Value) -> None:
+        """Move on to the coming step; ``slope`` is that of the bound in the option."""
+
+    def value(self, epoch: int) -> float:
+        """The option in the steps made last, in a begun epoch counted from 0."""
+
+    def state(self) -> dict[str, Tensor]:
+        """What a resumed run needs; empty where the epoch says it all."""
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from such a state.
+
+        Raises:
+            CheckpointError: it is not the state of such a rule.
+        """
+
+
+class Staged:
+    """A value for each stage of the schedule; a fixed one is one for all of them.
+
+    Args:
+        stages: one per stage, the last for all that follow.
+    """
+
+    def __init__(self, *stages: float) -> None:
+        self._stages = stages
+
+    def step(self, context: Context, slope: Value) -> None:
+        """Nothing to do."""
+
+    def value(self, epoch: int) -> float:
+        """That of the epoch's stage."""
+        return self._stages[min(stage_of(epoch), len(self._stages) - 1)]
+
+    def state(self) -> dict[str, Tensor]:
+        """None."""
+        return {}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Nothing to do."""
+
+
+class Learnt:
+    """A value that climbs the bound.
+
+    Args:
+        name: of the option.
+        spec: how it is learnt.
+        start: where it begins.
+        option: what it may be.
+
+    Raises:
+        SpecError: a bounded one is to begin at an end of its range, where a sigmoid cannot be, or has no two ends.
+    """
+
+    def __init__(self, name: str, spec: LearntOption, start: float, option: Option) -> None:
+        self._name, self._spec, self._option = name, spec, option
+        raw, argument = start, f"estimator.options.{name}"
+        if spec.learn == "bounded":
+            if not math.isfinite(option.high - option.low):
+                raise SpecError(argument, "has no two ends to be bounded by", "set its learn to free")
+            share = (start - option.low) / (option.high - option.low)
+            if not 0 < share < 1:
+                middle = (option.low + option.high) / 2
+                raise SpecError(argument, f"a bounded {name} cannot begin at {start:g}", f"give e.g. {name}={middle:g}")
+            raw = math.log(share / (1 - share))
+        self._raw = torch.tensor(raw, dtype=torch.float64)
+        self._adam = torch.optim.Adam([self._raw], lr=spec.lr)
+
+    def value(self, epoch: int = 0) -> float:  # noqa: ARG002 (those of stages look at the epoch)
+        """As it is."""
+        if self._spec.learn == "free":
+            return float(self._raw)
+        return self._option.low + (self._option.high - self._option.low) * self._share()
+
+    def _share(self) -> float:
+        return float(torch.sigmoid(self._raw))
+
+    def step(self, context: Context, slope: Value) -> None:
+        """One step up."""
+        chain = 1.0
+        if self._spec.learn == "bounded":
+            chain = self._share() * (1 - self._share()) * (self._option.high - self._option.low)
+        # Adam descends.
+        self._raw.grad = -chain * context.mean(slope).double().cpu()
+        self._adam.param_groups[0]["lr"] = self._spec.lr * context.scale
+        self._adam.step()
+
+    def state(self) -> dict[str, Tensor]:
+        """The number behind the option, and Adam's state of it."""
+        return {"raw": self._raw.clone(), **self._adam.state[self._raw]}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from such a state.
+
+        Raises:
+            CheckpointError: it holds no value.
+        """
+        try:
+            self._raw.copy_(state["raw"])
+        except KeyError:
+            problem = f"holds no learnt {self._name}"
+            raise CheckpointError("checkpoint", problem, "train anew with another `out`") from None
+        self._adam.state[self._raw] = {name: value.clone() for name, value in state.items() if name != "raw"}
+
+
+class Hyper:
+    """An estimator whose options are as a run's spec says.
+
+    Args:
+        spec: of the run.
+
+    Attributes:
+        changes: whether the estimator is not the same from the first step to the last.
+
+    Raises:
+        SpecError: no such estimator or option, or one that cannot be what it is to be.
+    """
+
+    def __init__(self, spec: RunSpec) -> None:
+        own = spec.estimator
+        first = {name: value[0] for name, value in own.options.items() if isinstance(value, list)}
+        self._first = build_estimator(own.name, own.numbers() | first)
+        self._rules = {name: _rule(spec, self._first, name) for name in own.options}
+        self.changes = own.changes
+        taken = sorted(_TAKEN.intersection(option_values(self._first)))
+        if taken:
+            problem = f"has the name of what metrics.jsonl says of an epoch: {', '.join(sorted(_TAKEN))}"
+            raise SpecError(f"estimator.options.{taken[0]}", problem, f"give the option of {own.name} another name")
+
+    def step(self, context: Context) -> Estimator:
+        """Move every option on; then the estimator for the coming step."""
+        before = self.present(context.epoch)
+        for name, rule in self._rules.items():
+            rule.step(context, partial(before.slope, name))
+        return self.present(context.epoch)
+
+    def present(self, epoch: int) -> Estimator:
+        """The estimator of the steps made last, in a begun epoch counted from 0."""
+        return with_options(self._first, self.values(epoch)) if self.changes else self._first
+
+    def values(self, epoch: int) -> dict[str, float]:
+        """The options that the spec names, in such an epoch."""
+        return {name: rule.value(epoch) for name, rule in self._rules.items()}
+
+    def state(self) -> dict[str, dict[str, Tensor]]:
+        """What a resumed run needs of each option; those whose epoch says it all are left out."""
+        found = {name: rule.state() for name, rule in self._rules.items()}
+        return {name: state for name, state in found.items() if state}
+
+    def restore(self, state: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Go on from such a state.
+
+        Raises:
+            CheckpointError: it lacks an option that is learnt.
+        """
+        for name, rule in self._rules.items():
+            rule.restore(state.get(name, {}))
+
+
+def _rule(spec: RunSpec, estimator: Estimator, name: str) -> Rule:
+    given, option = spec.estimator.options[name], option_of(type(estimator), name)
+    argument = f"estimator.options.{name}"
+    if isinstance(given, LearntOption):
+        if not option.learnable:
+            problem = f"{spec.estimator.name} cannot have it learnt"
+            raise SpecError(argument, problem, "give a number, or one for each stage")
+        return Learnt(name, given, getattr(estimator, name), option)
+    if not isinstance(given, list):
+        return Staged(given)
+    for value in given:
+        option.require(name, value)
+    if spec.optimiser.schedule != "burda":
+        raise SpecError(argument, "the constant schedule has no stages", "set optimiser.schedule=burda")
+    return Staged(*given)
+
+
+def require_same_past(old: RunSpec, new: RunSpec, begun: int) -> None:
+    """See to it that options with a value for each stage had the same in the first ``begun`` epochs of two specs.
+
+    Raises:
+        SpecError: they had not.
+    """
+    if old.estimator.name != new.estimator.name:
+        return  # which is for others to tell
+    was, now = Hyper(old), Hyper(new)
+    for name in staged(old) | staged(new):
+        for epoch in range(begun):
+            values = [getattr(hyper.present(epoch), name) for hyper in (was, now)]
+            if values[0] != values[1]:
+                problem = f"stage {stage_of(epoch)} was begun with {values[0]}, not {values[1]}"
+                raise SpecError(f"estimator.options.{name}", problem, "change only stages that have not begun")
+
+
+def staged(spec: RunSpec) -> set[str]:
+    """The options with a value for each stage."""
+    return {name for name, value in spec.estimator.options.items() if isinstance(value, list)}
