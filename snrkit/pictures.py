@@ -84,7 +84,7 @@ def reserved_pictures(path: Path) -> Iterator[Place]:
         OutputError: a file cannot be written there.
     """
     table, *pictures = files_of(path)
-    for picture in pictures:
-        require_writable(picture)
     with reserved(table) as place:
+        for picture in pictures:
+            require_writable(picture)
         yield place
