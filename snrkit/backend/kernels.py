@@ -2,7 +2,8 @@
 
 On a CPU torch multiplies matrices with MKL, which keeps to narrow vectors on processors of other makers than its own, and
 convolves with oneDNN, which does not. Both compute the same sums in another order. Which is faster is measured once per
-process, on a layer of the size that the papers use; CUDA tensors and other types than float32 always take torch's own way.
+process, on a layer of the size that the papers use; what a run began with it keeps (``using``), so that it goes on to the
+same bits. CUDA tensors and other types than float32 always take torch's own way.
 """
 
 import functools
@@ -20,8 +21,29 @@ from torch.utils._python_dispatch import TorchDispatchMode
 # Below these sizes the calls themselves cost more than the arithmetic saves.
 _FEWEST_ROWS, _FEWEST_WEIGHTS = 30, 10_000
 _LARGE_PRODUCT = 4_500_000
-# The other library must be this much faster, so that the choice does not hang on noise: it should be the same on a resume.
+# The other library must be this much faster, so that the choice does not hang on noise.
 _CLEARLY = 1.25
+LIBRARIES = ("torch", "onednn")
+# What is used instead of the faster one, the innermost block's last.
+_kept: list[str] = []
+
+
+def chosen(dtype: torch.dtype, device: torch.device) -> str:
+    """The library that products of this kind take: one of ``LIBRARIES``, or empty where there is no choice."""
+    if dtype != torch.float32 or device.type != "cpu":
+        return ""
+    return (_kept[-1] if _kept else "") or LIBRARIES[_onednn_is_faster()]
+
+
+@contextmanager
+def using(library: str) -> Iterator[None]:
+    """Within the block products take a library that ``chosen`` once gave, where this machine has it; empty: as outside."""
+    outside = _kept[-1] if _kept else ""
+    _kept.append("torch" if library == "onednn" and not _has_onednn() else library or outside)
+    try:
+        yield
+    finally:
+        _kept.pop()
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -49,8 +71,7 @@ def _worth_it(x: Tensor, weights: int) -> bool:
 
 
 def _applies(x: Tensor) -> bool:
-    own = x.dtype == torch.float32 and x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
-    return own and _onednn_is_faster()
+    return chosen(x.dtype, x.device) == "onednn" and not torch.is_autocast_enabled("cpu")
 
 
 def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -61,7 +82,7 @@ def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 @functools.cache
 def _onednn_is_faster() -> bool:
     """Time both on 1,024 rows, 200 inputs, 784 outputs."""
-    if not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+    if not _has_onednn():
         return False
     x, weight = torch.ones(1024, 200), torch.ones(784, 200)
     ours, theirs = [], []
@@ -69,6 +90,10 @@ def _onednn_is_faster() -> bool:
         ours.append(_seconds(lambda: _onednn(x, weight, None)))
         theirs.append(_seconds(lambda: functional.linear(x, weight)))
     return _CLEARLY * min(ours) < min(theirs)
+
+
+def _has_onednn() -> bool:
+    return hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
 def _seconds(call: Callable[[], Tensor]) -> float:

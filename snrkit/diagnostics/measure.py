@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 from torch import nn
 
+from snrkit.backend.kernels import chosen
 from snrkit.core.streams import Streams
 from snrkit.diagnostics import tables
 from snrkit.diagnostics.draws import Drawer, Progress
@@ -262,7 +263,8 @@ def prepared(
     subject.snapshot.restore()  # of a model that keeps something the calls above have moved on
     made_by = makers(model, ENGINES.load(plan.how.engine))
     labels = (
-        layout.names, plan.seed, plan.how.engine, plan.how.chunk, subject.device.type, said, precision, plan.mode, *made_by
+        layout.names, plan.seed, plan.how.engine, plan.how.chunk, subject.device.type, said, precision, plan.mode, *made_by,
+        chosen(next(model.parameters()).dtype, subject.device),
     )  # fmt: skip
     store = Store(folder, fingerprint(tensors, x, *labels), (layout.size, len(layout.names)))
     worker = Worker(

@@ -10,7 +10,6 @@ from matplotlib.lines import Line2D
 
 from snrkit.report import style
 from snrkit.report.escape import visible
-from snrkit.report.repetitions import number_of_seeds
 
 # What makes readings belong to one line of SNR against something.
 KEY = ["source", "run", "step", "data", "scope", "estimator", "options", "seed", "method", "dtype"]
@@ -66,7 +65,9 @@ def labels(keys: Sequence["pd.Series[Any]"], fields: Sequence[str], always: Sequ
 
     Of runs taken together over seeds their number is enough, unless it leaves two lines alike.
     """
-    short = [key | {"run": number_of_seeds(str(key["run"]))} for key in map(dict, keys)]
+    short = [
+        key | ({"run": f"{key['together']} seeds"} if key.get("together", 1) > 1 else {}) for key in map(dict, keys)
+    ]
     found = _labels(short, fields, always)
     return found if len(set(found)) == len(found) else _labels(list(map(dict, keys)), fields, always)
 

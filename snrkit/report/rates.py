@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -32,6 +33,7 @@ from snrkit.report.lines import (
 from snrkit.report.repetitions import readings_over_seeds, seeds_caption, slopes_over_seeds
 from snrkit.report.style import Look
 from snrkit.report.tables import rounded
+from snrkit.runs.kinds.slopes import SLOPES
 
 Axis = Literal["K", "M"]
 NETWORKS = {"inference": "inference network (φ)", "generative": "generative network (θ)"}
@@ -39,8 +41,6 @@ NETWORKS = {"inference": "inference network (φ)", "generative": "generative net
 _SAMPLES = {"K": "importance samples", "M": "outer samples"}
 # Exponents near the optimum, of IWAE, where no slopes beside the readings say what theory expects.
 _USUAL = {("K", "inference"): -0.5, ("K", "generative"): 0.5, ("M", "inference"): 0.5, ("M", "generative"): 0.5}
-# What a measurement writes into the definition of a DSNR that rests on too few draws.
-PULLED = "pulled towards its noise value"
 _TELLING = ("step", "data", "scope", "seed", "method", "dtype", "source")
 
 
@@ -108,7 +108,7 @@ def marked(rows: pd.DataFrame) -> pd.DataFrame:
     # Without an interval the reading itself has to clear the floor.
     low = rows["ci_low"].astype(float)
     low = low.where(np.isfinite(low), rows["value"])
-    return rows.assign(on_floor=low <= rows["floor"], pulled=rows["definition"].astype(str).str.contains(PULLED))
+    return rows.assign(on_floor=low <= rows["floor"], pulled=rows["pulled"].astype(bool))
 
 
 def _guides(slopes: pd.DataFrame, data: pd.DataFrame, rate: Rate) -> dict[str, list[float]]:
@@ -133,7 +133,7 @@ def _slopes(slopes: pd.DataFrame, data: pd.DataFrame, rate: Rate) -> pd.DataFram
     fitted = slopes[(slopes["axis"] == rate.axis) & np.isfinite(slopes["slope"])]
     found = slopes_over_seeds(fitted).rename(columns={"fixed": rate.fixed})
     # A run's slopes lie beside its readings.
-    home = data["source"].str.removesuffix(".parquet") + ".slopes.csv"
+    home = data["source"].map(lambda source: source and str(SLOPES.beside(Path(source))))
     marked = data.assign(source=home).drop_duplicates(["line", "block"])
     merged = marked[["line", "source", *keys, rate.fixed]].merge(
         found[["source", *keys, rate.fixed, "slope", "ci_low", "ci_high", "over"]], on=["source", *keys, rate.fixed]
@@ -276,9 +276,9 @@ def _caption(data: pd.DataFrame, slopes: pd.DataFrame, guides: Mapping[str, Sequ
 
 def _alt(found: Sequence[Line], rate: Rate) -> str:
     parts = []
-    for block, title in NETWORKS.items():
+    for block in NETWORKS:
         own = [Line(line.label, line.style, line.rows[line.rows["block"] == block]) for line in found]
         texts = [trend(line, rate.axis) for line in own if len(line.rows)]
         if texts:
-            parts.append(f"{title.partition(' (')[0]}: {'; '.join(texts)}")
+            parts.append(f"{block} network: {'; '.join(texts)}")
     return f"Line chart on log axes of {' '.join(rate.label.split())} against {rate.axis}. {'. '.join(parts)}."

@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -70,15 +69,9 @@ def whose(table: pd.DataFrame) -> "pd.Series[Any]":
     return table["who"] if "who" in table else table["run"]
 
 
-def named_together(table: pd.DataFrame) -> str:
-    """``common_name`` of the runs of some rows."""
-    return common_name(table["run"], whose(table))
-
-
-def number_of_seeds(name: str) -> str:
-    """``4 seeds`` of ``common_name``'s ``digits-iwae (4 seeds)``; the name of a single run as it is."""
-    found = re.search(r"\((\d+ seeds)\)$", name)
-    return found[1] if found else name
+def as_one(table: pd.DataFrame) -> dict[str, Any]:
+    """The columns of a row that stands for several runs: ``run``, their ``common_name``, and ``together``, how many."""
+    return {"run": common_name(table["run"], whose(table)), "together": len(set(whose(table)))}
 
 
 def owners(table: pd.DataFrame, by: Sequence[str]) -> "pd.Series[str]":
@@ -126,12 +119,13 @@ def _over_seeds(table: pd.DataFrame, by: Sequence[str], value: str) -> pd.DataFr
     groups = table.groupby([owners(table, by), *(table[name] for name in by)], sort=False, dropna=False)
     place = groups.ngroup()
     runs = whose(table).groupby(place).transform("nunique")
-    names = {number: named_together(own) for number, own in table.groupby(place, sort=False)}
+    names = {number: as_one(own)["run"] for number, own in table.groupby(place, sort=False)}
     error = (groups[value].transform("std") / np.sqrt(runs)).where(runs > 1, table["stderr"].astype(float))
     low, high = groups["ci_low"].transform("min"), groups["ci_high"].transform("max")
     found = table.assign(
         **{value: groups[value].transform("mean"), "stderr": error, "ci_low": low, "ci_high": high, "runs": runs},
         run=place.map(names),
+        together=runs,
     )
     return found[~place.duplicated(keep="last")].reset_index(drop=True)
 
@@ -149,15 +143,10 @@ def seeds_caption(rows: pd.DataFrame) -> str:
 
 def own_data(evaluations: pd.DataFrame) -> pd.DataFrame:
     """The evaluations on data like those trained on; of a run without any, those on its first data."""
-    own = evaluations["data"].astype(str).map(kind_of_data) == evaluations["trained_on"]
+    own = evaluations["data_name"] == evaluations["trained_on"]
     none = ~own.groupby(evaluations["folder"]).transform("any")
     first = evaluations["data"] == evaluations.groupby("folder")["data"].transform("first")
     return evaluations[own | (none & first)]
-
-
-def kind_of_data(label: str) -> str:
-    """The source that a label of data begins with: ``npz`` of ``npz faces.npz 3fa1b2c4d5:test[0:300] none seed 0``."""
-    return label.partition(":")[0].partition(" ")[0]
 
 
 def last_evaluations(evaluations: pd.DataFrame) -> pd.DataFrame:
@@ -179,7 +168,8 @@ def settings(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:
                 "ci_low": found.low,
                 "ci_high": found.high,
                 "runs": found.runs,
-                "run": named_together(group),
             }
+            | as_one(group)
         )
-    return pd.DataFrame(rows, columns=[*table.columns, *(c for c in ("ci_low", "ci_high", "runs") if c not in table)])
+    more = [column for column in ("ci_low", "ci_high", "runs", "together") if column not in table]
+    return pd.DataFrame(rows, columns=[*table.columns, *more])

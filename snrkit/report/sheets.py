@@ -13,7 +13,7 @@ from snrkit.report.drawing import Missing, Sheet
 from snrkit.report.lines import joined, latest
 from snrkit.report.naming import differing, told_apart
 from snrkit.report.rates import NETWORKS
-from snrkit.report.repetitions import kind_of_data, last_evaluations, settings
+from snrkit.report.repetitions import last_evaluations, settings
 from snrkit.report.style import estimator_label
 from snrkit.report.tables import Cell, Column, rounded, sheet
 
@@ -97,15 +97,9 @@ def _trained(keys: Sequence["pd.Series[Any]"]) -> list[str]:
 
 def _tested(keys: Sequence["pd.Series[Any]"]) -> list[str]:
     """What each was tested on; which part of the data, and how they were made binary, where that differs."""
-    found = [_short(key["data"]) for key in keys]
-    parts = [key["data"].partition(":")[2].partition(" ") for key in keys]
-    found = told_apart(found, [points for points, _, _ in parts])
-    return told_apart(found, [binarised for _, _, binarised in parts])
-
-
-def _short(data: str) -> str:
-    """``digits:test[0:300] dynamic seed 0`` to ``digits``."""
-    return data.partition(":")[0]
+    found = [str(key["data_title"]) for key in keys]
+    found = told_apart(found, [key["part"] for key in keys])
+    return told_apart(found, [key["binarised"] for key in keys])
 
 
 def _best(groups: Sequence[pd.DataFrame], metrics: Sequence[str]) -> set[tuple[int, str]]:
@@ -136,7 +130,7 @@ def _published(groups: Sequence[pd.DataFrame], published: pd.DataFrame) -> list[
             (published["data"] == own["trained_on"]) & (published["estimator"] == own["estimator"])
             & (published["options"] == own["options"]) & (published["M"] == own["M"]) & (published["K"] == own["K"])
         ]  # fmt: skip
-        same = same if kind_of_data(own["data"]) == own["trained_on"] else same.head(0)
+        same = same if own["data_name"] == own["trained_on"] else same.head(0)
         found.append({row["metric"]: Cell(*_as_printed(row["value"], row["error"])) for row in same.to_dict("records")})
     return found
 
@@ -174,7 +168,7 @@ def slopes(tables: Tables) -> Sheet | Missing:
     repeated = found.sort_values("fixed").duplicated(
         ["source", "run", "data", "estimator", "options", "block", "axis", "method"]
     )
-    found = found[~repeated.reindex(found.index) | (found["axis"] == "M") | found["method"].str.contains("direct")]
+    found = found[~repeated.reindex(found.index) | (found["axis"] == "M") | found["direct"].astype(bool)]
     columns = [
         Column("run", "run"), Column("estimator", "estimator"), Column("network", "network"), Column("against", "against"),
         Column("over", "fitted over"), Column("slope", "slope", numbers=True), Column("theory", "theory"),

@@ -50,6 +50,8 @@ class Checkpoint:
         data_mean: mean of the training data, ``[P]``.
         data_real: whether the data are real-valued.
         hyper: state of each option of the estimator that is learnt (see ``estimators.hyper``).
+        kernels: the matrix library that the run began with (see ``backend.kernels``); empty where there is no choice, and in
+            files from before it was noted.
         data_digest: of all data points (see ``training.opening``); empty in files from before it was noted.
     """
 
@@ -63,6 +65,7 @@ class Checkpoint:
     data_mean: Tensor
     data_real: bool
     hyper: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    kernels: str = ""
     data_digest: str = ""
 
     def run_spec(self) -> RunSpec:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from snrkit.backend.kernels import LIBRARIES
 from snrkit.specs.run import LearntOption, RunSpec
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def place_problem(checkpoint: Checkpoint, spec: RunSpec) -> str:
     points = running["points"]
     if running["seconds"] < 0 or not checkpoint.position <= points <= checkpoint.position * spec.batch_size:
         return f"running points are {points:g} after {checkpoint.position} steps of {spec.batch_size}"
-    return ""
+    return "" if checkpoint.kernels in ("", *LIBRARIES) else f"kernels are {checkpoint.kernels!r:.40}"
 
 
 def _is_finite(number: Any) -> bool:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from snrkit.backend.kernels import using
 from snrkit.backend.memory import keep_freed_memory
 from snrkit.backend.shortage import exit_code_of, is_shortage
 from snrkit.data import load
@@ -72,7 +73,8 @@ def _train(trainer: Trainer, progress: Progress, observe: Callable[[Trainer, Sto
     try:
         with stop_requests() as stopped:
             begin(run, trainer.spec, trainer.device, trainer.epoch)
-            run_epochs(trainer, stopped, progress, observe)
+            with using(trainer.state.kernels):  # what observes it too
+                run_epochs(trainer, stopped, progress, observe)
             run.set_status("done")
     except (Interrupted, KeyboardInterrupt):
         run.set_status("interrupted", "signal")

@@ -28,6 +28,7 @@ class State:
 
     Attributes:
         networks: the parameters of each network.
+        kernels: the matrix library that the run began with.
         epoch: finished epochs.
         step: optimiser steps done.
         position: steps done within the unfinished epoch.
@@ -39,6 +40,7 @@ class State:
     ) -> None:
         self.spec, self.model, self.summary, self.data_digest = spec, model, summary, data_digest
         self.hyper = hyper
+        self.kernels = ""
         named, owners = dict(model.named_parameters()), model.networks(x)
         self.networks: dict[Network, list[nn.Parameter]] = {
             network: [named[name] for name, owner in owners.items() if owner == network] for network in NETWORKS
@@ -82,6 +84,7 @@ class State:
         self.epoch, self.step, self.position = previous.epoch, previous.step, previous.position
         self.running = dict(previous.running)
         self.hyper.restore(previous.hyper)
+        self.kernels = previous.kernels
 
     def checkpoint(self) -> Checkpoint:
         """The present state."""
@@ -96,6 +99,7 @@ class State:
             data_mean=self.summary.mean,
             data_real=self.summary.real,
             hyper=self.hyper.state(),
+            kernels=self.kernels,
             data_digest=self.data_digest,
         )
 

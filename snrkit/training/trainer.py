@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from snrkit.backend.kernels import chosen, using
 from snrkit.backend.memory import within_memory
 from snrkit.data.base import Dataset
 from snrkit.data.binarise import test_points
@@ -75,6 +76,7 @@ class Trainer:
             self.state.restore(previous)
             # An epoch whose steps are all done is finished without another step to say what the options are.
             self.estimator = hyper.present(self.epoch)
+        self.state.kernels = self.state.kernels or chosen(dtype, device)
 
     @property
     def model(self) -> LatentModel:
@@ -127,7 +129,7 @@ class Trainer:
             ResourceError: memory ran out; the step is not counted.
         """
         start = time.perf_counter()
-        with memory_for_step(self.spec):
+        with memory_for_step(self.spec), using(self.state.kernels):
             x = self.feed.batch()
             if self.state.hyper.changes:
                 self.estimator = self.state.hyper.step(self._context(x))

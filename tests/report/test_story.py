@@ -24,7 +24,7 @@ def test_looseness_by_setting_on_its_own_data():
 
 def test_test_sets_are_not_mixed():
     frame = evaluations()
-    other = frame[frame["run"] == "vae"].assign(data="digits:test[0:900] seed 0", value=3.0)
+    other = frame[frame["run"] == "vae"].assign(data="digits:test[0:900] seed 0", data_name="digits", value=3.0)
     first, second = bound(pd.concat([frame, other], ignore_index=True))
     assert "VAE 0.340" in first
     assert second.endswith(

@@ -133,7 +133,7 @@ def test_many_runs_are_readable(tmp_path):
     assert_readable(drawing.figure)
 
 
-@pytest.mark.parametrize("text", [None, "", '{"epoch": 1, "bound": NaN}\n'])
+@pytest.mark.parametrize("text", [None, "", '{"epoch": 1, "step": 1, "bound": NaN}\n'])
 def test_nothing_to_draw(runs, text):
     folder = runs / "demo-vae"
     (folder / "evaluation.json").unlink()

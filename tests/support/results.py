@@ -9,6 +9,7 @@ import pandas as pd
 
 from snrkit.files import write_json
 from snrkit.runs.folder import RunDir
+from snrkit.runs.kinds.earlier import data_of
 from snrkit.runs.kinds.snr import SNR
 from snrkit.specs.run import EstimatorSpec, RunSpec
 
@@ -109,8 +110,9 @@ def readings() -> pd.DataFrame:
 
 def slopes() -> pd.DataFrame:
     rows = [
-        {"run": "demo", "step": 600, "data": "digits:test[0:8] seed 0", "seed": 0, "method": "units", "estimator": name,
-         "options": "", "block": block, "axis": "K", "fixed": 1, "over": "1,10,100,1000", "slope": slope, "stderr": 0.013,
+        {"run": "demo", "step": 600, "data": "digits:test[0:8] seed 0", "seed": 0, "method": "units", "direct": False,
+         "estimator": name, "options": "", "block": block,
+         "axis": "K", "fixed": 1, "over": "1,10,100,1000", "slope": slope, "stderr": 0.013,
          "ci_low": slope - 0.027, "ci_high": slope + 0.027, "expected": slope, "verdict": "agrees", "reason": "near"}
         for name, both in SLOPES.items() for block, slope in zip(("inference", "generative"), both, strict=True)
     ]  # fmt: skip
@@ -162,8 +164,10 @@ def evaluations() -> pd.DataFrame:
                 values = {"iwae_64": -20.0 + 0.1 * i - low, "log_p": -19.6 + 0.07 * i - low, "kl_q_p": 0.4 - 0.03 * i,
                           "ssim": 0.8 - 0.01 * i, "active_units": 10.0 + i}  # fmt: skip
                 rows += [
-                    run | {"step": step, "data": f"{data}:test[0:300] seed 0", "points": 300, "samples": 5000,
-                           "metric": metric, "value": value, "stderr": 0.02, "definition": "defined"}
+                    run | data_of(f"{data}:test[0:300] seed 0")
+                    | {"step": step, "data": f"{data}:test[0:300] seed 0", "points": 300, "samples": 5000, "metric": metric,
+                       "value": value, "stderr": 0.02, "definition": "defined",
+                       "layer": 0 if metric == "active_units" else None, "dimensions": None}
                     for metric, value in values.items()
                 ]  # fmt: skip
     return pd.DataFrame(rows)
@@ -184,7 +188,8 @@ def advice() -> pd.DataFrame:
     rows = [
         {"estimator": name, "M": 64 // k, "K": k, "snr_inference": 4.0 / k + 0.1 * i, "snr_inference_stderr": 0.05,
          "snr_generative": 1.0 + 0.3 * i, "snr_generative_stderr": 0.03, "seconds_per_step": 0.01 + 0.002 * i + 1e-4 * k,
-         "bound_gap": 1 / k, "best_for": "inference network" if (name, k) == ("dreg", 1) else ""}
+         "bound_gap": 1 / k, "best_for": "inference network" if (name, k) == ("dreg", 1) else "", "name": name,
+         "options": "", "advised_inference": (name, k) == ("dreg", 1), "advised_generative": False}
         for i, name in enumerate(("iwae", "piwae", "dreg")) for k in (1, 4, 16)
     ]  # fmt: skip
     reasons = [{"goal": "inference network", "setting": "dreg M=64 K=1", "reason": "it is highest"}]

@@ -11,7 +11,6 @@ from matplotlib.ticker import MaxNLocator
 
 from snrkit.report.collect import Tables
 from snrkit.report.drawing import Drawing, FigureKind, Missing
-from snrkit.report.escape import mathtext
 from snrkit.report.layout import named_rows, panels
 from snrkit.report.lines import Line, fewest, joined
 from snrkit.report.naming import named_lines
@@ -20,7 +19,6 @@ from snrkit.report.style import Look
 
 COMMAND = "snrkit evaluate --ckpt CHECKPOINT"
 
-_PREFIX = "active_units"
 _TWIN = [
     "line", "run", "metric", "value", "seeds", "ci_low", "ci_high", "runs", "data", "trained_on", "estimator", "options",
     "M", "K",
@@ -30,7 +28,7 @@ _TWIN = [
 def draw(tables: Tables, look: Look) -> Drawing | Missing:
     """A row per setting; layers of a hierarchical model one beside the other."""
     rows = tables["evaluations"]
-    rows = rows[rows["metric"].astype(str).str.startswith(_PREFIX)]
+    rows = rows[rows["layer"].notna()]
     rows = rows[np.isfinite(rows["value"].astype(float))]
     if rows.empty:
         return Missing(f"active units were not counted: run '{COMMAND}'")
@@ -55,12 +53,16 @@ def _counted(rows: pd.DataFrame) -> pd.DataFrame:
     Two seeds say nothing about a spread that could not leave the range of counts, so they stand for themselves.
     """
     rows, by = own_data(last_evaluations(rows)), ["setting", "data", "metric"]
-    seeds = rows.groupby(by, sort=False)["value"].agg(lambda values: ", ".join(f"{value:g}" for value in values))
-    counted = settings(rows, by[1:]).merge(seeds.rename("seeds").reset_index(), on=by)
-    latents = counted["definition"].str.extract(r"dimensions of (\d+)", expand=False).astype(float)
+    each = rows.groupby(by, sort=False)["value"].agg(list)
+    counted = settings(rows, by[1:]).merge(each.rename("each").reset_index(), on=by)
+    latents = counted["dimensions"].astype(float)
     alone = counted["runs"] == 1
     ends = {end: counted[end].clip(0, latents.fillna(np.inf)).where(alone) for end in ("ci_low", "ci_high")}
-    return counted.assign(**ends, latents=latents)
+    return counted.assign(**ends, latents=latents, seeds=counted["each"].map(_listed))
+
+
+def _listed(counts: Sequence[float]) -> str:
+    return ", ".join(f"{count:g}" for count in counts)
 
 
 def _panel(axes: Axes, metric: str, found: Sequence[Line]) -> None:
@@ -70,11 +72,10 @@ def _panel(axes: Axes, metric: str, found: Sequence[Line]) -> None:
             continue
         row = rows.iloc[0]
         if row["runs"] > 1:
-            counts = [float(count) for count in row["seeds"].split(", ")]
             high = 2 * float(mpl.rcParams["lines.markersize"])
             axes.plot(
-                counts, [place] * len(counts), marker="|", markersize=high, color=line.style.colour, linestyle="none",
-                gid="seed",
+                row["each"], [place] * len(row["each"]), marker="|", markersize=high, color=line.style.colour,
+                linestyle="none", gid="seed",
             )  # fmt: skip
         else:
             axes.hlines(place, row["ci_low"], row["ci_high"], color=line.style.colour)
@@ -83,11 +84,12 @@ def _panel(axes: Axes, metric: str, found: Sequence[Line]) -> None:
             clip_on=False,
         )  # fmt: skip
     axes.set_ylim(len(found) - 0.5, -0.5)
-    latents = pd.concat([line.rows for line in found]).query("metric == @metric")["latents"].max()
+    own = pd.concat([line.rows for line in found]).query("metric == @metric")
+    latents = own["latents"].max()
     axes.set_xlim(0, 1.05 * latents if np.isfinite(latents) else None)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    layer = metric.removeprefix(_PREFIX).strip("_").replace("_", " ")
-    axes.set_xlabel(f"active units, {mathtext(layer)}" if layer else "active units")
+    layer = int(own["layer"].iloc[0])
+    axes.set_xlabel(f"active units, {layer}" if layer else "active units")
 
 
 def _caption(data: pd.DataFrame) -> str:

@@ -67,7 +67,7 @@ def draw(tables: Tables, look: Look) -> Drawing | Missing:
     for place, block in zip(axes, blocks, strict=True):
         _panel(place, block, found, log_limits(float(shown.min()), float(shown.max())))
     axes[0].set_ylabel("squared norm")
-    target = joined(biased["definition"].str.partition("; ")[2].unique()) or "the gradient of its own bound"
+    target = joined(f"target: {own}" for own in biased["target"].unique() if own) or "the gradient of its own bound"
     return Drawing(figure, data[_TWIN], _caption(data, target), _alt(found), (*few, *over))
 
 

@@ -11,7 +11,7 @@ from snrkit.report.collect import Tables
 from snrkit.report.drawing import Drawing, FigureKind, Missing
 from snrkit.report.layout import named_rows, panels
 from snrkit.report.lines import Line, fewest, joined, lines
-from snrkit.report.repetitions import named_together, owners
+from snrkit.report.repetitions import as_one, owners
 from snrkit.report.style import Look
 
 COMMAND = "snrkit evaluate --ckpt CHECKPOINT --keep-points"
@@ -45,7 +45,7 @@ def draw(tables: Tables, look: Look) -> Drawing | Missing:
 
 def _pooled(group: pd.DataFrame) -> pd.DataFrame:
     """The points of all runs of a setting."""
-    return group.assign(run=named_together(group))
+    return group.assign(**as_one(group))
 
 
 def _violins(axes: Axes, found: Sequence[Line]) -> None:

@@ -27,15 +27,16 @@ def draw(tables: Tables, look: Look) -> Drawing | Missing:
     if advice.empty:
         return Missing(f"no advice was asked for: run '{COMMAND}'")
     first = advice[advice["source"] == advice["source"].iloc[0]]
+    first = first.assign(label=list(map(style.estimator_label, first["name"], first["options"])))
     data = pd.concat([_network(first, network) for network in NETWORKS], ignore_index=True)
     data = data[np.isfinite(data["value"]) & (data["value"] > 0) & (data["milliseconds"] > 0)]
     if data.empty:
         return Missing(f"no setting with a positive SNR in the advice: run '{COMMAND}' with more --draws")
-    names = list(dict.fromkeys(data["estimator"]))
-    looks = dict(zip(names, style.assign([(_name(name), "") for name in names]), strict=True))
+    each = data.drop_duplicates("label")
+    looks = dict(zip(each["label"], style.assign([(name, "") for name in each["name"]]), strict=True))
     handles = [
-        Line2D([], [], color=look_.colour, marker=look_.marker, linestyle="none", label=_label(name))
-        for name, look_ in looks.items()
+        Line2D([], [], color=look_.colour, marker=look_.marker, linestyle="none", label=label)
+        for label, look_ in looks.items()
     ]
     ring = Line2D([], [], marker="o", linestyle="none", color=style.DARK_GREY, markerfacecolor="none", label="advised")
     ring.set_markersize(1.9 * ring.get_markersize())
@@ -48,15 +49,6 @@ def draw(tables: Tables, look: Look) -> Drawing | Missing:
     others = advice["source"].nunique() - 1
     notes = (f"the advice on {others} other runs is not shown; name one run",) if others else ()
     return Drawing(figure, data[_TWIN], _caption(first), _alt(data), notes)
-
-
-def _name(title: str) -> str:
-    return title.partition(" (")[0]
-
-
-def _label(title: str) -> str:
-    name, _, options = title.partition(" (")
-    return style.estimator_label(name, options.rstrip(")"))
 
 
 def _network(rows: pd.DataFrame, network: str) -> pd.DataFrame:
@@ -78,15 +70,15 @@ def _panel(axes: Axes, block: str, data: pd.DataFrame, looks: dict[str, style.Li
     axes.plot(
         line["milliseconds"], line["value"], color=style.GREY, drawstyle="steps-post", zorder=1, gid="frontier"
     )  # fmt: skip
-    for name, own in data.groupby("estimator", sort=False):
-        look = looks[str(name)]
+    for label, own in data.groupby("label", sort=False):
+        look = looks[str(label)]
         bottom = own["ci_low"].clip(lower=axes.get_ylim()[0])
         axes.vlines(own["milliseconds"], bottom, own["ci_high"], color=look.colour, linewidth=0.7)
         axes.plot(
             own["milliseconds"], own["value"], color=look.colour, marker=look.marker, linestyle="none",
-            label=_label(str(name)), gid="settings",
+            label=str(label), gid="settings",
         )  # fmt: skip
-    advised = data[data["best_for"].str.contains(f"{block}|both", regex=True)]
+    advised = data[data[f"advised_{block}"]]
     (ring,) = axes.plot(
         advised["milliseconds"], advised["value"], marker="o", linestyle="none", color=style.DARK_GREY,
         markerfacecolor="none", gid="advised",
@@ -104,7 +96,7 @@ def _caption(rows: pd.DataFrame) -> str:
     ]
     return (
         f"Every way to spend T = M·K = {first['budget']} samples per data point with "
-        f"{joined([_label(n) for n in rows['estimator']])}: "
+        f"{joined(rows['label'])}: "
         f"pooled SNR of each network's gradient against the measured time of a training step ({first['run']}, step "
         f"{first['step']}, {first['data']}, {first['draws']} draws). Bars: 95 % intervals. Frontier: no cheaper "
         f"setting reads higher. Advice: {'. '.join(reasons)}."

@@ -12,7 +12,7 @@ from snrkit.report.escape import mathtext
 from snrkit.report.layout import named_rows, panels
 from snrkit.report.lines import joined
 from snrkit.report.naming import names
-from snrkit.report.repetitions import kind_of_data, last_evaluations, settings
+from snrkit.report.repetitions import last_evaluations, settings
 from snrkit.report.style import Look
 from snrkit.report.tables import rounded
 
@@ -28,7 +28,7 @@ def draw(tables: Tables, look: Look) -> Drawing | Missing:
     rows = tables["evaluations"]
     rows = rows[rows["metric"].isin(METRICS) & (rows["trained_on"] != "")]
     rows = rows[np.isfinite(rows["value"].astype(float))]
-    rows = rows.assign(tested_on=rows["data"].astype(str).map(kind_of_data))
+    rows = rows.assign(tested_on=rows["data_name"])
     crossed = rows[rows["tested_on"] != rows["trained_on"]]
     if crossed.empty:
         return Missing(f"no run was evaluated on other data than its own: run '{COMMAND}'")

@@ -13,6 +13,7 @@ from snrkit.report.collect import Tables
 from snrkit.report.drawing import Drawing, FigureKind, Missing
 from snrkit.report.layout import panels
 from snrkit.report.style import Look
+from snrkit.runs.kinds.latents import LATENTS
 
 COMMAND = "snrkit evaluate --keep-means --ckpt CHECKPOINT"
 
@@ -36,7 +37,7 @@ def draw(tables: Tables, look: Look) -> Drawing | Missing:
 
 def _flat_layers(table: pd.DataFrame) -> list[pd.DataFrame]:
     """The layers with exactly two dimensions; rows of a narrower layer are NaN in the columns that it lacks."""
-    dimensions = [name for name in map(str, table.columns) if name.startswith("z")]
+    dimensions = list(LATENTS.numbered(list(table.columns)))
     layers = [layer for _, layer in table.groupby("layer")]
     return [layer for layer in layers if layer[dimensions].notna().any().sum() == 2]
 

@@ -95,9 +95,9 @@ def _caption(data: pd.DataFrame) -> str:
 
 def _alt(found: list[Line]) -> str:
     parts = []
-    for block, title in NETWORKS.items():
+    for block in NETWORKS:
         own = [Line(x.label, x.style, x.rows[x.rows["block"] == block]) for x in found]
-        parts.append(f"{title.partition(' (')[0]}: {'; '.join(trend(line, 'at') for line in own if len(line.rows))}")
+        parts.append(f"{block} network: {'; '.join(trend(line, 'at') for line in own if len(line.rows))}")
     return f"Line chart of SNR along training, log SNR axis. {'. '.join(parts)}."
 
 

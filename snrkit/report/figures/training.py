@@ -14,7 +14,7 @@ from snrkit.report.drawing import Drawing, FigureKind, Missing
 from snrkit.report.layout import panels
 from snrkit.report.lines import Line, fewest, joined, trend
 from snrkit.report.naming import named_lines
-from snrkit.report.repetitions import SETTING, named_together, own_data, whose
+from snrkit.report.repetitions import SETTING, as_one, own_data, whose
 from snrkit.report.style import Look
 
 COMMAND = "snrkit train"
@@ -119,7 +119,7 @@ def _together(group: pd.DataFrame) -> pd.DataFrame:
     by["stderr"] = by["stderr"].astype(float).where(by["count"] == 1)
     by = by[by["count"] == by.groupby("metric")["count"].transform("max")]
     first = group.iloc[0]
-    kept = {name: first[name] for name in (*SETTING, "rest", "source", "step")} | {"run": named_together(group)}
+    kept = {name: first[name] for name in (*SETTING, "rest", "source", "step")} | as_one(group)
     renamed = by.rename(columns={"mean": "value", "std": "spread", "count": "runs"})
     states = joined([state for state in group["state"].dropna().unique() if state not in ("", "done")])
     return renamed.assign(**kept, state=states).sort_values(["metric", "epoch"])

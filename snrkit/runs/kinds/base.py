@@ -154,11 +154,14 @@ class Kind(ABC):
 
     def own(self, present: "list[str]") -> Columns:
         """The columns that a file with these names has of this kind, in order."""
-        found = {name: column for name, column in self.columns.items() if name in present}
-        if self.dimensions is not None:
-            family, column = self.dimensions
-            found |= {name: column for name in present if name.startswith(family) and name[len(family) :].isdecimal()}
-        return found
+        return {name: column for name, column in self.columns.items() if name in present} | self.numbered(present)
+
+    def numbered(self, present: "list[str]") -> dict[str, Column]:
+        """Those that are ``dimensions``."""
+        if self.dimensions is None:
+            return {}
+        family, column = self.dimensions
+        return {name: column for name in present if name.startswith(family) and name[len(family) :].isdecimal()}
 
     def missing(self, present: "list[str]", version: int | None = None) -> list[str]:
         """The columns that a file with these names lacks although its schema has them."""

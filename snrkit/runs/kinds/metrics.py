@@ -29,8 +29,9 @@ class LinesKind(Kind):
 
         from snrkit.runs.kinds import check
 
-        rows = pd.DataFrame(self.rows(path))
-        missing = self.missing(list(rows.columns)) if len(rows) else []
+        lines = self.rows(path)
+        rows = pd.DataFrame(lines) if lines else pd.DataFrame(columns=list(self.columns))
+        missing = self.missing(list(rows.columns))
         if missing:
             raise self.error(path, f"columns missing: {', '.join(missing)}")
         columns = self.own(list(rows.columns))
