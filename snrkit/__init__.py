@@ -1,16 +1,18 @@
 """Gradient signal-to-noise diagnostics for multi-sample variational objectives.
 
 ``measure`` draws gradients of a model and tells their SNR, ``check`` tells what a model is; ``LatentModel``,
-``DiagonalNormal``, ``standard_normal_log_prob`` and ``bernoulli_log_prob`` help to write one. ``train`` carries out a
-``RunSpec``; a ``Run`` is what was trained, opened: it measures a ``MeasureSpec``, evaluates, advises, reconstructs.
+``DiagonalNormal``, ``standard_normal_log_prob`` and ``bernoulli_log_prob`` help to write one, ``Estimator``, ``Term``,
+``Needs``, ``Theory``, ``Units`` and ``option`` to write an estimator. ``train`` carries out a ``RunSpec``; a ``Run`` is what
+was trained, opened: it measures a ``MeasureSpec``, evaluates, advises, reconstructs.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from snrkit.core.objective import Needs, Objective, Term
     from snrkit.diagnostics.measure import measure
-    from snrkit.estimators.base import build_estimator
+    from snrkit.estimators.base import Estimator, Theory, Units, build_estimator, option
     from snrkit.models.base import LatentModel
     from snrkit.models.densities import DiagonalNormal, bernoulli_log_prob, standard_normal_log_prob
     from snrkit.run import Run, train
@@ -20,15 +22,22 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DiagonalNormal",
+    "Estimator",
     "Execution",
     "LatentModel",
     "MeasureSpec",
+    "Needs",
+    "Objective",
     "Run",
     "RunSpec",
+    "Term",
+    "Theory",
+    "Units",
     "bernoulli_log_prob",
     "build_estimator",
     "check",
     "measure",
+    "option",
     "standard_normal_log_prob",
     "train",
 ]
@@ -42,6 +51,13 @@ _HOME = {
     "measure": "snrkit.diagnostics.measure",
     "check": "snrkit.trial.check",
     "build_estimator": "snrkit.estimators.base",
+    "Estimator": "snrkit.estimators.base",
+    "Theory": "snrkit.estimators.base",
+    "Units": "snrkit.estimators.base",
+    "option": "snrkit.estimators.base",
+    "Term": "snrkit.core.objective",
+    "Objective": "snrkit.core.objective",
+    "Needs": "snrkit.core.objective",
     "LatentModel": "snrkit.models.base",
     "DiagonalNormal": "snrkit.models.densities",
     "bernoulli_log_prob": "snrkit.models.densities",

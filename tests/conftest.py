@@ -2,11 +2,13 @@
 
 import os
 import resource
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
+from snrkit import registry
 from snrkit.runs.folder import RunDir
 from snrkit.specs.run import RunSpec
 from snrkit.training.session import train
@@ -63,3 +65,15 @@ def go(tmp_path):
         return train(spec, RunDir(tmp_path / name), data_dir=None, device=CPU, resume=resume, progress=progress)
 
     return call
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch):
+    """A folder where packages can be installed for the time of a test."""
+    before = set(sys.modules)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path
+    registry._digest.cache_clear()
+    for module in set(sys.modules) - before:
+        if str(getattr(sys.modules[module], "__file__", "")).startswith(str(tmp_path)):
+            del sys.modules[module]

@@ -18,25 +18,14 @@ OURS = {"iwae": "snrkit.estimators.iwae:Iwae"}
 OWN = "from snrkit.estimators.iwae import Iwae\nclass Mine(Iwae):\n    name = 'mine'\n"
 
 
-@pytest.fixture
-def place(tmp_path, monkeypatch):
-    """A folder where packages are installed for the time of a test."""
-    before = set(sys.modules)
-    monkeypatch.syspath_prepend(tmp_path)
-    yield tmp_path
-    registry._digest.cache_clear()
-    for module in set(sys.modules) - before:
-        del sys.modules[module]
-
-
 def estimators(what="snrkit.estimators.base:Estimator"):
     return Registry("estimator", OURS, "snrkit.estimators", what)
 
 
-def test_names_are_ours_and_then_those_of_other_packages_which_are_not_imported(place):
+def test_names_are_ours_and_then_those_of_other_packages_which_are_not_imported(site):
     entries = {"mine": "own_estimators:Mine", "broken": "broken_estimators:Any"}
     install(
-        place, "own-estimators", "1.2", {"snrkit.estimators": entries}, own_estimators=OWN, broken_estimators="1 / 0"
+        site, "own-estimators", "1.2", {"snrkit.estimators": entries}, own_estimators=OWN, broken_estimators="1 / 0"
     )
     assert estimators().names == ["iwae", "broken", "mine"]
     estimators().require("mine")
@@ -45,9 +34,9 @@ def test_names_are_ours_and_then_those_of_other_packages_which_are_not_imported(
     assert issubclass(estimators().load("mine"), Iwae)
 
 
-def test_a_package_that_cannot_be_imported_is_named(place):
+def test_a_package_that_cannot_be_imported_is_named(site):
     install(
-        place, "no-good", "1.0", {"snrkit.estimators": {"mine": "no_good:Any", "gone": "nowhere:Any"}}, no_good="1 / 0"
+        site, "no-good", "1.0", {"snrkit.estimators": {"mine": "no_good:Any", "gone": "nowhere:Any"}}, no_good="1 / 0"
     )
     with pytest.raises(
         CapabilityError, match=r"'mine' of no-good cannot be imported \(ZeroDivisionError: .*uninstall it"
@@ -58,34 +47,34 @@ def test_a_package_that_cannot_be_imported_is_named(place):
 
 
 @pytest.mark.parametrize("attribute", ["text", "dict", "Iwae"])
-def test_what_is_no_estimator_or_has_another_name_is_refused(place, attribute):
+def test_what_is_no_estimator_or_has_another_name_is_refused(site, attribute):
     source = (
         f"from snrkit.estimators.iwae import Iwae\ntext = 'a string'\n{'dict = dict' if attribute == 'dict' else ''}"
     )
-    install(place, "own", "1.0", {"snrkit.estimators": {"mine": f"own:{attribute}"}}, own=source)
+    install(site, "own", "1.0", {"snrkit.estimators": {"mine": f"own:{attribute}"}}, own=source)
     why = "calls itself 'iwae'" if attribute == "Iwae" else "is no Estimator"
     with pytest.raises(CapabilityError, match=f"'mine' of own {why}"):
         estimators().load("mine")
 
 
-def test_one_name_in_two_packages_is_refused_by_the_names_of_both(place):
-    install(place, "first", "1.0", {"snrkit.estimators": {"mine": "own:Mine"}}, own=OWN)
-    install(place, "second", "1.0", {"snrkit.estimators": {"mine": "own:Mine"}})
+def test_one_name_in_two_packages_is_refused_by_the_names_of_both(site):
+    install(site, "first", "1.0", {"snrkit.estimators": {"mine": "own:Mine"}}, own=OWN)
+    install(site, "second", "1.0", {"snrkit.estimators": {"mine": "own:Mine"}})
     with pytest.raises(SpecError, match="'mine' is a name in two packages, first and second; uninstall second"):
         estimators().load("mine")
 
 
-def test_a_name_of_ours_is_refused_to_others(place):
-    install(place, "third", "1.0", {"snrkit.estimators": {"iwae": "own:Mine"}}, own=OWN)
+def test_a_name_of_ours_is_refused_to_others(site):
+    install(site, "third", "1.0", {"snrkit.estimators": {"iwae": "own:Mine"}}, own=OWN)
     for use in (lambda: estimators().names, lambda: estimators().load("unknown")):
         with pytest.raises(SpecError, match="'iwae' is a name in two packages, snrkit and third"):
             use()
     assert estimators().load("iwae") is Iwae  # what is ours stays so
 
 
-def test_groups_do_not_mix(place):
+def test_groups_do_not_mix(site):
     install(
-        place, "own", "1.0", {"snrkit.models": {"mine": "own:Mine"}, "other.estimators": {"mine": "own:Mine"}}, own=OWN
+        site, "own", "1.0", {"snrkit.models": {"mine": "own:Mine"}, "other.estimators": {"mine": "own:Mine"}}, own=OWN
     )
     assert estimators().names == ["iwae"]
     with pytest.raises(SpecError, match="unknown estimator 'mine'; choose from iwae"):
@@ -108,15 +97,15 @@ def test_help_does_not_look_at_what_is_installed():
     assert out.splitlines()[-1] == "False"
 
 
-def test_a_plugin_is_known_by_version_and_source(place):
-    install(place, "own", "1.0", {"snrkit.estimators": {"mine": "own:Mine"}}, own=OWN)
+def test_a_plugin_is_known_by_version_and_source(site):
+    install(site, "own", "1.0", {"snrkit.estimators": {"mine": "own:Mine"}}, own=OWN)
     (plugin,) = plugins()
     assert (plugin.name, plugin.version, plugin.modules) == ("own", "1.0", {"own"})
     assert (plugins("snrkit.estimators"), plugins("snrkit.figures")) == ([plugin], [])
     mine = estimators().load("mine")
     before = makers(mine())
     assert before == makers(mine) == [plugin.identity]
-    (place / "own.py").write_text(f"{OWN}# changed\n")
+    (site / "own.py").write_text(f"{OWN}# changed\n")
     registry._digest.cache_clear()
     assert makers(mine()) != before
 

@@ -5,14 +5,15 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from snrkit.runs.metrics import METRICS, describe
+
 if TYPE_CHECKING:
     import pandas as pd
 
 _NETWORKS = ("inference", "generative")
 _CAPTION = "* the 95 % interval reaches down to the floor: no signal shown"
 _PARTIAL = "\n(partial) interrupted: from the draws finished by then"
-# Metrics shown only where they were asked for.
-_EXTRA = ("bias_norm", "bias_relative", "bias_cosine", "dsnr")
+_MAIN = "snr_mean"
 
 
 def snr_table(table: "pd.DataFrame", title: str) -> Table:
@@ -20,7 +21,7 @@ def snr_table(table: "pd.DataFrame", title: str) -> Table:
 
     A star marks what noise could read too.
     """
-    means = table[table.metric == "snr_mean"]
+    means = table[table.metric == _MAIN]
     present = list(dict.fromkeys(means.block))
     blocks = [name for name in _NETWORKS if name in present] or present
     caption = _CAPTION + ("" if table.complete.all() else _PARTIAL)
@@ -46,12 +47,13 @@ def _reading(row: "pd.Series[Any]") -> str:
 
 
 def extra_table(table: "pd.DataFrame") -> Table | None:
-    """Bias and DSNR of both networks, where they were measured; None if they were not."""
-    rows = table[table.metric.isin(_EXTRA) & table.block.isin(_NETWORKS)]
+    """Other metrics for people, such as bias and DSNR, of both networks; None if none was measured."""
+    others = [name for name in METRICS.names if name != _MAIN and describe(name).shown]
+    rows = table[table.metric.isin(others) & table.block.isin(_NETWORKS)]
     if rows.empty:
         return None
     shown = Table(
-        "estimator", "metric", "network", title="bias and DSNR (definitions and targets: in the Parquet file)"
+        "estimator", "metric", "network", title="other metrics (definitions and targets: in the Parquet file)"
     )
     for column in ("M", "K", "value ± se", "95 % interval"):
         shown.add_column(column, justify="right")

@@ -47,7 +47,7 @@ def load(spec: DataSpec, folder: Path | None) -> Dataset:
         DataError: a file is missing, damaged or of the wrong shape.
     """
     source = SOURCES.load(spec.name)
-    if spec.path is not None and spec.name not in OWN:
+    if spec.path is not None and "path" not in source.reads:
         raise SpecError("data.path", f"{spec.name} reads no file of yours", "drop it, or set data.name=npz (or idx)")
     _require_usable_name(spec)
     dataset: Dataset = source.load(spec, folder)

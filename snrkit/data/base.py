@@ -83,6 +83,7 @@ class Source:
         alternatives: any one of ``files`` is enough.
         mirrors: addresses, each ending in "/", under which every file lies as ``<name>.gz``.
         by_hand: for files that cannot be fetched, what to put where.
+        reads: which of the settings ``path``, ``size`` and ``dim`` say something to it.
     """
 
     name: str
@@ -94,3 +95,4 @@ class Source:
     alternatives: bool = False
     mirrors: tuple[str, ...] = ()
     by_hand: str = ""
+    reads: tuple[str, ...] = ()

@@ -50,4 +50,5 @@ source = Source(
     kind="real",
     load=load,
     where="generated",
+    reads=("size", "dim"),
 )

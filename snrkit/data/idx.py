@@ -157,4 +157,5 @@ source = Source(
     kind="grey",
     load=load,
     where="the folder or file in data.path",
+    reads=("path",),
 )

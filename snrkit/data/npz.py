@@ -292,4 +292,5 @@ source = Source(
     kind=None,
     load=load,
     where="the file in data.path",
+    reads=("path",),
 )

@@ -59,8 +59,8 @@ class Gatherer:
 
     def __init__(self, plan: Plan, drawer: Drawer, layout: Layout, blocks: dict[str, slice]) -> None:
         self.plan, self.drawer, self.layout, self.blocks = plan, drawer, layout, blocks
-        wanted = _families(plan)
-        self._wanted, self._families = frozenset(wanted), list(dict.fromkeys(wanted.values()))
+        self._wanted = plan.wanted
+        self._families: list[Family] = list(dict.fromkeys(METRICS.load(name) for name in self._wanted))
         self._near: dict[Job, Moments] = {}
         self._target: Moments | None = None
         self._zeros: dict[str, None] = {}  # remarks on weights of zero, in order
@@ -220,16 +220,6 @@ class Gatherer:
             f"no {' and no '.join(wanted)} at M={','.join(map(str, sorted(lost)))} where M unit draws make one: a block of "
             f"draws has fewer; give draws={BLOCKS_OF_DRAWS * max(lost)} or more, or draw directly"
         ]
-
-
-def _families(plan: Plan) -> dict[str, Family]:
-    """Metric to the family that reads it: of all that take no second pass, and of the DSNR where it is asked for."""
-    every: dict[str, Family] = {name: METRICS.load(name) for name in METRICS.names}
-    return {
-        name: family
-        for name, family in every.items()
-        if family.needs != "second pass" or (plan.dsnr and family is every["dsnr"])
-    }
 
 
 def _smallest_block(job: Job) -> int:

@@ -18,8 +18,8 @@ from snrkit.diagnostics.engines import ENGINES
 from snrkit.diagnostics.gather import Drawn, Gatherer
 from snrkit.diagnostics.metrics.base import Reading
 from snrkit.diagnostics.plan import Job, Plan
+from snrkit.diagnostics.precision import computed_in
 from snrkit.diagnostics.problem import Layout
-from snrkit.diagnostics.rounding import computed_in
 from snrkit.diagnostics.store import Store, fingerprint, parameters_digest, statement
 from snrkit.diagnostics.suiting import suited
 from snrkit.diagnostics.worker import Worker

@@ -9,10 +9,12 @@ import numpy as np
 from pydantic import BeforeValidator, ConfigDict, model_validator
 
 from snrkit.backend.memory import require_memory
+from snrkit.core.objective import NoiseKind
 from snrkit.errors import SpecError
 from snrkit.estimators import ESTIMATORS
 from snrkit.estimators.base import Estimator, Units, build_estimator, require_samples
 from snrkit.registry import hint
+from snrkit.runs.metrics import METRICS
 from snrkit.specs.given import MOST_ROWS, items
 from snrkit.specs.measure import Execution, MeasureSpec, What
 
@@ -32,6 +34,7 @@ class Job:
         direct: the whole minibatch in one draw (True), or each data point by itself at M = 1.
         groups: draws are cut out of draws of ``groups`` K samples; 1: drawn as they are.
         draws: number of draws R.
+        noise: the noise of all that share it, or the inference network's own.
     """
 
     estimator: Estimator
@@ -40,6 +43,7 @@ class Job:
     direct: bool
     groups: int
     draws: int
+    noise: NoiseKind = "shared"
 
     @property
     def samples(self) -> int:
@@ -106,6 +110,7 @@ class Plan(What):
     def _possible(self) -> Self:
         require_samples(self.estimators, min(self.K))
         self._check_size()
+        self._check_metrics()
         self._check_combinations()
         return self
 
@@ -117,6 +122,16 @@ class Plan(What):
             raise SpecError("K", problem, "ask for fewer values of K or M")
         most = max(self.draws, self.draws * max(self.K) // min(self.K) if self.nested else 0)
         require_memory("draws", f"accounts of {most:,} draws", _BYTES_PER_DRAW * most, "ask for fewer draws")
+
+    def _check_metrics(self) -> None:
+        """That those asked for are there, and what they are held against too."""
+        for name in self.metrics or ():
+            METRICS.require(name)
+        targeted = [name for name in self.metrics or () if METRICS.load(name).needs == "target"]
+        if targeted and self.bias == "none":
+            raise SpecError("bias", f"{targeted[0]} needs a target", "choose bound or log_p")
+        if self.metrics is not None and not targeted and self.bias != "none":
+            raise SpecError("metrics", "none of them has a target", "add bias_norm, or leave out the bias")
 
     def _check_combinations(self) -> None:
         """What is right by itself and wrong together."""
@@ -149,6 +164,17 @@ class Plan(What):
             )
 
     @property
+    def wanted(self) -> list[str]:
+        """The metrics asked for: by name, or all that take no second pass; and those of the DSNR where it is."""
+        families = {name: METRICS.load(name) for name in METRICS.names}
+        return [
+            name
+            for name, family in families.items()
+            if (family.needs != "second pass" if self.metrics is None else name in self.metrics)
+            or (self.dsnr and family is families["dsnr"])
+        ]
+
+    @property
     def grid(self) -> list[tuple[Estimator, int, int]]:
         """Every (estimator, M, K) of the table."""
         pairs = self.pairs or tuple((M, K) for K in self.K for M in self.M)
@@ -159,6 +185,7 @@ class Plan(What):
         """How the draws were made, for the tables."""
         parts = ["direct" if self.direct else "units", *(["nested"] if self.nested else [])]
         parts += [f"mean from {self.mean_from}"] if self.mean_from else []
+        parts += ["separate samples"] if self.samples == "separate" else []
         return ", ".join([*parts, *(["training mode"] if self.mode == "training" else [])])
 
     def units(self, estimator: Estimator, M: int, K: int) -> tuple[Units, Units]:
@@ -166,20 +193,21 @@ class Plan(What):
         one = Units(estimator, K, 1)
         return (one, one) if self.direct else estimator.units(M, K)
 
-    def job(self, estimator: Estimator, M: int, K: int) -> Job:
+    def job(self, estimator: Estimator, M: int, K: int, noise: NoiseKind = "shared") -> Job:
         """The draws of K-sample units (or, if direct, of (M, K) itself)."""
         groups = max(self.K) // K if self.nested and K in self.K else 1
-        return Job(estimator, M if self.direct else 1, K, self.direct, groups, self.draws * groups)
+        return Job(estimator, M if self.direct else 1, K, self.direct, groups, self.draws * groups, noise)
 
     def jobs(self, estimator: Estimator, M: int, K: int) -> tuple[Job, Job]:
         """The draws behind (M, K), for the inference and the generative network; often the same."""
         phi, theta = self.units(estimator, M, K)
-        return self.job(phi.estimator, M, phi.samples), self.job(theta.estimator, M, theta.samples)
+        noise: NoiseKind = "own" if self.samples == "separate" else "shared"
+        return self.job(phi.estimator, M, phi.samples, noise), self.job(theta.estimator, M, theta.samples)
 
     def reference(self, job: Job) -> Job | None:
         """The draws whose mean is the gradient of the job's own bound; None where that is the job itself."""
         name = job.estimator.reference
-        return None if name is None else self.job(build_estimator(name, {}), job.M, job.K)
+        return None if name is None else self.job(build_estimator(name, {}), job.M, job.K, job.noise)
 
     def target(self) -> Job:
         """The draws that stand for the gradient of log p(x)."""
@@ -190,7 +218,7 @@ class Plan(What):
         if self.mean_from is None or self.mean_from == job.estimator.name:
             return None
         lender = build_estimator(self.mean_from, {})
-        return self.job(lender, job.M, job.K) if _same_mean(lender, job.estimator) else None
+        return self.job(lender, job.M, job.K, job.noise) if _same_mean(lender, job.estimator) else None
 
 
 def _same_mean(one: Estimator, other: Estimator) -> bool:

@@ -10,12 +10,14 @@ import torch
 from torch import Tensor
 
 from snrkit.core.batches import Batch, leaves, points, take, transform
-from snrkit.core.objective import NETWORKS, Network
+from snrkit.core.objective import NETWORKS, Network, NoiseKind
 from snrkit.core.streams import Streams
 from snrkit.diagnostics.seeding import Seeding
 from snrkit.errors import SpecError
 from snrkit.models.base import LatentModel, parameters_of
 
+# The stream of each kind of noise.
+_PURPOSES: dict[NoiseKind, str] = {"shared": "draws", "own": "draws-inference"}
 # One page of noise has its own stream. Small enough that drawing a whole page for part of it wastes little, large enough
 # that starting streams (about 15 us each) does not show.
 _PAGE_ELEMENTS = 2**13
@@ -90,10 +92,18 @@ class Noise:
         unit_shape: noise of one draw of one group, ``(Bg, M, K, *noise_shape)``.
         dtype: floating-point type of the result.
         device: where.
+        kind: whose noise.
     """
 
-    def __init__(self, streams: Streams, unit_shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> None:
-        self._streams = streams
+    def __init__(
+        self,
+        streams: Streams,
+        unit_shape: Sequence[int],
+        dtype: torch.dtype,
+        device: torch.device,
+        kind: NoiseKind = "shared",
+    ) -> None:
+        self._streams, self._purpose = streams, _PURPOSES[kind]
         self._shape = tuple(unit_shape)
         self._rows = max(1, _PAGE_ELEMENTS // math.prod(self._shape))
         self._dtype, self._device = dtype, device
@@ -139,7 +149,7 @@ class Noise:
         points, M, K, *event = self._shape
         index = (M, K, group, draw)  # a draw of this size is a page
         pieces = self._streams.normal_rows(
-            "draws", index, points * M * K, event, width, dtype=self._dtype, device=self._device
+            self._purpose, index, points * M * K, event, width, dtype=self._dtype, device=self._device
         )
         yield from _regrouped(pieces, range(point * M * K + first, (point + 1) * M * K), width)
 
@@ -147,7 +157,7 @@ class Noise:
         if self._last is None or self._last[0] != (group, page):
             index = (*self._shape[1:3], group, page)
             shape = (self._rows, *self._shape)
-            noise = self._streams.normal("draws", index, shape, dtype=self._dtype, device=self._device)
+            noise = self._streams.normal(self._purpose, index, shape, dtype=self._dtype, device=self._device)
             self._last = (group, page), noise
         return self._last[1]
 
@@ -233,24 +243,28 @@ class Problem:
     seeded: Seeding | None = None
 
     @classmethod
-    def units(cls, model: LatentModel, x: Batch, K: int, streams: Streams, groups: int = 1) -> "Problem":
+    def units(
+        cls, model: LatentModel, x: Batch, K: int, streams: Streams, groups: int = 1, kind: NoiseKind = "shared"
+    ) -> "Problem":
         """Each data point by itself at M = 1, for data ``[B, *event]``, cut out of draws of ``groups`` K samples."""
-        whole = cls._of(model, transform(x, lambda tensor: tensor[:, None]), 1, K * groups, streams)
+        whole = cls._of(model, transform(x, lambda tensor: tensor[:, None]), 1, K * groups, streams, kind)
         if groups == 1:
             return whole
         return replace(whole, noise=NestedNoise(cast("Noise", whole.noise), groups), K=K)
 
     @classmethod
-    def direct(cls, model: LatentModel, x: Batch, M: int, K: int, streams: Streams) -> "Problem":
+    def direct(
+        cls, model: LatentModel, x: Batch, M: int, K: int, streams: Streams, kind: NoiseKind = "shared"
+    ) -> "Problem":
         """The whole minibatch at the requested M and K, for data ``[B, *event]``."""
-        return cls._of(model, transform(x, lambda tensor: tensor[None]), M, K, streams)
+        return cls._of(model, transform(x, lambda tensor: tensor[None]), M, K, streams, kind)
 
     @classmethod
-    def _of(cls, model: LatentModel, x: Batch, M: int, K: int, streams: Streams) -> "Problem":
+    def _of(cls, model: LatentModel, x: Batch, M: int, K: int, streams: Streams, kind: NoiseKind) -> "Problem":
         first = take(x, 0)
         unit_shape = (points(first), M, K, *model.noise_shape(first))
         like = _like(model)
-        return cls(model, x, Noise(streams, unit_shape, like.dtype, like.device), Layout.of(model, first), M, K)
+        return cls(model, x, Noise(streams, unit_shape, like.dtype, like.device, kind), Layout.of(model, first), M, K)
 
     @property
     def dtype(self) -> torch.dtype:

@@ -3,8 +3,11 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from snrkit.core.objective import NoiseKind
 from snrkit.core.streams import Streams
 from snrkit.models.state import Snapshot, seed_generators
+
+_PURPOSES: dict[NoiseKind, str] = {"shared": "inner", "own": "inner-inference"}
 
 
 class Seeding:
@@ -17,14 +20,16 @@ class Seeding:
         M: outer samples of a draw.
         K: importance samples.
         start: the model's state (running statistics, counters) from which every draw is made.
+        noise: whose draws.
     """
 
-    def __init__(self, streams: Streams, M: int, K: int, start: Snapshot) -> None:
+    def __init__(self, streams: Streams, M: int, K: int, start: Snapshot, noise: NoiseKind = "shared") -> None:
         self._streams, self._M, self._K, self._start = streams, M, K, start
+        self._purpose = _PURPOSES[noise]
 
     @contextmanager
     def at(self, group: int, draw: int) -> Iterator[None]:
         """The block draws the numbers of one draw of a group, from that state."""
         self._start.restore()
-        seed_generators(self._streams.integer("inner", self._M, self._K, group, draw))
+        seed_generators(self._streams.integer(self._purpose, self._M, self._K, group, draw))
         yield

@@ -108,6 +108,7 @@ class Store:
             self._context, repr(job.estimator), job.M, job.K, job.direct, job.groups, draws.start, draws.stop,
             job.draws,  # on which the choice of what draws it depends
             *makers(job.estimator),
+            *([job.noise] if job.noise != "shared" else []),
         ]  # fmt: skip
         return self._folder / f"block-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]}.npz"
 

@@ -59,7 +59,7 @@ class Source:
         return {
             "run": self.provenance.run, "step": self.provenance.step, "data": self.provenance.data,
             "seed": self.plan.seed, "method": self.plan.method, "direct": self.plan.direct, "nested": self.plan.nested,
-            "mean_from": self.plan.mean_from or "",
+            "mean_from": self.plan.mean_from or "", "separate": self.plan.samples == "separate",
         }  # fmt: skip
 
     def at(self, estimator: Estimator, M: int, K: int) -> Iterator[tuple[Reading, Drawn]]:
@@ -68,7 +68,7 @@ class Source:
         jobs = self.plan.jobs(estimator, M, K)
         owners: list[Network | None] = ["inference", "generative"]
         sources = list(zip(owners, jobs, units, strict=True))
-        if units[0] == units[1]:
+        if units[0] == units[1] and jobs[0] == jobs[1]:
             sources.append((None, jobs[0], units[0]))
         for network, job, unit in sources:
             drawn = self.drawn.get(job)

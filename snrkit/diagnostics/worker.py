@@ -19,8 +19,8 @@ from snrkit.diagnostics.engines.base import Engine, PassSize, pass_size
 from snrkit.diagnostics.metrics.base import Family
 from snrkit.diagnostics.moments import BlockMoments, PointMoments, Rounding
 from snrkit.diagnostics.plan import Job
+from snrkit.diagnostics.precision import Context, examine
 from snrkit.diagnostics.problem import Problem
-from snrkit.diagnostics.rounding import Context, examine
 from snrkit.diagnostics.seeding import Seeding
 from snrkit.diagnostics.weights import WeightTally
 from snrkit.errors import NonFiniteError, ResourceError
@@ -33,10 +33,10 @@ Part = TypeVar("Part")
 def problem_of(model: LatentModel, x: Batch, job: Job, streams: Streams, restart: Snapshot | None = None) -> Problem:
     """What a job draws, for data ``[B, *event]``; arguments as for ``Worker``."""
     if job.direct:
-        problem = Problem.direct(model, x, job.M, job.K, streams)
+        problem = Problem.direct(model, x, job.M, job.K, streams, job.noise)
     else:
-        problem = Problem.units(model, x, job.K, streams, job.groups)
-    seeded = None if restart is None else Seeding(streams, job.M, job.K, restart)
+        problem = Problem.units(model, x, job.K, streams, job.groups, job.noise)
+    seeded = None if restart is None else Seeding(streams, job.M, job.K, restart, job.noise)
     return replace(problem, planned=job.draws, seeded=seeded)
 
 

@@ -117,8 +117,8 @@ class Estimator(ABC):
     reference: ClassVar[str | None] = None
     unbiased: ClassVar[tuple[bool, bool]] = (True, True)
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
         for former, remedy in _FORMER.items():
             if former in cls.__dict__:
                 raise SpecError(f"{cls.__name__}.{former}", "is no part of an estimator any more", remedy)
@@ -154,12 +154,13 @@ class Estimator(ABC):
 
         By automatic differentiation; an estimator may give it in closed form.
         """
-        at = log_w.new_tensor(getattr(self, name))
-
-        def bound(value: Tensor) -> Tensor:
-            return with_options(self, {name: value}).bound(log_w)
-
-        found: Tensor = torch.func.jvp(bound, (at,), (torch.ones_like(at),))[1]
+        with torch.enable_grad():
+            at = log_w.new_tensor(getattr(self, name)).requires_grad_()
+            bound = with_options(self, {name: at}).bound(log_w)
+            # Of each point apart: the derivative in weights of the derivative of their sum, which is linear in them.
+            weights = torch.ones_like(bound, requires_grad=True)
+            (total,) = torch.autograd.grad(bound, at, weights, create_graph=True)
+            (found,) = torch.autograd.grad(total, weights)
         return found
 
     def describe(self) -> str:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from snrkit.report.collect import Tables
 from snrkit.report.drawing import Missing, Sheet
+from snrkit.report.gradients import gradients
 from snrkit.report.lines import joined, latest
 from snrkit.report.naming import differing, told_apart
 from snrkit.report.rates import NETWORKS
@@ -194,4 +195,5 @@ def slopes(tables: Tables) -> Sheet | Missing:
 SHEETS = {
     "evaluation": SheetKind(("evaluations", "published"), "bound", evaluation),
     "slopes": SheetKind(("slopes",), "gradients", slopes),
+    "gradients": SheetKind(("snr",), "gradients", gradients),
 }

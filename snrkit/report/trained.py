@@ -1,6 +1,7 @@
 """What the run that a result belongs to was trained with, as its ``config.toml`` says."""
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,10 @@ from snrkit.runs.folder import RunDir
 from snrkit.specs.run import LearntOption, RunSpec
 
 # The columns of every frame made of files that lie in a run directory.
-TRAINED = ["run", "folder", "trained_on", "model", "estimator", "options", "M", "K", "seed", "setting", "rest"]
+TRAINED = [
+    "run", "folder", "trained_on", "model", "estimator", "options", "given", "beta_start", "beta_learnt", "M", "K", "seed",
+    "setting", "rest",
+]  # fmt: skip
 
 
 def trained(path: Path) -> dict[str, Any]:
@@ -26,14 +30,17 @@ def trained(path: Path) -> dict[str, Any]:
     folder = run_folder(path)
     files = RunDir(folder)
     spec = _read_spec(files.config)
-    known: dict[str, Any] = dict.fromkeys(TRAINED, "") | {"M": pd.NA, "K": pd.NA, "seed": pd.NA}
+    known: dict[str, Any] = dict.fromkeys(TRAINED, "") | {"M": pd.NA, "K": pd.NA, "seed": pd.NA, "beta_start": math.nan}
     known |= {name: visible(str(folder)) for name in ("folder", "setting")} | {"run": visible(files.name)}
     if spec:
         chosen = spec.estimator
-        options = ", ".join(f"{key}={value:g}" for key, value in chosen.numbers().items())
-        options += "".join(f", learnt {own.learn}" for own in chosen.options.values() if isinstance(own, LearntOption))
+        numbers = chosen.numbers()
+        given = ", ".join(f"{key}={value:g}" for key, value in numbers.items())
+        learnt = {name: own.learn for name, own in chosen.options.items() if isinstance(own, LearntOption)}
         known |= {
-            "trained_on": spec.data.name, "model": spec.model.name, "estimator": chosen.name, "options": options,
+            "trained_on": spec.data.name, "model": spec.model.name, "estimator": chosen.name,
+            "options": given + "".join(f", learnt {way}" for way in learnt.values()), "given": given,
+            "beta_start": numbers.get("beta", math.nan), "beta_learnt": learnt.get("beta", ""),
             "M": chosen.M, "K": chosen.K, "seed": spec.seed,
             # Runs that differ in nothing but the seed are repetitions of one setting; the identity leaves epochs out.
             "setting": f"{spec.model_copy(update={'seed': 0}).identity()}-{spec.epochs}",

@@ -140,6 +140,7 @@ class What(Told):
         bias: target of the bias: ``none``; ``bound``, the gradient of the estimator's own bound; ``log_p``, that of
             log p(x) in the generative network, exact where the model has ``log_marginal``, else estimated at ``K_ref``.
         K_ref: importance samples of the estimated ``log_p`` target.
+        metrics: names of those to measure; left out: every one that takes no second pass over the draws.
         dsnr: also measure the DSNR, which takes a second pass over the draws.
         mean_from: take E[g] from draws of this estimator (of lower variance, such as dreg) wherever it has the same mean.
         nested: the samples of the largest K, in disjoint groups, serve the smaller K: more draws, more time.
@@ -148,6 +149,8 @@ class What(Told):
         mode: of the model's modules: ``evaluation``, or ``training``, in which dropout and batch normalisation do what they
             do in an optimiser's step.
         direct: draw the minibatch gradient at each (M, K) itself instead of using the algebra of units.
+        samples: whether both networks see the same samples (``shared``), or the inference network others (``separate``), as
+            ``update.samples`` says of training; there is no block of both networks then.
     """
 
     K: Counts = (1, 10, 100, 1000)
@@ -157,12 +160,14 @@ class What(Told):
     blocks: Annotated[tuple[str, ...] | None, BeforeValidator(_names)] = None
     bias: Target = "none"
     K_ref: Annotated[Positive, Whole] = 5000
+    metrics: Annotated[tuple[str, ...] | None, BeforeValidator(_names)] = None
     dsnr: Flag = False
     mean_from: str | None = None
     nested: Flag = False
     keep: Annotated[tuple[str, ...], BeforeValidator(_names_or_none)] = ()
     mode: Mode = "evaluation"
     direct: Flag = False
+    samples: Literal["shared", "separate"] = "shared"
 
 
 class MeasureSpec(What):

@@ -7,7 +7,6 @@ following test points) works on a member unchanged, and leaves behind what ``snr
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,13 @@ from torch.func import vmap
 from snrkit.backend.graph import captured
 from snrkit.backend.memory import out_of_memory
 from snrkit.core.logweights import LogWeights
-from snrkit.core.objective import Needs, Network, Objective, Value, Wanted, apart, both, step
+from snrkit.core.objective import Wanted, step
 from snrkit.errors import CapabilityError, NonFiniteError
 from snrkit.models.base import call_with
 from snrkit.runs.commit import Commit
 from snrkit.specs.run import RunSpec
 from snrkit.training.loop import Progress
+from snrkit.training.together import Share, together
 from snrkit.training.trainer import Trainer
 
 # What the batched step knows to honour. Whatever else a spec may come to say, such as another order of updates, must be at
@@ -106,7 +106,7 @@ class Ensemble:
         for e, state in enumerate(states):
             state.live_in(*(self._parts(matrix[e]) for matrix in (self._values, self._first, self._second)))
         samples = [(member.spec.estimator.M, member.spec.estimator.K) for member in self.members]
-        self._shares = [_Share(e, shape) for e, shape in enumerate(samples)]
+        self._shares = [Share(e, shape) for e, shape in enumerate(samples)]
         self._advance = captured(self._ascend, (self._values, self._first, self._second))
 
     def _parts(self, rows: Tensor) -> list[Tensor]:
@@ -164,7 +164,8 @@ class Ensemble:
             CapabilityError: the model's operations cannot be batched.
         """
         leaves = [part.requires_grad_() for part in self._parts(self._values.detach())]
-        objective, count = self._objective(), len(self.members[0].state.networks["generative"])
+        objective = together(self._shares, [member.estimator.objective for member in self.members])
+        count = len(self.members[0].state.networks["generative"])
         wanted: Wanted = {"generative": leaves[:count], "inference": leaves[count:]}
         found, bounds = step(
             objective, lambda own: self._log_weights(leaves, x, own, objective.needs.path), lambda _: noise, wanted
@@ -173,23 +174,6 @@ class Ensemble:
             parts = (*found["generative"], *found["inference"])
             self._adam(torch.cat([part.reshape(len(part), -1) for part in parts], dim=1), rate, correction)
         return bounds
-
-    def _objective(self) -> Objective:
-        """The members' objectives as one, of weights ``[E, B, 1, M K]``: their sum, for runs share no parameter."""
-        owned = list(zip(self._shares, [member.estimator.objective for member in self.members], strict=True))
-
-        def ascended(network: Network) -> Value:
-            own = [(share, value) for share, each in owned for value in each.served([network])]
-            return lambda weights: torch.stack([value(share.of(weights)) for share, value in own]).sum(dim=0)
-
-        def bound(log_w: Tensor) -> Tensor:
-            return torch.stack([each.bound(share.of_values(log_w)) for share, each in owned])
-
-        path = any(each.needs.path for _, each in owned)
-        if all(len(each.served()) == 1 for _, each in owned):
-            return Objective(both(ascended("inference")), bound, Needs(path=path))
-        terms = apart(inference=ascended("inference"), generative=ascended("generative"))
-        return Objective(terms, bound, Needs(path=path))
 
     def _log_weights(self, leaves: list[Tensor], x: Tensor, noise: Tensor, path: bool) -> LogWeights:
         """All members' log-weights, ``[E, B, 1, M K]``."""
@@ -276,28 +260,6 @@ class Ensemble:
             member.state.note_steps()
             commit.stage(member.run_dir, member.state.checkpoint())
         commit.finish(failed)
-
-
-@dataclass(frozen=True)
-class _Share:
-    """One member's part of what is computed of all.
-
-    Attributes:
-        number: which.
-        samples: its (M, K).
-    """
-
-    number: int
-    samples: tuple[int, int]
-
-    def of_values(self, values: Tensor) -> Tensor:
-        """``[E, B, 1, M K]`` to the member's own ``[B, M, K]``."""
-        return values[self.number].reshape(-1, *self.samples)
-
-    def of(self, weights: LogWeights) -> LogWeights:
-        """The member's own log-weights, ``[B, M, K]``."""
-        parts = (weights.log_p, weights.log_q, weights.log_q_path)
-        return LogWeights(*(self.of_values(part) for part in parts if part is not None))
 
 
 def _side_by_side(members: Iterable[Sequence[Tensor]]) -> Tensor:

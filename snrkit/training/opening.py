@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from snrkit.data import resolve
+from snrkit.data import SOURCES, resolve
 from snrkit.data.base import Dataset
 from snrkit.errors import CheckpointError, DataError, PathError, ResultsError, SpecError
 from snrkit.estimators.hyper import require_same_past, staged
@@ -95,8 +95,9 @@ def find_previous(run: RunDir, spec: RunSpec, dataset: Dataset, resume: bool) ->
 
 def _refuse_idle(data: DataSpec) -> None:
     """A run does not begin with settings that do nothing, for its user believes that they do."""
-    for setting in ("size", "dim") if data.name != "gaussian" else ():
-        if getattr(data, setting) != getattr(DataSpec(), setting):
+    reads = SOURCES.load(data.name).reads
+    for setting in ("size", "dim"):
+        if setting not in reads and getattr(data, setting) != getattr(DataSpec(), setting):
             problem = f"is of the generated gaussian data, and does nothing to {data.name}"
             raise SpecError(f"data.{setting}", problem, "drop it; data.train_limit takes fewer training points")
 

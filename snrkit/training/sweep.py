@@ -4,22 +4,21 @@ Which runs stand side by side is a function of the list of runs, not of how far 
 together or not at all. So a sweep that was killed goes on to the same bits as one that was not.
 """
 
-import traceback
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from snrkit.backend.shortage import exit_code_of, shortage
+from snrkit.backend.shortage import exit_code_of
 from snrkit.data import SOURCES, load
 from snrkit.data.base import Dataset
-from snrkit.errors import BUG, CapabilityError, NonFiniteError, OutputError, ResultsError, SnrkitError
+from snrkit.errors import BUG, CapabilityError, NonFiniteError, ResultsError, SnrkitError
 from snrkit.estimators.hyper import Hyper
-from snrkit.files import discard_partial, read_json, write_text
-from snrkit.interrupt import Interrupted
+from snrkit.files import discard_partial, read_json
 from snrkit.models import MODELS
+from snrkit.runs.checkpoint import Checkpoint
 from snrkit.runs.commit import STAGED, recover
 from snrkit.runs.folder import RunDir
 from snrkit.runs.lock import alone_in
@@ -28,7 +27,7 @@ from snrkit.specs.grid import run_name
 from snrkit.specs.run import RunSpec
 from snrkit.training.ensemble import Ensemble, ensemble_key
 from snrkit.training.loop import run_epochs
-from snrkit.training.opening import begin, find_previous, is_finished, resolve_spec, settle
+from snrkit.training.session import Session, reason
 from snrkit.training.trainer import Trainer
 
 # Runs side by side by default. A GPU has room for many small models at once. On two CPU cores the papers' model gains
@@ -131,8 +130,8 @@ class Sweep:
 
     def _train_crew(self, crew: Sequence[Entry], stopped: Callable[[], bool], watch: Callable[[], None]) -> None:
         opened = self._opened(crew)
-        for step in dict.fromkeys(trainer.step for _, trainer in opened):
-            group = [pair for pair in opened if pair[1].step == step]
+        for step in dict.fromkeys(session.trainer.step for _, session in opened):
+            group = [pair for pair in opened if pair[1].trainer.step == step]
             if not self._train(group, stopped, watch):
                 for entry, _ in group:
                     # From what is saved, as if it had never stood beside others.
@@ -147,28 +146,24 @@ class Sweep:
         size = self._side_by_side
         return [entries[i : i + size] for entries in alike.values() for i in range(0, len(entries), size)]
 
-    def _opened(self, entries: Sequence[Entry]) -> list[tuple[Entry, Trainer]]:
-        return [(entry, trainer) for entry in entries if (trainer := self._open(entry)) is not None]
+    def _opened(self, entries: Sequence[Entry]) -> list[tuple[Entry, Session]]:
+        return [(entry, session) for entry in entries if (session := self._open(entry)) is not None]
 
-    def _open(self, entry: Entry) -> Trainer | None:
-        """A trainer where there is something to train."""
+    def _open(self, entry: Entry) -> Session | None:
+        """A session where there is something to train."""
         if entry.state in ("done", "failed"):
             return None
         try:
-            dataset = self._dataset(entry.spec)
-            spec = resolve_spec(entry.spec, dataset)
-            previous = find_previous(entry.run, spec, dataset, resume=True)
-            if previous is not None and is_finished(previous, spec):
-                settle(entry.run, spec)
-                entry.state, entry.epoch = "done", previous.epoch
-                return None
-            trainer = Trainer(spec, dataset, entry.run, self._device, previous)
+            session = Session.open(entry.spec, self._dataset(entry.spec), entry.run, self._device, resume=True)
         except Exception as error:
             # The run itself was not changed, so its status stays.
-            entry.fail(_reason(error, [entry.run]), exit_code_of(error))
+            entry.fail(reason(error, entry.run), exit_code_of(error))
             return None
-        entry.follow(trainer)
-        return trainer
+        if isinstance(session, Checkpoint):
+            entry.state, entry.epoch = "done", session.epoch
+            return None
+        entry.follow(session.trainer)
+        return session
 
     def _dataset(self, spec: RunSpec) -> Dataset:
         key = spec.data.digest()
@@ -177,50 +172,43 @@ class Sweep:
         return self._data[key]
 
     def _train(
-        self, group: Sequence[tuple[Entry, Trainer]], stopped: Callable[[], bool], watch: Callable[[], None]
+        self, group: Sequence[tuple[Entry, Session]], stopped: Callable[[], bool], watch: Callable[[], None]
     ) -> bool:
         """Train runs that stand at the same step, and note how each ended; False where they cannot stand side by side."""
-        trainers = [trainer for _, trainer in group]
+        trainers = [session.trainer for _, session in group]
+        failed: dict[str, str] = {}
         for entry, _ in group:
             entry.state = "running"
-        failed: dict[str, str] = {}
 
         def follow(*_: object) -> None:
-            for entry, trainer in group:
-                entry.follow(trainer)
+            for entry, session in group:
+                entry.follow(session.trainer)
                 if entry.run.name in failed:
                     entry.fail(failed[entry.run.name], NonFiniteError.exit_code)
             watch()
 
+        error: Exception | None = None
         try:
-            for trainer in trainers:
-                trainer.run_dir.error.unlink(missing_ok=True)
-                begin(trainer.run_dir, trainer.spec, self._device, trainer.epoch)
-            if len(trainers) == 1:
+            for _, session in group:
+                session.begin()
+            if len(group) == 1:
                 run_epochs(trainers[0], stopped, follow, _nothing)
             else:
                 ensemble = Ensemble(trainers, self._marker)
                 failed = ensemble.failed
                 run_epochs(ensemble, stopped, follow, _nothing)
-            outcome = ("done", "", 0)
-        except Interrupted:
-            outcome = ("interrupted", "stopped", 0)
-        except KeyboardInterrupt:  # a second signal, which does not wait for the step to end
-            for entry, _ in group:
-                entry.run.set_status("interrupted", "signal")
+        except KeyboardInterrupt as second:  # a second signal, which does not wait for the step to end
+            for _, session in group:
+                session.close(second)
             raise
-        except Exception as error:
-            if isinstance(error, CapabilityError) and len(group) > 1:
-                follow()
-                return False
-            why = _reason(error, [entry.run for entry, _ in group if entry.run.name not in failed])
-            outcome = ("failed", why, exit_code_of(error))
+        except Exception as found:
+            error = found
         follow()
-        for entry, _ in group:
+        if isinstance(error, CapabilityError) and len(group) > 1:
+            return False
+        for entry, session in group:
             if entry.state != "failed":
-                entry.state, entry.why, entry.code = outcome
-                with suppress(OutputError):
-                    entry.run.set_status(*outcome)
+                entry.state, entry.why, entry.code = session.close(error)
         return True
 
 
@@ -258,22 +246,6 @@ def _failure(run: RunDir) -> tuple[str, int]:
         return str(status["why"]), int(status.get("code", BUG))
     except (ResultsError, AttributeError, KeyError, TypeError, ValueError):
         return "", BUG
-
-
-def _reason(error: Exception, runs: Sequence[RunDir]) -> str:
-    """What to tell of an error. One of the program also leaves its traceback in the directories of its runs."""
-    if isinstance(error, SnrkitError):
-        return str(error)
-    memory = shortage(error)
-    if memory is not None:
-        return str(memory)
-    told = f"{error.__class__.__name__}: {error}"
-    try:
-        for run in runs:
-            write_text(run.error, "".join(traceback.format_exception(error)))
-    except OutputError:
-        return told
-    return f"{told} (traceback in error.txt)"
 
 
 def _nothing(*_: object) -> None:

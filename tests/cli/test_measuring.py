@@ -19,6 +19,7 @@ from snrkit.models.gaussian import Gaussian
 from snrkit.models.state import Mode
 from snrkit.runs.checkpoint import load_checkpoint
 from snrkit.runs.kinds.snr import SNR
+from tests.support.metric import installed_metric
 from tests.support.program import TOY
 
 FEW = ["--K", "3,1", "--draws", 40, "--data-points", 4, "--device", "cpu"]
@@ -373,3 +374,13 @@ def test_a_k_that_cannot_be_read_costs_only_itself_and_is_told_by_the_exit_code(
     assert "iwae at K=1 is left out" in result.out.replace("\n", " ")
     assert set(SNR.read(toy_run / "snr.parquet").K) == {128}
     assert not (toy_run / "snr.partial").exists()
+
+
+def test_a_metric_of_another_package_is_in_everything_that_is_shown(snrkit, toy_run, tmp_path, monkeypatch):
+    argv = "snr", "--ckpt", toy_run, *FEW
+    with installed_metric(tmp_path, monkeypatch):
+        assert "largest_mean" in snrkit(*argv).out
+        rows = json.loads(snrkit(*argv, "--json").out)["rows"]
+        assert {"largest_mean", "snr_mean"} < {row["metric"] for row in rows}
+        assert snrkit("report", toy_run, "--out", tmp_path / "report").code == 0
+        assert "largest mean" in (tmp_path / "report" / "gradients.md").read_text()

@@ -4,30 +4,15 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from snrkit.diagnostics.measure import diagnose
 from snrkit.diagnostics.plan import Plan
+from snrkit.errors import SpecError
 from snrkit.runs.metrics import METRICS, describe
-from tests.support.plugin import install
+from tests.support.metric import installed_metric
 from tests.zoo import toy
-
-OWN = """
-import numpy as np
-from snrkit.diagnostics.intervals import delete_one, jackknife_stderr, student
-from snrkit.diagnostics.metrics.base import Family, Reading
-from snrkit.runs.metrics import Metric
-
-def largest(evidence):
-    moments = evidence.moments
-    for name, block in evidence.blocks.items():
-        def value(row): return float(abs(moments.merged(row)[1][block]).max())
-        error = float(jackknife_stderr(np.array([value(row) for row in delete_one(moments.blocks)])))
-        yield Reading("largest_mean", name, student(value(None), error, moments.blocks))
-
-METRIC = Metric("largest |E[g]| over coordinates", "largest mean", of_mean=True, shown=True)
-FAMILY = Family({"largest_mean": METRIC}, largest)
-"""
 
 
 @pytest.mark.parametrize("name", METRICS.names)
@@ -45,10 +30,8 @@ def test_what_metrics_are_can_be_asked_without_torch():
 @pytest.fixture
 def own(tmp_path, monkeypatch):
     """A package with a metric of its own is installed."""
-    monkeypatch.syspath_prepend(tmp_path)
-    install(tmp_path, "own-metrics", "1.0", {"snrkit.metrics": {"largest_mean": "own_metrics:FAMILY"}}, own_metrics=OWN)
-    yield
-    sys.modules.pop("own_metrics", None)
+    with installed_metric(tmp_path, monkeypatch):
+        yield
 
 
 @pytest.mark.usefixtures("own")
@@ -61,3 +44,28 @@ def test_a_metric_of_another_package_is_in_the_table_at_every_m_with_its_definit
     assert set(rows.definition) == {"largest |E[g]| over coordinates; E[g] from dreg draws"}
     tensors = rows[rows.block.isin(["A", "b", "mu"]) & (rows.M == 1)].value
     assert rows[(rows.block == "all") & (rows.M == 1)].value.item() == np.max(tensors)
+
+
+def test_those_asked_for_read_as_among_all_and_no_others_are_there():
+    """The rows are those of the whole table, so a choice changes no number."""
+    model, x = toy(dim=3)
+    asked = {"estimators": "iwae", "K": 2, "M": (1, 2), "draws": 40}
+    names = ["ess", "dsnr", "snr_mean", "bias_cosine"]
+    some = diagnose(model, x, Plan(**asked, metrics=names, bias="log_p")).table
+    every = diagnose(model, x, Plan(**asked, dsnr=True, bias="log_p")).table
+    assert set(some.metric) == set(names)
+    rows = every[every.metric.isin(names)].reset_index(drop=True)
+    pd.testing.assert_frame_equal(some.drop(columns="seconds"), rows.drop(columns="seconds"), check_exact=True)
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"metrics": "snr_meen"}, "unknown metric 'snr_meen'; did you mean 'snr_mean'"),
+        ({"metrics": "bias_norm"}, "bias_norm needs a target; choose bound or log_p"),
+        ({"metrics": "ess", "bias": "log_p"}, "none of them has a target; add bias_norm"),
+    ],
+)
+def test_metrics_that_cannot_be_had_are_refused_before_anything_is_drawn(asked, message):
+    with pytest.raises(SpecError, match=message):
+        Plan(estimators="iwae", K=2, **asked)

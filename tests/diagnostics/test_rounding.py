@@ -12,8 +12,9 @@ from snrkit.core.streams import Streams
 from snrkit.diagnostics.measure import diagnose
 from snrkit.diagnostics.moments import PointMoments
 from snrkit.diagnostics.plan import Plan
+from snrkit.diagnostics.precision import computed_in, examine
 from snrkit.diagnostics.problem import Layout, Problem
-from snrkit.diagnostics.rounding import Compared, Sizes, Unchecked, computed_in, examine
+from snrkit.diagnostics.rounding import Compared, Sizes, Unchecked
 from snrkit.estimators.base import build_estimator
 from tests.diagnostics.synthetic import row
 

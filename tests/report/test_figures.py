@@ -283,7 +283,7 @@ def test_settings_that_differ_in_more_than_m_are_lines_of_their_own():
 
 @pytest.mark.parametrize(("name", "at", "change"), [
     ("metrics_vs_m", 1, {"estimator": "miwae", "M": 1, "K": 64}),
-    ("metrics_vs_beta", 0, {"estimator": "ciwae", "options": "beta=0"}),
+    ("metrics_vs_beta", 0, {"estimator": "ciwae", "options": "beta=0", "beta_start": 0.0}),
 ])  # fmt: skip
 def test_a_run_of_the_lines_own_goes_before_one_that_is_the_same_bound(name, at, change):
     frame = all_frames()["evaluations"]
@@ -306,8 +306,8 @@ def test_intervals_stand_side_by_side():
 
 
 def counted(frame):
-    """The evaluations with every definition saying how many latent dimensions there are."""
-    return only("evaluations", frame.assign(definition="latent dimensions of 12 with some variance"))
+    """The evaluations with how many latent dimensions there are."""
+    return only("evaluations", frame.assign(dimensions=12))
 
 
 def test_active_units_of_seeds_are_marks_without_an_interval():
@@ -339,7 +339,7 @@ def test_learned_beta_has_a_shade_for_its_start_and_dashes_for_its_way():
     frame = all_frames()["metrics"].query("run == 'ciwae-5'")
     runs = [(1.0, "bounded"), (0.05, "free"), (1e-05, "free"), (0.05, "bounded")]
     parts = [
-        frame.assign(**trained_as(f"run-{i}", "ciwae", 1, 64, options=f"beta={start:g}, learnt {way}"))
+        frame.assign(**trained_as(f"run-{i}", "ciwae", 1, 64, options=f"beta={start:g}", learnt=way))
         for i, (start, way) in enumerate(runs)
     ]
     drawing = draw("learned_beta", only("metrics", pd.concat(parts, ignore_index=True)))

@@ -9,6 +9,7 @@ import pytest
 
 from snrkit.errors import ResultsError
 from snrkit.runs.kinds import KINDS
+from snrkit.runs.kinds.__main__ import lines
 from snrkit.runs.kinds.draws import DRAWS
 from snrkit.runs.kinds.evaluation import EVALUATION
 from snrkit.runs.kinds.snr import SNR
@@ -148,3 +149,9 @@ def test_a_kind_is_whole(name):
     assert all(column.meaning for column in kind.columns.values())
     assert {column.since for column in kind.columns.values()} <= set(range(1, kind.version + 1))
     assert (kind.later is None) == (kind.version == 1)
+
+
+@pytest.mark.parametrize("name", KINDS.names)
+def test_every_column_is_listed(name):
+    found = "\n".join(lines(name))
+    assert all(f"| `{column}` | " in found for column in KINDS.load(name).columns)

@@ -130,10 +130,14 @@ def draws() -> pd.DataFrame:
     )
 
 
-def trained_as(run: str, estimator: str, M: int, K: int, seed: int = 0, options: str = "") -> dict[str, object]:
+def trained_as(
+    run: str, estimator: str, M: int, K: int, seed: int = 0, options: str = "", learnt: str = ""
+) -> dict[str, object]:
+    given, options = options, f"{options}, learnt {learnt}" if learnt else options
     return {
         "run": run, "folder": f"runs/{run}", "trained_on": "digits", "model": "mlp", "estimator": estimator,
         "options": options, "M": M, "K": K, "seed": seed, "setting": f"{estimator} {options} {M} {K}", "rest": "",
+        "given": given, "beta_start": float(given.removeprefix("beta=") or "nan"), "beta_learnt": learnt,
     }  # fmt: skip
 
 

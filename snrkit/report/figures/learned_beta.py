@@ -19,14 +19,14 @@ from snrkit.report.style import Look
 COMMAND = "snrkit train --estimator ciwae --K 64 --set estimator.options.beta.learn=bounded"
 
 
-# How beta changes, as in the options of a run -> (what the legend says, dashes).
+# How beta is learnt -> (what the legend says, dashes).
 _WAYS: dict[str, tuple[str, style.Dashes]] = {
-    "learnt bounded": ("learnt within (0, 1)", style.RUN_DASHES[0]),
-    "learnt free": ("learnt freely", style.RUN_DASHES[1]),
+    "bounded": ("learnt within (0, 1)", style.RUN_DASHES[0]),
+    "free": ("learnt freely", style.RUN_DASHES[1]),
     "": ("scheduled", style.RUN_DASHES[2]),
 }
 # What a colour stands for, which the name of a shade tells apart.
-_SHADE = ["first", "trained_on", "model", "M", "K", "rest"]
+_SHADE = ["given", "trained_on", "model", "M", "K", "rest"]
 
 
 def draw(tables: Tables, look: Look) -> Drawing | Missing:
@@ -39,14 +39,14 @@ def draw(tables: Tables, look: Look) -> Drawing | Missing:
         rows = rows[rows.groupby("folder")["beta"].transform("nunique") > 1]
     if rows.empty:
         return Missing(f"no run has a learned or scheduled beta: run '{COMMAND}'")
-    rows = _parted(rows).sort_values(["start", *_SHADE, "way", "seed", "folder", "epoch"], kind="stable")
+    rows = rows.sort_values(["beta_start", *_SHADE, "beta_learnt", "seed", "folder", "epoch"], kind="stable")
     groups, over = fewest([group for _, group in rows.groupby("folder", sort=False)])
     found = lines(groups, ["trained_on", "M", "K", "seed", "folder"])
     data = pd.concat([line.rows for line in found], ignore_index=True)
     shades = dict(zip(_shades(data), style.shades(len(_shades(data))), strict=True))
     figure, (axes,) = panels(look, 1, handles=_handles(data, shades))
     for line in found:
-        colour, (_, dashes) = shades[_shade(line.rows.iloc[0])], _WAYS[line.rows["way"].iloc[0]]
+        colour, (_, dashes) = shades[_shade(line.rows.iloc[0])], _WAYS[line.rows["beta_learnt"].iloc[0]]
         axes.plot(line.rows["epoch"], line.rows["beta"], color=colour, linestyle=dashes, label=line.label, gid="beta")
     axes.set_ylim(min(0.0, float(data["beta"].min())) - 0.1, max(1.0, float(data["beta"].max())) + 0.1)
     axes.xaxis.set_major_locator(MaxNLocator(7, integer=True, steps=[1, 2, 5, 10]))
@@ -61,15 +61,6 @@ def draw(tables: Tables, look: Look) -> Drawing | Missing:
     return Drawing(figure, twin, caption, alt, over)
 
 
-def _parted(rows: pd.DataFrame) -> pd.DataFrame:
-    """With the options apart: the first beta, as text and as a number, and the way it changes."""
-    options = rows["options"].fillna("")
-    way = options.str.extract(r"(learnt \w+)", expand=False).fillna("")
-    first = options.str.replace(r",? ?learnt \w+", "", regex=True)
-    start = first.str.extract(r"beta=([0-9.e+-]+)", expand=False).astype(float)
-    return rows.assign(way=way, first=first, start=start)
-
-
 def _shade(row: "pd.Series[Any]") -> tuple[str, ...]:
     return tuple(str(row[name]) for name in _SHADE)
 
@@ -81,10 +72,10 @@ def _shades(data: pd.DataFrame) -> list[tuple[str, ...]]:
 
 def _handles(data: pd.DataFrame, shades: Mapping[tuple[str, ...], str]) -> list[Line2D]:
     """An entry for each shade and, where there are several, for each way to change."""
-    keys = [row for _, row in data.drop_duplicates(_SHADE).assign(options=lambda t: t["first"]).iterrows()]
+    keys = [row for _, row in data.drop_duplicates(_SHADE).assign(options=lambda t: t["given"]).iterrows()]
     called = names(keys, ["trained_on", "M", "K", "model"])
     found = [Line2D([], [], color=shades[_shade(key)], label=name) for key, name in zip(keys, called, strict=True)]
-    ways = [way for way in _WAYS if (data["way"] == way).any()]
+    ways = [way for way in _WAYS if (data["beta_learnt"] == way).any()]
     dashed = [Line2D([], [], color=style.DARK_GREY, linestyle=_WAYS[way][1], label=_WAYS[way][0]) for way in ways]
     return [*found, *(dashed if len(ways) > 1 else [])]
 

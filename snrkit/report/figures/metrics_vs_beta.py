@@ -15,10 +15,8 @@ def draw(tables: Tables, look: Look) -> Drawing | Missing:
     rows = finished(tables)
     groups = []
     if len(rows):
-        beta = rows["options"].str.extract(r"beta=([0-9.e+-]+)", expand=False).astype(float)
-        own = rows.assign(x=beta)[
-            (rows["estimator"] == "ciwae") & beta.notna() & ~rows["options"].str.contains("learnt")
-        ]
+        beta = rows["beta_start"].astype(float)
+        own = rows.assign(x=beta)[(rows["estimator"] == "ciwae") & beta.notna() & (rows["beta_learnt"] == "")]
         for (*keys, outer), group in own.groupby([*SAME, "M"], sort=False):
             same = rows[(rows[SAME] == keys).all(axis=1)]
             first = same[(same["estimator"] == "iwae") & (same["M"] == outer)]

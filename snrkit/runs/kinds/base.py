@@ -109,6 +109,7 @@ HOW: Columns = {
     ),
     "nested": since(2, flag("whether groups of the largest K's samples served smaller K")),
     "mean_from": since(2, text("estimator that lent its mean gradient; empty: none")),
+    "separate": since(2, flag("whether the inference network saw samples of its own")),
 }
 
 

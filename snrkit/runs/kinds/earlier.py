@@ -16,6 +16,7 @@ def drawn_as(table: "pd.DataFrame") -> dict[str, Any]:
         "direct": [own[0] == "direct" for own in parts],
         "nested": ["nested" in own for own in parts],
         "mean_from": ["".join(own) for own in lent],
+        "separate": False,
     }
 
 

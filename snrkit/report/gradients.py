@@ -1,0 +1,71 @@
+"""The report's table of gradients: every metric that is for people, in both networks; one that is added comes by itself."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from snrkit.report.collect import Tables
+from snrkit.report.drawing import Missing, Sheet
+from snrkit.report.lines import KEY, joined, latest
+from snrkit.report.rates import NETWORKS
+from snrkit.report.repetitions import readings_over_seeds
+from snrkit.report.style import estimator_label
+from snrkit.report.tables import Cell, Column, rounded, sheet
+from snrkit.runs.metrics import METRICS, Metric, describe
+
+_ROW = [*KEY, "M", "K", "block"]
+
+
+def gradients(tables: Tables) -> Sheet | Missing:
+    """Settings and networks against metrics, at each one's last step: value ± error, and what noise would read."""
+    shown = {name: metric for name in METRICS.names if (metric := describe(name)).shown}
+    readings = tables["snr"]
+    wanted = readings[readings["metric"].isin(shown) & readings["block"].isin(NETWORKS)]
+    rows = readings_over_seeds(_at_least_m(latest(wanted[np.isfinite(wanted["value"].astype(float))])))
+    if rows.empty:
+        return Missing("no measured gradients found: run 'snrkit snr --ckpt CHECKPOINT'")
+    present = {name: metric for name, metric in shown.items() if (rows["metric"] == name).any()}
+    floors = [name for name in present if (rows["floor"][rows["metric"] == name] > 0).any()]
+    columns = [
+        Column("run", "run"), Column("estimator", "estimator"), Column("network", "network"), Column("M", "M"),
+        Column("K", "K"), Column("draws", "draws"),
+    ]  # fmt: skip
+    for name, metric in present.items():
+        columns += [Column(name, metric.title, numbers=True)]
+        columns += [Column(f"{name}_floor", "floor")] if name in floors else []
+    groups = [group for _, group in rows.groupby(_ROW, sort=False, dropna=False)]
+    cells = [_cells(group, present, floors) for group in groups]
+    return sheet(columns, cells, "Gradients of the last measured step", _notes(rows, present))
+
+
+def _at_least_m(rows: pd.DataFrame) -> pd.DataFrame:
+    """Without what follows from other rows by algebra: larger M of draws of units."""
+    least = rows.groupby([*KEY, "K"], dropna=False)["M"].transform("min")
+    return rows[rows["direct"].astype(bool) | (rows["M"] == least)]
+
+
+def _cells(group: pd.DataFrame, present: Mapping[str, Metric], floors: Sequence[str]) -> list[Cell]:
+    first, own = group.iloc[0], group.drop_duplicates("metric", keep="last").set_index("metric")
+    names = (
+        first["run"],
+        estimator_label(first["estimator"], first["options"]),
+        first["block"],
+        first["M"],
+        first["K"],
+    )
+    cells = [Cell(str(text)) for text in (*names, first["draws"])]
+    for name in present:
+        known = name in own.index
+        cells.append(Cell(*rounded(float(own["value"][name]), float(own["stderr"][name]))) if known else Cell(""))
+        if name in floors:
+            cells.append(Cell(rounded(float(own["floor"][name]), np.nan)[0] if known else ""))
+    return cells
+
+
+def _notes(rows: pd.DataFrame, present: Mapping[str, Metric]) -> list[str]:
+    notes = ["Value ± standard error over blocks of draws; floor: what pure noise would read with as many"]
+    notes += [f"{metric.title}: {metric.definition}" for metric in present.values()]
+    targets = [target for target in rows["target"].astype(str).unique() if target]
+    notes += [f"Target of the bias: {joined(targets)}"] if targets else []
+    return [*notes, f"Gradients of {joined(rows['data'].unique())}; of units, at the smallest M measured"]
