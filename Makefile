@@ -1,11 +1,13 @@
 # Every target sets up .venv by itself when it is absent or out of date.
 PYTHON ?= python3
 BIN := .venv/bin
+# The versions that are installed: those that results were made with, or another file's (see .ci/).
+CONSTRAINTS ?= constraints.txt
 REPORT := $(BIN)/snrkit report --html --quiet --out
 PAPER := analyses/rainforth2018
 DRAWN := $(addprefix figures-,rainforth2018 digits toy rainforth2018-curves mcharrak2021 burda2016)
 
-.PHONY: demo figures $(DRAWN) test slow lint speed gpu gpu-sweep
+.PHONY: demo figures $(DRAWN) test slow lint wheel speed gpu gpu-sweep
 
 # Two small runs on the embedded digits, their gradient SNR, figures and a page that tells the story.
 demo: .venv/installed
@@ -41,12 +43,12 @@ slow: .venv/installed
 
 # Milliseconds per draw of each engine; uses CUDA where there is one.
 speed: .venv/installed
-	$(BIN)/python analyses/speed/run.py
+	$(BIN)/python -m analyses.speed.run
 
 # What needs an NVIDIA GPU: the tests marked so, and the benchmark there. Uses the Python at hand, whose torch has CUDA.
 gpu:
 	PYTHONPATH=. $(PYTHON) -m pytest -q -m gpu
-	PYTHONPATH=. $(PYTHON) analyses/speed/run.py
+	PYTHONPATH=. $(PYTHON) -m analyses.speed.run
 
 # Nine minutes of the full-scale runs: one seed's five estimators side by side. The same command goes on from STATE, which
 # lies outside the repository; what is finished is exported in compact form.
@@ -62,7 +64,15 @@ lint: .venv/installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-.venv/installed: setup.cfg pyproject.toml constraints.txt
+# The wheel, built and installed alone into an environment of its own, and used there from training to report.
+wheel:
+	rm -rf build  # what an earlier build left there would go into the wheel
+	$(PYTHON) -m venv build/alone
+	build/alone/bin/pip wheel -q --disable-pip-version-check --no-deps --wheel-dir build/wheel .
+	build/alone/bin/pip install -q --disable-pip-version-check -c $(CONSTRAINTS) build/wheel/snrkit-*.whl
+	.ci/wheel build/alone/bin
+
+.venv/installed: setup.cfg pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[test]'
+	$(BIN)/pip install -q --disable-pip-version-check -c $(CONSTRAINTS) -e '.[test]'
 	touch $@

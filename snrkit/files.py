@@ -1,4 +1,7 @@
-"""Files read whole, and written whole or not at all. Standard library only."""
+"""Files read whole, and written whole or not at all. Standard library only.
+
+Longer than other modules, since reading and writing are one thing: each says what the other may meet.
+"""
 
 import contextlib
 import errno

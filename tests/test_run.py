@@ -11,9 +11,7 @@ import snrkit
 from snrkit.errors import CheckpointError, DataError, OutputError, ResultsError, SpecError
 from snrkit.estimators.base import build_estimator
 from snrkit.interrupt import Interrupted
-from snrkit.report.build import build
-from snrkit.report.save import Destination
-from snrkit.report.style import COLUMNS
+from snrkit.report.make import make
 
 IMAGES = {
     "data": {"name": "digits", "train_limit": 60}, "model": {"options": {"hidden": [5], "latent": 2}},
@@ -44,7 +42,7 @@ def test_what_is_trained_is_open(trained):
     assert len(run.points()[0]) == len(run.dataset.test)
 
 
-def test_the_day(run, snrkit_home):
+def test_the_day(run, tmp_path):
     measured = run.measure(FEW, out=str(run.path / "other.parquet"))
     assert measured.save() == run.path / "other.parquet"
     run.measure(FEW, estimators=[build_estimator("dreg", {})]).save()
@@ -61,13 +59,10 @@ def test_the_day(run, snrkit_home):
     curve = run.beta(2, draws=8, data_points=2)
     assert set(pd.read_csv(curve.save()).run) == {"run"}
     assert not list(run.path.glob("*.partial"))
-    report = build([run.path], Destination(snrkit_home, ("test",), COLUMNS["icml"]), print, ["active_units"])
-    assert report.drawn == ["active_units"]
-
-
-@pytest.fixture
-def snrkit_home(tmp_path):
-    return tmp_path / "figures"
+    made = make([run.path], tmp_path / "figures", figures=["active_units"])
+    assert "active_units" in made.drawn
+    again = make([run.path], tmp_path / "figures", figures=["active_units"])
+    assert (again.files, again.notes, again.drawn) == (made.files, made.notes, [])
 
 
 def test_a_call_that_was_stopped_goes_on_from_what_it_kept(run):

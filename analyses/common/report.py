@@ -1,4 +1,4 @@
-"""Sections to RESULTS.md."""
+"""The sections of an analysis, and the page that is made of them: the one way in which every analysis is run."""
 
 import argparse
 import math
@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
-from common.tables import copy_tables, markdown
+from analyses.common.tables import copy_tables, markdown
 from snrkit.errors import SnrkitError, SpecError
 from snrkit.interrupt import Interrupted
 
@@ -27,83 +27,147 @@ _KEPT = 50_000
 
 @dataclass(frozen=True)
 class Place:
-    """Where an analysis works.
+    """Where a section works.
 
     Attributes:
         runs: folder of the runs.
+        results: folder of the numbers and pictures.
         settings: the TOML's content.
+        scale: name of the settings, or of the folder of given runs.
         given: runs were named on the command line, and are taken as they are.
-        used: the directories of the finished runs that the sections asked for.
+        used: the directories of the finished runs that the sections asked for; what of them figures are drawn from is kept.
+        notes: what a section adds to the line that says how it was made.
     """
 
     runs: Path
+    results: Path
     settings: dict[str, Any]
-    given: bool
+    scale: str
+    given: bool = False
     used: set[Path] = field(default_factory=set)
+    notes: list[str] = field(default_factory=list)
 
 
 class NothingToSayError(Exception):
     """A section has nothing to say here; the message says why."""
 
 
-Section = Callable[[Place], tuple[str, pd.DataFrame]]
+# Text, and a table or several by what follows the section's name in those of their files.
+Section = Callable[[Place], tuple[str, pd.DataFrame | Mapping[str, pd.DataFrame]]]
 
 
-def run_sections(home: Path, sections: dict[str, Section], argv: list[str] | None) -> None:
-    """Run the sections named on the command line (or all) and rewrite RESULTS.md from those that were ever run."""
-    parser = argparse.ArgumentParser(description="Each section writes results/SETTINGS/SECTION.csv and .md.")
-    parser.add_argument("sections", nargs="*", choices=[[], *sections], help=f"of {', '.join(sections)}; default: all")
-    parser.add_argument("--settings", type=Path, default=home / "cpu.toml")
-    parser.add_argument("--runs", type=Path, help="folder of finished runs (a sweep's) instead of training")
-    parser.add_argument("--out", type=Path, default=home, help="where runs/, results/ and RESULTS.md go")
-    chosen = parser.parse_args(argv)
-    try:
-        _run(home, sections, chosen)
-    except SnrkitError as error:
-        print(f"run.py: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
-    except Interrupted:
-        print("interrupted; the same command goes on from there", file=sys.stderr)
-        raise SystemExit(130) from None
+@dataclass(frozen=True)
+class Analysis:
+    """An analysis: each section writes its tables as CSV and its part of the page as Markdown.
 
+    Attributes:
+        home: its folder, with INTRO.md, with which the page begins.
+        sections: by name, in the page's order.
+        settings: name of the settings to begin with; empty: there are none.
+        scaled: results of each scale have a folder of their own.
+        together: heading of a scale's sections on a page of all scales; empty: another scale than cpu has a page of its own.
+        scale: says the scale, where that is not the name of the settings.
+        takes_runs: finished runs can be given instead of settings.
+        shown: the page shows the tables; otherwise their texts hold what it shows.
+    """
 
-def _run(home: Path, sections: dict[str, Section], chosen: argparse.Namespace) -> None:
-    settings = tomllib.loads(chosen.settings.read_text())
-    if "base" not in settings:
-        remedy = "give it to `snrkit sweep`, and the finished runs to --runs; or choose settings such as cpu.toml"
-        raise SpecError(f"--settings {chosen.settings}", "holds no [base] table: a sweep's grid, not settings", remedy)
-    place = Place(chosen.runs or chosen.out / "runs", settings, chosen.runs is not None)
-    scale = chosen.settings.stem if chosen.runs is None else chosen.runs.name
-    results = chosen.out / "results" / scale
-    results.mkdir(parents=True, exist_ok=True)
-    for name in chosen.sections or sections:
-        print(f"{name} ...", flush=True)
-        start = time.perf_counter()
+    home: Path
+    sections: Mapping[str, Section]
+    settings: str = "cpu.toml"
+    scaled: bool = True
+    together: str = ""
+    scale: Callable[[], str] | None = None
+    takes_runs: bool = False
+    shown: bool = True
+
+    @property
+    def command(self) -> str:
+        """How it is run."""
+        return f"python -m analyses.{self.home.name}.run"
+
+    def main(self, argv: Sequence[str] | None = None) -> None:
+        """Run the sections named on the command line (or all) and rewrite RESULTS.md from those that were ever run."""
+        chosen = self._arguments(argv)
         try:
-            text, table = sections[name](place)
-        except NothingToSayError as reason:
-            print(f"{name}: {reason}", flush=True)
-            continue
-        table.to_csv(results / f"{name}.csv", index=False)
-        note = (
-            f"`python analyses/{home.name}/run.py {name}{_given(chosen)}`: {time.perf_counter() - start:.0f} s "
-            f"(what was trained or measured before is not done again), {torch.get_num_threads()} threads, commit {_commit()}"
+            self._run(chosen)
+        except SnrkitError as error:
+            print(f"run.py: {error}", file=sys.stderr)
+            raise SystemExit(2) from None
+        except Interrupted:
+            print("interrupted; the same command goes on from there", file=sys.stderr)
+            raise SystemExit(130) from None
+
+    def _arguments(self, argv: Sequence[str] | None) -> argparse.Namespace:
+        parser = argparse.ArgumentParser(prog=self.command, description="Sections, then RESULTS.md from all there are.")
+        names = ", ".join(self.sections)
+        parser.add_argument("sections", nargs="*", choices=[[], *self.sections], help=f"of {names}; default: all")
+        parser.add_argument("--out", type=Path, default=self.home, help="where runs/, results/ and RESULTS.md go")
+        parser.set_defaults(settings=None, runs=None)
+        if self.settings:
+            parser.add_argument("--settings", type=Path, default=self.home / self.settings)
+        if self.takes_runs:
+            parser.add_argument("--runs", type=Path, help="folder of finished runs (a sweep's) instead of training")
+        return parser.parse_args(argv)
+
+    def _run(self, chosen: argparse.Namespace) -> None:
+        place = self._place(chosen)
+        place.results.mkdir(parents=True, exist_ok=True)
+        for name in chosen.sections or self.sections:
+            print(f"{name} ...", flush=True)
+            place.notes.clear()
+            start = time.perf_counter()
+            try:
+                text, tables = self.sections[name](place)
+            except NothingToSayError as reason:
+                print(f"{name}: {reason}", flush=True)
+                continue
+            made = self._made(name, chosen, place, time.perf_counter() - start)
+            self._write(place.results, name, text, {"": tables} if isinstance(tables, pd.DataFrame) else tables, made)
+        # So that figures can be drawn from what is in the repository.
+        for run in () if place.given else place.used:
+            copy_tables(run, place.results / "runs" / run.name, _KEPT)
+        self.collect(chosen.out, place.scale)
+
+    def _place(self, chosen: argparse.Namespace) -> Place:
+        settings = tomllib.loads(chosen.settings.read_text()) if chosen.settings else {}
+        if self.takes_runs and "base" not in settings:
+            remedy = "give it to `snrkit sweep`, and the finished runs to --runs; or choose settings such as cpu.toml"
+            problem = "holds no [base] table: a sweep's grid, not settings"
+            raise SpecError(f"--settings {chosen.settings}", problem, remedy)
+        named = self.scale() if self.scale else chosen.settings.stem
+        scale = named if chosen.runs is None else chosen.runs.name
+        results = chosen.out / "results" / (scale if self.scaled else "")
+        return Place(chosen.runs or chosen.out / "runs", results, settings, scale, chosen.runs is not None)
+
+    def _made(self, name: str, chosen: argparse.Namespace, place: Place, seconds: float) -> str:
+        given = f" --runs {chosen.runs}" if place.given else ""
+        if chosen.settings not in (None, self.home / self.settings) and not place.given:
+            given = f" --settings {chosen.settings}"
+        return (
+            f"`{self.command} {name}{given}`: {seconds:.0f} s (what was trained or measured before is not done again), "
+            + "".join(f"{note}, " for note in place.notes)
+            + f"{torch.get_num_threads()} threads, torch {torch.__version__}, commit {_commit()}"
         )
-        (results / f"{name}.md").write_text(f"{text}\n\n{markdown(table)}\n\n{note}\n")
-        print((results / f"{name}.md").read_text(), flush=True)
-    # So that figures can be drawn from what is in the repository.
-    for run in () if place.given else place.used:
-        copy_tables(run, results / "runs" / run.name, _KEPT)
-    parts = [(results / f"{name}.md").read_text() for name in sections if (results / f"{name}.md").exists()]
-    target = chosen.out / ("RESULTS.md" if scale == "cpu" else f"RESULTS-{scale}.md")
-    target.write_text((home / "INTRO.md").read_text() + "\n" + "\n".join(parts))
 
+    def _write(self, results: Path, name: str, text: str, tables: Mapping[str, pd.DataFrame], made: str) -> None:
+        for suffix, table in tables.items():
+            table.to_csv(results / f"{name}{suffix}.csv", index=False)
+        parts = [text, *(markdown(table) for table in tables.values() if self.shown), made]
+        part = "\n\n".join(parts) + "\n"
+        (results / f"{name}.md").write_text(part)
+        print(part, flush=True)
 
-def _given(chosen: argparse.Namespace) -> str:
-    """The options that the numbers depend on, as on the command line."""
-    if chosen.runs is not None:
-        return f" --runs {chosen.runs}"
-    return "" if chosen.settings.stem == "cpu" else f" --settings {chosen.settings}"
+    def collect(self, out: Path, scale: str) -> None:
+        """Make the page from the sections that there are."""
+        folders = [out / "results" / (scale if self.scaled else "")]
+        if self.together:
+            folders = sorted(path for path in (out / "results").iterdir() if path.is_dir())
+        parts = [(self.home / "INTRO.md").read_text()]
+        for folder in folders:
+            texts = [(folder / f"{name}.md").read_text() for name in self.sections if (folder / f"{name}.md").exists()]
+            parts += [f"## {self.together.format(folder.name)}\n", *texts] if self.together else texts
+        apart = self.scaled and not self.together and scale != "cpu"
+        (out / (f"RESULTS-{scale}.md" if apart else "RESULTS.md")).write_text("\n".join(parts))
 
 
 def _commit() -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from common.report import Place
+from analyses.common.report import Place
 from snrkit.data import load
 from snrkit.diagnostics.measure import diagnose
 from snrkit.diagnostics.plan import Plan

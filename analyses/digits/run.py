@@ -1,6 +1,6 @@
 """Small runs on the embedded digits, measured in every way that the report can draw.
 
-    python analyses/digits/run.py                    trains, evaluates, measures, copies the tables; resumable
+    python -m analyses.digits.run                    trains, evaluates, measures, copies the tables; resumable
     snrkit report analyses/digits/results --html     draws them
 
 The tables, without checkpoints, go to analyses/digits/results.
@@ -11,10 +11,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from common.tables import copy_tables
-
+from analyses.common.tables import copy_tables
 from snrkit.cli.main import program
 
 HERE = Path(__file__).parent

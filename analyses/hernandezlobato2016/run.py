@@ -1,62 +1,31 @@
 """IWAE, IWAER and IWAER_rec (Hernandez-Lobato et al. 2016): test log-likelihood over trials, and gradient SNR.
 
-    python analyses/hernandezlobato2016/run.py                        both sections at cpu scale, then RESULTS.md
-    python analyses/hernandezlobato2016/run.py trials --settings full.toml
+    python -m analyses.hernandezlobato2016.run              both sections at cpu scale, then RESULTS.md
+    python -m analyses.hernandezlobato2016.run trials --settings analyses/hernandezlobato2016/full.toml
 
 Sections: trials, snr. Trials live in runs/, go on where they were stopped and are skipped when done; numbers go to
-results/SCALE-SECTION.csv.
+results/SCALE/SECTION.csv.
 """
 
-import argparse
-import sys
 import time
-import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from text import SYSTEMS, write
-
 import snrkit
+from analyses.common.report import Analysis, Place, Section
+from analyses.hernandezlobato2016 import text
+from analyses.hernandezlobato2016.text import SYSTEMS
 from snrkit.backend.device import select_device
 from snrkit.core.streams import Streams
 from snrkit.evaluation.bounds import evaluate
-from snrkit.files import read_json, write_json, write_text
+from snrkit.files import read_json, write_json
 from snrkit.run import Run, train
 from snrkit.runs.folder import RunDir
 from snrkit.specs.run import RunSpec
-from snrkit.training.opening import environment
-
-HERE = Path(__file__).parent
-
-
-def main() -> None:
-    """Run the sections named on the command line and rewrite RESULTS.md."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sections", nargs="*", choices=[*SECTIONS, []], help="default: all")
-    parser.add_argument("--settings", type=Path, default=Path("cpu.toml"), help="in this folder, or a path")
-    parser.add_argument("--out", type=Path, default=HERE, help="where runs/, results/ and RESULTS.md go")
-    given = parser.parse_args()
-    settings = tomllib.loads((HERE / given.settings).read_text())
-    results = given.out / "results"
-    for name in given.sections or SECTIONS:
-        start, commit = time.perf_counter(), environment(torch.device("cpu"))["cwd_commit"][:10]
-        table = SECTIONS[name](settings, given.out / "runs" / settings["scale"])
-        write_text(results / f"{settings['scale']}-{name}.csv", table.to_csv(index=False))
-        done = {
-            "command": f"python analyses/hernandezlobato2016/run.py {name} --settings {given.settings.name}",
-            "commit": commit,
-            "seconds": round(time.perf_counter() - start),
-            "threads": torch.get_num_threads(),
-            "device": str(select_device("auto")),
-            "settings": settings,
-        }
-        write_json(results / f"{settings['scale']}-{name}.json", done)
-    write_text(given.out / "RESULTS.md", write(results))
 
 
 def model_of(system: str, settings: dict[str, Any]) -> dict[str, Any]:
@@ -141,7 +110,20 @@ def snr(settings: dict[str, Any], runs: Path) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-SECTIONS = {"trials": trials, "snr": snr}
+def _of(
+    section: Callable[[dict[str, Any], Path], pd.DataFrame], said: Callable[[pd.DataFrame, dict[str, Any]], str]
+) -> Section:
+    """The section on the runs of its scale, with what the page says of its table."""
+
+    def run(place: Place) -> tuple[str, pd.DataFrame]:
+        table = section(place.settings, place.runs / place.scale)
+        place.notes.append(str(select_device("auto")))
+        return said(table, place.settings), table
+
+    return run
+
+
+ANALYSIS = Analysis(Path(__file__).parent, {"trials": _of(trials, text.trials), "snr": _of(snr, text.snr)}, shown=False)
 
 if __name__ == "__main__":
-    main()
+    ANALYSIS.main()

@@ -1,14 +1,12 @@
-"""RESULTS.md from the tables of every scale that has been run."""
+"""What RESULTS.md says of the tables."""
 
 import math
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from common.orders import Order, decide
-from common.tables import markdown
 
-from snrkit.files import read_json
+from analyses.common.tables import markdown
+from snrkit.runs.orders import Order, decide
 
 # Table 1 of the paper: mean test log-likelihood ± its error, nats.
 PUBLISHED = {
@@ -34,34 +32,9 @@ TENSORS = {
     "decoder.output": "decoder.2",
 }  # layer of random-weights -> of mlp
 
-INTRO = """# IWAE with random network weights (Hernandez-Lobato et al. 2016, seed 000)
 
-IWAER draws all weights and biases of both networks from factorised normals, anew for every data point and sample; IWAER_rec
-those of the recognition network only. Read from the text: eq. 3 has no density of the weights in its ratio (q(w) is the
-weights' distribution, with no prior and so no KL term to scale), and lacks the logarithm of the mean over samples, which is
-taken here. Pre-activations are sampled instead of weights, which is exact in distribution (compared in
-`tests/models/test_random_weights.py`). The test log-likelihood draws latents and weights. Binarisation,
-activations and the scales at the start are not in the paper: dynamic, tanh, and `initial_scale` of the settings."""
-
-
-def write(results: Path) -> str:
-    """The whole page, from ``SCALE-SECTION.csv`` and the ``.json`` beside each."""
-    parts = [INTRO]
-    for section, body in (("trials", _trials), ("snr", _snr)):
-        for path in sorted(results.glob(f"*-{section}.csv")):
-            about = read_json(path.with_suffix(".json"))
-            parts += [body(pd.read_csv(path), about["settings"]), _made(about)]
-    return "\n\n".join(parts) + "\n"
-
-
-def _made(about: dict[str, Any]) -> str:
-    return (
-        f"`{about['command']}` on commit {about['commit']}: {about['seconds']} s, {about['threads']} thread(s), "
-        f"{about['device']} (finished trials are not made again)"
-    )
-
-
-def _trials(table: pd.DataFrame, settings: dict[str, Any]) -> str:
+def trials(table: pd.DataFrame, settings: dict[str, Any]) -> str:
+    """Log-likelihoods of every system, and which lie above IWAE."""
     value = table.pivot_table(index=["data", "trial"], columns="system", values="log_p")
     rows = []
     for (data, system), (published, error) in PUBLISHED.items():
@@ -108,7 +81,8 @@ def _mean(values: pd.Series) -> tuple[float, float]:
     return float(values.mean()), float(values.std(ddof=1)) / math.sqrt(len(values))
 
 
-def _snr(table: pd.DataFrame, settings: dict[str, Any]) -> str:
+def snr(table: pd.DataFrame, settings: dict[str, Any]) -> str:
+    """SNR of means and scales, layer by layer."""
     rows = []
     for layer, plain in TENSORS.items():
         means = {f"{layer}.weight_mean", f"{layer}.weight", f"{plain}.weight"}

@@ -1,37 +1,27 @@
 """Gradient variance against minibatch size: shared weight noise, local reparameterisation, and the score function.
 
-    python analyses/reparameterisation/run.py [cpu.toml] [--out FOLDER]
+    python -m analyses.reparameterisation.run [--settings FILE.toml] [--out FOLDER]
 
-Writes results/variance.csv and its figure, results/parts.csv, and RESULTS.md.
+Writes results/variance.csv and its figure, results/variance_parts.csv, and RESULTS.md.
 """
 
-import argparse
-import os
-import sys
-import time
-import tomllib
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from chart import LOOK, draw
-from classifier import Layers, OwnWeights, RandomMinibatch, SharedWeights
-from gradients import Pathwise, Score
-from text import write
 from torch import Tensor
 
 import snrkit
+from analyses.common.report import Analysis, Place
+from analyses.reparameterisation import text
+from analyses.reparameterisation.chart import LOOK, draw
+from analyses.reparameterisation.classifier import Layers, OwnWeights, RandomMinibatch, SharedWeights
+from analyses.reparameterisation.gradients import Pathwise, Score
 from snrkit.core.streams import Streams
-from snrkit.files import write_text
 from snrkit.report.drawing import Drawing
 from snrkit.report.save import Destination, save_drawing
-from snrkit.training.opening import environment
 
-HERE = Path(__file__).parent
 WEIGHTS = {"shared": SharedWeights, "own": OwnWeights}
 ESTIMATORS = {"pathwise": Pathwise(), "score": Score()}
 BLOCKS = {"all": "all", "bias": "layers.output.bias_mean"}
@@ -39,28 +29,16 @@ _ROWS_PER_PASS = 20_000
 CPU = torch.device("cpu")
 
 
-def main() -> None:
-    """Measure, compare, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("settings", nargs="?", type=Path, default=HERE / "cpu.toml")
-    parser.add_argument("--out", type=Path, default=HERE)
-    given = parser.parse_args()
-    start, commit = time.perf_counter(), environment(CPU)["cwd_commit"][:10]
-    settings = tomllib.loads(given.settings.read_text())
+def run(place: Place) -> tuple[str, dict[str, pd.DataFrame]]:
+    """Measure and compare; the measured variances are the figure's twin."""
     data = odd_digits()
-    layers = trained(settings, data)
-    parts, table = measured(settings, layers, data)
-    results = given.out / "results"
-    inputs = (Path(os.path.relpath(given.settings)),)
+    layers = trained(place.settings, data)
+    parts, table = measured(place.settings, layers, data)
     drawing = Drawing(draw(table, parts), table, CAPTION, CAPTION)
-    save_drawing("variance", drawing, inputs, Destination(results, ("python", *sys.argv), LOOK))
-    write_text(results / "parts.csv", parts.to_csv(index=False))
-    seconds = time.perf_counter() - start
-    command = (
-        f"`python analyses/reparameterisation/run.py` on commit {commit}: {seconds:.0f} s, "
-        f"{torch.get_num_threads()} thread(s), CPU"
-    )
-    write_text(given.out / "RESULTS.md", write(settings, layers, table, parts, command))
+    command = ("python", "-m", "analyses.reparameterisation.run")
+    save_drawing("variance", drawing, (), Destination(place.results, command, LOOK))
+    size = sum(parameter.numel() for parameter in layers.parameters())
+    return text.of_tables(place.settings, size, table, parts), {"_parts": parts}
 
 
 CAPTION = (
@@ -145,5 +123,7 @@ def compared(table: pd.DataFrame, parts: pd.DataFrame) -> pd.DataFrame:
     return joined[[*table.columns, "formula", "formula_stderr", "z"]]
 
 
+ANALYSIS = Analysis(Path(__file__).parent, {"variance": run}, scaled=False, shown=False)
+
 if __name__ == "__main__":
-    main()
+    ANALYSIS.main()

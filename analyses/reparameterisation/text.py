@@ -1,9 +1,10 @@
-"""RESULTS.md from the tables."""
+"""What RESULTS.md says of the tables."""
 
 from typing import Any
 
 import pandas as pd
-from common.tables import markdown
+
+from analyses.common.tables import markdown
 
 NAMES = {
     ("shared", "pathwise"): "reparameterised, one weight draw per minibatch",
@@ -14,21 +15,7 @@ NAMES = {
 BLOCKS = {"all": "trace over all coordinates", "bias": "coordinate output.bias_mean[0]"}
 
 
-def write(settings: dict[str, Any], layers: Any, table: pd.DataFrame, parts: pd.DataFrame, command: str) -> str:
-    """The whole page."""
-    size = sum(parameter.numel() for parameter in layers.parameters())
-    sections = [INTRO.format(hidden=settings["hidden"], steps=settings["train_steps"], size=size), command]
-    sections += ["![variance](results/variance.png)", _verdict(table), _parts(parts), _missing_factor(table, parts)]
-    for block, title in BLOCKS.items():
-        sections += [f"## Variance against M: {title}", markdown(_by_m(table[table.block == block]))]
-    return "\n\n".join(sections) + "\n"
-
-
-INTRO = """# Variance of the estimators in the slides of 2016 on (local) reparameterisation (seed 004)
-
-The claim: a minibatch estimate (N/M) sum_i L_i has variance N^2 ((1/M) Var[L_i] + ((M - 1)/M) Cov[L_i, L_j]), so noise that
-the points share leaves a floor, and noise of each point's own (local reparameterisation) makes it fall as 1/M.
-
+MODEL = """\
 The model: is a digit odd? All 1,797 images of the embedded digits (64 pixels), {hidden} tanh units, one logit, a normal
 distribution over every weight and bias, taken after {steps} Adam steps on the lower bound; {size:,} parameters (means and
 log scales). L_i is the gradient of log p(y_i|x_i, w); the KL part is analytic and its gradient constant. Points are drawn
@@ -37,6 +24,15 @@ with replacement. Numbers are of the *mean* over the minibatch (times N^2: of th
 at M: Var from single points; Cov, where points share noise, as the variance of the gradient over *all* points (given the
 shared noise two points are independent); where they share none it is 0. The check "from pairs" is 2 Var(M = 2) - Var(M = 1),
 which needs no such argument and is less precise. Settings: `cpu.toml`."""
+
+
+def of_tables(settings: dict[str, Any], size: int, table: pd.DataFrame, parts: pd.DataFrame) -> str:
+    """Everything on the page below its introduction; ``size``: of parameters."""
+    sections = [MODEL.format(hidden=settings["hidden"], steps=settings["train_steps"], size=size)]
+    sections += ["![variance](results/variance.png)", _verdict(table), _parts(parts), _missing_factor(table, parts)]
+    for block, title in BLOCKS.items():
+        sections += [f"## Variance against M: {title}", markdown(_by_m(table[table.block == block]))]
+    return "\n\n".join(sections)
 
 
 def _verdict(table: pd.DataFrame) -> str:

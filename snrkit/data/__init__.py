@@ -20,8 +20,8 @@ SOURCES = Registry(
     {
         "digits": "snrkit.data.digits:source",
         "mnist": "snrkit.data.mnist:source",
-        "fashion-mnist": "snrkit.data.fashion_mnist:source",
-        "kmnist": "snrkit.data.kmnist:source",
+        "fashion-mnist": "snrkit.data.mnist:fashion",
+        "kmnist": "snrkit.data.mnist:kuzushiji",
         "omniglot": "snrkit.data.omniglot:source",
         "npz": "snrkit.data.npz:source",
         "idx": "snrkit.data.idx:source",

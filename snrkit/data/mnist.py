@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from snrkit.data.base import Array, DataFile, Dataset, Source
-from snrkit.data.folder import candidates, data_folder, is_file, known_content, missing, read_unpacked
+from snrkit.data.folder import SAME_NAMES, candidates, data_folder, is_file, known_content, missing, read_unpacked
 from snrkit.data.idx import HEADER_BYTES, parse_idx, parse_labels
 from snrkit.errors import DataError
 
@@ -178,3 +178,20 @@ source = Source(
         "https://storage.googleapis.com/cvdf-datasets/mnist/",
     ),
 )
+
+
+def _by_hand(name: str, repository: str, title: str, reference: str) -> Source:
+    """A set that is not fetched: its packed files are put there by hand."""
+    remedy = (
+        f"put {TRAIN.name}.gz and {TEST.name}.gz of github.com/{repository} into the folder {name} of your data folder, "
+        f"packed as they are (torchvision's {SAME_NAMES[name]}/raw there is found too)"
+    )
+    description = f"{title}, 28x28 grey, 60,000 train / 10,000 test; {reference}"
+    load_it = functools.partial(load, name, remedy)
+    return Source(name, description, "grey", load_it, files=FILES[name][:2], by_hand=remedy)
+
+
+fashion = _by_hand(
+    "fashion-mnist", "zalandoresearch/fashion-mnist", "Fashion-MNIST", "Xiao, Rasul & Vollgraf 2017, MIT licence"
+)
+kuzushiji = _by_hand("kmnist", "rois-codh/kmnist", "Kuzushiji-MNIST", "Clanuwat et al. 2018, CC BY-SA 4.0")

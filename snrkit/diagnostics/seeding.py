@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from snrkit.backend.process import seed_generators
 from snrkit.core.objective import NoiseKind
 from snrkit.core.streams import Streams
-from snrkit.models.state import Snapshot, seed_generators
+from snrkit.models.state import Snapshot
 
 _PURPOSES: dict[NoiseKind, str] = {"shared": "inner", "own": "inner-inference"}
 

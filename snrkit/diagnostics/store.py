@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from snrkit import checksums
+from snrkit.backend.process import seed_generators
 from snrkit.core.backward import derivatives, hides_parameters
 from snrkit.core.batches import Batch, named_leaves, points, take
 from snrkit.core.streams import Streams
@@ -20,7 +21,6 @@ from snrkit.diagnostics.plan import Job
 from snrkit.errors import OutputError
 from snrkit.files import discard_partial, read_bytes, write_bytes
 from snrkit.models.base import LatentModel, parameters_of
-from snrkit.models.state import seed_generators
 from snrkit.registry import makers
 
 _FIELDS = ("mean", "variance", "points")

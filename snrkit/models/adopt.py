@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from snrkit.core.batches import Batch
 from snrkit.errors import CapabilityError, SpecError
 from snrkit.models.base import ADOPTED, LatentModel, Posterior
-from snrkit.models.state import UNINITIALISED
+from snrkit.models.restoring import UNINITIALISED
 
 # Where wrappers keep the model: torch.compile, DataParallel and its kin, Lightning's Fabric.
 _INSIDE = ("_orig_mod", "module", "_forward_module")

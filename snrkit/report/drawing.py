@@ -6,8 +6,17 @@ from dataclasses import dataclass, field
 import pandas as pd
 from matplotlib.figure import Figure
 
+from snrkit.errors import SpecError
 from snrkit.report.collect import Tables
 from snrkit.report.style import Look
+
+# Section -> heading, in the order of the story.
+SECTIONS = {
+    "training": "What was trained",
+    "bound": "What the bound says",
+    "gradients": "What the gradients say",
+    "advice": "Advice",
+}
 
 
 @dataclass(frozen=True)
@@ -67,12 +76,15 @@ class FigureKind:
 
     Attributes:
         title: heading on the page.
-        section: part of the story it belongs to, a key of ``page.SECTIONS``.
+        section: part of the story it belongs to, a key of ``SECTIONS``.
         needs: kinds of result files it is drawn from (see ``collect.KINDS``); a change in any of them redraws it.
         command: makes the data where they are missing, one line.
         definition: of the quantity shown.
         uncertainty: what bands, bars and ± stand for.
         draw: draws it from the tables in a look, or says what is missing.
+
+    Raises:
+        SpecError: no such section.
     """
 
     title: str
@@ -82,3 +94,9 @@ class FigureKind:
     definition: str
     uncertainty: str
     draw: Callable[[Tables, Look], Drawing | Missing]
+
+    def __post_init__(self) -> None:
+        if self.section not in SECTIONS:
+            raise SpecError(
+                "section", f"no part of the story is '{self.section}'", f"choose from {', '.join(SECTIONS)}"
+            )

@@ -12,20 +12,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from snrkit.report.build import Report
-from snrkit.report.drawing import Sheet
+from snrkit.report.drawing import SECTIONS, Sheet
 from snrkit.report.escape import visible
 from snrkit.report.figures import FIGURES
 from snrkit.report.save import save_text
 from snrkit.report.sheets import SHEETS
 from snrkit.report.story import advice, story, trained
 
-# Section -> heading, in the order of the story.
-SECTIONS = {
-    "training": "What was trained",
-    "bound": "What the bound says",
-    "gradients": "What the gradients say",
-    "advice": "Advice",
-}
 FILE = "report.html"
 
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}\b")

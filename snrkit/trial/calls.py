@@ -6,10 +6,11 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from snrkit.backend.process import Generators, seed_generators
 from snrkit.core.batches import Batch, leaves, on, points, take, transform
 from snrkit.core.streams import Streams
 from snrkit.models.base import LatentModel, call_with, parameters_of, shown
-from snrkit.models.state import Generators, Snapshot, seed_generators
+from snrkit.models.state import Snapshot
 
 M, K = 2, 3
 Tensors = dict[str, Tensor]

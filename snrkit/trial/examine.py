@@ -6,13 +6,14 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from snrkit.backend.process import Generators
 from snrkit.core.backward import hides_parameters
 from snrkit.core.batches import Batch, leaves, points, take, transform
 from snrkit.errors import CapabilityError, NonFiniteError, SpecError
 from snrkit.models.base import LatentModel, check_log_weights
 from snrkit.models.blame import users_code
 from snrkit.models.distributions import as_posterior
-from snrkit.models.state import Generators, Snapshot, differences, digest, in_mode
+from snrkit.models.state import Snapshot, differences, digest, in_mode
 from snrkit.specs.base import Mode
 from snrkit.trial.calls import Caller, Values, distance, flipped, reverse, sample, weights
 from snrkit.trial.derivatives import Derivative, examine_derivative

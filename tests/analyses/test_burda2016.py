@@ -1,15 +1,12 @@
 """The analysis end to end, on digits and with models of a handful of units."""
 
-import runpy
-import sys
-from pathlib import Path
-
 import pandas as pd
 import pytest
 
+from analyses.burda2016.run import ANALYSIS
+
 pytestmark = pytest.mark.slow
 
-FOLDER = Path(__file__).parents[2] / "analyses" / "burda2016"
 TINY = """
 [run]
 batch_size = 100
@@ -45,24 +42,15 @@ samples = 1
 
 
 @pytest.fixture
-def run(monkeypatch, capsys, tmp_path):
-    """The script in this process, on the tiny settings; gives what it printed. Nothing of it stays imported."""
-
-    def forget():
-        for name in [name for name in sys.modules if name.split(".")[0] == "sections"]:
-            del sys.modules[name]
+def run(capsys, tmp_path):
+    """The analysis on the tiny settings; gives what it printed."""
+    (tmp_path / "tiny.toml").write_text(TINY)
 
     def call(*sections):
-        argv = ["--settings", tmp_path / "tiny.toml", "--out", tmp_path, "--runs", tmp_path / "runs", *sections]
-        monkeypatch.setattr(sys, "argv", ["run.py", *map(str, argv)])
-        runpy.run_path(str(FOLDER / "run.py"), run_name="__main__")
+        ANALYSIS.main(["--settings", str(tmp_path / "tiny.toml"), "--out", str(tmp_path), *sections])
         return capsys.readouterr().out
 
-    (tmp_path / "tiny.toml").write_text(TINY)
-    monkeypatch.syspath_prepend(FOLDER)
-    forget()
-    yield call
-    forget()
+    return call
 
 
 def test_from_settings_to_results(run, tmp_path):

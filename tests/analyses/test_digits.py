@@ -1,5 +1,6 @@
 """The digits analysis end to end at a tiny size: its tables are what the report draws."""
 
+from analyses.digits import run as digits
 from snrkit.report.collect import collect
 
 TINY = '''
@@ -17,8 +18,7 @@ advise = "--budget 2 --draws 4 --data-points 1"
 '''
 
 
-def test_tables_of_every_kind(analysis, monkeypatch, tmp_path):
-    digits = analysis("digits")
+def test_tables_of_every_kind(monkeypatch, tmp_path):
     (tmp_path / "tiny.toml").write_text(TINY)
     monkeypatch.setattr(digits, "HERE", tmp_path)
     monkeypatch.setattr("sys.argv", ["run.py", str(tmp_path / "tiny.toml")])

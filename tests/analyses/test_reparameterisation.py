@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
+from analyses.reparameterisation import classifier, gradients, run
 from snrkit.diagnostics.measure import measure
-from tests.analyses.folder import modules
 from tests.support.gradients import value_of
 from tests.zoo import numbers
 
@@ -18,7 +18,6 @@ N, FEATURES, HIDDEN = 6, 3, 2
 @pytest.fixture(scope="module")
 def own():
     """Everything that the analysis's modules define."""
-    run, classifier, gradients = modules("reparameterisation", "run", "classifier", "gradients")
     return {**vars(classifier), **vars(gradients), **vars(run)}
 
 

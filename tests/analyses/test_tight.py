@@ -8,19 +8,24 @@ import pandas as pd
 import pytest
 import torch
 
+from analyses.common.runs import inference_snr
+from analyses.mcharrak2021 import run as mcharrak2021
+from analyses.mcharrak2021.mcharrak.evaluation import faulty
+from analyses.rainforth2018 import run as rainforth2018
 from snrkit.runs.folder import RunDir
 
 pytestmark = pytest.mark.slow
 
+ANALYSES = {"rainforth2018": rainforth2018.ANALYSIS, "mcharrak2021": mcharrak2021.ANALYSIS}
 TINY = Path(__file__).parent / "tiny.toml"
 
 
 @pytest.fixture
-def call(analysis, tmp_path, capsys):
+def call(tmp_path, capsys):
     """Runs sections of an analysis; returns what it printed."""
 
     def run(folder, *argv):
-        analysis(folder).main([*argv, "--settings", str(TINY), "--out", str(tmp_path)])
+        ANALYSES[folder].main([*argv, "--settings", str(TINY), "--out", str(tmp_path)])
         return capsys.readouterr().out
 
     return run
@@ -93,10 +98,7 @@ def test_given_runs_are_of_one_scale_and_stay_alone(call, runs, capsys):
     call("rainforth2018", "table", "--runs", str(runs))
 
 
-def test_snr_from_other_draws_or_points_is_another(analysis, runs):
-    analysis("rainforth2018")
-    from common.runs import inference_snr
-
+def test_snr_from_other_draws_or_points_is_another(runs):
     run = RunDir(next(runs.glob("digits-miwae-*")))
     first = inference_snr(run, 8, 3)
     for draws, points in ((9, 3), (8, 2)):
@@ -124,10 +126,10 @@ def refused(call, capsys, folder, section, runs):
     return error
 
 
-def test_the_grid_of_a_sweep_is_refused_in_a_line(analysis, capsys, tmp_path):
+def test_the_grid_of_a_sweep_is_refused_in_a_line(capsys, tmp_path):
     grid = TINY.parents[2] / "analyses" / "mcharrak2021" / "full.toml"
     with pytest.raises(SystemExit) as stopped:
-        analysis("mcharrak2021").main(["updates", "--settings", str(grid), "--out", str(tmp_path)])
+        mcharrak2021.ANALYSIS.main(["updates", "--settings", str(grid), "--out", str(tmp_path)])
     assert stopped.value.code == 2
     assert "no [base] table" in capsys.readouterr().err
 
@@ -148,10 +150,7 @@ def test_mcharrak(call, tmp_path):
     assert float(evaluation["sd over shuffles"].iloc[-1]) == pytest.approx(0, abs=1e-9)
 
 
-def test_the_faulty_bound_spreads_with_the_images_it_keeps(analysis):
-    analysis("mcharrak2021")
-    from mcharrak.evaluation import faulty
-
+def test_the_faulty_bound_spreads_with_the_images_it_keeps():
     values = np.random.default_rng(0).standard_normal(4000)
     for batches in (1, 4, 16):
         spread = faulty(values, batches, 20, 2000).std(ddof=1)

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from analyses.toy.sections import figures
 from snrkit.estimators.base import build_estimator
 from snrkit.report.collect import collect
-from tests.analyses.folder import modules
 from tests.support.gradients import gradients
 
 SETTINGS = {
@@ -17,7 +17,6 @@ SETTINGS = {
 
 @pytest.fixture
 def section(monkeypatch, tmp_path):
-    (figures,) = modules("toy", "sections.figures")
     monkeypatch.setattr(figures, "HERE", tmp_path)
     return figures
 

@@ -16,9 +16,9 @@ from snrkit.cli.options import MODE
 from snrkit.data import load
 from snrkit.diagnostics.worker import Worker
 from snrkit.models.gaussian import Gaussian
-from snrkit.models.state import Mode
 from snrkit.runs.checkpoint import load_checkpoint
 from snrkit.runs.kinds.snr import SNR
+from snrkit.specs.base import Mode
 from tests.support.metric import installed_metric
 from tests.support.program import TOY
 

@@ -1,5 +1,6 @@
 """Every figure from a small fixed table: what is drawn is the table, and it can be read on every page format."""
 
+import dataclasses
 import functools
 import itertools
 
@@ -9,11 +10,11 @@ import pandas as pd
 import pytest
 
 from snrkit.cli.report import COLUMNS as OFFERED
+from snrkit.errors import SpecError
 from snrkit.report import style
 from snrkit.report.collect import Tables
 from snrkit.report.drawing import Drawing, Missing
 from snrkit.report.figures import FIGURES
-from snrkit.report.page import SECTIONS
 from snrkit.report.save import render
 from snrkit.report.style import COLUMNS
 from snrkit.runs.kinds import KINDS
@@ -48,7 +49,6 @@ def test_formats_offered_are_those_there_are():
 @pytest.mark.parametrize("name", FIGURES.names)
 def test_says_what_it_is(name):
     kind = FIGURES.load(name)
-    assert kind.section in SECTIONS
     assert set(kind.needs) <= set(KINDS.names)
     assert kind.command.startswith("snrkit ")
     assert "\n" not in kind.command
@@ -436,3 +436,8 @@ def test_snr_along_training_marks_readings_on_the_floor():
     assert {x for line in hollow for x in line.get_xdata()} == {300.0}
     legend = [text.get_text() for text in drawing.figure.legends[0].get_texts()]
     assert {"floor: pure noise", "on the floor"} <= set(legend)
+
+
+def test_a_figure_that_no_part_of_the_page_would_show_is_refused():
+    with pytest.raises(SpecError, match="no part of the story is 'somewhere'; choose from training, bound, gradients"):
+        dataclasses.replace(FIGURES.load("ess"), section="somewhere")

@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from sections.runs import Runs, scores
+from analyses.burda2016.sections.runs import Runs, scores
 from snrkit.core.logweights import normalised
 from snrkit.core.streams import Streams
 from snrkit.models.base import LatentModel
@@ -37,7 +37,7 @@ def run(settings: dict[str, Any], runs: Runs, results: Path) -> tuple[str, dict[
     tables, look = collect(first), style.COLUMNS["a4"]
     with style.context(look):
         drawing = latents.draw(tables, look)
-        to = Destination(results, ("analyses/burda2016/run.py", "latents"), look)
+        to = Destination(results, ("python", "-m", "analyses.burda2016.run", "latents"), look)
         save_drawing("latents", drawing, tables.inputs(latents.figure.needs), to, latents.figure)
     text = (
         "### A two-dimensional latent space\n\n"

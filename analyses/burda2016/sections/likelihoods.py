@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from common.orders import Order, decide, pooled
 
-from sections.runs import Runs, scores
+from analyses.burda2016.sections.runs import Runs, scores
+from snrkit.runs.orders import Order, decide, pooled
 
 # (data, binarisation) -> {(layers, k, estimator): (negative log-likelihood, active units)}; one run each.
 PUBLISHED = {

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from sections.runs import Runs
+from analyses.burda2016.sections.runs import Runs
 from snrkit.core.streams import Streams
 from snrkit.evaluation.reconstruct import reconstruct
 from snrkit.run import Run

@@ -1,10 +1,10 @@
 """Inference SNR against beta, exact for every beta from the moments of the two parts."""
 
 import pandas as pd
-from common.report import Place
-from common.runs import opened_run
 
-from mcharrak.runs import ESTIMATORS, obtain
+from analyses.common.report import Place
+from analyses.common.runs import opened_run
+from analyses.mcharrak2021.mcharrak.runs import ESTIMATORS, obtain
 from snrkit.diagnostics.beta_curve import BetaCurve, beta_curve
 
 METRICS = ("snr_mean", "snr_median", "snr_pooled", "mean_norm", "cosine")

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pandas as pd
-from common.report import Array, Place
-from common.runs import evaluated
-from common.tables import pm
 
-from mcharrak.runs import ESTIMATORS, obtain
+from analyses.common.report import Array, Place
+from analyses.common.runs import evaluated
+from analyses.common.tables import pm
+from analyses.mcharrak2021.mcharrak.runs import ESTIMATORS, obtain
 
 # Standard deviation over the last 200 published epochs of the bound on so many batches (read from its logs).
 PUBLISHED_SD = {1: 5.1, 8: 1.8, 64: 0.60}

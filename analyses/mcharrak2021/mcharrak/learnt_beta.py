@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from common.report import Place
-from common.runs import describe, evaluated, inference_snr
-from common.tables import pm
 
-from mcharrak.runs import obtain
+from analyses.common.report import Place
+from analyses.common.runs import describe, evaluated, inference_snr
+from analyses.common.tables import pm
+from analyses.mcharrak2021.mcharrak.runs import obtain
 
 WAYS: dict[str, Callable[[float], Any]] = {
     "fixed": lambda start: start,

@@ -1,11 +1,11 @@
 """What PIWAE(8, 8) and CIWAE(0.5) were meant to be, and what the released code optimised: gradients at one model."""
 
 import pandas as pd
-from common.report import Place
-from common.runs import opened_run
-from common.tables import pm
 
-from mcharrak.runs import ESTIMATORS, obtain
+from analyses.common.report import Place
+from analyses.common.runs import opened_run
+from analyses.common.tables import pm
+from analyses.mcharrak2021.mcharrak.runs import ESTIMATORS, obtain
 from snrkit.core.streams import Streams
 from snrkit.diagnostics.measure import diagnose
 from snrkit.diagnostics.plan import Plan

@@ -2,8 +2,8 @@
 
 import pandas as pd
 import torch
-from common.report import Place
 
+from analyses.common.report import Place
 from snrkit.models.base import DataSummary, build_model
 from snrkit.specs.run import ModelSpec
 

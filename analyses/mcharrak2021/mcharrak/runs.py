@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from common.report import Place
-from common.runs import finished, label, spec_of, trained
-
+from analyses.common.report import Place
+from analyses.common.runs import finished, label, spec_of, trained
 from snrkit.errors import ResultsError
 from snrkit.runs.folder import RunDir
 from snrkit.specs.run import RunSpec, UpdateSpec

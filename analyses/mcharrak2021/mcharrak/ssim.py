@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pandas as pd
-from common.report import Place
-from common.runs import describe, evaluated
-from common.tables import pm
 
-from mcharrak.runs import ESTIMATORS, obtain
+from analyses.common.report import Place
+from analyses.common.runs import describe, evaluated
+from analyses.common.tables import pm
+from analyses.mcharrak2021.mcharrak.runs import ESTIMATORS, obtain
 
 PUBLISHED = Path(__file__).parents[1] / "mcharrak2021.published.csv"
 

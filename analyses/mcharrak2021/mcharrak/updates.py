@@ -3,11 +3,11 @@
 from typing import Any
 
 import pandas as pd
-from common.report import Place, paired
-from common.runs import describe, evaluated
-from common.tables import pm
 
-from mcharrak.runs import ESTIMATORS, obtain
+from analyses.common.report import Place, paired
+from analyses.common.runs import describe, evaluated
+from analyses.common.tables import pm
+from analyses.mcharrak2021.mcharrak.runs import ESTIMATORS, obtain
 
 WAYS: dict[str, dict[str, Any]] = {
     "joint, shared samples": {},

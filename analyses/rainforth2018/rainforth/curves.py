@@ -3,10 +3,10 @@
 from typing import Any
 
 import pandas as pd
-from common.report import NothingToSayError, Place
-from common.runs import describe, spec_of, trained
 
-from rainforth.runs import ESTIMATORS, measured
+from analyses.common.report import NothingToSayError, Place
+from analyses.common.runs import describe, spec_of, trained
+from analyses.rainforth2018.rainforth.runs import ESTIMATORS, measured
 
 T = 64
 

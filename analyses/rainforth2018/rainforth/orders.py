@@ -2,11 +2,11 @@
 
 import numpy as np
 import pandas as pd
-from common.orders import Order, decide, pointwise
-from common.report import Place
-from common.tables import pm
 
-from rainforth.runs import Measured, main_runs
+from analyses.common.report import Place
+from analyses.common.tables import pm
+from analyses.rainforth2018.rainforth.runs import Measured, main_runs
+from snrkit.runs.orders import Order, decide, pointwise
 
 # Metric to its (larger, smaller).
 POINTWISE = {

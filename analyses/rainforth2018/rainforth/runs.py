@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
-from common.report import Place
-from common.runs import at_stage_ends, evaluated, finished, inference_snr, label, spec_of, trained
 
+from analyses.common.report import Place
+from analyses.common.runs import at_stage_ends, evaluated, finished, inference_snr, label, spec_of, trained
 from snrkit.errors import ResultsError
 from snrkit.runs.folder import RunDir
 from snrkit.specs.run import EstimatorSpec, RunSpec, UpdateSpec

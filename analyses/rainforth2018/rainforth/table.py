@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from common.report import Place
-from common.runs import describe
-from common.tables import pm
 
-from rainforth.runs import Measured, main_runs
+from analyses.common.report import Place
+from analyses.common.runs import describe
+from analyses.common.tables import pm
+from analyses.rainforth2018.rainforth.runs import Measured, main_runs
 
 PUBLISHED = Path(__file__).parents[1] / "rainforth2018.published.csv"
 METRICS = ("iwae_64", "log_p", "kl_q_p", "ess_64", "active_units", "ssim")

@@ -1,9 +1,9 @@
 """SNR of the inference network along training, at the ends of the stages of the schedule."""
 
 import pandas as pd
-from common.report import Place
 
-from rainforth.runs import main_runs
+from analyses.common.report import Place
+from analyses.rainforth2018.rainforth.runs import main_runs
 
 
 def run(place: Place) -> tuple[str, pd.DataFrame]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from sections.reference import reference
+from analyses.speed.sections.reference import reference
 from snrkit.core.streams import Streams
 from snrkit.diagnostics.engines import ENGINES
 from snrkit.diagnostics.engines.base import pass_size

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sections.reference import device
-from sections.timing import interleaved
+from analyses.speed.sections.reference import device
+from analyses.speed.sections.timing import interleaved
 from snrkit import DiagonalNormal, LatentModel, bernoulli_log_prob, standard_normal_log_prob
 from snrkit.core.streams import Streams
 from snrkit.diagnostics.engines import ENGINES

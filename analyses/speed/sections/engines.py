@@ -4,9 +4,9 @@ from typing import Any
 
 from torch import Tensor
 
-from sections import peers
-from sections.reference import DECODER, limit, reference
-from sections.timing import Call, interleaved, seconds
+from analyses.speed.sections import peers
+from analyses.speed.sections.reference import DECODER, limit, reference
+from analyses.speed.sections.timing import Call, interleaved, seconds
 from snrkit.core.streams import Streams
 from snrkit.diagnostics.engines import ENGINES
 from snrkit.diagnostics.engines.base import PassSize, pass_size

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sections.reference import device
-from sections.timing import Call, interleaved
+from analyses.speed.sections.reference import device
+from analyses.speed.sections.timing import Call, interleaved
 from snrkit.data import load
 from snrkit.runs.folder import RunDir
 from snrkit.specs.run import RunSpec

@@ -5,10 +5,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sections import isolated, peers
-from sections.engines import tuned_chunk
-from sections.reference import reference
-from sections.timing import seconds
+from analyses.speed.sections import isolated, peers
+from analyses.speed.sections.engines import tuned_chunk
+from analyses.speed.sections.reference import reference
+from analyses.speed.sections.timing import seconds
 from snrkit.models.mlp import Mlp
 
 GRID = (1, 10, 100, 1000)

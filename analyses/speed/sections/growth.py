@@ -9,9 +9,9 @@ import numpy as np
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
-from sections.engines import engine
-from sections.reference import device_name, reference
-from sections.timing import interleaved
+from analyses.speed.sections.engines import engine
+from analyses.speed.sections.reference import device_name, reference
+from analyses.speed.sections.timing import interleaved
 
 BY_DRAWS = (1_000, 3_000, 10_000, 30_000, 100_000)
 BY_K = (100, 300, 1_000, 3_000, 10_000, 30_000, 100_000)

@@ -9,14 +9,14 @@ from pathlib import Path
 
 def run(job: str) -> dict[str, float]:
     """Carry out a job in a fresh process: its seconds, and the most memory that process ever held, MB."""
-    here = Path(__file__).parent.parent
-    done = subprocess.run([sys.executable, "-m", "sections.isolated", job], cwd=here, check=True, capture_output=True)
+    root = Path(__file__).parents[3]
+    done = subprocess.run([sys.executable, "-m", __name__, job], cwd=root, check=True, capture_output=True)
     found: dict[str, float] = json.loads(done.stdout)
     return found
 
 
 def _grid() -> float:
-    from sections.reference import reference
+    from analyses.speed.sections.reference import reference
     from snrkit.diagnostics.measure import measure
 
     model, x = reference()
@@ -26,8 +26,8 @@ def _grid() -> float:
 
 
 def _one_draw(K: int) -> float:
-    from sections.engines import engine
-    from sections.reference import reference
+    from analyses.speed.sections.engines import engine
+    from analyses.speed.sections.reference import reference
 
     model, x = reference()
     call = engine("factors", model, x, K, 1)

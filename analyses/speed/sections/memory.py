@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sections import isolated
+from analyses.speed.sections import isolated
 
 
 def run() -> tuple[str, list[dict[str, Any]]]:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sections.timing import seconds
+from analyses.speed.sections.timing import seconds
 from snrkit.models.mlp import Mlp
 
 HIDDEN, LATENT, PIXELS = 200, 50, 784

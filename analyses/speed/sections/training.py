@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from sections import peers
-from sections.reference import DECODER, device, limit, reference
-from sections.timing import interleaved
+from analyses.speed.sections import peers
+from analyses.speed.sections.reference import DECODER, device, limit, reference
+from analyses.speed.sections.timing import interleaved
 from snrkit.core.streams import Streams
 from snrkit.data.base import Dataset
 from snrkit.evaluation.bounds import sample_log_weights

@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 
 import snrkit
-from sections.toy import toy
+from analyses.toy.sections.toy import toy
 from snrkit.core.streams import Streams
 from snrkit.diagnostics.engines.base import PassSize
 from snrkit.diagnostics.engines.vmap import VmapEngine

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from sections.toy import toy
+from analyses.toy.sections.toy import toy
 from snrkit.diagnostics.intervals import Interval
 from snrkit.diagnostics.metrics.base import Reading
 from snrkit.diagnostics.metrics.bias import bias

@@ -20,7 +20,7 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
-from sections.toy import toy
+from analyses.toy.sections.toy import toy
 from snrkit.core.streams import Streams
 from snrkit.diagnostics.metrics.base import Reading, Replayed
 from snrkit.diagnostics.metrics.dsnr import dsnr, noise_dsnr, pulled

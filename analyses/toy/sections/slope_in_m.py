@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from sections.toy import toy
+from analyses.toy.sections.toy import toy
 from snrkit.diagnostics.measure import diagnose
 from snrkit.diagnostics.plan import Plan
 

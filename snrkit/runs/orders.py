@@ -1,4 +1,4 @@
-"""Is A above B? Differences over seeds, with a verdict at the 95 % level."""
+"""Is A above B? Differences over seeds, with a verdict at the 95 % level. Imports no torch."""
 
 import math
 from collections import Counter

@@ -5,22 +5,14 @@ import math
 import numpy as np
 import pytest
 
-from tests.analyses.folder import ANALYSES
+from snrkit.runs import orders
 
 TRIALS = 2000
 # Each estimator against each, as overlapping as orders get; and a single one.
 CLAIMS = {"overlapping": [("a", "b"), ("b", "c"), ("a", "c"), ("c", "d"), ("b", "d")], "single": [("a", "b")]}
 
 
-@pytest.fixture
-def orders(monkeypatch):
-    monkeypatch.syspath_prepend(ANALYSES)
-    import common.orders
-
-    return common.orders
-
-
-def decided(orders, claims, seeds, effect, own):
+def decided(claims, seeds, effect, own):
     """Verdicts ``[TRIALS, claims]``; a lies ``effect`` above the others. Luck of runs is 1, that of 50 points as large."""
     dice = np.random.default_rng(seeds)
     names = sorted({name for claim in claims for name in claim})
@@ -41,25 +33,25 @@ def decided(orders, claims, seeds, effect, own):
 @pytest.mark.parametrize("seeds", [2, 3])
 @pytest.mark.parametrize("claims", CLAIMS)
 @pytest.mark.parametrize("own", [True, False], ids=["seeds only", "seeds and points"])
-def test_no_difference_is_decided_in_at_most_a_twentieth(orders, seeds, claims, own):
-    wrong = (decided(orders, CLAIMS[claims], seeds, 0, own) != "undecided").mean(0)
+def test_no_difference_is_decided_in_at_most_a_twentieth(seeds, claims, own):
+    wrong = (decided(CLAIMS[claims], seeds, 0, own) != "undecided").mean(0)
     assert (wrong <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / TRIALS)).all()
 
 
-def test_large_differences_are_found(orders):
-    found = decided(orders, CLAIMS["overlapping"], 3, 10, own=True)
+def test_large_differences_are_found():
+    found = decided(CLAIMS["overlapping"], 3, 10, own=True)
     assert (found[:, 0] == "holds").mean() > 0.9
     assert (found[:, 0] == "does not hold").sum() == 0
 
 
-def test_one_seed_or_no_spread_decides_nothing(orders):
+def test_one_seed_or_no_spread_decides_nothing():
     one = orders.decide([orders.Order("a", "b", np.array([5.0]), own=4.0)])[0]
     assert (one.difference, one.error, one.verdict) == (5.0, 2.0, "undecided")
     assert orders.decide([orders.Order("a", "b", np.zeros(2))])[0].verdict == "undecided"
     assert orders.decide([]) == []
 
 
-def test_errors_are_counted_once(orders):
+def test_errors_are_counted_once():
     """Spread 2 of two seeds: sqrt(2/2); draws of variance 1 are within it, those of 8 are not; points come on top."""
     seeds = np.array([1.0, 3.0])
     errors = [orders.decide([orders.Order("a", "b", seeds, *more)])[0].error for more in ((), (0, 1), (0, 8), (3, 8))]
