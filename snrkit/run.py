@@ -74,7 +74,7 @@ class Run(Opened):
             require_same_parameters(path, self.name, self.step, parameters_digest(self.model))
             about = Provenance(self.name, self.step, label)
             found = diagnose(self.model, x, plan, provenance=about, folder=place.partial, progress=progress, stop=stop)
-        return replace(found, place=place)
+        return replace(found, place=place, asked=plan.written(spec.data_points))
 
     def evaluate(
         self,

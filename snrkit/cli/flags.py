@@ -8,9 +8,14 @@ import click
 from pydantic.fields import FieldInfo
 
 from snrkit.cli.options import COUNTS, NAMES, Command, Whole
-from snrkit.specs.base import Spec
+from snrkit.data import SOURCES
+from snrkit.estimators import ESTIMATORS
+from snrkit.models import MODELS
+from snrkit.specs.base import Spec, assign
 from snrkit.specs.fields import allowed, is_spec, meanings
 
+# Settings that are names of registered things.
+REGISTERED = {"data.name": SOURCES, "model.name": MODELS, "estimator.name": ESTIMATORS}
 # In the names of parameters, which have to be identifiers, it stands for the dot of ``estimator.K``.
 _DOT = "__"
 
@@ -32,15 +37,22 @@ def flags(spec: type[Spec], names: Mapping[str, str], table: str = "") -> Callab
     return decorate
 
 
-def given(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """The dotted settings that were given by options of ``flags``."""
-    return {name.replace(_DOT, "."): value for name, value in parameters.items() if value is not None}
+def put(data: dict[str, Any], parameters: Mapping[str, Any]) -> None:
+    """Put what was given by options of ``flags`` over settings as read from TOML, in place.
+
+    Raises:
+        SpecError: a setting goes through a value.
+    """
+    for name, value in parameters.items():
+        if value is not None:
+            assign(data, name.replace(_DOT, "."), value)
 
 
 def _option(spec: type[Spec], key: str, name: str, setting: str) -> Callable[[Command], Command]:
     field, meaning = _field(spec, key)
     schema = allowed(field)
-    text = f"{meaning[:1].upper()}{meaning[1:].rstrip('.')}.{_extras(field, schema)}"
+    known = f": {', '.join(REGISTERED[setting].names)}" if setting in REGISTERED else ""
+    text = f"{meaning[:1].upper()}{meaning[1:].rstrip('.')}{known}.{_extras(field, schema)}"
     destination = setting.replace(".", _DOT)
     if schema.get("type") == "boolean":
         return click.option(name, destination, is_flag=True, default=None, help=text)

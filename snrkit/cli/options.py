@@ -3,7 +3,7 @@
 import errno
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -11,6 +11,7 @@ import click
 
 from snrkit.errors import SpecError
 from snrkit.registry import hint
+from snrkit.specs.measure import Choice
 
 if TYPE_CHECKING:
     from snrkit.estimators.base import Estimator
@@ -148,8 +149,6 @@ def _unfit_name(text: str) -> str:
 
 
 COUNTS, NAMES = Counts(), Names()
-# Spelt out, since models.state loads torch; a test compares.
-MODE = click.Choice(("evaluation", "training"))
 SEED = Whole(0)
 INPUT, OUTPUT, FOLDER = PathType(), PathType("output"), PathType("folder")
 
@@ -192,8 +191,20 @@ def parse_options(settings: tuple[str, ...]) -> dict[str, float]:
     return options
 
 
-def build_estimators(names: list[str], options: dict[str, float]) -> "list[Estimator]":
-    """Estimators by name; each takes those of the options that it has.
+def required(parameter: str, value: object) -> None:
+    """What a command needs unless it only lists its settings.
+
+    Raises:
+        click.MissingParameter: it was not given.
+    """
+    if not value:
+        context = click.get_current_context()
+        (option,) = (option for option in context.command.params if option.name == parameter)
+        raise click.MissingParameter(ctx=context, param=option)
+
+
+def with_options(chosen: Sequence[Choice], options: Mapping[str, float]) -> tuple[Choice, ...]:
+    """The same estimators; each takes those of the options that it has.
 
     Raises:
         SpecError: an unknown name, or an option that none of them has.
@@ -201,12 +212,27 @@ def build_estimators(names: list[str], options: dict[str, float]) -> "list[Estim
     import dataclasses
 
     from snrkit.estimators import ESTIMATORS
+
+    fields = [{field.name for field in dataclasses.fields(ESTIMATORS.load(choice.name))} for choice in chosen]
+    for option in options:
+        if not any(option in known for known in fields):
+            known = sorted(set().union(*fields))
+            remedy = f"{hint(option, known)}options there are: {', '.join(known) or 'none'}"
+            names = ", ".join(choice.name for choice in chosen)
+            raise SpecError("--option", f"no estimator of {names} has '{option}'", remedy)
+    return tuple(
+        Choice(name=choice.name, options={**choice.options, **{k: v for k, v in options.items() if k in known}})
+        for choice, known in zip(chosen, fields, strict=True)
+    )
+
+
+def build_estimators(names: Sequence[str], options: Mapping[str, float]) -> "list[Estimator]":
+    """Estimators by name; each takes those of the options that it has.
+
+    Raises:
+        SpecError: an unknown name, or an option that none of them has.
+    """
     from snrkit.estimators.base import build_estimator
 
-    fields = {name: {field.name for field in dataclasses.fields(ESTIMATORS.load(name))} for name in names}
-    for option in options:
-        if not any(option in known for known in fields.values()):
-            known = sorted(set().union(*fields.values()))
-            remedy = f"{hint(option, known)}options there are: {', '.join(known) or 'none'}"
-            raise SpecError("--option", f"no estimator of {', '.join(names)} has '{option}'", remedy)
-    return [build_estimator(name, {k: v for k, v in options.items() if k in fields[name]}) for name in names]
+    chosen = with_options([Choice(name=name) for name in names], options)
+    return [build_estimator(choice.name, choice.options) for choice in chosen]

@@ -11,33 +11,43 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from snrkit.data import SOURCES
+from snrkit.cli.flags import REGISTERED
+from snrkit.cli.output import print_json, tell
 from snrkit.estimators import ESTIMATORS
 from snrkit.estimators.base import Option, option_of
 from snrkit.models import MODELS
 from snrkit.specs.base import Spec
-from snrkit.specs.fields import attributes, is_spec, meanings
+from snrkit.specs.fields import allowed, attributes, is_spec, meanings
+from snrkit.specs.measure import MeasureFile, WatchFile
 from snrkit.specs.run import RunSpec
 
 # One setting: ``setting`` (the key), ``of`` (the model or estimator that has it), ``values``, ``default``, ``meaning``.
 Row = dict[str, str]
-_NAMES = {"data.name": SOURCES, "model.name": MODELS, "estimator.name": ESTIMATORS}
 
 
-def every_setting() -> list[Row]:
-    """The settings of ``RunSpec``, and the options of every registered model and estimator."""
-    rows = list(_of_spec(RunSpec, "", ""))
+def of_measurements() -> list[Row]:
+    """The settings of a measurement."""
+    return list(_of_spec(MeasureFile, "", ""))
+
+
+def of_training() -> list[Row]:
+    """The settings of a run and of what is measured as it goes on, and the options of every model and estimator."""
+    rows = [*_of_spec(RunSpec, "", ""), *_of_spec(WatchFile, "", "")]
     for name in MODELS.names:
         kind = options_of(name)
         rows += _of_spec(kind, "model.options.", name) if kind else []
     return rows + list(_of_estimators())
 
 
-def told(row: Row) -> str:
-    """A setting as text: a line as in a TOML file or after ``--set``, and below it what it means."""
-    of = f"of {row['of']}: " if row["of"] else ""
-    meaning = textwrap.fill(row["meaning"], 100, initial_indent="    ", subsequent_indent="    ")
-    return f"{row['setting']} = {row['default']}    ({of}{row['values']})\n{meaning}"
+def show(rows: list[Row], as_json: bool) -> None:
+    """Each setting as a line as in a TOML file or after ``--set``, and below it what it means."""
+    if as_json:
+        print_json({"settings": rows})
+        return
+    for row in rows:
+        of = f"of {row['of']}: " if row["of"] else ""
+        meaning = textwrap.fill(row["meaning"], 100, initial_indent="    ", subsequent_indent="    ")
+        tell(f"{row['setting']} = {row['default']}    ({of}{row['values']})\n{meaning}")
 
 
 def options_of(model: str) -> type[Spec] | None:
@@ -48,7 +58,6 @@ def options_of(model: str) -> type[Spec] | None:
 
 
 def _of_spec(spec: type[BaseModel], prefix: str, of: str) -> Iterator[Row]:
-    schema = spec.model_json_schema()
     meaning = meanings(spec)
     for name, field in spec.model_fields.items():
         if is_spec(field.annotation):
@@ -59,7 +68,7 @@ def _of_spec(spec: type[BaseModel], prefix: str, of: str) -> Iterator[Row]:
         yield {
             "setting": key,
             "of": of,
-            "values": " | ".join(_NAMES[key].names) if key in _NAMES else values(schema["properties"][name]),
+            "values": " | ".join(REGISTERED[key].names) if key in REGISTERED else values(allowed(field)),
             "default": "(left out)" if default is None else json.dumps(default),
             "meaning": meaning.get(name, "").replace("`", ""),
         }
@@ -98,7 +107,7 @@ def values(schema: dict[str, Any]) -> str:
         return " | ".join(map(str, schema["enum"]))
     if "prefixItems" in schema:
         return f"[{', '.join(values(part) for part in schema['prefixItems'])}]"
-    kind = schema.get("type", "any")
+    kind = "object" if "$ref" in schema else schema.get("type", "any")
     if kind == "array":
         return f"list of {values(schema.get('items', {}))}"
     if kind == "object":

@@ -16,6 +16,7 @@ from snrkit.cli.output import PLAIN_INTERVAL_S, error_console, print_json, print
 from snrkit.errors import BUG
 from snrkit.specs.base import apply_settings, read_toml
 from snrkit.specs.grid import expand
+from snrkit.specs.measure import WatchFile
 
 if TYPE_CHECKING:
     from snrkit.training.sweep import Entry
@@ -67,13 +68,15 @@ def command(  # noqa: PLR0913 (one per option)
 ) -> None:
     """Train every run of a grid: GRID is a TOML file of settings, lists of values under [grid], and [[runs]].
 
-    Each run has a directory named by its settings, as 'snrkit train' makes it. Finished runs are skipped, interrupted ones
+    Each run has a directory named by its settings, as 'snrkit train' makes it, and is measured as the file's table [measure]
+    says, if it has one. Finished runs are skipped, interrupted ones
     go on bit for bit, a failed one is reported and does not stop the rest. Exit 0 done or out of time, 130 interrupted;
     where runs failed, what 'snrkit train' would have exited with if all failed alike (2 bad input, 3 diverged, 4 disk,
     memory or lock), else 1.
     """
     data = read_toml(grid)
     apply_settings(data, settings)
+    asked = WatchFile.taken(data)
     specs = expand(data, str(grid))
 
     from snrkit.backend.device import select_device
@@ -81,13 +84,18 @@ def command(  # noqa: PLR0913 (one per option)
     from snrkit.runs.export import export
     from snrkit.runs.lock import alone_in
     from snrkit.training.sweep import SIDE_BY_SIDE, Sweep
+    from snrkit.watch import require_measurable, watching
 
     where = select_device(device)
     deadline = float("inf") if time_limit is None else time.monotonic() + time_limit
     folder = out or RUNS / grid.stem
     with alone_in(folder), stop_requests() as signalled:
+        require_measurable(asked, specs[0], data_dir, where)
         most = side_by_side or SIDE_BY_SIDE[where.type]
-        sweep = Sweep(specs, folder, data_dir=data_dir, device=where, side_by_side=most, retry=retry)
+        sweep = Sweep(
+            specs, folder,
+            data_dir=data_dir, device=where, side_by_side=most, retry=retry, observe=watching(asked),
+        )  # fmt: skip
         with board(sweep.entries, quiet) as watch:
             sweep.run(lambda: signalled() or time.monotonic() >= deadline, watch)
         interrupted = signalled()

@@ -25,7 +25,7 @@ def error_in_flags(error: SnrkitError, command: click.Command, args: Sequence[st
     flags = _flags(command)
     argument = flags.get(error.argument, error.argument)
     is_given = any(arg == argument or arg.startswith(f"{argument}=") for arg in args)
-    if "settings" in flags and not is_given and error.argument in _settings():
+    if "settings" in flags and not is_given and ("." in error.argument or error.argument in _settings()):
         argument = error.argument
     return in_flags(f"{argument}: {error.problem}; {error.remedy}", command)
 
@@ -52,11 +52,12 @@ def _flags(command: click.Command) -> dict[str, str]:
     """Names of arguments to the flags of a command: by the flag's own name, and by that of the parameter it fills."""
     options = [option for option in command.params if isinstance(option, click.Option)]
     own = {option.opts[0].lstrip("-").replace("-", "_"): option.opts[0] for option in options}
-    own |= {str(option.name): option.opts[0] for option in options}
+    own |= {str(option.name).replace("__", "."): option.opts[0] for option in options}
     return own | {name: own[flag] for name, flag in _OTHER_NAMES.items() if flag in own}
 
 
 def _settings() -> set[str]:
+    from snrkit.specs.measure import MeasureSpec
     from snrkit.specs.run import RunSpec
 
-    return set(RunSpec.model_fields)
+    return {*RunSpec.model_fields, *MeasureSpec.model_fields}

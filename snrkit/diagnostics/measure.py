@@ -25,6 +25,7 @@ from snrkit.diagnostics.suiting import suited
 from snrkit.diagnostics.worker import Worker
 from snrkit.errors import NonFiniteError, SpecError
 from snrkit.estimators.base import Estimator
+from snrkit.files import write_text
 from snrkit.interrupt import Interrupted
 from snrkit.registry import makers
 from snrkit.runs.kinds.comparisons import COMPARISONS
@@ -33,7 +34,7 @@ from snrkit.runs.kinds.slopes import SLOPES
 from snrkit.runs.kinds.snr import SNR
 from snrkit.runs.place import Place, target
 from snrkit.specs.base import Mode
-from snrkit.specs.measure import Execution
+from snrkit.specs.measure import Execution, MeasureFile
 from snrkit.trial.opening import Subject, opened
 
 _LOG = logging.getLogger("snrkit")
@@ -55,6 +56,7 @@ class Measurement:
         source: what the tables were made from.
         store: the finished blocks of draws behind it, kept until ``settle``.
         place: where the tables of a run are; None: of a model without one.
+        asked: the specification, where there is one.
     """
 
     plan: Plan
@@ -68,12 +70,14 @@ class Measurement:
     source: tables.Source = field(repr=False)
     store: Store = field(repr=False)
     place: Place | None = field(default=None, repr=False)
+    asked: MeasureFile | None = field(default=None, repr=False)
 
     def save(self, path: Path | None = None) -> Path:
         """Add what was measured to the tables there: rows measured again replace the old ones. Then ``settle``.
 
         Args:
-            path: the Parquet file, which slopes, comparisons and kept draws go beside; None: that of the run.
+            path: the Parquet file, which slopes, comparisons, kept draws and the specification, as TOML, go beside; None:
+                that of the run.
 
         Returns:
             The Parquet file.
@@ -89,6 +93,8 @@ class Measurement:
             SLOPES.merge(SLOPES.beside(table), self.slopes)
             COMPARISONS.merge(COMPARISONS.beside(table), self.comparisons)
             DRAWS.merge(DRAWS.beside(table), self.kept)
+            if self.asked is not None:
+                write_text(table.with_suffix(".toml"), self.asked.to_toml())
             self.settle()
         return table
 

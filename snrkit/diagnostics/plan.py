@@ -1,5 +1,6 @@
 """What to measure, checked; and the sets of draws that it takes."""
 
+import dataclasses
 import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from snrkit.estimators.base import Estimator, Units, build_estimator, require_sa
 from snrkit.registry import hint
 from snrkit.runs.metrics import METRICS
 from snrkit.specs.given import MOST_ROWS, items
-from snrkit.specs.measure import Execution, MeasureSpec, What
+from snrkit.specs.measure import Choice, Execution, MeasureFile, MeasureSpec, What
 
 BLOCKS_OF_DRAWS = 20
 # Their numbers, and what is read of each by itself.
@@ -105,6 +106,16 @@ class Plan(What):
         asked = {name: value for name, value in spec if name in What.model_fields}
         named = [build_estimator(choice.name, choice.options) for choice in spec.estimators]
         return cls(estimators=tuple(named or own), how=how, **asked)
+
+    def written(self, data_points: int) -> MeasureFile | None:
+        """What asks for the same again; None where an estimator has options that no file can say."""
+        options = [dataclasses.asdict(estimator) for estimator in self.estimators]  # type: ignore[call-overload]
+        if not all(isinstance(value, float | int) for own in options for value in own.values()):
+            return None
+        named = [Choice(name=e.name, options=own) for e, own in zip(self.estimators, options, strict=True)]
+        asked = {name: getattr(self, name) for name in What.model_fields}
+        what = MeasureSpec(estimators=tuple(named), data_points=data_points, **asked)
+        return MeasureFile(measure=what, execution=self.how)
 
     @model_validator(mode="after")
     def _possible(self) -> Self:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import tomli_w
 from pydantic import BaseModel, ConfigDict, Field
 
 from snrkit.errors import SpecError
@@ -38,6 +39,10 @@ class Spec(BaseModel):
     def digest(self) -> str:
         """First 10 hex digits of the SHA-256 of the spec's canonical JSON."""
         return digest_of(self.model_dump(mode="json"))
+
+    def to_toml(self) -> str:
+        """The spec as TOML text, which reads back equal."""
+        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
 
 
 def digest_of(content: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, TypeGuard
 from pydantic import BaseModel, TypeAdapter
 from pydantic.fields import FieldInfo
 
+from snrkit.registry import hint
 from snrkit.specs.base import Spec
 
 
@@ -25,13 +26,21 @@ def keys(spec: type[BaseModel], prefix: str = "") -> Iterator[str]:
             yield f"{prefix}{name}"
 
 
+def meant(unknown: str, spec: type[Spec]) -> str:
+    """Which setting an unknown one may have been meant to be: of the same name in other tables, or of a similar one."""
+    last = unknown.rsplit(".", 1)[-1].lower()
+    same = [f"'{key}'" for key in keys(spec) if key.rsplit(".", 1)[-1].lower() == last]
+    return f"did you mean {' or '.join(same)}? " if same else hint(unknown, keys(spec))
+
+
 def allowed(field: FieldInfo) -> dict[str, Any]:
     """What a field may be, as a JSON schema."""
     kind: Any = field.annotation
     for constraint in field.metadata:
         kind = Annotated[kind, constraint]
     schema = TypeAdapter(kind).json_schema()
-    return next((part for part in schema.get("anyOf", ()) if part.get("type") != "null"), schema)
+    parts = [part for part in schema.get("anyOf", ()) if part.get("type") != "null"]
+    return parts[0] if len(parts) == 1 else schema
 
 
 def meanings(spec: type[BaseModel]) -> dict[str, str]:
@@ -39,7 +48,7 @@ def meanings(spec: type[BaseModel]) -> dict[str, str]:
     found: dict[str, str] = {}
     for base in reversed(spec.__mro__):
         found |= attributes(base)
-    return found
+    return {name: meaning for name, meaning in found.items() if name in spec.model_fields}
 
 
 def attributes(kind: type) -> dict[str, str]:

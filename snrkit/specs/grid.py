@@ -7,6 +7,9 @@ data = {name = "mnist"}
 seed = [0, 1, 2, 3]
 model.options.latent = [20, 50]
 
+[measure]                         # what is measured of each run, and when (see ``specs.measure``)
+every = 10
+
 [[runs]]                          # settings that go together: each of these with every combination
 estimator = {name = "miwae", M = 8, K = 8}
 [[runs]]

@@ -7,18 +7,19 @@ draws = 1000
 
 [execution]                       # how: changes speed and the last bits only
 engine = "factors"
+
+The same tables in a file of ``snrkit train`` or ``snrkit sweep`` say what is measured as the runs go on.
 """
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo
 
 from snrkit.errors import SpecError
-from snrkit.registry import hint
 from snrkit.specs.base import Mode, Positive, Seed, Spec, short
-from snrkit.specs.fields import allowed, keys
+from snrkit.specs.fields import allowed, keys, meant
 from snrkit.specs.given import counts, is_empty, is_flag, must_be, names, plain
+from snrkit.specs.run import RunSpec
 
 Target = Literal["none", "bound", "log_p"]
 
@@ -51,6 +52,7 @@ def _flag(value: object, info: ValidationInfo) -> bool:
 Counts = Annotated[tuple[Positive, ...], BeforeValidator(_counts)]
 Flag = Annotated[bool, BeforeValidator(_flag)]
 Whole = BeforeValidator(_plain)
+Draws = Annotated[int, Field(ge=4, lt=2**63), Whole]
 
 
 class Told(Spec):
@@ -61,22 +63,6 @@ class Told(Spec):
             super().__init__(**values)
         except ValidationError as error:
             raise _refusal(error, type(self)) from None
-
-    @classmethod
-    def parse(cls, data: Mapping[str, Any], source: str) -> Self:
-        """Validate a mapping.
-
-        Args:
-            data: as read from TOML.
-            source: what it was read from, for error messages.
-
-        Raises:
-            SpecError: naming the first field at fault.
-        """
-        try:
-            return cls(**data)
-        except SpecError as error:
-            raise SpecError(error.argument, error.problem, f"{error.remedy} ({source})") from None
 
     def replaced(self, **changes: Any) -> Self:
         """The same with other values of some fields, checked again.
@@ -90,13 +76,13 @@ class Told(Spec):
 def _refusal(error: ValidationError, spec: type[Spec]) -> SpecError:
     """The first of what pydantic found, in our words."""
     first = error.errors(include_url=False)[0]
+    field = ".".join(str(part) for part in first["loc"])
     told = first.get("ctx", {}).get("error")
     if isinstance(told, SpecError):
-        return told
-    field = ".".join(str(part) for part in first["loc"])
+        inner = told.argument if field in ("", told.argument) else f"{field}.{told.argument}"
+        return SpecError(inner, told.problem, told.remedy)
     if first["type"] == "extra_forbidden":
-        near = hint(field, keys(spec))
-        return SpecError(field, "no such setting", f"{near}choose from {', '.join(keys(spec))}")
+        return SpecError(field, "no such setting", f"{meant(field, spec)}choose from {', '.join(keys(spec))}")
     known = spec.model_fields.get(str(first["loc"][0]))
     least = None if known is None else allowed(known).get("minimum")
     if least is None:
@@ -133,7 +119,7 @@ class What(Told):
 
     Attributes:
         K: importance samples, each at least 1.
-        M: outer samples, each at least 1; more of them cost no draws.
+        M: outer samples, each at least 1; more cost no draws.
         draws: gradient draws R at the largest K (and at every K unless ``nested``).
         seed: root of the noise.
         blocks: of the rows: ``inference``, ``generative``, ``all`` or names of tensors; left out: every one.
@@ -155,7 +141,7 @@ class What(Told):
 
     K: Counts = (1, 10, 100, 1000)
     M: Counts = (1,)
-    draws: Annotated[int, Field(ge=4, lt=2**63), Whole] = 1000
+    draws: Draws = 1000
     seed: Annotated[Seed, Whole] = 0
     blocks: Annotated[tuple[str, ...] | None, BeforeValidator(_names)] = None
     bias: Target = "none"
@@ -182,6 +168,23 @@ class MeasureSpec(What):
     data_points: Annotated[Positive, Whole] = 10
 
 
+class WatchSpec(MeasureSpec):
+    """What to measure of a run while it is trained.
+
+    Attributes:
+        every: measure after every so many epochs (a table ``[measure]`` without it: once, after the last).
+        seed: root of the noise; left out: the run's own.
+    """
+
+    every: Annotated[Positive, Whole] | None = None
+    K: Counts = (1, 10, 100)
+    draws: Draws = 200
+
+    def of(self, run: RunSpec) -> Self:
+        """The same of one run: on noise from its own seed, unless one is named."""
+        return self if "seed" in self.model_fields_set else self.replaced(seed=run.seed)
+
+
 class Execution(Told):
     """How to measure, which changes speed and the last bits only.
 
@@ -192,3 +195,39 @@ class Execution(Told):
 
     engine: str = "factors"
     chunk: Annotated[Positive, Whole] | None = None
+
+
+class MeasureFile(Told):
+    """A measurement as written down: beside its result, or for ``snrkit snr --config``.
+
+    Attributes:
+        measure: what.
+        execution: how.
+    """
+
+    measure: MeasureSpec = MeasureSpec()
+    execution: Execution = Execution()
+
+
+class WatchFile(Told):
+    """What a file of settings of training says of measurements.
+
+    Attributes:
+        measure: what, and when.
+        execution: how.
+    """
+
+    measure: WatchSpec
+    execution: Execution = Execution()
+
+    @classmethod
+    def taken(cls, data: dict[str, Any]) -> Self | None:
+        """Taken out of the settings of a run or a sweep, as read from TOML; None where they say nothing of measurements.
+
+        Raises:
+            SpecError: a setting that cannot be, or how without what.
+        """
+        tables = {name: data.pop(name) for name in cls.model_fields if name in data}
+        if tables and "measure" not in tables:
+            raise SpecError("execution", "says how to measure, and nothing is measured", "add a table [measure]")
+        return cls(**tables) if tables else None

@@ -3,11 +3,9 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-import tomli_w
 from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 
 from snrkit.errors import SpecError
-from snrkit.registry import hint
 from snrkit.specs.base import (
     Binarise,
     Count,
@@ -21,7 +19,7 @@ from snrkit.specs.base import (
     require_plain,
     short,
 )
-from snrkit.specs.fields import keys
+from snrkit.specs.fields import meant
 from snrkit.specs.schema1 import told_apart, translated
 
 
@@ -210,14 +208,10 @@ class RunSpec(Spec):
             field = ".".join(part for part in map(str, first["loc"]) if part[:1] != "(") or source
             unknown = first["type"] == "extra_forbidden"
             problem = "no such setting" if unknown else f"{first['msg'].lower()}, got {short(first['input'])}"
-            near = _meant(field, cls) if unknown else ""
+            near = (meant(field, cls) or "a model's own settings go under model.options; ") if unknown else ""
             raise SpecError(field, problem, f"{near}correct it in {source}; see 'snrkit train --settings'") from None
         require_plain(dict(data), source)
         return spec
-
-    def to_toml(self) -> str:
-        """The spec as TOML text; ``RunSpec.from_toml`` reads it back equal."""
-        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
 
     @classmethod
     def from_toml(cls, text: str, source: str) -> Self:
@@ -227,12 +221,3 @@ class RunSpec(Spec):
             SpecError: not TOML, or not a valid spec.
         """
         return cls.parse(parse_toml(text, source), source)
-
-
-def _meant(unknown: str, spec: type[Spec]) -> str:
-    """Which setting an unknown one may have been meant to be: of the same name in other tables, or of a similar one."""
-    last = unknown.rsplit(".", 1)[-1].lower()
-    same = [f"'{key}'" for key in keys(spec) if key.rsplit(".", 1)[-1].lower() == last]
-    if same:
-        return f"did you mean {' or '.join(same)}? "
-    return hint(unknown, keys(spec)) or "a model's own settings go under model.options; "

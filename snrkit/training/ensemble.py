@@ -22,7 +22,7 @@ from snrkit.errors import CapabilityError, NonFiniteError
 from snrkit.models.base import call_with
 from snrkit.runs.commit import Commit
 from snrkit.specs.run import RunSpec
-from snrkit.training.loop import Progress
+from snrkit.training.loop import Progress, Stopped
 from snrkit.training.together import Share, together
 from snrkit.training.trainer import Trainer
 
@@ -201,6 +201,14 @@ class Ensemble:
         self._first.lerp_(descent, 1 - decay)
         self._second.mul_(decay_square).addcmul_(descent, descent, value=1 - decay_square)
         self._values.addcdiv_(-rate * self._first, (self._second.sqrt() / correction).add_(optimiser.eps))
+
+    def observe(self, act: Callable[[Trainer, Stopped], None], stopped: Stopped) -> None:
+        """Let each member be observed at the end of an epoch.
+
+        Raises:
+            NonFiniteError: the last member failed.
+        """
+        self._each(lambda member, _: act(member, stopped), self.members)
 
     def finish_epoch(self) -> None:
         """Append every member's metrics and go on to the next epoch.

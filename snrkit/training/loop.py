@@ -10,6 +10,10 @@ Progress = Callable[[float, float, str], None]
 Stopped = Callable[[], bool]
 
 
+def nothing(*_: object) -> None:
+    """What to do at the end of an epoch: nothing."""
+
+
 class Crew(Protocol):
     """What is trained step by step: one run, or several side by side."""
 

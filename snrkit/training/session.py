@@ -21,7 +21,7 @@ from snrkit.runs.checkpoint import Checkpoint
 from snrkit.runs.folder import RunDir
 from snrkit.runs.lock import alone_in
 from snrkit.specs.run import RunSpec
-from snrkit.training.loop import Progress, Stopped, run_epochs
+from snrkit.training.loop import Progress, Stopped, nothing, run_epochs
 from snrkit.training.opening import begin, discard, find_previous, is_finished, resolve_spec, settle
 from snrkit.training.trainer import Trainer
 
@@ -122,7 +122,7 @@ def train(
     device: torch.device,
     resume: bool,
     progress: Progress,
-    observe: Callable[[Trainer, Stopped], None] = lambda *_: None,
+    observe: Callable[[Trainer, Stopped], None] = nothing,
 ) -> Checkpoint:
     """Train a run to the end, from the beginning or from its checkpoint. A finished run is left as it is.
 

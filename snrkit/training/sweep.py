@@ -26,7 +26,7 @@ from snrkit.specs.base import read_toml
 from snrkit.specs.grid import run_name
 from snrkit.specs.run import RunSpec
 from snrkit.training.ensemble import Ensemble, ensemble_key
-from snrkit.training.loop import run_epochs
+from snrkit.training.loop import Stopped, nothing, run_epochs
 from snrkit.training.session import Session, reason
 from snrkit.training.trainer import Trainer
 
@@ -80,6 +80,7 @@ class Sweep:
         device: where to compute.
         side_by_side: at most so many runs train together.
         retry: also go on with runs that failed.
+        observe: called with each run at the end of its epochs (see ``run_epochs``).
 
     Raises:
         SpecError: data, a model or an estimator that does not exist, or an option that the estimator has not.
@@ -95,6 +96,7 @@ class Sweep:
         device: torch.device,
         side_by_side: int,
         retry: bool,
+        observe: Callable[[Trainer, Stopped], None] = nothing,
     ) -> None:
         for spec in specs:
             SOURCES.load(spec.data.name)
@@ -103,7 +105,7 @@ class Sweep:
         self.entries = [Entry(spec, RunDir(out / run_name(spec))) for spec in specs]
         self._marker = out / _COMMIT
         self._data_dir, self._device, self._side_by_side = data_dir, device, side_by_side
-        self._data: dict[str, Dataset] = {}
+        self._observe, self._data = observe, dict[str, Dataset]()
         discard_partial(self._marker)
         if self._marker.exists():
             recover(self._marker, {entry.run.path.name for entry in self.entries})
@@ -192,11 +194,11 @@ class Sweep:
             for _, session in group:
                 session.begin()
             if len(group) == 1:
-                run_epochs(trainers[0], stopped, follow, _nothing)
+                run_epochs(trainers[0], stopped, follow, self._observe)
             else:
                 ensemble = Ensemble(trainers, self._marker)
                 failed = ensemble.failed
-                run_epochs(ensemble, stopped, follow, _nothing)
+                run_epochs(ensemble, stopped, follow, lambda crew, stopped: crew.observe(self._observe, stopped))
         except KeyboardInterrupt as second:  # a second signal, which does not wait for the step to end
             for _, session in group:
                 session.close(second)
@@ -246,7 +248,3 @@ def _failure(run: RunDir) -> tuple[str, int]:
         return str(status["why"]), int(status.get("code", BUG))
     except (ResultsError, AttributeError, KeyError, TypeError, ValueError):
         return "", BUG
-
-
-def _nothing(*_: object) -> None:
-    """Observe nothing."""

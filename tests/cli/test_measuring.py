@@ -4,7 +4,7 @@ import contextlib
 import errno
 import json
 import os
-from typing import get_args
+import tomllib
 
 import numpy as np
 import pandas as pd
@@ -12,13 +12,11 @@ import pytest
 import torch
 
 from snrkit import files
-from snrkit.cli.options import MODE
 from snrkit.data import load
 from snrkit.diagnostics.worker import Worker
 from snrkit.models.gaussian import Gaussian
 from snrkit.runs.checkpoint import load_checkpoint
 from snrkit.runs.kinds.snr import SNR
-from snrkit.specs.base import Mode
 from tests.support.metric import installed_metric
 from tests.support.program import TOY
 
@@ -217,7 +215,7 @@ def test_evaluate_shows_a_table(snrkit, toy_run):
 def test_out(snrkit, toy_run, tmp_path):
     snrkit("evaluate", "--ckpt", toy_run, "--samples", 128, "--out", tmp_path / "new" / "e.json")
     snrkit("snr", "--ckpt", toy_run, *FEW, "--out", tmp_path / "new" / "s.parquet")
-    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["e.json", "s.parquet"]
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["e.json", "s.parquet", "s.toml"]
     assert not (toy_run / "snr.parquet").exists()
 
 
@@ -358,8 +356,51 @@ def test_an_older_checkpoint_is_measured_with_one_line_about_it(snrkit, toy_run)
     assert snrkit("snr", "--ckpt", toy_run, *FEW, "--quiet").err == ""
 
 
-def test_the_modes_offered_are_those_there_are():
-    assert tuple(MODE.choices) == get_args(Mode)
+def test_a_measurement_is_written_down_and_repeated_from_there(snrkit, toy_run, tmp_path):
+    flags = [
+        *FEW,
+        "--estimator",
+        "iwae,ciwae",
+        "--option",
+        "beta=0.25",
+        "--engine",
+        "vmap",
+        "--chunk",
+        7,
+        "--block",
+        "all",
+    ]
+    assert snrkit("snr", "--ckpt", toy_run, *flags, "--out", tmp_path / "one.parquet").code == 0
+    written = tomllib.loads((tmp_path / "one.toml").read_text())
+    assert written["execution"] == {"engine": "vmap", "chunk": 7}
+    assert written["measure"]["estimators"][1] == {"name": "ciwae", "options": {"beta": 0.25}}
+    assert (written["measure"]["K"], written["measure"]["draws"]) == ([3, 1], 40)
+    again = ["snr", "--ckpt", toy_run, "--config", tmp_path / "one.toml", "--device", "cpu"]
+    assert snrkit(*again, "--out", tmp_path / "two.parquet").code == 0
+    one, two = (SNR.read(tmp_path / f"{name}.parquet").drop(columns="seconds") for name in ("one", "two"))
+    pd.testing.assert_frame_equal(one, two)
+    assert (tmp_path / "two.toml").read_text() == (tmp_path / "one.toml").read_text()
+    over = ["--K", 2, "--set", "measure.draws=8", "--option", "beta=0.5", "--out", tmp_path / "three.parquet"]
+    assert snrkit(*again, *over).code == 0
+    three = SNR.read(tmp_path / "three.parquet")
+    assert (set(three.K), set(three.draws), set(three.options)) == ({2}, {8}, {"", "beta=0.5"})
+
+
+def test_a_file_of_a_run_says_what_is_measured_too(snrkit, toy_run, tmp_path):
+    (tmp_path / "run.toml").write_text(
+        "epochs = 3\n[measure]\nevery = 2\nK = [2]\ndraws = 8\n[data]\nname = 'digits'\n"
+    )
+    assert snrkit("snr", "--ckpt", toy_run, "--config", tmp_path / "run.toml", "--device", "cpu").code == 0
+    table = SNR.read(toy_run / "snr.parquet")
+    assert (set(table.K), set(table.draws)) == ({2}, {8})
+    for wrong, said in (
+        ("measure.kays=3", "measure.kays: no such setting"), ("K=3", "did you mean 'measure.K'"),
+        ("measure.K=0", "measure.K: must be an integer of at least 1"), ("execution.chunk=0", "execution.chunk: must be"),
+        ("seed=3", "seed: no such setting; did you mean 'measure.seed'"),
+    ):  # fmt: skip
+        snrkit("snr", "--ckpt", toy_run, "--set", wrong).refused(said)
+    (tmp_path / "odd.toml").write_text("[execution]\nengine = 'loop'\n")
+    snrkit("train", "--config", tmp_path / "odd.toml", *TOY).refused("nothing is measured")
 
 
 def test_a_k_that_cannot_be_read_costs_only_itself_and_is_told_by_the_exit_code(snrkit, toy_run, monkeypatch):

@@ -7,6 +7,7 @@ import pytest
 
 import snrkit as package
 from snrkit.specs.fields import keys
+from snrkit.specs.measure import WatchFile
 from snrkit.specs.run import RunSpec
 from tests.support.program import TOY
 
@@ -14,7 +15,7 @@ from tests.support.program import TOY
 def test_every_setting_is_listed_with_its_meaning(snrkit):
     rows = json.loads(snrkit("train", "--settings", "--json").out)["settings"]
     listed = [row["setting"] for row in rows if not row["of"]]
-    assert listed == list(keys(RunSpec))
+    assert listed == [*keys(RunSpec), *keys(WatchFile)]
     assert all(row["meaning"] and row["values"] for row in rows)
     by_key = {(row["setting"], row["of"]): row for row in rows}
     assert by_key["estimator.K", ""]["values"] == "integer >= 1"

@@ -3,11 +3,13 @@
 import itertools
 import signal
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 
+from snrkit import watch
 from snrkit.cli.main import main
-from snrkit.diagnostics import measure
 from snrkit.errors import NonFiniteError
 from snrkit.runs.checkpoint import load_checkpoint
 from snrkit.runs.folder import RunDir
@@ -66,8 +68,8 @@ def test_the_last_rows_are_those_measured_afterwards(tmp_path):
 
 def diagnosed(monkeypatch, act):
     """Let every measurement along the way begin with this."""
-    whole = measure.diagnose
-    monkeypatch.setattr(measure, "diagnose", lambda *args, **kwargs: (act(), whole(*args, **kwargs))[1])
+    whole = watch.diagnose
+    monkeypatch.setattr(watch, "diagnose", lambda *args, **kwargs: (act(), whole(*args, **kwargs))[1])
 
 
 def stop(number):
@@ -115,3 +117,53 @@ def test_too_many_points_are_known_before_training(tmp_path, capsys):
         train(tmp_path / "run", "--snr-every", 4, "--snr-points", 99999)
     assert "99999 asked for" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_table_in_the_file_of_settings_says_the_same_as_the_flags(tmp_path):
+    tables = "[measure]\nevery = 2\nK = [1, 3]\ndraws = 8\ndata_points = 4\n[execution]\nengine = 'factors'\n"
+    (tmp_path / "my.toml").write_text(tables)
+    one = train(tmp_path / "flags" / "run", "--snr-every", 2, *MEASURE)
+    two = train(tmp_path / "file" / "run", "--config", tmp_path / "my.toml")
+    three = train(tmp_path / "end" / "run", "--config", tmp_path / "my.toml", "--snr-every", 4)
+    assert same(one, two)
+    assert same(two, three)
+    tables = [
+        SNR.read(tmp_path / name / "run" / "snr.parquet").drop(columns="seconds") for name in ("flags", "file", "end")
+    ]
+    pd.testing.assert_frame_equal(tables[0], tables[1])
+    assert set(tables[2].step) == {20}
+    # Without saying when: after the last epoch, on noise from the run's own seed.
+    (tmp_path / "last.toml").write_text("seed = 5\n[measure]\nK = 1\ndraws = 8\n")
+    train(tmp_path / "last", "--config", tmp_path / "last.toml")
+    last = SNR.read(tmp_path / "last" / "snr.parquet")
+    assert (set(last.step), set(last.seed)) == ({20}, {5})
+
+
+def test_runs_of_a_sweep_are_measured_alike_side_by_side_or_not(tmp_path):
+    grid = """
+    epochs = 2
+    batch_size = 5
+    eval_points = 0
+    data = {name = "gaussian", size = 20, dim = 3}
+    model = {name = "gaussian"}
+    estimator.K = 3
+    [measure]
+    every = 1
+    K = [1, 3]
+    draws = 8
+    data_points = 2
+    [grid]
+    seed = [0, 1]
+    """
+    (tmp_path / "grid.toml").write_text(grid)
+    found = []
+    for side_by_side in (1, 2):
+        out = tmp_path / str(side_by_side)
+        call("sweep", tmp_path / "grid.toml", "--out", out, "--ensemble", side_by_side, "--quiet", "--device", "cpu")
+        found.append([SNR.read(run / "snr.parquet") for run in sorted(out.iterdir()) if run.is_dir()])
+    for alone, beside in zip(*found, strict=True):
+        assert sorted(alone.step.unique()) == [4, 8]
+        assert list(alone.metric) == list(beside.metric)
+        strong = alone.metric == "variance"
+        np.testing.assert_allclose(alone.value[strong], beside.value[strong], rtol=1e-3)
+    assert [set(table.seed) for table in found[0]] == [{0}, {1}]

@@ -247,3 +247,20 @@ def test_what_is_drawn_ahead_is_handed_out_step_by_step(small, tmp_path):
     later = begun_at(3)
     assert torch.equal(later.feed.batch(), seen[3][0])
     assert torch.equal(later.feed.noise("train", 5), seen[3][1])
+
+
+def test_an_error_of_the_program_leaves_its_traceback_beside_the_run(small, go, tmp_path, monkeypatch):
+    def faulty(self, x):
+        raise RuntimeError("no such thing")
+
+    monkeypatch.setattr(trainers.Trainer, "_step", faulty)
+    with pytest.raises(RuntimeError, match="no such thing"):
+        go(small(epochs=1))
+    run = RunDir(tmp_path / "run")
+    status = json.loads(run.status.read_text())
+    assert (status["state"], status["why"]) == ("failed", "RuntimeError: no such thing (traceback in error.txt)")
+    assert "in faulty" in run.error.read_text()
+    # What is mended leaves no trace of it.
+    monkeypatch.undo()
+    go(small(epochs=1), resume=True)
+    assert not run.error.exists()
