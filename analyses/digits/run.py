@@ -13,7 +13,7 @@ from typing import Any
 
 from analyses.common.tables import copy_tables
 from snrkit.run import Run, train
-from snrkit.specs.measure import MeasureSpec
+from snrkit.specs.measure import MeasureSpec, WatchFile
 from snrkit.specs.run import RunSpec
 from snrkit.watch import watching
 
@@ -39,8 +39,8 @@ def _trained(name: str, own: dict[str, Any], settings: dict[str, Any]) -> Run:
     """A run, trained and evaluated, its checkpoints along the way too."""
     spec = RunSpec.parse(settings["train"] | {"estimator": own["estimator"]}, "the settings")
     print(f"training {name}", flush=True)
-    watch = watching({"measure": settings["watch"] | {"K": own["K"]}})
-    run = train(spec, HERE / "runs" / f"digits-{name}", resume=True, observe=watch)
+    watch = WatchFile(measure=settings["watch"] | {"K": own["K"]})
+    run = train(spec, HERE / "runs" / f"digits-{name}", resume=True, observe=watching(watch))
     for checkpoint in [run.file, *sorted((run.path / "steps").glob("*.pt"))]:
         opened = Run.open(checkpoint)
         if not opened.beside("evaluation.json").exists():

@@ -82,7 +82,8 @@ def _refusal(error: ValidationError, spec: type[Spec]) -> SpecError:
         inner = told.argument if field in ("", told.argument) else f"{field}.{told.argument}"
         return SpecError(inner, told.problem, told.remedy)
     if first["type"] == "extra_forbidden":
-        return SpecError(field, "no such setting", f"{meant(field, spec)}choose from {', '.join(keys(spec))}")
+        near = meant(field, spec).rstrip()
+        return SpecError(field, "no such setting", near or f"choose from {', '.join(keys(spec))}")
     known = spec.model_fields.get(str(first["loc"][0]))
     least = None if known is None else allowed(known).get("minimum")
     if least is None:
