@@ -60,6 +60,7 @@ class Source:
             "run": self.provenance.run, "step": self.provenance.step, "data": self.provenance.data,
             "seed": self.plan.seed, "method": self.plan.method, "direct": self.plan.direct, "nested": self.plan.nested,
             "mean_from": self.plan.mean_from or "", "separate": self.plan.samples == "separate",
+            "mode": self.plan.mode,
         }  # fmt: skip
 
     def at(self, estimator: Estimator, M: int, K: int) -> Iterator[tuple[Reading, Drawn]]:
@@ -84,9 +85,7 @@ class Source:
 def readings(source: Source) -> pd.DataFrame:
     """The tidy table of ``snrkit.runs.kinds.snr``."""
     plan = source.plan
-    constant = source.labels | {
-        "parameters": source.parameters, "device": source.device, "dtype": source.dtype, "mode": plan.mode,
-    }  # fmt: skip
+    constant = source.labels | {"parameters": source.parameters, "device": source.device, "dtype": source.dtype}
     rows = []
     for estimator, M, K in plan.grid:
         for reading, drawn in source.at(estimator, M, K):

@@ -21,10 +21,9 @@ _PACKAGES = ("matplotlib", "numpy", "pandas", "pyarrow")
 # The group of the figures of other packages; a module here could not import the figures without a circle.
 _FIGURES = "snrkit.figures"
 _PACKAGE = Path(__file__).parent.parent
-# What decides an output beside the report's own modules.
-_SOURCES = (
-    "report/page.html", "cli/report.py", "runs/folder.py", "files.py", "specs/base.py", "specs/run.py",
-)  # fmt: skip
+# What decides an output: all modules of some folders, and some files.
+_FOLDERS = ("report", "runs/kinds", "specs", "diagnostics/metrics")
+_SOURCES = ("report/page.html", "cli/report.py", "runs/folder.py", "runs/metrics.py", "files.py")
 
 
 def key(paths: Sequence[Path], command: Sequence[str]) -> str:
@@ -66,7 +65,7 @@ def made_by() -> list[str]:
 
 @functools.cache
 def _code() -> str:
-    whole = (path for folder in ("report", "runs/kinds") for path in sorted((_PACKAGE / folder).rglob("*.py")))
+    whole = (path for folder in _FOLDERS for path in sorted((_PACKAGE / folder).rglob("*.py")))
     files = [*whole, *(_PACKAGE / name for name in _SOURCES)]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 

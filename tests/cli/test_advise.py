@@ -2,6 +2,8 @@ import json
 
 import pytest
 
+from snrkit.runs.kinds.advice import ADVICE
+
 
 @pytest.fixture
 def run(snrkit, tmp_path):
@@ -21,7 +23,15 @@ def test_table_and_recommendations(snrkit, run):
 def test_json(snrkit, run):
     argv = ("advise", "--ckpt", run, "--budget", 4, "--draws", 40, "--data-points", 3, "--estimator", "iwae,ciwae")
     found = json.loads(snrkit(*argv, "--option", "beta=0.25", "--json").out)
-    assert {row["estimator"] for row in found["table"]} == {"iwae", "ciwae (beta=0.25)"}
+    assert {(row["estimator"], row["name"], row["options"]) for row in found["table"]} == {
+        ("iwae", "iwae", ""), ("ciwae (beta=0.25)", "ciwae", "beta=0.25"),
+    }  # fmt: skip
+    read = ADVICE.read(run / "advice.json")
+    for answer in found["recommendations"]:
+        row = None if answer["row"] is None else found["table"][answer["row"]]
+        assert answer["setting"] == ("" if row is None else f"{row['estimator']} M={row['M']} K={row['K']}")
+        best = read[f"advised_{answer['network']}"] if answer["network"] != "both" else read["best_for"] != ""
+        assert row is None or best[answer["row"]]
     assert [row["goal"] for row in found["recommendations"]] == [
         "inference network",
         "generative network",

@@ -11,6 +11,7 @@ import torch
 from snrkit.models.mlp import Mlp
 from snrkit.report.collect import collect
 from snrkit.runs.folder import RunDir
+from snrkit.runs.kinds.evaluation import EVALUATION
 from snrkit.runs.kinds.snr import SNR
 
 SMALL = ["--set", "model.options.hidden=[6]", "--set", "model.options.latent=3", "--device", "cpu", "--quiet"]
@@ -87,6 +88,9 @@ def test_other_data_go_to_a_file_of_their_own_and_say_so(snrkit, run, as_omniglo
     own, other = (evaluated(run / f"evaluation{name}.json") for name in ("", ".omniglot"))
     assert (own["data"], own["trained_on"]) == ("digits:test[0:4] dynamic seed 0", "digits")
     assert (other["data"], other["trained_on"]) == ("omniglot:test[0:4] dynamic seed 0", "digits")
+    told = [EVALUATION.read(run / f"evaluation{name}.json").iloc[0] for name in ("", ".omniglot")]
+    assert [row["data_name"] for row in told] == ["digits", "omniglot"]
+    assert all(row["data"] == f"{row['data_title']}:{row['part']} {row['binarised']}" for row in told)
     assert own["rows"][1]["value"] != other["rows"][1]["value"]
 
 

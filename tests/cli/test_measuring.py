@@ -96,6 +96,7 @@ def test_what_was_drawn_otherwise_is_kept(snrkit, toy_run):
         snrkit("snr", "--ckpt", toy_run, *FEW, *more)
     rows = SNR.read(toy_run / "snr.parquet")
     assert set(zip(rows.seed, rows.method, strict=True)) == {(0, "units"), (1, "units"), (0, "direct")}
+    assert (rows.direct == (rows.method == "direct")).all()
 
 
 def test_an_interrupted_snr_goes_on_and_never_replaces_finished_rows(snrkit, toy_run, monkeypatch):

@@ -23,7 +23,7 @@ def test_active_units_of_known_variances():
     z = (z - z.mean(0)) / z.std(0, ddof=1)
     # Variances 0, 0.0099, 0.0101, 1 and 4 to rounding: three are above 0.01.
     (score,) = active_units([exact(z * np.sqrt([0, 0.0099, 0.0101, 1, 4]) + 3)])
-    assert (score.metric, score.value) == ("active_units", 3)
+    assert (score.metric, score.value, score.layer, score.dimensions) == ("active_units", 3, 0, 5)
     assert 0 < score.stderr < 1
     assert "of 5" in score.definition
     assert "50 points" in score.definition
@@ -32,7 +32,8 @@ def test_active_units_of_known_variances():
 
 def test_layers_have_their_own_names():
     scores = active_units([exact(np.ones((N, 3))), LayerMeans(np.ones((N, 2)), np.zeros((N, 2)), 1000)])
-    assert [score.metric for score in scores] == ["active_units_1", "active_units_2"]
+    told = [(score.metric, score.layer, score.dimensions) for score in scores]
+    assert told == [("active_units_1", 1, 3), ("active_units_2", 2, 2)]
     assert "1000 samples of the layers below" not in scores[0].definition
     assert "1000 samples of the layers below" in scores[1].definition
 

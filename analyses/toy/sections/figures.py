@@ -30,6 +30,7 @@ from snrkit.diagnostics.relations import block_means
 from snrkit.diagnostics.slopes import judge
 from snrkit.files import atomic_path
 from snrkit.models.gaussian import PROPOSAL_VARIANCE, Gaussian
+from snrkit.runs.kinds.base import HOW
 from snrkit.runs.kinds.draws import DRAWS
 from snrkit.runs.kinds.slopes import SLOPES
 from snrkit.runs.kinds.snr import SNR
@@ -42,7 +43,7 @@ _SCALE = math.sqrt(PROPOSAL_VARIANCE)
 # Numbers of noise held at once by one thread: they should stay in its cache.
 _AT_ONCE = 2**18
 _SLOPES_FROM = {"inference": 10, "generative": 30}
-_LABELS = ("run", "step", "data", "seed", "method", "direct", "nested", "mean_from", "estimator", "options")
+_LABELS = ("run", "step", "data", "seed", "method", *HOW, "estimator", "options")
 _EXPECTED = {"inference": -0.5, "generative": 0.5}
 
 
@@ -54,7 +55,7 @@ def run(settings: dict[str, Any]) -> tuple[str, pd.DataFrame]:
     drawn = {K: _drawn(settings, model, x, K) for K in own["K"]}
     labels = {
         "run": "toy", "step": 0, "scope": "minibatch", "estimator": "iwae", "options": "", "seed": settings["seed"],
-        "method": "units", "direct": False, "nested": False, "mean_from": "",
+        "method": "units", "direct": False, "nested": False, "mean_from": "", "separate": False, "mode": "evaluation",
         "data": f"gaussian[0:{len(x)}] dim {settings['dim']} seed {settings['seed']}",
     }  # fmt: skip
     table = _table(drawn, own, model, labels, time.perf_counter() - start)
@@ -159,7 +160,7 @@ def _table(
     rows = _remarked(rows, own["draws"])
     constant = {
         "draws": own["draws"], "engine": "closed form", "device": "cpu", "dtype": "float32", "complete": True,
-        "mode": "evaluation", "parameters": "",
+        "parameters": "",
     }  # fmt: skip
     return pd.DataFrame(rows).assign(**constant, seconds=seconds)[list(SNR.columns)]
 

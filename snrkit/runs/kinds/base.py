@@ -110,6 +110,9 @@ HOW: Columns = {
     "nested": since(2, flag("whether groups of the largest K's samples served smaller K")),
     "mean_from": since(2, text("estimator that lent its mean gradient; empty: none")),
     "separate": since(2, flag("whether the inference network saw samples of its own")),
+    "mode": since(
+        2, name("mode of the model's modules: 'evaluation', or 'training' (dropout, batch normalisation as in a step)")
+    ),
 }
 
 

@@ -17,6 +17,7 @@ def drawn_as(table: "pd.DataFrame") -> dict[str, Any]:
         "nested": ["nested" in own for own in parts],
         "mean_from": ["".join(own) for own in lent],
         "separate": False,
+        "mode": ["training" if "training mode" in own else "evaluation" for own in parts],
     }
 
 

@@ -17,7 +17,6 @@ def _later(table: "pd.DataFrame") -> Mapping[str, Any]:
     """What tables of schema 1 say in the words of the definition and the method; the first of them lack two columns more."""
     definition, biased = table["definition"].astype(str), table["metric"].astype(str).str.startswith("bias_")
     return drawn_as(table) | {
-        "mode": "evaluation",
         "parameters": "",
         "pulled": definition.str.contains("pulled towards its noise value", regex=False).astype(bool),
         "target": definition.str.partition("; target: ")[2].where(biased, "") if len(table) else "",
@@ -43,12 +42,7 @@ SNR = ParquetKind(
         "n_dropped": count("coordinates left out because they are zero, or constant, but for rounding"),
         "definition": text("the definition of the metric, in a phrase, and what the reader of this very row must know"),
         **NOISE,
-        "mode": since(
-            2,
-            name(
-                "mode of the model's modules: 'evaluation', or 'training' (dropout, batch normalisation as in a step)"
-            ),
-        ),
+        "mode": HOW["mode"],
         "engine": text("what computed the draws"),
         "device": text("where"),
         "dtype": text(
