@@ -94,7 +94,7 @@ def test_quiet(snrkit, tmp_path, monkeypatch):
         (["--dtype", "half"], ["dtype"]),
         (["--schedule", "cosine"], ["--schedule", "'burda'"]),
         (["--seed", str(2**63)], ["seed"]),
-        (["--set", "estimator.K=0"], ["estimator.K", "greater than or equal to 1"]),
+        (["--set", "checkpoint_every=0"], ["checkpoint_every", "greater than or equal to 1"]),
         (["--set", "optimiser.schedule=cosine"], ["optimiser.schedule"]),
         (["--set", "epochs"], ["--set", "key=value"]),
         (["--set", "epoch=3"], ["epoch", "no such setting"]),
