@@ -178,8 +178,9 @@ def test_resume_of_a_finished_run_changes_nothing(snrkit, tmp_path, contents):
 
 
 @pytest.mark.parametrize(
-    ("argv", "setting"), [(["--K", 3], "--K"), (["--set", "optimiser.lr=1"], "optimiser.lr"), (["--set", "data.dim=4"], "data.dim")]
-)  # fmt: skip
+    ("argv", "setting"),
+    [(["--K", 3], "--K"), (["--set", "optimiser.lr=1"], "optimiser.lr"), (["--set", "data.dim=4"], "data.dim")],
+)
 def test_resume_with_other_settings(snrkit, tmp_path, contents, argv, setting):
     snrkit("train", *TOY, "--epochs", 1, "--out", tmp_path / "run")
     before = contents(tmp_path / "run")
