@@ -17,7 +17,7 @@ from snrkit.version import version
 # Beside the outputs, like their sidecars.
 FILE = "report.meta.json"
 
-_PACKAGES = ("matplotlib", "numpy", "pandas", "pyarrow")
+_PACKAGES = ("matplotlib", "numpy", "pandas", "pyarrow", "seaborn")
 # The group of the figures of other packages; a module here could not import the figures without a circle.
 _FIGURES = "snrkit.figures"
 _PACKAGE = Path(__file__).parent.parent
