@@ -2,7 +2,8 @@
 
 ``measure`` draws gradients of a model and tells their SNR, ``check`` tells what a model is; ``LatentModel``,
 ``DiagonalNormal``, ``standard_normal_log_prob`` and ``bernoulli_log_prob`` help to write one, ``Estimator``, ``Term``,
-``Needs``, ``Theory``, ``Units`` and ``option`` to write an estimator.
+``Needs``, ``Theory``, ``Units`` and ``option`` to write an estimator. ``train`` carries out a ``RunSpec``; a ``Run`` is what
+was trained, opened: it measures a ``MeasureSpec``, evaluates, advises, reconstructs.
 """
 
 import importlib
@@ -14,8 +15,9 @@ if TYPE_CHECKING:
     from snrkit.estimators.base import Estimator, Theory, Units, build_estimator, option
     from snrkit.models.base import LatentModel
     from snrkit.models.densities import DiagonalNormal, bernoulli_log_prob, standard_normal_log_prob
-    from snrkit.run import Run
+    from snrkit.run import Run, train
     from snrkit.specs.measure import Execution, MeasureSpec
+    from snrkit.specs.run import RunSpec
     from snrkit.trial.check import check
 
 __all__ = [
@@ -27,6 +29,7 @@ __all__ = [
     "Needs",
     "Objective",
     "Run",
+    "RunSpec",
     "Term",
     "Theory",
     "Units",
@@ -36,10 +39,13 @@ __all__ = [
     "measure",
     "option",
     "standard_normal_log_prob",
+    "train",
 ]
 
 _HOME = {
     "Run": "snrkit.run",
+    "train": "snrkit.run",
+    "RunSpec": "snrkit.specs.run",
     "MeasureSpec": "snrkit.specs.measure",
     "Execution": "snrkit.specs.measure",
     "measure": "snrkit.diagnostics.measure",

@@ -1,142 +1,41 @@
-"""A trained run, opened: its model with its data, and what can be found out of them."""
+"""A trained run: its model with its data, and what can be found out of them."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Self
-
-import torch
-from torch import Tensor
+from typing import Any
 
 from snrkit.backend.device import select_device
-from snrkit.data import OWN, load
-from snrkit.data.base import Dataset
+from snrkit.core.streams import Streams
+from snrkit.diagnostics.advise import CANDIDATES, Advice, advise
+from snrkit.diagnostics.beta_curve import BetaCurve, beta_curve
+from snrkit.diagnostics.budget import Begun, cost_batch
 from snrkit.diagnostics.measure import Measurement, diagnose
-from snrkit.diagnostics.plan import Plan
+from snrkit.diagnostics.plan import Plan, chosen
 from snrkit.diagnostics.store import parameters_digest
 from snrkit.diagnostics.tables import Provenance
-from snrkit.errors import CheckpointError, DataError, SpecError
-from snrkit.estimators import ESTIMATORS
+from snrkit.errors import SpecError
 from snrkit.estimators.base import Estimator
-from snrkit.evaluation.points import named_points
-from snrkit.models.base import LatentModel
-from snrkit.runs.checkpoint import find_checkpoint, load_checkpoint
+from snrkit.evaluation.evaluation import Evaluation, evaluated
+from snrkit.evaluation.points import chosen_points, described, named_points
+from snrkit.evaluation.reconstruct import reconstruct, with_ssim
+from snrkit.evaluation.ssim import has_ssim
+from snrkit.opened import Opened
+from snrkit.pictures import Reconstructions, reserved_pictures
 from snrkit.runs.folder import RunDir
 from snrkit.runs.kinds.snr import require_same_parameters
 from snrkit.runs.place import reserved
 from snrkit.specs.measure import Execution, MeasureSpec
 from snrkit.specs.run import RunSpec
-from snrkit.training.opening import require_same_data
+from snrkit.training import session
+from snrkit.training.loop import Stopped
+from snrkit.training.trainer import Trainer
 
 Progress = Callable[[float, float, str], None]
 
-# Runs of a folder that a message names.
-_NAMED = 8
 
-
-@dataclass(frozen=True)
-class Run:
-    """A checkpoint of a run, opened.
-
-    Attributes:
-        folder: the run directory's files.
-        spec: the resolved spec; an option that changed in training is as it was at the checkpoint.
-        file: the checkpoint.
-        epoch: finished epochs.
-        step: optimiser steps done.
-        model: the model, on the device asked for.
-        dataset: the run's data, or others that fit the model (see ``on``).
-        trained_on: name of the data that the run was trained on.
-        device: where the model is.
-    """
-
-    folder: RunDir
-    spec: RunSpec
-    file: Path
-    epoch: int
-    step: int
-    model: LatentModel
-    dataset: Dataset
-    trained_on: str
-    device: torch.device
-
-    @classmethod
-    def open(cls, path: str | Path, *, data_dir: str | Path | None = None, device: str = "auto") -> Self:
-        """Open a checkpoint with its data.
-
-        Args:
-            path: a ``run.pt`` or another checkpoint, or a run directory.
-            data_dir: folder of the data files; None: SNRKIT_DATA or the cache.
-            device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-
-        Raises:
-            CheckpointError: there is none, there are several, or it is damaged.
-            DataError, SpecError: the run's data are not there, or have changed; there is no such device.
-        """
-        path, where = Path(path), select_device(device)
-        _refuse_many(path)
-        file = find_checkpoint(path)
-        checkpoint = load_checkpoint(file)
-        spec = checkpoint.spec_in_force()
-        dataset = load(spec.data, None if data_dir is None else Path(data_dir))
-        trained, found = checkpoint.data_mean.shape[0], dataset.train.shape[1]
-        if trained != found:
-            problem = f"has points of {found} numbers, and the run was trained on {trained}"
-            raise DataError(spec.data.path or spec.data.name, problem, "put the run's own data back, or train anew")
-        require_same_data(checkpoint, dataset)
-        # Checkpoints kept along the way lie in a folder of the run directory.
-        home = file.parent.parent if file.parent.name == RunDir(file.parent.parent).steps.name else file.parent
-        model, name = checkpoint.restore_model(where), spec.data.name
-        return cls(RunDir(home), spec, file, checkpoint.epoch, checkpoint.step, model, dataset, name, where)
-
-    @property
-    def path(self) -> Path:
-        """The run directory."""
-        return self.folder.path
-
-    @property
-    def name(self) -> str:
-        """What results are to call the run."""
-        return self.file.stem if self._is_loose else self.folder.name
-
-    @property
-    def estimator(self) -> Estimator:
-        """What the run is trained with; an option that changes in training is as it was at the checkpoint.
-
-        One that is learnt freely may be outside of the range in which it can be set.
-        """
-        found: Estimator = ESTIMATORS.load(self.spec.estimator.name)(**self.spec.estimator.numbers())
-        return found
-
-    def points(self, count: int | None = None) -> tuple[Tensor, str]:
-        """The first ``count`` test points (None: all), ``[count, P]``, binarised as the run's, and their label.
-
-        Raises:
-            SpecError: there are not that many, or fewer than one.
-        """
-        return named_points(self.dataset, self.spec, self.device, count, "count")
-
-    def on(self, data: str, *, data_dir: str | Path | None = None) -> Self:
-        """The same run with the test set of other data, binarised as the run's own.
-
-        Args:
-            data: their registered name.
-            data_dir: folder of the data files; None: SNRKIT_DATA or the cache.
-
-        Raises:
-            DataError, SpecError: no such data, or their points do not fit the model.
-        """
-        if data in OWN:
-            raise SpecError(
-                "data", f"{data} needs a file, and none can be named here", "choose data with a name of its own"
-            )
-        other = self.spec.data.model_copy(update={"name": data, "path": None, "train_limit": None})
-        dataset = load(other, None if data_dir is None else Path(data_dir))
-        own, found = (each.test.shape[1] for each in (self.dataset, dataset))
-        if own != found:
-            problem = f"has points of {found} numbers, and the run was trained on {own}"
-            raise DataError(data, problem, "choose data of the same size")
-        return replace(self, dataset=dataset, spec=self.spec.model_copy(update={"data": other}))
+class Run(Opened):
+    """A checkpoint of a run, opened, and what can be measured on it. Every result can ``save`` itself."""
 
     def measure(
         self,
@@ -170,36 +69,198 @@ class Run:
             raise SpecError("out", f"'{out}' does not end in .parquet", "name a Parquet file")
         plan = Plan.of(spec, estimators or ([] if spec.estimators else [self.estimator]), how)
         x, label = named_points(self.dataset, self.spec, self.device, spec.data_points)
-        path = Path(out) if out else (self.beside("snr.parquet") if self._is_loose else self.folder.snr)
+        path = Path(out) if out else (self.beside("snr.parquet") if self.is_loose else self.folder.snr)
         with reserved(path) as place:
             require_same_parameters(path, self.name, self.step, parameters_digest(self.model))
             about = Provenance(self.name, self.step, label)
             found = diagnose(self.model, x, plan, provenance=about, folder=place.partial, progress=progress, stop=stop)
         return replace(found, place=place, asked=plan.written(spec.data_points))
 
-    def beside(self, name: str) -> Path:
-        """Where a result on this checkpoint goes: in the run directory, or beside a checkpoint with a name of its own."""
-        return self.path / name if self.file == self.folder.checkpoint else self.file.with_suffix(f".{name}")
+    def evaluate(
+        self,
+        samples: int = 5000,
+        points: int | None = None,
+        *,
+        seed: int = 0,
+        out: str | Path | None = None,
+        progress: Progress | None = None,
+    ) -> Evaluation:
+        """Bounds, KL, ESS, active units and SSIM on the test set, each with its standard error over points.
 
-    @property
-    def _is_loose(self) -> bool:
-        """Whether the checkpoint is neither a run's latest nor one kept along the way: a file under a name of its own."""
-        return self.file.name != self.folder.checkpoint.name and self.file.parent != self.folder.steps
+        Args:
+            samples: importance samples per point behind log p(x), at least 128.
+            points: only the first so many test points.
+            seed: root of the noise.
+            out: the JSON file that it is for; None: in the run. Finished points are kept beside it until it is saved, for
+                the same call to go on from.
+            progress: called with (done, total, note).
+
+        Raises:
+            SpecError: too few samples or points.
+            ModelError, CapabilityError, NonFiniteError, ResourceError: as for ``evaluation.bounds.evaluate``.
+            OutputError: it cannot be written there.
+        """
+        x, _ = named_points(self.dataset, self.spec, self.device, points, "points")
+        own = self.spec.data.name if self.is_elsewhere else None
+        path = Path(out) if out else self.beside("evaluation.json" if own is None else f"evaluation.{own}.json")
+        is_own = own is None and out is None
+        about = {
+            **self.labels, **described(self.dataset, self.spec.data, f"test[0:{len(x)}]"), "trained_on": self.trained_on,
+            "samples": samples, "seed": seed,
+        }  # fmt: skip
+        with reserved(path) as place:
+            return evaluated(
+                self.model, x, self.dataset, about, place,
+                context=self.fingerprint(x, samples, seed), progress=progress,
+                latents_file=self.beside("latents.parquet") if is_own else path.with_suffix(".latents.parquet"),
+            )  # fmt: skip
+
+    def reconstruct(
+        self,
+        points: Sequence[int] = tuple(range(10)),
+        *,
+        k: int = 50,
+        samples: int = 5,
+        seed: int = 0,
+        out: str | Path | None = None,
+    ) -> Reconstructions:
+        """Test points beside their reconstructions from q(z|x) and from q_IW, which resamples by importance weights.
+
+        Args:
+            points: numbers of test points, from 0.
+            k: importance samples behind each of q_IW.
+            samples: reconstructions per point and kind.
+            seed: root of the noise.
+            out: the Parquet file that it is for, pictures going beside it; None: in the run.
+
+        Raises:
+            SpecError: there is no such point, or nothing is asked for.
+            CapabilityError: the model has no ``pixel_means``.
+            NonFiniteError, ResourceError: as for ``evaluation.reconstruct.resample``.
+            OutputError: it cannot be written there.
+        """
+        x, label = chosen_points(self.dataset, self.spec, self.device, points)
+        path = Path(out) if out else self.beside("reconstructions.parquet")
+        with reserved_pictures(path) as place:
+            images = reconstruct(self.model, x, points, k, samples, Streams(seed))
+            height, width = self.dataset.image_shape or (1, x.shape[1])
+            if has_ssim(self.model, self.dataset.image_shape):
+                images = with_ssim(images, (height, width))
+        shared: dict[str, Any] = {**self.labels, "data": label, "k": k, "seed": seed, "height": height, "width": width}
+        return Reconstructions(images.assign(**shared), place)
+
+    def advise(
+        self,
+        budget: int | None = None,
+        *,
+        seconds: float | None = None,
+        estimators: Sequence[str | Estimator] = CANDIDATES,
+        draws: int = 1000,
+        data_points: int = 10,
+        seed: int = 0,
+        out: str | Path | None = None,
+        progress: Progress | None = None,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> Advice:
+        """Which estimator, M and K to spend T = M K samples per data point on, by measuring them all.
+
+        Args:
+            budget: samples per data point.
+            seconds: what a training step may take, instead.
+            estimators: the candidates: registered names, or estimators.
+            draws: gradient draws R per setting.
+            data_points: the first so many test points.
+            seed: root of the noise.
+            out: the JSON file that it is for; None: in the run. Finished draws are kept beside it until it is saved, so that
+                the same call goes on from there.
+            progress: called with (done, total, note).
+            stop: asked after every block of draws; True ends them.
+
+        Raises:
+            SpecError: not one of budget and seconds is given, or it cannot be spent so.
+            ModelError, CapabilityError, NonFiniteError, ResourceError, Interrupted: as for ``diagnostics.advise.advise``.
+            OutputError: it cannot be written there.
+        """
+        if (budget is None) == (seconds is None):
+            raise SpecError("budget", "give either `budget` or `seconds`", "for example `budget=64`")
+        candidates = chosen(estimators)
+        x, label = named_points(self.dataset, self.spec, self.device, data_points)
+        batch = cost_batch(x, self.spec.batch_size)
+        with reserved(Path(out) if out else self.beside("advice.json")) as place:
+            begun = Begun(
+                place.partial / "budget.json", {**self.labels, "device": str(self.device), "seconds": seconds}
+            )
+            total = begun.affordable(self.model, batch, seconds or 0.0) if budget is None else budget
+            found = advise(
+                self.model, x, batch, total, candidates, draws=draws, seed=seed, seconds=seconds,
+                folder=place.partial, progress=progress, stop=stop,
+            )  # fmt: skip
+        about = {**self.labels, "data": label, "budget": total, "draws": draws, "seed": seed}
+        return replace(found, about=about, place=place, begun=begun)
+
+    def beta(
+        self,
+        K: int = 64,
+        *,
+        M: int = 1,
+        draws: int = 1000,
+        data_points: int = 10,
+        block: str = "inference",
+        seed: int = 0,
+        out: str | Path | None = None,
+        progress: Progress | None = None,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> BetaCurve:
+        """SNR of ciwae's gradient against beta; arguments and errors as for ``diagnostics.beta_curve.beta_curve``.
+
+        Args:
+            K: importance samples per group.
+            M: groups, by algebra.
+            draws: gradient draws R.
+            data_points: the first so many test points.
+            block: ``inference``, ``generative``, ``all`` or the name of a tensor.
+            seed: root of the noise.
+            out: the CSV file that it is for; None: in the run. Finished draws are kept beside it until it is saved.
+            progress: called with (done, total, note).
+            stop: asked after every block of draws; True ends them.
+        """
+        x, label = named_points(self.dataset, self.spec, self.device, data_points)
+        with reserved(Path(out) if out else self.beside("beta.csv")) as place:
+            curve = beta_curve(
+                self.model, x, K, M=M, draws=draws, seed=seed, block=block,
+                folder=place.partial, progress=progress, stop=stop,
+            )  # fmt: skip
+        shared: dict[str, Any] = {**self.labels, "data": label, "seed": seed}
+        return replace(curve, table=curve.table.assign(**shared), place=place)
 
 
-def _refuse_many(path: Path) -> None:
-    """A folder of runs is more than one run.
+def train(
+    spec: RunSpec,
+    out: str | Path,
+    *,
+    data_dir: str | Path | None = None,
+    device: str = "auto",
+    resume: bool = False,
+    progress: Progress = lambda *_: None,
+    observe: Callable[[Trainer, Stopped], None] = lambda *_: None,
+) -> Run:
+    """Train a run to the end, and open it. A finished run is left as it is.
+
+    Args:
+        spec: what to train.
+        out: the run directory.
+        data_dir: folder of the data files; None: SNRKIT_DATA or the cache.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        resume: go on from the run's checkpoint, if there is one.
+        progress: called with (done, total, note).
+        observe: called with (trainer, stopped) at the end of every epoch; it must leave the trainer as it is.
 
     Raises:
-        CheckpointError: it is one; the runs in it are named.
+        SnrkitError, Interrupted: as for ``training.session.train``.
     """
-    if not path.is_dir() or RunDir(path).checkpoint.is_file():
-        return
-    inside = [place for place in sorted(path.iterdir()) if not place.name.startswith(".")]
-    found = [
-        place for place in inside if RunDir(place).checkpoint.is_file() or (place.is_file() and place.suffix == ".pt")
-    ]
-    if found:
-        names = ", ".join(place.name for place in found[:_NAMED]) + (", ..." if len(found) > _NAMED else "")
-        problem = f"'{path}' holds {len(found)} runs or checkpoints ({names}), and one is needed"
-        raise CheckpointError("path", problem, f"give one of them, for example `path={found[0]}`")
+    folder = None if data_dir is None else Path(data_dir)
+    session.train(
+        spec, RunDir(Path(out)), data_dir=folder, device=select_device(device), resume=resume, progress=progress,
+        observe=observe,
+    )  # fmt: skip
+    return Run.open(out, data_dir=data_dir, device=device)

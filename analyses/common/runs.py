@@ -1,7 +1,5 @@
 """Runs of an analysis: trained where they are missing, gone on with where they were cut short, else left alone."""
 
-import contextlib
-import io
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -12,17 +10,15 @@ import pandas as pd
 import torch
 
 from analyses.common.report import Place
-from snrkit.cli.main import program
 from snrkit.data import load
-from snrkit.data.base import Dataset
 from snrkit.diagnostics.measure import diagnose
 from snrkit.diagnostics.plan import Plan
 from snrkit.diagnostics.tables import Provenance
 from snrkit.estimators.base import Estimator, build_estimator
 from snrkit.estimators.ciwae import Ciwae
 from snrkit.evaluation.points import named_points
-from snrkit.models.base import LatentModel
 from snrkit.report.identity import owners
+from snrkit.run import Run, train
 from snrkit.runs.checkpoint import load_checkpoint
 from snrkit.runs.folder import RunDir
 from snrkit.runs.kinds.snr import SNR
@@ -30,7 +26,6 @@ from snrkit.specs.run import EstimatorSpec, RunSpec
 from snrkit.specs.schedule import stage_of
 from snrkit.training.loop import Stopped
 from snrkit.training.opening import resolve_spec
-from snrkit.training.session import train
 from snrkit.training.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -59,7 +54,7 @@ def trained(spec: RunSpec, place: Place, observe: Callable[[Trainer, Stopped], N
             return run
     run = RunDir(place.runs / f"{spec.data.name}-{spec.estimator.name}-{spec.identity()}-{spec.epochs}")
     print(f"  training {label(spec)} M={spec.estimator.M} K={spec.estimator.K} seed {spec.seed}", flush=True)
-    train(spec, run, data_dir=DATA, device=CPU, resume=True, progress=lambda *_: None, observe=observe)
+    train(spec, run.path, data_dir=DATA, device="cpu", resume=True, observe=observe)
     place.used.add(run.path)
     return run
 
@@ -79,7 +74,7 @@ def finished(folder: Path) -> Iterator[tuple[RunDir, RunSpec]]:
 def evaluated(
     run: RunDir, samples: int, points: int, data: str | None = None, name: str | None = None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """What ``snrkit evaluate --keep-points`` finds: scores by metric, and one row per point. Remembered in the run.
+    """The evaluation of a run: scores by metric, and one row per point. Remembered in the run.
 
     Args:
         run: the run.
@@ -93,33 +88,27 @@ def evaluated(
     kept = path.with_suffix(".points.parquet")
     wanted = {"samples": samples, "points": points, "step": load_checkpoint(run.checkpoint).step}
     if not (path.exists() and kept.exists() and json.loads(path.read_text()).items() >= wanted.items()):
-        arguments = ["--ckpt", run.path, "--samples", samples, "--points", points, "--keep-points", "--out", path]
-        arguments += ["--device", "cpu", "--quiet", *([] if data is None else ["--data", data])]
-        with contextlib.redirect_stdout(io.StringIO()):
-            program.main(["evaluate", *map(str, arguments)], standalone_mode=False)
+        own = opened_run(run) if data is None else opened_run(run).on(data, data_dir=DATA)
+        own.evaluate(samples, points, out=path).save(points=True)
     return pd.DataFrame(json.loads(path.read_text())["rows"]).set_index("metric"), pd.read_parquet(kept)
 
 
-def model_of(run: RunDir) -> tuple[LatentModel, RunSpec, int, Dataset]:
-    """A run's model, its spec (with the beta in force), its steps and its data."""
-    checkpoint = load_checkpoint(run.checkpoint)
-    spec = checkpoint.spec_in_force()
-    return checkpoint.restore_model(CPU), spec, checkpoint.step, load(spec.data, DATA)
+def opened_run(run: RunDir) -> Run:
+    """A run, opened on the CPU."""
+    return Run.open(run.path, data_dir=DATA, device="cpu")
 
 
-def measure_inference(
-    run: RunDir, model: LatentModel, spec: RunSpec, step: int, dataset: Dataset, draws: int, points: int
-) -> None:
+def measure_inference(run: RunDir, subject: Run | Trainer, draws: int, points: int) -> None:
     """Add the inference network's SNR at the run's own (M, K), as the optimiser sees it, to the run's table.
 
     ``draws`` of the estimate itself, so M times as many of its units. The phi gradient of piwae is that of miwae, and is
     drawn as such; theta would take samples of no use here.
     """
-    own = spec.estimator
-    x, data = named_points(dataset, spec, CPU, points)
+    own = subject.spec.estimator
+    x, data = named_points(subject.dataset, subject.spec, CPU, points)
     estimator = _of_inference(own)
     plan = Plan(estimators=estimator, K=(own.K,), M=(own.M,), draws=draws * _units(own), blocks=("inference",))
-    table = diagnose(model, x, plan, provenance=Provenance(run.name, step, data)).table
+    table = diagnose(subject.model, x, plan, provenance=Provenance(run.name, subject.step, data)).table
     SNR.merge(run.snr, table.assign(estimator=own.name))
 
 
@@ -140,20 +129,19 @@ def at_stage_ends(draws: int, points: int) -> Callable[[Trainer, Stopped], None]
 
     def observe(trainer: Trainer, _: Stopped) -> None:
         if stage_of(trainer.epoch + 1) > stage_of(trainer.epoch):
-            spec = trainer.spec
-            measure_inference(trainer.run_dir, trainer.model, spec, trainer.step, trainer.dataset, draws, points)
+            measure_inference(trainer.run_dir, trainer, draws, points)
 
     return observe
 
 
 def inference_snr(run: RunDir, draws: int, points: int) -> pd.DataFrame:
     """The inference network's SNR from so many draws and points, at every step where it was so measured, with the last."""
-    model, spec, step, dataset = model_of(run)
-    _, data = named_points(dataset, spec, CPU, points)
-    unit_draws = draws * _units(spec.estimator)
+    opened = opened_run(run)
+    _, data = opened.points(points)
+    unit_draws = draws * _units(opened.spec.estimator)
     found = _inference_rows(run, unit_draws, data)
-    if step not in set(found.step):
-        measure_inference(run, model, spec, step, dataset, draws, points)
+    if opened.step not in set(found.step):
+        measure_inference(run, opened, draws, points)
         found = _inference_rows(run, unit_draws, data)
     return found
 

@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from analyses.common.tables import copy_tables
-from snrkit.cli.main import program
+from snrkit.run import Run, train
+from snrkit.specs.measure import MeasureSpec, WatchFile
+from snrkit.specs.run import RunSpec
+from snrkit.watch import watching
 
 HERE = Path(__file__).parent
 
@@ -20,30 +23,29 @@ HERE = Path(__file__).parent
 def main() -> None:
     """Run what is not there yet and copy the tables."""
     settings = tomllib.loads(Path(sys.argv[1] if len(sys.argv) > 1 else HERE / "digits.toml").read_text())
-    for name, flags in settings["train"]["runs"].items():
-        run = HERE / "runs" / f"digits-{name}"
-        _snrkit(f"train {settings['train']['common']} {flags} --resume --out {run}")
-        _evaluate(run, settings["measure"]["evaluate"])
-    first = HERE / "runs" / f"digits-{next(iter(settings['train']['runs']))}"
-    for command, result in (("snr", "snr.slopes.csv"), ("advise", "advice.json")):
-        if not (first / result).exists():
-            _snrkit(f"{command} --ckpt {first} {settings['measure'][command]}")
-    for run in sorted((HERE / "runs").iterdir()):
-        copy_tables(run, HERE / "results" / run.name)
+    runs = [_trained(name, own, settings) for name, own in settings["runs"].items()]
+    first = runs[0]
+    if not (first.path / "snr.slopes.csv").exists():
+        print(f"measuring {first.name}", flush=True)
+        first.measure(MeasureSpec(**settings["measure"])).save()
+    if not (first.path / "advice.json").exists():
+        print(f"advising on {first.name}", flush=True)
+        first.advise(**settings["advise"]).save()
+    for run in runs:
+        copy_tables(run.path, HERE / "results" / run.name)
 
 
-def _evaluate(run: Path, flags: str) -> None:
-    """The run with its points kept, and its checkpoints along the way."""
-    if not (run / "evaluation.json").exists():
-        _snrkit(f"evaluate --ckpt {run} {flags} --keep-points")
-    for checkpoint in sorted((run / "steps").glob("*.pt")):
-        if not checkpoint.with_suffix(".evaluation.json").exists():
-            _snrkit(f"evaluate --ckpt {checkpoint} {flags}")
-
-
-def _snrkit(line: str) -> Any:
-    print(f"snrkit {line}", flush=True)
-    return program.main(args=[*line.split(), "--quiet"], prog_name="snrkit", standalone_mode=False)
+def _trained(name: str, own: dict[str, Any], settings: dict[str, Any]) -> Run:
+    """A run, trained and evaluated, its checkpoints along the way too."""
+    spec = RunSpec.parse(settings["train"] | {"estimator": own["estimator"]}, "the settings")
+    print(f"training {name}", flush=True)
+    watch = WatchFile(measure=settings["watch"] | {"K": own["K"]})
+    run = train(spec, HERE / "runs" / f"digits-{name}", resume=True, observe=watching(watch))
+    for checkpoint in [run.file, *sorted((run.path / "steps").glob("*.pt"))]:
+        opened = Run.open(checkpoint)
+        if not opened.beside("evaluation.json").exists():
+            opened.evaluate(**settings["evaluate"]).save(points=checkpoint == run.file)
+    return run
 
 
 if __name__ == "__main__":

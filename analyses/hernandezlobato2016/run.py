@@ -21,15 +21,11 @@ from analyses.hernandezlobato2016 import text
 from analyses.hernandezlobato2016.text import SYSTEMS
 from snrkit.backend.device import select_device
 from snrkit.core.streams import Streams
-from snrkit.data import load
 from snrkit.evaluation.bounds import evaluate
-from snrkit.evaluation.points import named_points
 from snrkit.files import read_json, write_json
-from snrkit.runs.checkpoint import load_checkpoint
+from snrkit.run import Run, train
 from snrkit.runs.folder import RunDir
 from snrkit.specs.run import RunSpec
-from snrkit.training.opening import resolve_spec
-from snrkit.training.session import train
 
 
 def model_of(system: str, settings: dict[str, Any]) -> dict[str, Any]:
@@ -84,13 +80,11 @@ def of_trial(spec: RunSpec, settings: dict[str, Any]) -> dict[str, Any]:
 def one_trial(spec: RunSpec, settings: dict[str, Any], run: RunDir) -> dict[str, Any]:
     """Train and evaluate; the scores as one flat row."""
     start = time.perf_counter()
-    device = select_device("auto")
-    checkpoint = train(spec, run, data_dir=None, device=device, resume=True, progress=lambda *_: None)
-    dataset = load(spec.data, None)
-    x, label = named_points(dataset, resolve_spec(spec, dataset), device, settings.get("test_points"))
-    scores = evaluate(checkpoint.restore_model(device), x, settings["samples"], Streams(spec.seed))
-    row = {score.metric: score.value for score in scores} | {"median_scale": median_scale(checkpoint.model)}
-    return row | {"points": label, "step": checkpoint.step, "seconds": time.perf_counter() - start}
+    trained = train(spec, run.path, resume=True)
+    x, label = trained.points(settings.get("test_points"))
+    scores = evaluate(trained.model, x, settings["samples"], Streams(spec.seed))
+    row = {score.metric: score.value for score in scores} | {"median_scale": median_scale(trained.model.state_dict())}
+    return row | {"points": label, "step": trained.step, "seconds": time.perf_counter() - start}
 
 
 def median_scale(state: dict[str, torch.Tensor]) -> float | None:
@@ -105,16 +99,13 @@ def median_scale(state: dict[str, torch.Tensor]) -> float | None:
 
 def snr(settings: dict[str, Any], runs: Path) -> pd.DataFrame:
     """SNR of every tensor of the first trial on the first data set, at the K trained with."""
-    device, own, data = select_device("auto"), settings["snr"], settings["data"][0]
+    own, data = settings["snr"], settings["data"][0]
     tables = []
     for system in SYSTEMS:
-        run = RunDir(runs / f"{data}-{system}-0")
-        checkpoint = load_checkpoint(run.checkpoint)
-        spec = checkpoint.run_spec()
-        x, label = named_points(load(spec.data, None), spec, device, own["points"])
-        model = checkpoint.restore_model(device)
-        table = snrkit.measure(model, x, ["iwae"], K=[settings["K"]], draws=own["draws"])
-        tables.append(table.assign(run=run.name, system=system, data=label, step=checkpoint.step))
+        run = Run.open(runs / f"{data}-{system}-0")
+        x, label = run.points(own["points"])
+        table = snrkit.measure(run.model, x, ["iwae"], K=[settings["K"]], draws=own["draws"])
+        tables.append(table.assign(run=run.name, system=system, data=label, step=run.step))
         print(f"{run.name}: SNR measured", flush=True)
     return pd.concat(tables, ignore_index=True)
 

@@ -1,7 +1,6 @@
 """``snrkit advise``."""
 
 import math
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,14 +8,10 @@ import click
 from rich.table import Table
 
 from snrkit.cli.options import NAMES, OUTPUT, SEED, Whole, build_estimators, checkpoint_option, common, parse_options
-from snrkit.cli.output import print_json, print_table, progress, tell
-from snrkit.errors import ResultsError, SpecError
-from snrkit.files import pinned, read_json, require_writable, write_json
-from snrkit.runs.kinds.advice import ADVICE
+from snrkit.cli.output import print_table, progress, tell
 
 if TYPE_CHECKING:
     from snrkit.diagnostics.advise import Advice
-    from snrkit.run import Run
 
 
 @click.command(name="advise")
@@ -34,7 +29,7 @@ if TYPE_CHECKING:
 @common
 def command(  # noqa: PLR0913 (one per option)
     *,
-    ckpt: Path,
+    path: Path,
     budget: int | None,
     seconds: float | None,
     names: list[str] | None,
@@ -55,60 +50,24 @@ def command(  # noqa: PLR0913 (one per option)
     SNR. Generative network: tightest bound, and the cheapest of those with the same gradient. Both: highest inference SNR
     among the tightest bounds.
     """
-    if (budget is None) == (seconds is None):
-        raise SpecError("--budget", "give either --budget or --seconds", "for example --budget 64")
-    from snrkit.diagnostics.advise import advise, affordable, cost_batch, default_estimators
-    from snrkit.evaluation.points import named_points
+    from snrkit.diagnostics.advise import CANDIDATES
     from snrkit.interrupt import stop_requests
     from snrkit.run import Run
 
-    saved = Run.open(ckpt, data_dir=data_dir, device=device)
-    path = out or saved.beside("advice.json")
-    require_writable(path)
-    click.get_current_context().with_resource(pinned(path.parent))
-    chosen = build_estimators(names, parse_options(options)) if names else default_estimators()
-    x, label = named_points(saved.dataset, saved.spec, saved.device, data_points)
-    batch = cost_batch(x, saved.spec.batch_size)
-    folder = path.with_suffix(".partial")
-    begun = folder / "budget.json"
-    total = budget if budget is not None else _known(begun, saved, float(seconds or 0))
-    if total is None:
-        total = affordable(saved.model, batch, float(seconds or 0))
-        # Timed again, it might come out otherwise, and what was drawn for it would be lost.
-        write_json(begun, _about(saved, float(seconds or 0)) | {"budget": total})
-    with progress(f"advise {saved.name}", quiet) as update, stop_requests() as stopped:
-        advice = advise(
-            saved.model, x, batch, total, chosen, draws=draws, seed=seed, seconds=seconds,
-            folder=folder, progress=update, stop=stopped,
+    run = Run.open(path, data_dir=data_dir, device=device)
+    candidates = build_estimators(names, parse_options(options)) if names else CANDIDATES
+    with progress(f"advise {run.name}", quiet) as update, stop_requests() as stopped:
+        advice = run.advise(
+            budget, seconds=seconds, estimators=candidates, draws=draws, data_points=data_points, seed=seed, out=out,
+            progress=update, stop=stopped,
         )  # fmt: skip
-    result = {
-        "run": saved.name, "step": saved.step, "data": label, "budget": total, "draws": draws, "seed": seed,
-        "table": advice.table.to_dict("records"), "recommendations": advice.recommendations.to_dict("records"),
-    }  # fmt: skip
-    written = ADVICE.write(path, result)
-    advice.measurement.settle()
-    begun.unlink(missing_ok=True)
-    with suppress(OSError):  # blocks of another measurement are in it, or none were kept
-        folder.rmdir()
+    file = advice.save()
     if as_json:
-        print_json(written)
+        tell(file.read_text().rstrip())
     else:
-        _show(advice, f"{saved.name}, step {saved.step}, {label}, T = {total}, {draws} draws")
-
-
-def _about(saved: "Run", seconds: float) -> dict[str, Any]:
-    """What an affordable budget depends on, beside how fast the machine is."""
-    return {"run": saved.name, "step": saved.step, "device": str(saved.device), "seconds": seconds}
-
-
-def _known(file: Path, saved: "Run", seconds: float) -> int | None:
-    """The budget that an interrupted call found affordable; None if there is none."""
-    try:
-        found = read_json(file)
-        budget = int(found.pop("budget"))
-        return budget if budget >= 1 and found == _about(saved, seconds) else None
-    except (ResultsError, AttributeError, KeyError, TypeError, ValueError):
-        return None
+        _show(
+            advice, f"{run.name}, step {run.step}, {advice.about['data']}, T = {advice.about['budget']}, {draws} draws"
+        )
 
 
 def _plain(table: Any) -> list[dict[str, Any]]:

@@ -8,8 +8,6 @@ from rich.table import Table
 
 from snrkit.cli.options import OUTPUT, SEED, Whole, checkpoint_option, common
 from snrkit.cli.output import print_json, print_table, progress, tell
-from snrkit.files import pinned, require_writable
-from snrkit.runs.kinds.beta import BETA
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +25,7 @@ if TYPE_CHECKING:
 @common
 def command(  # noqa: PLR0913 (one per option)
     *,
-    ckpt: Path,
+    path: Path,
     importance: int,
     outer: int,
     draws: int,
@@ -47,33 +45,24 @@ def command(  # noqa: PLR0913 (one per option)
     not that of the best bound; remarks say when it misleads. Ctrl-C keeps finished draws, and the same command goes on from
     there.
     """
-    from snrkit.diagnostics.beta_curve import beta_curve
-    from snrkit.evaluation.points import named_points
     from snrkit.interrupt import stop_requests
     from snrkit.run import Run
 
-    saved = Run.open(ckpt, data_dir=data_dir, device=device)
-    x, label = named_points(saved.dataset, saved.spec, saved.device, data_points)
-    path = out or saved.beside("beta.csv")
-    require_writable(path)
-    click.get_current_context().with_resource(pinned(path.parent))
-    with progress(f"beta {saved.name}", quiet) as update, stop_requests() as stopped:
-        curve = beta_curve(
-            saved.model, x, importance, M=outer, draws=draws, seed=seed, block=block,
-            folder=path.with_suffix(".partial"), progress=update, stop=stopped,
+    run = Run.open(path, data_dir=data_dir, device=device)
+    with progress(f"beta {run.name}", quiet) as update, stop_requests() as stopped:
+        curve = run.beta(
+            importance, M=outer, draws=draws, data_points=data_points, block=block, seed=seed, out=out,
+            progress=update, stop=stopped,
         )  # fmt: skip
-    about: dict[str, int | str] = {"run": saved.name, "step": saved.step, "data": label, "seed": seed}
-    table = curve.table.assign(**about)
-    BETA.write(path, table)
-    curve.settle()
+    file, table = curve.save(), curve.table
     if as_json:
         rows = table.astype(object).where(table.notna(), None).to_dict("records")
         best = None if curve.best != curve.best else curve.best  # JSON has no NaN
-        print_json(
-            {"path": str(path), "best": best, "told_apart": curve.told_apart, "remarks": curve.remarks, "rows": rows}
-        )
+        about = {"best": best, "told_apart": curve.told_apart, "remarks": curve.remarks}
+        print_json({"path": str(file), "rows": rows, **about})
         return
-    _show(table, f"{saved.name}, step {saved.step}, {label}, {block}, M={outer}, K={importance}, {draws} draws")
+    setting = f"{block}, M={outer}, K={importance}, {draws} draws"
+    _show(table, f"{run.name}, step {run.step}, {table['data'].iloc[0]}, {setting}")
     tell(f"highest snr_pooled: beta = {curve.best:g}")
     for remark in curve.remarks:
         tell(f"note: {remark}")

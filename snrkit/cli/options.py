@@ -169,7 +169,7 @@ def common(command: Command) -> Command:
 
 def checkpoint_option(command: Command) -> Command:
     """--ckpt."""
-    option = click.option("--ckpt", type=INPUT, required=True, help="A run.pt, or a run directory holding one.")
+    option = click.option("--ckpt", "path", type=INPUT, required=True, help="A run.pt, or a run directory holding one.")
     return option(command)
 
 

@@ -6,16 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from snrkit.backend.memory import require_memory
 from snrkit.cli.options import OUTPUT, SEED, Whole, checkpoint_option, common, shortened
 from snrkit.cli.output import print_json, tell
-from snrkit.files import pinned, require_writable, write_bytes
-from snrkit.runs.kinds.reconstructions import RECONSTRUCTIONS
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from snrkit.pictures import Means
 
-_ENDINGS = {".parquet", ".pdf", ".png"}
 _MOST_POINTS = 1_000_000
 
 
@@ -57,7 +53,7 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]
 @common
 def command(  # noqa: PLR0913 (one per option)
     *,
-    ckpt: Path,
+    path: Path,
     k: int,
     points: list[int],
     samples: int,
@@ -74,65 +70,19 @@ def command(  # noqa: PLR0913 (one per option)
     the images (reconstructions.parquet: input, q, q_iw) and a figure of them side by side (.pdf, .png). Images that are not
     too small get their SSIM with the input.
     """
-    from snrkit.core.streams import Streams
-    from snrkit.evaluation.points import chosen_points
-    from snrkit.evaluation.reconstruct import reconstruct, with_ssim
-    from snrkit.evaluation.ssim import has_ssim
     from snrkit.run import Run
 
-    saved = Run.open(ckpt, data_dir=data_dir, device=device)
-    x, label = chosen_points(saved.dataset, saved.spec, saved.device, points)
-    path = out or saved.beside("reconstructions.parquet")
-    base = path.with_suffix("") if path.suffix in _ENDINGS else path
-    files = {ending: base.with_name(base.name + ending) for ending in sorted(_ENDINGS)}
-    for file in files.values():
-        require_writable(file)
-    click.get_current_context().with_resource(pinned(path.parent))
-    require_memory("--resample", f"{k:,} samples of a point", 8 * k, "ask for fewer")
-    # Pixels and latents of both kinds, as they are computed and as they are kept.
-    size = 4 * len(points) * samples * x[0].nbytes
-    require_memory("--samples", f"{samples:,} reconstructions of {len(points):,} points", size, "ask for fewer")
-    images = reconstruct(saved.model, x, points, k, samples, Streams(seed))
-    height, width = saved.dataset.image_shape or (1, x.shape[1])
-    if has_ssim(saved.model, saved.dataset.image_shape):
-        images = with_ssim(images, (height, width))
-    table = images.assign(run=saved.name, step=saved.step, data=label, k=k, seed=seed, height=height, width=width)
-    RECONSTRUCTIONS.write(files[".parquet"], table)
-    _draw(table, files)
-    means = {name: _means(table, name) for name in ("log_likelihood", "ssim") if name in table}
+    run = Run.open(path, data_dir=data_dir, device=device)
+    found = run.reconstruct(points, k=k, samples=samples, seed=seed, out=out)
+    files = found.save()
     if as_json:
-        print_json({"run": saved.name, "files": [str(file) for file in files.values()], **means})
+        print_json({"run": run.name, "files": [str(file) for file in files], **found.means})
         return
-    for line in _lines(means, len(points)):
-        tell(line)
-    for file in files.values():
-        tell(str(file))
+    for line in [*_lines(found.means, len(points)), *files]:
+        tell(str(line))
 
 
-def _draw(table: "pd.DataFrame", files: dict[str, Path]) -> None:
-    from snrkit.report import style
-    from snrkit.report.figures.reconstructions import draw_tables
-    from snrkit.report.save import render
-
-    look = style.COLUMNS["a4"]
-    with style.context(look):
-        figure = draw_tables([table], look).figure
-        for ending in ("pdf", "png"):
-            write_bytes(files[f".{ending}"], render(figure, ending, look.dpi))
-
-
-Means = dict[str, tuple[float, float | None]]
-
-
-def _means(table: "pd.DataFrame", column: str) -> Means:
-    """Mean of a column for each kind and of their difference, with standard errors over points; None for one point."""
-    drawn = table[table.kind != "input"]
-    mean = drawn.groupby(["kind", "point"])[column].mean()
-    kinds = {"q": mean["q"], "q_iw": mean["q_iw"], "q_iw - q": mean["q_iw"] - mean["q"]}
-    return {name: (float(v.mean()), float(v.sem()) if len(v) > 1 else None) for name, v in kinds.items()}
-
-
-def _lines(means: dict[str, Means], points: int) -> Iterator[str]:
+def _lines(means: "dict[str, Means]", points: int) -> Iterator[str]:
     """``log p(x|z) of q: -80.12 ± 0.34 nats, mean over points: 10`` and the like."""
     for column, label, digits, unit in (("log_likelihood", "log p(x|z)", 2, " nats"), ("ssim", "SSIM", 3, "")):
         for name, (value, stderr) in means.get(column, {}).items():

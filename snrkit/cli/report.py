@@ -1,14 +1,12 @@
 """``snrkit report``: figures, tables and a page from runs and measurements."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from snrkit.cli.options import FOLDER, INPUT
 from snrkit.cli.output import print_json, say, tell
-from snrkit.report import unchanged
-from snrkit.report.figures import FIGURES
+from snrkit.report.make import make
 
 # Spelt out, since snrkit.report.style loads matplotlib; a test compares.
 COLUMNS = ("icml", "neurips", "a4", "slide")
@@ -46,43 +44,14 @@ def command(
     PATHS are run directories, folders that hold some, or result files [default: checkpoints]. Prints the files; only what
     changed is drawn again. A figure without data is left out, with a line on stderr that names the command to run.
     """
-    for name in figures:
-        FIGURES.require(name)
-    wanted = paths or (Path("checkpoints"),)
-    page = page or show
-    line = ("snrkit", "report", *map(str, wanted), "--out", str(out), "--column", column)
-    line += tuple(word for name in figures for word in ("--figure", name))
-    key = unchanged.key(wanted, (*line, "--html") if page else line)
-    known = unchanged.recall(out, key)
-    files, notes, drawn = (*known, []) if known else _make(wanted, key, out, line, column, figures, page=page)
+    made = make(paths or (Path("checkpoints"),), out, column=column, figures=figures, page=page or show)
     if not quiet:
-        for text in notes:
+        for text in made.notes:
             say(text)
     if as_json:
-        print_json({"written": [str(path) for path in files], "drawn": drawn, "notes": notes})
+        print_json({"written": [str(path) for path in made.files], "drawn": made.drawn, "notes": made.notes})
     else:
-        for path in files:
+        for path in made.files:
             tell(str(path))
     if show:
-        click.launch(files[-1].resolve().as_uri())
-
-
-def _make(
-    paths: Sequence[Path], key: str, out: Path, line: tuple[str, ...], column: str, figures: Sequence[str], *, page: bool
-) -> tuple[list[Path], list[str], list[str]]:  # fmt: skip
-    """Draw what changed; returns the files, the notes and the names of what was drawn."""
-    # Plotting libraries are slow to import; neither `--help` nor a report that is up to date needs them.
-    from snrkit.files import write_json
-    from snrkit.report.build import build
-    from snrkit.report.save import Destination
-    from snrkit.report.style import COLUMNS as LOOKS
-
-    notes: list[str] = []
-    report = build(paths, Destination(out, line, LOOKS[column]), notes.append, figures)
-    files = report.files
-    if page:
-        from snrkit.report.page import write_page
-
-        files.append(write_page(report))
-    write_json(out / unchanged.FILE, unchanged.record(key, files, notes))
-    return files, notes, report.drawn
+        click.launch(made.files[-1].resolve().as_uri())

@@ -7,44 +7,37 @@ against the runner-up excludes a tie.
 """
 
 import math
-import reprlib
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 from torch import Tensor
 
-from snrkit.backend.memory import require_memory
-from snrkit.core.batches import Batch, points, take
 from snrkit.core.logweights import log_mean_exp
 from snrkit.core.streams import Streams
+from snrkit.diagnostics.budget import Begun, Setting, require_step_room, settings
 from snrkit.diagnostics.draws import Progress
 from snrkit.diagnostics.intervals import Interval
 from snrkit.diagnostics.measure import Measurement, diagnose
 from snrkit.diagnostics.plan import Plan
 from snrkit.diagnostics.tables import log_ratio, title
-from snrkit.errors import ResourceError, SpecError
-from snrkit.estimators.base import Estimator, build_estimator
+from snrkit.errors import SpecError
+from snrkit.estimators.base import Estimator
 from snrkit.evaluation.bounds import sample_log_weights
 from snrkit.evaluation.cost import step_seconds
 from snrkit.interrupt import Interrupted
 from snrkit.models.base import LatentModel
+from snrkit.runs.kinds.advice import ADVICE
+from snrkit.runs.place import Place, target
 from snrkit.trial.data import as_batch
 from snrkit.trial.needs import require_pure
 from snrkit.trial.opening import opened
 
 REFERENCE_SAMPLES = 5000
-# Trial divisors up to its root take a tenth of a second.
-LARGEST_BUDGET = 10**12
-MOST_SETTINGS = 300
 CANDIDATES = ("vae", "iwae", "piwae", "dreg")
 GOALS = {"inference": "inference network", "generative": "generative network", "both": "both networks"}
-
-Setting = tuple[Estimator, int, int]
 
 
 @dataclass(frozen=True)
@@ -57,66 +50,35 @@ class Advice:
         recommendations: per goal: ``goal``, ``network``, ``row`` of the table and the ``setting`` in words (None and empty
             where it cannot be told), ``reason``, ``draws_needed`` (NaN where it is settled).
         measurement: the draws behind them.
+        about: of a run, what its file says beside these: run, step, data, budget, draws and seed.
+        place: of a run, where it goes.
+        begun: of a run, the budget that was found affordable.
     """
 
     table: pd.DataFrame
     recommendations: pd.DataFrame
     measurement: Measurement = field(repr=False)
+    about: Mapping[str, Any] = field(default_factory=dict)
+    place: Place | None = field(default=None, repr=False)
+    begun: Begun | None = field(default=None, repr=False)
 
+    def save(self, path: Path | None = None) -> Path:
+        """Write the advice on a run, whole or not at all; the draws that were kept for it go.
 
-def settings(budget: int, estimators: Sequence[Estimator]) -> list[Setting]:
-    """Every way to spend ``budget`` samples, without repetitions of the same gradient.
+        Args:
+            path: a JSON file; None: where it was announced that it goes.
 
-    Raises:
-        SpecError: the budget is smaller than 1, or can be spent in more ways than are measured.
-    """
-    if not 1 <= budget <= LARGEST_BUDGET:
-        problem = f"must be at least 1 and at most {LARGEST_BUDGET:,}, got {reprlib.repr(budget)}"
-        raise SpecError("budget", problem, "give the samples per data point, e.g. 64")
-    splits = [(budget // K, K) for K in divisors(budget)]
-    found: list[Setting] = []
-    for estimator in estimators:
-        if estimator.name == "vae":  # an average over all M K samples, however they are grouped
-            found.append((estimator, 1, budget))
-        else:
-            # At M = 1 piwae is iwae.
-            found += [(estimator, M, K) for M, K in splits if estimator.name != "piwae" or M > 1]
-    if len(found) > MOST_SETTINGS:
-        problem = f"{budget:,} can be spent in {len(found)} ways, and at most {MOST_SETTINGS} are measured"
-        raise SpecError("budget", problem, "give one with fewer divisors, such as a power of 2, or fewer `estimators`")
-    return found
-
-
-def divisors(number: int) -> list[int]:
-    """All divisors of a number, ascending."""
-    small = [d for d in range(1, math.isqrt(number) + 1) if number % d == 0]
-    return small + [number // d for d in reversed(small) if d * d != number]
-
-
-def affordable(model: LatentModel, x: Tensor, seconds: float) -> int:
-    """The largest power of two of samples per data point whose iwae step takes at most ``seconds``, and fits in memory.
-
-    Raises:
-        SpecError: one sample takes longer.
-    """
-    iwae = build_estimator("iwae", {})
-    budget = 1
-    if step_seconds(model, iwae, x, 1, budget) > seconds:
-        raise SpecError("seconds", f"one sample takes longer than {seconds:g} s per step", "allow more")
-    with suppress(ResourceError):
-        while step_seconds(model, iwae, x, 1, _fitting(model, x, 2 * budget)) <= seconds:
-            budget *= 2
-    return budget
-
-
-def _fitting(model: LatentModel, x: Tensor, budget: int) -> int:
-    """The budget, if a step with it can fit in memory.
-
-    Raises:
-        ResourceError: it cannot.
-    """
-    require_step_room(model, x, budget)
-    return budget
+        Raises:
+            SpecError: neither a path nor a run says where.
+            OutputError: it cannot be written.
+        """
+        tables = {"table": self.table, "recommendations": self.recommendations}
+        with target(self.place, path) as file:
+            ADVICE.write(file, {**self.about, **{name: table.to_dict("records") for name, table in tables.items()}})
+            self.measurement.settle()
+            if self.begun is not None:
+                self.begun.forget()
+        return file
 
 
 def advise(  # noqa: PLR0913 (one option each; most by keyword)
@@ -180,19 +142,6 @@ def advise(  # noqa: PLR0913 (one option each; most by keyword)
         [None if own is None else every.index(own) for own in (a.pop("of") for a in chosen)], dtype=object
     )
     return Advice(pd.DataFrame(rows), pd.DataFrame(chosen).assign(row=advised), measurement)
-
-
-def require_step_room(model: LatentModel, batch: Batch, budget: int) -> None:
-    """Find out before the draws whether a training step, which will be timed, can fit in memory.
-
-    Raises:
-        ResourceError: its noise and latents alone cannot.
-    """
-    first = next(model.parameters())
-    numbers = points(batch) * budget * math.prod(model.noise_shape(take(batch, slice(0, 1))))
-    asked = f"training steps on {points(batch)} data points with {budget:,} samples each"
-    if not first.is_cuda:
-        require_memory("budget", asked, 2 * numbers * first.element_size(), "give a smaller budget")
 
 
 def _is_measured(setting: Setting, table: pd.DataFrame) -> bool:
@@ -295,13 +244,3 @@ def name(setting: Setting) -> str:
     """A setting as text, e.g. ``piwae M=8 K=8``."""
     estimator, M, K = setting
     return f"{title(estimator)} M={M} K={K}"
-
-
-def default_estimators() -> list[Estimator]:
-    """The candidates when none are named."""
-    return [build_estimator(candidate, {}) for candidate in CANDIDATES]
-
-
-def cost_batch(x: Tensor, size: int) -> Tensor:
-    """A minibatch of ``size`` points for timing, repeating those of x."""
-    return x[torch.arange(size, device=x.device) % len(x)]

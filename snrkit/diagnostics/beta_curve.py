@@ -22,18 +22,20 @@ from torch import nn
 from snrkit.diagnostics.draws import Drawer, Progress
 from snrkit.diagnostics.gather import WEIGHT_DRAWS
 from snrkit.diagnostics.intervals import Interval, delete_one, jackknife_stderr, student
-from snrkit.diagnostics.measure import prepared, select_blocks
 from snrkit.diagnostics.metrics.base import Reading
 from snrkit.diagnostics.metrics.bias import bias
 from snrkit.diagnostics.metrics.strength import read
 from snrkit.diagnostics.moments import BlockMoments, Moments
 from snrkit.diagnostics.plan import Job, Plan
+from snrkit.diagnostics.prepared import prepared, select_blocks
 from snrkit.diagnostics.relations import across, block_means
 from snrkit.diagnostics.suiting import suited
 from snrkit.errors import SpecError
 from snrkit.estimators.ciwae import Ciwae
 from snrkit.interrupt import Interrupted
+from snrkit.runs.kinds.beta import BETA
 from snrkit.runs.metrics import describe
+from snrkit.runs.place import Place, target
 from snrkit.trial.opening import opened
 from snrkit.types import Array, Indices
 
@@ -57,6 +59,7 @@ class BetaCurve:
             than |v|^2 and |w|^2; so neither need they oppose each other there, nor the SNR dip.
         remarks: when ``best`` misleads, in sentences.
         settle: removes the blocks of draws that were kept, once what was found is safely written.
+        place: of a run, where it goes; its table then has the columns run, step, data and seed too.
     """
 
     table: pd.DataFrame
@@ -65,6 +68,22 @@ class BetaCurve:
     vanishing: Interval
     remarks: list[str]
     settle: Callable[[], None] = field(default=lambda: None, repr=False, compare=False)
+    place: Place | None = field(default=None, repr=False, compare=False)
+
+    def save(self, path: Path | None = None) -> Path:
+        """Write the curve of a run, whole or not at all. Then ``settle``.
+
+        Args:
+            path: a CSV file; None: where it was announced that it goes.
+
+        Raises:
+            SpecError: neither a path nor a run says where.
+            OutputError: it cannot be written.
+        """
+        with target(self.place, path) as file:
+            BETA.write(file, self.table)
+            self.settle()
+        return file
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ def chosen_points(dataset: Dataset, spec: RunSpec, device: torch.device, points:
     if unknown:
         raise SpecError("points", f"there is no test point {unknown[0]}", f"choose from 0 to {available - 1}")
     data = spec.data
-    x = test_points(dataset, data, getattr(torch, spec.dtype), device, points)
+    x = test_points(dataset, data, getattr(torch, spec.dtype), device, list(points))
     return x, described(dataset, data, f"test[{','.join(map(str, points))}]")["data"]
 
 

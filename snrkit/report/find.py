@@ -17,8 +17,9 @@ _NOT_RESULTS = "*.meta.json"
 
 
 def _kinds() -> dict[str, Kind]:
-    """All kinds of result, in the order in which their patterns are tried."""
-    return {name: KINDS.load(name) for name in KINDS.names}
+    """All kinds of result, in the order in which their patterns are tried: that of a mere ending comes last."""
+    found = {name: KINDS.load(name) for name in KINDS.names}
+    return dict(sorted(found.items(), key=lambda item: item[1].pattern == f"*{Path(item[1].pattern).suffix}"))
 
 
 def _say_nothing(_line: str) -> None:

@@ -18,12 +18,12 @@ from snrkit.version import version
 FILE = "report.meta.json"
 
 _PACKAGES = ("matplotlib", "numpy", "pandas", "pyarrow", "seaborn")
-# The group of the figures of other packages; a module here could not import the figures without a circle.
-_FIGURES = "snrkit.figures"
+# Of the figures and kinds of result of other packages; a module here could not import the figures without a circle.
+_GROUPS = ("snrkit.figures", "snrkit.kinds")
 _PACKAGE = Path(__file__).parent.parent
 # What decides an output: all modules of some folders, and some files.
 _FOLDERS = ("report", "runs/kinds", "specs", "diagnostics/metrics")
-_SOURCES = ("report/page.html", "cli/report.py", "runs/folder.py", "runs/metrics.py", "files.py")
+_SOURCES = ("report/page.html", "runs/folder.py", "runs/metrics.py", "files.py")
 
 
 def key(paths: Sequence[Path], command: Sequence[str]) -> str:
@@ -72,14 +72,14 @@ def _code() -> str:
 
 @functools.cache
 def _added() -> tuple[str, ...]:
-    return tuple(plugin.identity for plugin in plugins(_FIGURES))
+    return tuple(plugin.identity for group in _GROUPS for plugin in plugins(group))
 
 
 @functools.cache
 def versions() -> dict[str, str]:
     """Versions of what the bytes of an output depend on."""
     others = {package: installed_version(package) for package in _PACKAGES}
-    added = {plugin.name: plugin.version for plugin in plugins(_FIGURES)}
+    added = {plugin.name: plugin.version for group in _GROUPS for plugin in plugins(group)}
     return {"snrkit": version(), **others, "python": platform.python_version(), **added}
 
 

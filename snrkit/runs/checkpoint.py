@@ -27,6 +27,8 @@ from snrkit.runs.sound import (
 )
 from snrkit.specs.run import RunSpec
 
+# Runs of a folder that a message names.
+_NAMED = 8
 # In version 1 the state of a learnt beta was the only one of its kind, under ``beta``.
 FORMAT, VERSION = "snrkit-checkpoint", 2
 
@@ -157,14 +159,33 @@ def find_checkpoint(path: Path) -> Path:
     """The checkpoint file meant by a file or a run directory.
 
     Raises:
-        CheckpointError: there is none.
+        CheckpointError: there is none, or several.
     """
+    _refuse_many(path)
     file = RunDir(path).checkpoint if path.is_dir() else path
     if not file.is_file():
         raise CheckpointError(
             "path", f"no checkpoint at '{path}'", "give a run.pt or a run directory of 'snrkit train'"
         )
     return file
+
+
+def _refuse_many(path: Path) -> None:
+    """A folder of runs is more than one run.
+
+    Raises:
+        CheckpointError: it is one; the runs in it are named.
+    """
+    if not path.is_dir() or RunDir(path).checkpoint.is_file():
+        return
+    inside = [place for place in sorted(path.iterdir()) if not place.name.startswith(".")]
+    found = [
+        place for place in inside if RunDir(place).checkpoint.is_file() or (place.is_file() and place.suffix == ".pt")
+    ]
+    if found:
+        names = ", ".join(place.name for place in found[:_NAMED]) + (", ..." if len(found) > _NAMED else "")
+        problem = f"'{path}' holds {len(found)} runs or checkpoints ({names}), and one is needed"
+        raise CheckpointError("path", problem, f"give one of them, for example `path={found[0]}`")
 
 
 def find_checkpoints(paths: Sequence[Path]) -> list[Path]:

@@ -3,19 +3,36 @@
 from analyses.digits import run as digits
 from snrkit.report.collect import collect
 
-TINY = '''
+TINY = """
 [train]
-common = """--data digits --set model.options.hidden=[3] --set model.options.latent=2 --epochs 2 --batch-size 500
-  --keep-every 1 --set eval_points=2"""
+data = {name = "digits"}
+model.options = {hidden = [3], latent = 2}
+epochs = 2
+batch_size = 500
+keep_every = 1
+eval_points = 2
 
-[train.runs]
-iwae = "--estimator iwae --K 2"
+[watch]
+every = 2
+draws = 4
+
+[runs]
+iwae = {estimator = {name = "iwae", K = 2}, K = [1, 2]}
+
+[evaluate]
+samples = 128
+points = 3
 
 [measure]
-evaluate = "--samples 128 --points 3"
-snr = "--K 1,2,3 --draws 4 --data-points 2"
-advise = "--budget 2 --draws 4 --data-points 1"
-'''
+K = [1, 2, 3]
+draws = 4
+data_points = 2
+
+[advise]
+budget = 2
+draws = 4
+data_points = 1
+"""
 
 
 def test_tables_of_every_kind(monkeypatch, tmp_path):

@@ -3,7 +3,7 @@
 import pytest
 
 from snrkit.backend.shortage import exit_code_of, shortage
-from snrkit.diagnostics.advise import MOST_SETTINGS, divisors, settings
+from snrkit.diagnostics.budget import MOST_SETTINGS, divisors, settings
 from snrkit.errors import SpecError
 from snrkit.estimators.base import build_estimator
 from snrkit.specs.grid import MOST_RUNS, expand

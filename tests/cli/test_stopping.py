@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from snrkit.cli import portions
 from snrkit.diagnostics.worker import Worker
+from snrkit.evaluation import portions
 from snrkit.runs.folder import RunDir
 from snrkit.training.trainer import Trainer
 from tests.support.program import TOY
@@ -167,13 +167,13 @@ def test_beta_and_advise_go_on(snrkit, toy_run, stopping, argv, file):
 
 
 def test_advise_keeps_what_it_found_affordable(snrkit, toy_run, stopping, monkeypatch):
-    from snrkit.diagnostics import advise
+    from snrkit.diagnostics import budget
 
     argv = ["advise", "--ckpt", toy_run, "--seconds", 1, "--draws", 40, "--data-points", 2, "--estimator", "iwae"]
-    monkeypatch.setattr(advise, "affordable", lambda *_: 4)
+    monkeypatch.setattr(budget, "affordable", lambda *_: 4)
     stopping(Worker, "block", 30)
     assert snrkit(*argv).code == 130
-    monkeypatch.setattr(advise, "affordable", lambda *_: 8)
+    monkeypatch.setattr(budget, "affordable", lambda *_: 8)
     assert snrkit(*argv).code == 0
     assert json.loads((toy_run / "advice.json").read_text())["budget"] == 4
     assert not (toy_run / "advice.partial").exists()

@@ -6,7 +6,8 @@ import torch
 import snrkit
 from snrkit.core import bounds
 from snrkit.core.logweights import log_mean_exp
-from snrkit.diagnostics.advise import advise, affordable, bound_gap, cost_batch, settings
+from snrkit.diagnostics.advise import advise, bound_gap
+from snrkit.diagnostics.budget import affordable, cost_batch, settings
 from snrkit.errors import SpecError
 from snrkit.estimators.base import build_estimator
 from snrkit.evaluation.cost import step_seconds

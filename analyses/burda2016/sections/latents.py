@@ -54,9 +54,9 @@ def run(settings: dict[str, Any], runs: Runs, results: Path) -> tuple[str, dict[
 
 def _shape(run: RunDir, points: int, samples: int) -> dict[str, float]:
     """Means over points of the shape of q and of the posterior, both from the same samples."""
-    saved = Run.open(run.path)
-    x, _ = saved.points(points)
-    each = torch.stack([_covariances(saved.model, x[i : i + 1], samples, i) for i in range(len(x))])
+    opened = Run.open(run.path)
+    x, _ = opened.points(points)
+    each = torch.stack([_covariances(opened.model, x[i : i + 1], samples, i) for i in range(len(x))])
     found = {}
     for name, covariance in zip(("q", "posterior"), each.unbind(1), strict=True):
         axes = torch.linalg.eigvalsh(covariance).sqrt()

@@ -6,7 +6,6 @@ from typing import Any
 import pandas as pd
 
 from analyses.burda2016.sections.runs import Runs
-from snrkit.cli.main import main as snrkit
 from snrkit.core.streams import Streams
 from snrkit.evaluation.reconstruct import reconstruct
 from snrkit.run import Run
@@ -20,16 +19,15 @@ def run(settings: dict[str, Any], runs: Runs, results: Path) -> tuple[str, dict[
     for layers, model in settings["models"].items():
         for estimator in ("vae", "iwae"):
             name = f"{data['name']}-{data['binarise']}-{layers}"
-            run = runs.get(name, data, model, estimator, K, seed)
-            saved = Run.open(run.path)
-            x, _ = saved.points(own["points"])
+            run = Run.open(runs.get(name, data, model, estimator, K, seed).path)
+            x, _ = run.points(own["points"])
             for k in own["k"]:
-                table = reconstruct(saved.model, x, range(len(x)), k, own["samples"], Streams(0))
+                table = reconstruct(run.model, x, range(len(x)), k, own["samples"], Streams(0))
                 fit = table.groupby(["kind", "point"]).log_likelihood.mean()
                 gain = fit["q_iw"] - fit["q"]
                 rows.append((int(layers), estimator, k, fit["q"].mean(), fit["q_iw"].mean(), gain.mean(), gain.sem()))
             out = results / f"reconstructions-{layers}-{estimator}.pdf"
-            snrkit(["reconstruct", "--ckpt", str(run.path), "--resample", str(max(own["k"])), "--out", str(out)])
+            run.reconstruct(k=max(own["k"]), out=out).save()
     columns = ["layers", "trained with", "k", "log p(x|z), q", "log p(x|z), q_IW", "gain", "gain se"]
     text = (
         "### Sampling from q_IW\n\n"

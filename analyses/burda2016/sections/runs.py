@@ -5,17 +5,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from snrkit.backend.device import select_device
-from snrkit.cli.main import main as snrkit
 from snrkit.core.streams import Streams
 from snrkit.evaluation.latents import active_units, latent_means, means_table
 from snrkit.files import read_json, write_json
 from snrkit.models.state import in_mode
-from snrkit.run import Run
+from snrkit.run import Run, train
 from snrkit.runs.folder import RunDir
 from snrkit.runs.kinds.latents import LATENTS
 from snrkit.specs.run import RunSpec
-from snrkit.training.session import train
 
 
 class Runs:
@@ -46,14 +43,12 @@ class Runs:
         run = RunDir(self._folder / f"{name}-{estimator}-K{K}-seed{seed}")
         print(run.name, flush=True)
         spec = RunSpec.parse(common | chosen, "the settings")
-        train(spec, run, data_dir=None, device=select_device("auto"), resume=True, progress=lambda *_: None)
+        trained = train(spec, run.path, resume=True)
         if not self._evaluated(run):
             own = self._settings["evaluation"]
-            points = ["--points", str(own["points"])] if own["points"] else []
-            samples = ["--samples", str(own["samples"])]
-            snrkit(["evaluate", "--ckpt", str(run.path), *samples, *points, "--quiet"])
+            trained.evaluate(own["samples"], own["points"] or None).save()
         if not self._has_means(run):
-            self._keep_means(run)
+            self._keep_means(trained)
         self.count += 1
         self.seconds += sum(row["seconds"] for row in run.read_metrics())
         self.seconds += read_json(run.evaluation)["seconds"] + read_json(_active(run))["seconds"]
@@ -73,19 +68,18 @@ class Runs:
         found = read_json(_active(run))
         return bool((found["step"], found["asked"]) == (_step(run), self._settings["evaluation"]["active_points"]))
 
-    def _keep_means(self, run: RunDir) -> None:
+    def _keep_means(self, run: Run) -> None:
         """Active units, and the means behind them, on more points than bounds can be had of."""
         asked = self._settings["evaluation"]["active_points"]
-        saved = Run.open(run.path)
-        x, label = saved.points(asked or None)
+        x, label = run.points(asked or None)
         start = time.perf_counter()
-        with in_mode(saved.model, "evaluation"):
-            layers = latent_means(saved.model, x, Streams(0))
-        table = means_table(layers, saved.dataset.test_labels)
-        LATENTS.write(run.latents, table.assign(run=run.name, step=saved.step, data=label))
+        with in_mode(run.model, "evaluation"):
+            layers = latent_means(run.model, x, Streams(0))
+        table = means_table(layers, run.dataset.test_labels)
+        LATENTS.write(run.folder.latents, table.assign(run=run.name, step=run.step, data=label))
         rows = [dataclasses.asdict(score) for score in active_units(layers)]
         seconds = time.perf_counter() - start
-        write_json(_active(run), {"step": saved.step, "asked": asked, "seconds": seconds, "rows": rows})
+        write_json(_active(run.folder), {"step": run.step, "asked": asked, "seconds": seconds, "rows": rows})
 
 
 def _active(run: RunDir) -> Path:

@@ -3,10 +3,9 @@
 import pandas as pd
 
 from analyses.common.report import Place
-from analyses.common.runs import CPU, model_of
+from analyses.common.runs import opened_run
 from analyses.mcharrak2021.mcharrak.runs import ESTIMATORS, obtain
 from snrkit.diagnostics.beta_curve import BetaCurve, beta_curve
-from snrkit.evaluation.points import named_points
 
 METRICS = ("snr_mean", "snr_median", "snr_pooled", "mean_norm", "cosine")
 
@@ -20,9 +19,9 @@ def run(place: Place) -> tuple[str, pd.DataFrame]:
         ("after IWAE", "iwae", {}),
         ("after CIWAE(0.5)", "ciwae", {}),
     ):
-        model, spec, _, dataset = model_of(obtain(place, ESTIMATORS[estimator], **changes)[0])
-        x, data = named_points(dataset, spec, CPU, own["points"])
-        curve = beta_curve(model, x, own["K"], own["beta"], draws=own["draws"])
+        opened = opened_run(obtain(place, ESTIMATORS[estimator], **changes)[0])
+        x, data = opened.points(own["points"])
+        curve = beta_curve(opened.model, x, own["K"], own["beta"], draws=own["draws"])
         tables.append(_wide(curve).assign(model=name))
         best = f"highest snr_pooled at beta = {curve.best:g}"
         notes.append(f"- {name}: {'; '.join([best, *curve.remarks])}.")

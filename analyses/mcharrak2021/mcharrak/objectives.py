@@ -3,7 +3,7 @@
 import pandas as pd
 
 from analyses.common.report import Place
-from analyses.common.runs import CPU, model_of
+from analyses.common.runs import opened_run
 from analyses.common.tables import pm
 from analyses.mcharrak2021.mcharrak.runs import ESTIMATORS, obtain
 from snrkit.core.streams import Streams
@@ -11,7 +11,6 @@ from snrkit.diagnostics.measure import diagnose
 from snrkit.diagnostics.plan import Plan
 from snrkit.estimators.base import build_estimator
 from snrkit.evaluation.bounds import sample_log_weights
-from snrkit.evaluation.points import named_points
 
 # Name, phi's estimator with (M, K), theta's with (M, K), samples drawn per data point and step.
 CASES = [
@@ -27,9 +26,9 @@ def run(place: Place) -> tuple[str, pd.DataFrame]:
     """SNR of both networks' gradients and the value of each network's bound."""
     own = place.settings["objectives"]
     trained, _ = obtain(place, ESTIMATORS["miwae"])
-    model, spec, _, dataset = model_of(trained)
-    x, data = named_points(dataset, spec, CPU, own["points"])
-    log_w = sample_log_weights(model, x, own["samples"], Streams(0))
+    opened = opened_run(trained)
+    x, data = opened.points(own["points"])
+    log_w = sample_log_weights(opened.model, x, own["samples"], Streams(0))
     rows = []
     for name, phi, theta, samples in CASES:
         row: list[object] = [name, samples]
@@ -37,7 +36,7 @@ def run(place: Place) -> tuple[str, pd.DataFrame]:
             estimator = build_estimator(kind, {})
             units = estimator.units(M, K)[0].count
             plan = Plan(estimators=estimator, K=K, M=M, draws=own["draws"] * units, blocks=(network,))
-            found = diagnose(model, x, plan).table.set_index("metric").loc["snr_mean"]
+            found = diagnose(opened.model, x, plan).table.set_index("metric").loc["snr_mean"]
             groups = log_w.shape[1] // K
             value = estimator.bound(log_w[:, : groups * K].reshape(len(x), groups, K)).mean()
             row += [f"{kind}({M}, {K})", f"{float(value):.3f}", pm(found.value, found.stderr, 3)]

@@ -2,7 +2,7 @@
 
 from snrkit.registry import Registry
 
-# The first pattern that a file's name matches decides, so that of measurements, which any Parquet file may be, comes late.
+# The first pattern that a file's name matches decides; that of a mere ending is tried last.
 KINDS = Registry(
     "kind of result",
     {
@@ -19,4 +19,6 @@ KINDS = Registry(
         "beta": "snrkit.runs.kinds.beta:BETA",
         "published": "snrkit.runs.kinds.published:PUBLISHED",
     },
+    group="snrkit.kinds",
+    what="snrkit.runs.kinds.base:Kind",
 )

@@ -1,0 +1,135 @@
+"""An evaluation of a run: what was found on its test points, and where it is kept."""
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from torch import Tensor
+
+from snrkit.backend.memory import require_memory
+from snrkit.core.streams import Streams
+from snrkit.data.base import Dataset
+from snrkit.evaluation.bounds import Array, PointScores, checked_scores, summarise
+from snrkit.evaluation.latents import means_table
+from snrkit.evaluation.portions import Portions, Progress
+from snrkit.evaluation.score import Score
+from snrkit.evaluation.ssim import has_ssim, point_ssim, ssim_score
+from snrkit.models.base import LatentModel
+from snrkit.runs.kinds.evaluation import EVALUATION
+from snrkit.runs.kinds.latents import LATENTS
+from snrkit.runs.kinds.points import POINTS
+from snrkit.runs.place import Place, target
+
+# Of each test point, in this order.
+_OF_POINT = ("iwae_64", "log_p", "kl_q_p", "elbo", "ess_64", "ess")
+_LABELS = ("run", "step", "data", "samples", "seed")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was found.
+
+    Attributes:
+        scores: bounds, KL, ESS, active units and SSIM, each with its standard error.
+        about: what they are of, as the file says it: run, step, data, samples, seed and the like.
+        each: bounds and ESS of every point, and its latent means.
+        ssim: of every point, ``[N]``; None where there are no images to compare.
+        classes: of the points, ``[N]``; None where they have none.
+        portions: the finished points, kept until the evaluation is saved.
+        place: where it goes.
+        latents_file: where the latent means go.
+    """
+
+    scores: list[Score]
+    about: Mapping[str, Any]
+    each: PointScores = field(repr=False)
+    ssim: Array | None = field(repr=False)
+    classes: Any = field(repr=False)
+    portions: Portions = field(repr=False)
+    place: Place = field(repr=False)
+    latents_file: Path = field(repr=False)
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The scores, one row per metric: value, stderr, sd, definition."""
+        return pd.DataFrame(map(dataclasses.asdict, self.scores)).set_index("metric")
+
+    @property
+    def points(self) -> pd.DataFrame:
+        """What each test point has, one row each: bounds, KL, ESS, SSIM."""
+        columns = {name: getattr(self.each, name) for name in _OF_POINT}
+        table = pd.DataFrame({"point": range(len(self.each.log_p)), **columns})
+        table = table if self.ssim is None else table.assign(ssim=self.ssim)
+        return table.assign(**{name: self.about[name] for name in _LABELS})
+
+    @property
+    def latents(self) -> pd.DataFrame:
+        """E_q[z|x] of each point, one row per layer and point."""
+        labels = {name: self.about[name] for name in ("run", "step", "data")}
+        return means_table(self.each.layers, self.classes).assign(**labels)
+
+    def save(self, path: Path | None = None, *, points: bool = False, latents: bool = False) -> Path:
+        """Write what was found, whole or not at all; the finished points that were kept for it go.
+
+        Args:
+            path: a JSON file; None: where it was announced that it goes.
+            points: also write what each point has, beside it (``.points.parquet``).
+            latents: also write the latent means (``.latents.parquet``; of a run on its own data: ``latents.parquet``).
+
+        Returns:
+            The JSON file.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        with target(self.place, path) as file:
+            if points:
+                POINTS.write(file.with_suffix(".points.parquet"), self.points)
+            if latents:
+                LATENTS.write(self.latents_file if path is None else file.with_suffix(".latents.parquet"), self.latents)
+            EVALUATION.write(file, {**self.about, "rows": [dataclasses.asdict(score) for score in self.scores]})
+            self.portions.settle()
+        return file
+
+
+def evaluated(
+    model: LatentModel,
+    x: Tensor,
+    dataset: Dataset,
+    about: Mapping[str, Any],
+    place: Place,
+    *,
+    context: str,
+    latents_file: Path,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Bounds, diagnostics and SSIM of a model on the first test points; finished portions of them are kept.
+
+    Args:
+        model: the model.
+        x: the points, ``[N, *event]``.
+        dataset: what they are of.
+        about: of the result: at least ``samples`` per point and ``seed`` of the noise.
+        place: where the result goes; finished portions are kept beside it.
+        context: what the scores depend on beside the numbers of the points.
+        latents_file: where the latent means go.
+        progress: called with (done, total, note).
+
+    Raises:
+        SpecError, ModelError, CapabilityError, NonFiniteError, ResourceError: as for ``bounds.evaluate``.
+    """
+    samples, streams, shape = about["samples"], Streams(about["seed"]), dataset.image_shape
+    # The log-weights of one point.
+    require_memory("samples", f"{samples:,} samples of a point", 8 * samples, "ask for fewer")
+    start, portions = time.perf_counter(), Portions(place.partial, context)
+    each = checked_scores(model, x, samples, streams, progress, portions.scores)
+    ssim = None
+    if shape is not None and has_ssim(model, shape):
+        ssim = point_ssim(model, x, shape, streams)
+    scores = summarise(each, samples) + ([] if ssim is None else [ssim_score(ssim)])
+    said = {**about, "points": len(x), "seconds": time.perf_counter() - start}
+    return Evaluation(scores, said, each, ssim, dataset.test_labels, portions, place, latents_file)

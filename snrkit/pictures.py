@@ -1,0 +1,90 @@
+"""Reconstructions of a run: their table, and their pictures side by side."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from snrkit.files import require_writable, write_bytes
+from snrkit.runs.kinds.reconstructions import RECONSTRUCTIONS
+from snrkit.runs.place import Place, reserved, target
+
+ENDINGS = (".parquet", ".pdf", ".png")
+# Value and standard error over points, which is None for one point.
+Means = dict[str, tuple[float, float | None]]
+
+
+@dataclass(frozen=True)
+class Reconstructions:
+    """Test points beside their reconstructions.
+
+    Attributes:
+        table: one row per image, as ``evaluation.reconstruct.reconstruct`` gives it, with run, step and the like.
+        place: where they go.
+    """
+
+    table: pd.DataFrame
+    place: Place = field(repr=False)
+
+    @property
+    def means(self) -> dict[str, Means]:
+        """``log_likelihood`` in nats, and ``ssim`` of images: mean over points of q, of q_IW and of their difference."""
+        return {name: self._mean(name) for name in ("log_likelihood", "ssim") if name in self.table}
+
+    def _mean(self, column: str) -> Means:
+        drawn = self.table[self.table.kind != "input"]
+        mean = drawn.groupby(["kind", "point"])[column].mean()
+        kinds = {"q": mean["q"], "q_iw": mean["q_iw"], "q_iw - q": mean["q_iw"] - mean["q"]}
+        return {name: (float(v.mean()), float(v.sem()) if len(v) > 1 else None) for name, v in kinds.items()}
+
+    def save(self, path: Path | None = None) -> list[Path]:
+        """Write the table, and the pictures beside it as PDF and PNG.
+
+        Args:
+            path: the table, a Parquet file; None: where it was announced that it goes.
+
+        Returns:
+            The files.
+
+        Raises:
+            OutputError: one cannot be written.
+        """
+        with target(self.place, path) as file:
+            table, *pictures = files = files_of(file)
+            RECONSTRUCTIONS.write(table, self.table)
+            self._draw(pictures)
+        return files
+
+    def _draw(self, files: list[Path]) -> None:
+        # Matplotlib is slow to import, and most of those who open a run draw nothing.
+        from snrkit.report import style
+        from snrkit.report.figures.reconstructions import draw_tables
+        from snrkit.report.save import render
+
+        look = style.COLUMNS["a4"]
+        with style.context(look):
+            figure = draw_tables([self.table], look).figure
+            for file in files:
+                write_bytes(file, render(figure, file.suffix[1:], look.dpi))
+
+
+def files_of(path: Path) -> list[Path]:
+    """The table and the pictures that are meant by the name of any of them, or by what they have in common."""
+    base = path.with_suffix("") if path.suffix in ENDINGS else path
+    return [base.with_name(base.name + ending) for ending in ENDINGS]
+
+
+@contextmanager
+def reserved_pictures(path: Path) -> Iterator[Place]:
+    """A place for reconstructions that are computed within the block.
+
+    Raises:
+        OutputError: a file cannot be written there.
+    """
+    table, *pictures = files_of(path)
+    with reserved(table) as place:
+        for picture in pictures:
+            require_writable(picture)
+        yield place
