@@ -93,34 +93,22 @@ def command(  # noqa: PLR0913 (one per option)
         return
     path = out or RUNS / f"{spec.data.name}-{spec.estimator.name}-{spec.identity()}"
 
-    from snrkit.backend.device import select_device
     from snrkit.interrupt import Interrupted
-    from snrkit.training.session import train
-    from snrkit.watch import require_measurable, watching
+    from snrkit.run import train
 
-    run, where = RunDir(path), select_device(device)
-    require_measurable(asked, spec, data_dir, where)
     try:
-        with progress(f"train {run.name}", quiet) as update:
-            final = train(
-                spec,
-                run,
-                data_dir=data_dir,
-                device=where,
-                resume=resume,
-                progress=update,
-                observe=watching(asked),
-            )
+        with progress(f"train {path.resolve().name}", quiet) as update:
+            run = train(spec, path, data_dir=data_dir, device=device, resume=resume, progress=update, watch=asked)
     except (Interrupted, KeyboardInterrupt):
         complain(f"snrkit: interrupted; go on with: snrkit train --resume --out {shlex.quote(str(path))}")
         raise click.exceptions.Exit(INTERRUPTED) from None
-    metrics = run.read_metrics()
+    metrics = run.folder.read_metrics()
     last = metrics[-1] if metrics else {}
     if as_json:
-        print_json({"run": str(path), "epoch": final.epoch, "step": final.step, "last": last})
+        print_json({"run": str(path), "epoch": run.epoch, "step": run.step, "last": last})
     else:
         bound = f", bound {last['bound']:.2f} nats" if last else ""
-        tell(f"{run.checkpoint}: {final.epoch} epochs, {final.step} steps{bound}")
+        tell(f"{run.file}: {run.epoch} epochs, {run.step} steps{bound}")
 
 
 def _resolved(spec: RunSpec, data_dir: Path | None) -> str:
