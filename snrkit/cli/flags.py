@@ -20,18 +20,21 @@ REGISTERED = {"data.name": SOURCES, "model.name": MODELS, "estimator.name": ESTI
 _DOT = "__"
 
 
-def flags(spec: type[Spec], names: Mapping[str, str], table: str = "") -> Callable[[Command], Command]:
-    """Options for some fields of a specification, in order; what is not given is None.
+def flags(
+    spec: type[Spec], names: Mapping[str, str], table: str = "", *, filled: bool = False
+) -> Callable[[Command], Command]:
+    """Options for some fields of a specification, in order.
 
     Args:
         spec: the specification.
         names: dotted field to the option's name.
         table: of the TOML file, in which the specification stands.
+        filled: what is not given has the field's default, where no file may say otherwise; else it is None.
     """
 
     def decorate(command: Command) -> Command:
         for key, name in reversed(list(names.items())):
-            command = _option(spec, key, name, f"{table}.{key}" if table else key)(command)
+            command = _option(spec, key, name, f"{table}.{key}" if table else key, filled)(command)
         return command
 
     return decorate
@@ -48,7 +51,7 @@ def put(data: dict[str, Any], parameters: Mapping[str, Any]) -> None:
             assign(data, name.replace(_DOT, "."), value)
 
 
-def _option(spec: type[Spec], key: str, name: str, setting: str) -> Callable[[Command], Command]:
+def _option(spec: type[Spec], key: str, name: str, setting: str, filled: bool) -> Callable[[Command], Command]:
     field, meaning = _field(spec, key)
     schema = allowed(field)
     known = f": {', '.join(REGISTERED[setting].names)}" if setting in REGISTERED else ""
@@ -56,7 +59,7 @@ def _option(spec: type[Spec], key: str, name: str, setting: str) -> Callable[[Co
     destination = setting.replace(".", _DOT)
     if schema.get("type") == "boolean":
         return click.option(name, destination, is_flag=True, default=None, help=text)
-    return click.option(name, destination, type=_type(schema), help=text)
+    return click.option(name, destination, type=_type(schema), default=field.default if filled else None, help=text)
 
 
 def _field(spec: type[Spec], key: str) -> tuple[FieldInfo, str]:

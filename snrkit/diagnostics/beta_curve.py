@@ -22,12 +22,12 @@ from torch import nn
 from snrkit.diagnostics.draws import Drawer, Progress
 from snrkit.diagnostics.gather import WEIGHT_DRAWS
 from snrkit.diagnostics.intervals import Interval, delete_one, jackknife_stderr, student
-from snrkit.diagnostics.measure import prepared, select_blocks
 from snrkit.diagnostics.metrics.base import Reading
 from snrkit.diagnostics.metrics.bias import bias
 from snrkit.diagnostics.metrics.strength import read
 from snrkit.diagnostics.moments import BlockMoments, Moments
 from snrkit.diagnostics.plan import Job, Plan
+from snrkit.diagnostics.prepared import prepared, select_blocks
 from snrkit.diagnostics.relations import across, block_means
 from snrkit.diagnostics.suiting import suited
 from snrkit.errors import SpecError

@@ -14,6 +14,7 @@ from snrkit.diagnostics.moments import BlockMoments, Moments, Verdict
 from snrkit.diagnostics.plan import BLOCKS_OF_DRAWS, Job, Plan
 from snrkit.diagnostics.problem import Layout
 from snrkit.diagnostics.replay import replay
+from snrkit.errors import CapabilityError
 from snrkit.interrupt import Interrupted
 from snrkit.models.base import parameters_of
 from snrkit.runs.metrics import METRICS
@@ -118,8 +119,16 @@ class Gatherer:
         return [family for family in self._families if family.needs == need]
 
     def _read(self, family: Family, evidence: Evidence) -> list[Reading]:
-        """What a family reads of what was asked for; what a lent mean enters says so."""
-        found = [reading for reading in family.read(evidence) if reading.metric in self._wanted]
+        """What a family reads of what was asked for; what a lent mean enters says so.
+
+        Raises:
+            CapabilityError: its code, which may be another package's, raised.
+        """
+        try:
+            found = [reading for reading in family.read(evidence) if reading.metric in self._wanted]
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            problem = f"{', '.join(family.metrics)} cannot be read ({type(error).__name__}: {error})"
+            raise CapabilityError("metrics", problem, "name others, or repair the package that has it") from error
         if evidence.lender is None:
             return found
         lent = f"E[g] from {self.plan.mean_from} draws"

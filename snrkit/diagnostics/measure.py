@@ -1,7 +1,7 @@
 """Measure the gradients of a model: the Python face of the diagnostics."""
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,24 +10,18 @@ import pandas as pd
 import torch
 from torch import nn
 
-from snrkit.backend.kernels import chosen
-from snrkit.core.streams import Streams
 from snrkit.diagnostics import tables
-from snrkit.diagnostics.draws import Drawer, Progress
-from snrkit.diagnostics.engines import ENGINES
+from snrkit.diagnostics.draws import Progress
 from snrkit.diagnostics.gather import Drawn, Gatherer
 from snrkit.diagnostics.metrics.base import Reading
 from snrkit.diagnostics.plan import Job, Plan
-from snrkit.diagnostics.precision import computed_in
-from snrkit.diagnostics.problem import Layout
-from snrkit.diagnostics.store import Store, fingerprint, parameters_digest, statement
+from snrkit.diagnostics.prepared import prepared, select_blocks
+from snrkit.diagnostics.store import Store, parameters_digest
 from snrkit.diagnostics.suiting import suited
-from snrkit.diagnostics.worker import Worker
 from snrkit.errors import NonFiniteError, SpecError
 from snrkit.estimators.base import Estimator
 from snrkit.files import write_text
 from snrkit.interrupt import Interrupted
-from snrkit.registry import makers
 from snrkit.runs.kinds.comparisons import COMPARISONS
 from snrkit.runs.kinds.draws import DRAWS
 from snrkit.runs.kinds.slopes import SLOPES
@@ -35,7 +29,7 @@ from snrkit.runs.kinds.snr import SNR
 from snrkit.runs.place import Place, target
 from snrkit.specs.base import Mode
 from snrkit.specs.measure import Execution, MeasureFile
-from snrkit.trial.opening import Subject, opened
+from snrkit.trial.opening import opened
 
 _LOG = logging.getLogger("snrkit")
 
@@ -232,55 +226,6 @@ def diagnose(
     )
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """What draws a plan's jobs.
-
-    Attributes:
-        layout: order of the parameters.
-        store: finished blocks.
-        drawer: draws, and keeps blocks in the store.
-        precision: that the model computes in.
-    """
-
-    layout: Layout
-    store: Store
-    drawer: Drawer
-    precision: str
-
-
-def prepared(
-    subject: Subject, plan: Plan, folder: Path | None, progress: Progress | None, stop: Callable[[], bool]
-) -> Prepared:
-    """A drawer of a model that was tried, whose blocks are named by all that they depend on; arguments as for ``diagnose``.
-
-    Args:
-        subject: the model and data.
-        plan: one that suits them.
-        folder: of finished blocks.
-        progress: called with (done, total, note).
-        stop: asked after every block of draws.
-    """
-    model, x = subject.model, subject.x
-    layout = Layout.of(model, x)
-    # Frozen parameters and buffers too: gradients depend on them.
-    tensors = [*model.named_parameters(), *model.named_buffers()]
-    said, precision = statement(model, x), computed_in(model, x)
-    subject.snapshot.restore()  # of a model that keeps something the calls above have moved on
-    made_by = makers(model, ENGINES.load(plan.how.engine))
-    labels = (
-        layout.names, plan.seed, plan.how.engine, plan.how.chunk, subject.device.type, said, precision, plan.mode, *made_by,
-        chosen(next(model.parameters()).dtype, subject.device),
-    )  # fmt: skip
-    store = Store(folder, fingerprint(tensors, x, *labels), (layout.size, len(layout.names)))
-    worker = Worker(
-        model, x, Streams(plan.seed), engine=plan.how.engine, chunk=plan.how.chunk,
-        restart=subject.snapshot if subject.findings.whole else None, exchangeable=subject.findings.exchangeable,
-    )  # fmt: skip
-    drawer = Drawer(worker, store, progress, stop)
-    return Prepared(layout, store, drawer, precision)
-
-
 def _gather(gatherer: Gatherer) -> tuple[dict[Job, Drawn], dict[Job, str]]:
     """All jobs, or as many as there was time for; and those that cannot be read, with the reason.
 
@@ -303,17 +248,3 @@ def _gather(gatherer: Gatherer) -> tuple[dict[Job, Drawn], dict[Job, str]]:
     if lost and not drawn:
         raise next(iter(lost.values()))
     return drawn, {job: f"{job.estimator.name} at K={job.K} is left out: {error}" for job, error in lost.items()}
-
-
-def select_blocks(layout: Layout, names: Sequence[str] | None) -> dict[str, slice]:
-    """The blocks by these names, or every one.
-
-    Raises:
-        SpecError: the model has no such block.
-    """
-    if names is None:
-        return layout.blocks
-    for name in names:
-        if name not in layout.blocks:
-            raise SpecError("block", f"no block '{name}' in this model", f"choose from {', '.join(layout.blocks)}")
-    return {name: layout.blocks[name] for name in names}

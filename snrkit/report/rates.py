@@ -34,6 +34,7 @@ from snrkit.report.repetitions import readings_over_seeds, seeds_caption, slopes
 from snrkit.report.style import Look
 from snrkit.report.tables import rounded
 from snrkit.runs.kinds.slopes import SLOPES
+from snrkit.runs.metrics import describe
 
 Axis = Literal["K", "M"]
 NETWORKS = {"inference": "inference network (φ)", "generative": "generative network (θ)"}
@@ -51,7 +52,6 @@ class Rate:
     Attributes:
         metric: of the tidy table.
         axis: what it is drawn against; the other one is held fixed.
-        label: of the y axis.
         floor: what the floor is.
         fitted: whether slopes were fitted to (the pooled form of) this measure.
         command: what makes the data.
@@ -59,10 +59,14 @@ class Rate:
 
     metric: str
     axis: Axis
-    label: str
     floor: str
     fitted: bool
     command: str
+
+    @property
+    def label(self) -> str:
+        """Of the y axis."""
+        return describe(self.metric).title
 
     @property
     def fixed(self) -> Axis:
@@ -266,7 +270,7 @@ def _caption(data: pd.DataFrame, slopes: pd.DataFrame, guides: Mapping[str, Sequ
     thin = f" Thin lines: slopes that theory expects near the optimum, {guide}." if guide else ""
     pulled = ", or it rests on too few draws, so that noise pulls it towards the floor" if data["pulled"].any() else ""
     return (
-        f"{' '.join(rate.label.split())} against the number {rate.axis} of {_SAMPLES[rate.axis]} at {rate.fixed} = "
+        f"{rate.label} against the number {rate.axis} of {_SAMPLES[rate.axis]} at {rate.fixed} = "
         f"{joined(sorted(data[rate.fixed].unique()))}, over {joined(sorted(data['draws'].unique()))} draws of the noise at "
         f"fixed parameters and data points ({points}). Bands or bars: 95 % "
         f"intervals{seeds_caption(data)}. Dashed grey: {rate.floor}. Hollow markers: the interval reaches down to the "
@@ -281,4 +285,4 @@ def _alt(found: Sequence[Line], rate: Rate) -> str:
         texts = [trend(line, rate.axis) for line in own if len(line.rows)]
         if texts:
             parts.append(f"{block} network: {'; '.join(texts)}")
-    return f"Line chart on log axes of {' '.join(rate.label.split())} against {rate.axis}. {'. '.join(parts)}."
+    return f"Line chart on log axes of {rate.label} against {rate.axis}. {'. '.join(parts)}."

@@ -86,14 +86,16 @@ def test_quiet(snrkit, tmp_path, monkeypatch):
         (["--estimator", "iwea"], ["unknown estimator", "did you mean 'iwae'"]),
         (["--model", "gausian"], ["unknown model", "did you mean 'gaussian'"]),
         (["--data", "minst"], ["unknown data", "did you mean 'mnist'"]),
-        (["--K", "0"], ["estimator.K", "greater than or equal to 1"]),
+        (["--K", "0"], ["--K", "at least 1"]),
         (["--K", "1,x"], ["--K"]),
-        (["--M", "-1"], ["estimator.M"]),
+        (["--M", "-1"], ["--M"]),
         (["--epochs", "-1"], ["epochs"]),
-        (["--lr", "nan"], ["optimiser.lr"]),
+        (["--lr", "nan"], ["--lr"]),
         (["--dtype", "half"], ["dtype"]),
-        (["--schedule", "cosine"], ["optimiser.schedule"]),
+        (["--schedule", "cosine"], ["--schedule", "'burda'"]),
         (["--seed", str(2**63)], ["seed"]),
+        (["--set", "checkpoint_every=0"], ["checkpoint_every", "greater than or equal to 1"]),
+        (["--set", "optimiser.schedule=cosine"], ["optimiser.schedule"]),
         (["--set", "epochs"], ["--set", "key=value"]),
         (["--set", "epoch=3"], ["epoch", "no such setting"]),
         (["--set", "epochs=many"], ["epochs", "valid integer"]),
@@ -176,8 +178,9 @@ def test_resume_of_a_finished_run_changes_nothing(snrkit, tmp_path, contents):
 
 
 @pytest.mark.parametrize(
-    ("argv", "setting"), [(["--K", 3], "estimator.K"), (["--lr", 1], "optimiser.lr"), (["--set", "data.dim=4"], "data.dim")]
-)  # fmt: skip
+    ("argv", "setting"),
+    [(["--K", 3], "--K"), (["--set", "optimiser.lr=1"], "optimiser.lr"), (["--set", "data.dim=4"], "data.dim")],
+)
 def test_resume_with_other_settings(snrkit, tmp_path, contents, argv, setting):
     snrkit("train", *TOY, "--epochs", 1, "--out", tmp_path / "run")
     before = contents(tmp_path / "run")
@@ -197,7 +200,7 @@ def test_resume_from_a_damaged_checkpoint(snrkit, tmp_path, contents, damage):
 
 def test_a_bound_that_blows_up(snrkit, tmp_path):
     result = snrkit("train", *TOY, "--epochs", 2, "--lr", "1e30", "--out", tmp_path / "run")
-    result.refused("at step 1", "optimiser.lr", "float64", "the last checkpoint is kept", code=3)
+    result.refused("at step 1", "--lr", "float64", "the last checkpoint is kept", code=3)
     assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "failed"
     assert load_checkpoint(tmp_path / "run").step == 0
 

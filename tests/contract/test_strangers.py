@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from snrkit import DiagonalNormal, bernoulli_log_prob, standard_normal_log_prob
 from snrkit.core.streams import Streams
-from snrkit.diagnostics import problem as problems
+from snrkit.diagnostics import noise as noises
 from snrkit.diagnostics import weights as tallying
 from snrkit.diagnostics.draws import Drawer
 from snrkit.diagnostics.engines import ENGINES
@@ -347,11 +347,11 @@ def test_models_that_were_measured_are_freed():
 @pytest.mark.parametrize("points", [1, 3])
 def test_noise_in_portions_is_the_same_noise(monkeypatch, points):
     shape = points, 2, 11, 4
-    make = lambda: problems.Noise(Streams(5), shape, torch.float32, torch.device("cpu"))  # noqa: E731
+    make = lambda: noises.Noise(Streams(5), shape, torch.float32, torch.device("cpu"))  # noqa: E731
     whole = [make().draw(1, range(d, d + 1))[0] for d in (0, 3)]
-    monkeypatch.setattr(problems, "_HELD", 50)
-    monkeypatch.setattr(problems, "_PAGE_ELEMENTS", 50)
-    small = problems.Noise(Streams(5), shape, torch.float32, torch.device("cpu"))
+    monkeypatch.setattr(noises, "_HELD", 50)
+    monkeypatch.setattr(noises, "_PAGE_ELEMENTS", 50)
+    small = noises.Noise(Streams(5), shape, torch.float32, torch.device("cpu"))
     assert not small.held
     alone = [small.draw(1, range(d, d + 1))[0] for d in (0, 3)]
     for width in (1, 4, 22, 100):
@@ -363,11 +363,11 @@ def test_noise_in_portions_is_the_same_noise(monkeypatch, points):
 
 
 def test_nested_noise_in_portions(monkeypatch):
-    nested = problems.NestedNoise(problems.Noise(Streams(5), (1, 1, 12, 4), torch.float32, torch.device("cpu")), 3)
-    monkeypatch.setattr(problems, "_PAGE_ELEMENTS", 10)
+    nested = noises.NestedNoise(noises.Noise(Streams(5), (1, 1, 12, 4), torch.float32, torch.device("cpu")), 3)
+    monkeypatch.setattr(noises, "_PAGE_ELEMENTS", 10)
     for held in (10**6, 10):
-        monkeypatch.setattr(problems, "_HELD", held)
-        nested = problems.NestedNoise(problems.Noise(Streams(5), (1, 1, 12, 4), torch.float32, torch.device("cpu")), 3)
+        monkeypatch.setattr(noises, "_HELD", held)
+        nested = noises.NestedNoise(noises.Noise(Streams(5), (1, 1, 12, 4), torch.float32, torch.device("cpu")), 3)
         for draw in range(7):
             parts = torch.cat(list(nested.portions(1, draw, 3)), 2)
             assert torch.equal(parts, nested.draw(1, range(draw, draw + 1))[0])
@@ -394,10 +394,10 @@ def test_draws_whose_noise_is_not_held(monkeypatch, direct):
     model, job = mlp(), job_of(direct=direct)
     expected = drawer_of(model, images(), "loop")
     truth = expected.moments(job)
-    monkeypatch.setattr(problems, "_PAGE_ELEMENTS", 8)  # one draw to a page, as is so for large ones
+    monkeypatch.setattr(noises, "_PAGE_ELEMENTS", 8)  # one draw to a page, as is so for large ones
     held = drawer_of(model, images(), "loop")
     alone, weights = held.moments(job), weights_of(held, job)
-    for module, name in ((problems, "_HELD"), (weighing, "AT_ONCE"), (tallying, "AT_ONCE")):
+    for module, name in ((noises, "_HELD"), (weighing, "AT_ONCE"), (tallying, "AT_ONCE")):
         monkeypatch.setattr(module, name, 2)
     drawer = drawer_of(model, images(), "loop")
     drawer.worker._largest = 4

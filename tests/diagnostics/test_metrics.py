@@ -9,9 +9,9 @@ import pytest
 
 from snrkit.diagnostics.measure import diagnose
 from snrkit.diagnostics.plan import Plan
-from snrkit.errors import SpecError
+from snrkit.errors import CapabilityError, SpecError
 from snrkit.runs.metrics import METRICS, describe
-from tests.support.metric import installed_metric
+from tests.support.metric import OWN, installed_metric
 from tests.zoo import toy
 
 
@@ -44,6 +44,14 @@ def test_a_metric_of_another_package_is_in_the_table_at_every_m_with_its_definit
     assert set(rows.definition) == {"largest |E[g]| over coordinates; E[g] from dreg draws"}
     tensors = rows[rows.block.isin(["A", "b", "mu"]) & (rows.M == 1)].value
     assert rows[(rows.block == "all") & (rows.M == 1)].value.item() == np.max(tensors)
+
+
+def test_one_that_raises_is_told_from_the_model(tmp_path, monkeypatch):
+    model, x = toy(dim=3)
+    with installed_metric(tmp_path, monkeypatch, OWN.replace("moments.merged", "moments.emerged")):
+        with pytest.raises(CapabilityError, match=r"metrics: largest_mean cannot be read \(AttributeError: .*emerged"):
+            diagnose(model, x, Plan(estimators="iwae", K=2, draws=8))
+        assert len(diagnose(model, x, Plan(estimators="iwae", K=2, draws=8, metrics="ess")).table) == 1
 
 
 def test_those_asked_for_read_as_among_all_and_no_others_are_there():

@@ -9,8 +9,9 @@ import torch
 from snrkit.core.streams import Streams
 from snrkit.diagnostics.engines.base import plain_gradient
 from snrkit.diagnostics.measure import diagnose
+from snrkit.diagnostics.noise import NestedNoise, Noise
 from snrkit.diagnostics.plan import Job, Plan
-from snrkit.diagnostics.problem import NestedNoise, Noise, Problem
+from snrkit.diagnostics.problem import Problem
 from snrkit.errors import SpecError
 from snrkit.estimators.base import Units, build_estimator
 from tests.diagnostics.synthetic import row

@@ -25,9 +25,11 @@ FAMILY = Family({"largest_mean": METRIC}, largest)
 
 
 @contextmanager
-def installed_metric(folder, monkeypatch):
+def installed_metric(folder, monkeypatch, source=OWN):
     """With that package in a folder of ``sys.path``."""
     monkeypatch.syspath_prepend(folder)
-    install(folder, "own-metrics", "1.0", {"snrkit.metrics": {"largest_mean": "own_metrics:FAMILY"}}, own_metrics=OWN)
+    install(
+        folder, "own-metrics", "1.0", {"snrkit.metrics": {"largest_mean": "own_metrics:FAMILY"}}, own_metrics=source
+    )
     yield
     sys.modules.pop("own_metrics", None)

@@ -87,7 +87,7 @@ def test_a_machine_without_onednn_takes_the_other(monkeypatch):
 
 def test_blocks_that_another_library_drew_are_not_gone_on_with(race, monkeypatch):
     found, spec = [], ModelSpec(options={"hidden": [4], "latent": 2})
-    monkeypatch.setattr("snrkit.diagnostics.measure.fingerprint", lambda *args: found.append(args[2:]) or "name")
+    monkeypatch.setattr("snrkit.diagnostics.prepared.fingerprint", lambda *args: found.append(args[2:]) or "name")
     for library in ("torch", "onednn"):
         race(library)
         for dtype in (torch.float32, torch.float64):

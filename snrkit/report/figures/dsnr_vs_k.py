@@ -6,7 +6,7 @@ from snrkit.report.rates import Rate, draw_rate
 from snrkit.report.style import Look
 
 COMMAND = "snrkit snr --ckpt CHECKPOINT --K 1,10,100,1000 --dsnr"
-RATE = Rate("dsnr", "K", "DSNR", "random direction", False, COMMAND)
+RATE = Rate("dsnr", "K", "random direction", False, COMMAND)
 
 
 def draw(tables: Tables, look: Look) -> Drawing | Missing:

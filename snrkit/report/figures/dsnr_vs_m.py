@@ -7,7 +7,7 @@ from snrkit.report.rates import Rate, draw_rate
 from snrkit.report.style import Look
 
 COMMAND = "snrkit snr --ckpt CHECKPOINT --K 1 --M 1,10,100 --dsnr"
-RATE = Rate("dsnr", "M", "DSNR", "random direction", False, COMMAND)
+RATE = Rate("dsnr", "M", "random direction", False, COMMAND)
 
 
 def draw(tables: Tables, look: Look) -> Drawing | Missing:

@@ -6,7 +6,7 @@ from snrkit.report.rates import Rate, draw_rate
 from snrkit.report.style import Look
 
 COMMAND = "snrkit snr --ckpt CHECKPOINT --K 1,10,100,1000"
-RATE = Rate("snr_mean", "K", "SNR", "floor: pure noise", True, COMMAND)
+RATE = Rate("snr_mean", "K", "floor: pure noise", True, COMMAND)
 
 
 def draw(tables: Tables, look: Look) -> Drawing | Missing:
