@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from snrkit.backend.device import select_device
-from snrkit.data import OWN, load
+from snrkit.data import SOURCES, load
 from snrkit.data.base import Dataset
 from snrkit.diagnostics.store import fingerprint
 from snrkit.errors import DataError, SpecError
@@ -115,7 +115,7 @@ class Opened:
         Raises:
             DataError, SpecError: no such data, or their points do not fit the model.
         """
-        if data in OWN:
+        if "path" in SOURCES.load(data).reads:
             raise SpecError(
                 "data", f"{data} needs a file, and none can be named here", "choose data with a name of its own"
             )

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from snrkit.cli.main import main
-from snrkit.cli.settings import every_setting
+from snrkit.cli.settings import of_training
 from snrkit.data import SOURCES
 from snrkit.estimators import ESTIMATORS
 from snrkit.estimators.base import build_estimator
@@ -44,7 +44,7 @@ def test_every_kind_of_thing_is_found(example):
     for registry, name in zip((ESTIMATORS, MODELS, SOURCES, METRICS, FIGURES), names, strict=True):
         assert registry.names[-1] == name
         registry.load(name)
-    rows = {row["setting"]: row for row in every_setting() if row["of"] in ("tempered", "linear")}
+    rows = {row["setting"]: row for row in of_training() if row["of"] in ("tempered", "linear")}
     assert rows["estimator.options.power"]["meaning"].startswith("p in (0, 1)")
     assert rows["model.options.latent"]["values"] == "integer >= 1"
 

@@ -31,9 +31,6 @@ SOURCES = Registry(
     what="snrkit.data.base:Source",
 )
 
-# Sources that read what the user names in data.path.
-OWN = frozenset({"npz", "idx"})
-
 
 def load(spec: DataSpec, folder: Path | None) -> Dataset:
     """Read or generate the data a spec names. Downloads nothing.

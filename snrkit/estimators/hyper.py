@@ -11,7 +11,6 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -42,51 +41,6 @@ class Context:
     mean: Callable[[Value], Tensor]
 
 
-class Rule(Protocol):
-    """What an option is at each step."""
-
-    def step(self, context: Context, slope: Value) -> None:
-        """Move on to the coming step; ``slope`` is that of the bound in the option."""
-
-    def value(self, epoch: int) -> float:
-        """The option in the steps made last, in a begun epoch counted from 0."""
-
-    def state(self) -> dict[str, Tensor]:
-        """What a resumed run needs; empty where the epoch says it all."""
-
-    def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from such a state.
-
-        Raises:
-            CheckpointError: it is not the state of such a rule.
-        """
-
-
-class Staged:
-    """A value for each stage of the schedule; a fixed one is one for all of them.
-
-    Args:
-        stages: one per stage, the last for all that follow.
-    """
-
-    def __init__(self, *stages: float) -> None:
-        self._stages = stages
-
-    def step(self, context: Context, slope: Value) -> None:
-        """Nothing to do."""
-
-    def value(self, epoch: int) -> float:
-        """That of the epoch's stage."""
-        return self._stages[min(stage_of(epoch), len(self._stages) - 1)]
-
-    def state(self) -> dict[str, Tensor]:
-        """None."""
-        return {}
-
-    def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Nothing to do."""
-
-
 class Learnt:
     """A value that climbs the bound.
 
@@ -114,7 +68,8 @@ class Learnt:
         self._raw = torch.tensor(raw, dtype=torch.float64)
         self._adam = torch.optim.Adam([self._raw], lr=spec.lr)
 
-    def value(self, epoch: int = 0) -> float:  # noqa: ARG002 (those of stages look at the epoch)
+    @property
+    def value(self) -> float:
         """As it is."""
         if self._spec.learn == "free":
             return float(self._raw)
@@ -124,7 +79,7 @@ class Learnt:
         return float(torch.sigmoid(self._raw))
 
     def step(self, context: Context, slope: Value) -> None:
-        """One step up."""
+        """One step up ``slope``, that of the bound in the option."""
         chain = 1.0
         if self._spec.learn == "bounded":
             chain = self._share() * (1 - self._share()) * (self._option.high - self._option.low)
@@ -168,7 +123,14 @@ class Hyper:
         own = spec.estimator
         first = {name: value[0] for name, value in own.options.items() if isinstance(value, list)}
         self._first = build_estimator(own.name, own.numbers() | first)
-        self._rules = {name: _rule(spec, self._first, name) for name in own.options}
+        # A fixed option is one of a single stage.
+        self._stages: dict[str, list[float]] = {}
+        self._learnt: dict[str, Learnt] = {}
+        for name, given in own.options.items():
+            if isinstance(given, LearntOption):
+                self._learnt[name] = _learnt(self._first, name, given)
+            else:
+                self._stages[name] = _stages(spec, self._first, name, given)
         self.changes = own.changes
         taken = sorted(_TAKEN.intersection(option_values(self._first)))
         if taken:
@@ -178,7 +140,7 @@ class Hyper:
     def step(self, context: Context) -> Estimator:
         """Move every option on; then the estimator for the coming step."""
         before = self.present(context.epoch)
-        for name, rule in self._rules.items():
+        for name, rule in self._learnt.items():
             rule.step(context, partial(before.slope, name))
         return self.present(context.epoch)
 
@@ -188,12 +150,13 @@ class Hyper:
 
     def values(self, epoch: int) -> dict[str, float]:
         """The options that the spec names, in such an epoch."""
-        return {name: rule.value(epoch) for name, rule in self._rules.items()}
+        stage = stage_of(epoch)
+        staged = {name: values[min(stage, len(values) - 1)] for name, values in self._stages.items()}
+        return staged | {name: rule.value for name, rule in self._learnt.items()}
 
     def state(self) -> dict[str, dict[str, Tensor]]:
-        """What a resumed run needs of each option; those whose epoch says it all are left out."""
-        found = {name: rule.state() for name, rule in self._rules.items()}
-        return {name: state for name, state in found.items() if state}
+        """What a resumed run needs: of the options that are learnt, for the epoch says all of the others."""
+        return {name: rule.state() for name, rule in self._learnt.items()}
 
     def restore(self, state: Mapping[str, Mapping[str, Tensor]]) -> None:
         """Go on from such a state.
@@ -201,25 +164,27 @@ class Hyper:
         Raises:
             CheckpointError: it lacks an option that is learnt.
         """
-        for name, rule in self._rules.items():
+        for name, rule in self._learnt.items():
             rule.restore(state.get(name, {}))
 
 
-def _rule(spec: RunSpec, estimator: Estimator, name: str) -> Rule:
-    given, option = spec.estimator.options[name], option_of(type(estimator), name)
-    argument = f"estimator.options.{name}"
-    if isinstance(given, LearntOption):
-        if not option.learnable:
-            problem = f"{spec.estimator.name} cannot have it learnt"
-            raise SpecError(argument, problem, "give a number, or one for each stage")
-        return Learnt(name, given, getattr(estimator, name), option)
+def _learnt(estimator: Estimator, name: str, given: LearntOption) -> Learnt:
+    option = option_of(type(estimator), name)
+    if not option.learnable:
+        problem = f"{estimator.name} cannot have it learnt"
+        raise SpecError(f"estimator.options.{name}", problem, "give a number, or one for each stage")
+    return Learnt(name, given, getattr(estimator, name), option)
+
+
+def _stages(spec: RunSpec, estimator: Estimator, name: str, given: float | list[float]) -> list[float]:
     if not isinstance(given, list):
-        return Staged(given)
+        return [given]
     for value in given:
-        option.require(name, value)
+        option_of(type(estimator), name).require(name, value)
     if spec.optimiser.schedule != "burda":
-        raise SpecError(argument, "the constant schedule has no stages", "set optimiser.schedule=burda")
-    return Staged(*given)
+        problem = "the constant schedule has no stages"
+        raise SpecError(f"estimator.options.{name}", problem, "set optimiser.schedule=burda")
+    return given
 
 
 def require_same_past(old: RunSpec, new: RunSpec, begun: int) -> None:

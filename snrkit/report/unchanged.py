@@ -17,7 +17,7 @@ from snrkit.version import version
 # Beside the outputs, like their sidecars.
 FILE = "report.meta.json"
 
-_PACKAGES = ("matplotlib", "numpy", "pandas", "pyarrow")
+_PACKAGES = ("matplotlib", "numpy", "pandas", "pyarrow", "seaborn")
 # Of the figures and kinds of result of other packages; a module here could not import the figures without a circle.
 _GROUPS = ("snrkit.figures", "snrkit.kinds")
 _PACKAGE = Path(__file__).parent.parent

@@ -1,5 +1,9 @@
 """The program called in this process, and small runs to call it on."""
 
+import contextlib
+import shutil
+from pathlib import Path
+
 import pytest
 
 from snrkit.cli.main import main
@@ -20,11 +24,19 @@ def snrkit(capsys):
     return call
 
 
+@pytest.fixture(scope="session")
+def untrained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("untrained") / "toy"
+    with contextlib.suppress(SystemExit):
+        main([str(arg) for arg in ["train", *TOY, "--epochs", 0, "--dtype", "float64", "--quiet", "--out", folder]])
+    assert (folder / "run.pt").exists()
+    return folder
+
+
 @pytest.fixture
-def toy_run(snrkit, tmp_path):
+def toy_run(untrained, tmp_path):
     """The directory of a small float64 run on the Gaussian toy, not trained."""
-    assert snrkit("train", *TOY, "--epochs", 0, "--dtype", "float64", "--out", tmp_path / "toy").code == 0
-    return tmp_path / "toy"
+    return Path(shutil.copytree(untrained, tmp_path / "toy"))
 
 
 @pytest.fixture

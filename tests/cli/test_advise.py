@@ -13,7 +13,7 @@ def run(snrkit, tmp_path):
 
 
 def test_table_and_recommendations(snrkit, run):
-    out = snrkit("advise", "--ckpt", run, "--budget", 4, "--draws", 40, "--data-points", 3, "--quiet").out
+    out = snrkit("advise", "--ckpt", run, "--budget", 4, "--draws", 12, "--data-points", 3, "--quiet").out
     assert "piwae" in out
     for goal in ("inference network:", "generative network:", "both networks:"):
         assert goal in out
@@ -21,7 +21,7 @@ def test_table_and_recommendations(snrkit, run):
 
 
 def test_json(snrkit, run):
-    argv = ("advise", "--ckpt", run, "--budget", 4, "--draws", 40, "--data-points", 3, "--estimator", "iwae,ciwae")
+    argv = ("advise", "--ckpt", run, "--budget", 4, "--draws", 12, "--data-points", 3, "--estimator", "iwae,ciwae")
     found = json.loads(snrkit(*argv, "--option", "beta=0.25", "--json").out)
     assert {(row["estimator"], row["name"], row["options"]) for row in found["table"]} == {
         ("iwae", "iwae", ""), ("ciwae (beta=0.25)", "ciwae", "beta=0.25"),

@@ -1,5 +1,7 @@
 """Every registered engine gives the loop's moments from the same noise, whatever the chunk."""
 
+import functools
+
 import pytest
 import torch
 
@@ -45,20 +47,34 @@ MODELS = {
 }
 DRAWS, WHOLE = range(2, 13), PassSize(units=4, samples=10**6)
 engines = pytest.mark.parametrize("engine", ENGINE, ids=lambda e: e.name)
+# The loop is what the others are held against.
+others = pytest.mark.parametrize("engine", [e for e in ENGINE if e.name != LoopEngine.name], ids=lambda e: e.name)
 models = pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
 estimators = pytest.mark.parametrize(
     "estimator", [build_estimator(n, {}) for n in ESTIMATORS.names], ids=lambda e: e.name
 )
 
 
-def problem_of(make, direct, dtype=torch.float64):
+def problem_of(make, direct, dtype=torch.float64, K=5):
     model, x = make()
     model, x = model.to(dtype), x.to(dtype)
-    return Problem.direct(model, x, 2, 5, Streams(3)) if direct else Problem.units(model, x, 5, Streams(3))
+    return Problem.direct(model, x, 2, K, Streams(3)) if direct else Problem.units(model, x, K, Streams(3))
 
 
 def moments(engine, problem, estimator, size, groups=None):
     return engine.moments(problem, estimator, groups or range(problem.groups), DRAWS, size)
+
+
+@functools.cache
+def of_loop(make, estimator, direct=False, K=5):
+    """What the loop makes of a case, all of a draw at once."""
+    return moments(LoopEngine(), problem_of(make, direct, K=K), build_estimator(estimator, {}), WHOLE)
+
+
+@functools.cache
+def awkward_loop(kind, K, estimator):
+    problem = Problem.units(awkward(kind), images(), K, Streams(4))
+    return moments(LoopEngine(), problem, build_estimator(estimator, {}), WHOLE)
 
 
 def able(problem, estimator):
@@ -78,25 +94,22 @@ def assert_same(found, expected, tolerance):
             assert (one - other).norm() <= tolerance * other.norm(), kind
 
 
-@engines
+@others
 @models
 @estimators
 @pytest.mark.parametrize("direct", [False, True], ids=["units", "direct"])
 def test_moments_equal_the_loops(engine, make, estimator, direct):
-    problem = problem_of(make, direct)
-    expected = moments(LoopEngine(), problem, estimator, WHOLE)
-    assert_same(moments(engine, problem, estimator, WHOLE), expected, 1e-10)
+    found = moments(engine, problem_of(make, direct), estimator, WHOLE)
+    assert_same(found, of_loop(make, estimator.name, direct), 1e-10)
 
 
 @engines
 @models
 def test_moments_do_not_depend_on_the_chunk(engine, make):
     """Neither on the draws nor on the samples of one pass, down to a draw at a time."""
-    model, x = make()
     estimator = build_estimator("piwae", {})
     for K in (1, 5):
-        problem = Problem.units(model, x, K, Streams(3))
-        expected = moments(LoopEngine(), problem, estimator, WHOLE)
+        problem, expected = problem_of(make, direct=False, K=K), of_loop(make, "piwae", K=K)
         for units, samples in ((1, 10**6), (3, K), (7, 3 * K), (100, 7 * K)):
             assert_same(moments(engine, problem, estimator, PassSize(units, samples)), expected, 1e-10)
 
@@ -106,8 +119,7 @@ def test_moments_do_not_depend_on_the_chunk(engine, make):
 @pytest.mark.parametrize("samples", [1, 4, 7])
 def test_a_draw_in_parts_equals_the_whole(engine, estimator, samples):
     for direct in (False, True):
-        problem = problem_of(MODELS["mlp"], direct)
-        expected = moments(LoopEngine(), problem, estimator, WHOLE)
+        problem, expected = problem_of(MODELS["mlp"], direct), of_loop(MODELS["mlp"], estimator.name, direct)
         assert_same(moments(engine, problem, estimator, PassSize(3, samples)), expected, 1e-10)
 
 
@@ -121,7 +133,7 @@ def test_a_frozen_network_in_parts(estimator, network):
     assert_same(moments(LoopEngine(), problem, estimator, PassSize(3, 4)), expected, 1e-10)
 
 
-@engines
+@others
 @pytest.mark.filterwarnings("ignore:There is a performance drop")  # torch's vmap, of weight_norm
 @pytest.mark.parametrize("kind", AWKWARD, ids=lambda k: k.__name__)
 @pytest.mark.parametrize("K", [1, 5])
@@ -132,9 +144,8 @@ def test_awkward_models(engine, kind, K):
     if engine.name == "vmap" and kind is Recurrent:
         pytest.skip("torch's vmap has no rule for GRUCell; the factors engine falls back to the loop for it")
     for name in ("iwae", "dreg"):
-        estimator = build_estimator(name, {})
-        expected = moments(LoopEngine(), problem, estimator, WHOLE)
-        assert_same(moments(engine, problem, estimator, WHOLE), expected, 1e-8)
+        found = moments(engine, problem, build_estimator(name, {}), WHOLE)
+        assert_same(found, awkward_loop(kind, K, name), 1e-8)
 
 
 def test_factors_serve_what_they_can():

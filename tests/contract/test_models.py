@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from snrkit.cli.settings import attributes, options_of
+from snrkit.cli.settings import options_of
 from snrkit.core.streams import Streams
 from snrkit.diagnostics.measure import measure
 from snrkit.errors import CapabilityError, SpecError
@@ -16,6 +16,7 @@ from snrkit.evaluation.bounds import evaluate
 from snrkit.evaluation.reconstruct import reconstruct
 from snrkit.models import MODELS
 from snrkit.models.base import DataSummary, build_model, parameters_of
+from snrkit.specs.fields import attributes
 from snrkit.specs.run import ModelSpec, RunSpec
 from snrkit.trial.findings import Findings
 from snrkit.trial.opening import opened

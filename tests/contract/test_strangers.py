@@ -572,7 +572,7 @@ def test_the_choice_is_a_function_of_shapes():
 
 def test_where_direct_draws_would_be_cheaper_a_remark_says_so():
     model = mlp()
-    many = images(points=40)
+    many = images(points=12)
     drawer = drawer_of(model, many)
     drawer.worker.engine.prices = lambda *_: (1.0, 0.1)
     drawer.moments(job_of(draws=20))

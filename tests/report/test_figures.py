@@ -166,16 +166,20 @@ def test_histograms_are_the_draws():
     drawing = draw("histograms")
     for axes, coordinate in zip(drawing.figure.axes, ("b[3]", "mu[3]"), strict=True):
         own_draws = frame[frame["coordinate"] == coordinate]
-        steps = {patch.get_label(): patch for patch in axes.patches if patch.get_gid() == "histogram"}
+        steps = {each.get_label(): each for each in axes.collections if each.get_gid() == "histogram"}
         for k in (1, 10, 100):
-            values, edges, _ = steps[f"K = {k}"].get_data()
+            twin_rows = drawing.data[(drawing.data["coordinate"] == coordinate) & (drawing.data["K"] == k)]
+            edges = [*twin_rows["low"], twin_rows["high"].iloc[-1]]
             own = own_draws[own_draws["K"] == k]["value"]
             counts, _ = np.histogram(own, edges)
-            np.testing.assert_allclose(values * np.diff(edges) * len(own), counts)
+            np.testing.assert_allclose(twin_rows["density"] * np.diff(edges) * len(own), counts)
+            place, height = steps[f"K = {k}"].get_paths()[0].vertices.T
+            for low, density in zip(twin_rows["low"], twin_rows["density"], strict=True):
+                assert np.isclose(height[np.isclose(place, low)], density).any()
         (zero,) = [line for line in axes.get_lines() if line.get_gid() == "zero"]
         # At large K a histogram is as narrow as a line: it must stay visible on the mark of zero.
         assert zero.get_zorder() < min(step.get_zorder() for step in steps.values())
-        assert zero.get_linewidth() < min(step.get_linewidth() for step in steps.values())
+        assert zero.get_linewidth() < min(float(step.get_linewidth()[0]) for step in steps.values())
 
 
 def test_violins_show_quartiles_of_the_points():
@@ -205,7 +209,7 @@ def cells(axes):
     """Texts of a matrix by (label of the row, label of the column)."""
     down, across = ([tick.get_text() for tick in ticks] for ticks in (axes.get_yticklabels(), axes.get_xticklabels()))
     return {
-        (down[round(text.get_position()[1])].replace("\n", " "), across[round(text.get_position()[0])]): text.get_text()
+        (down[int(text.get_position()[1])].replace("\n", " "), across[int(text.get_position()[0])]): text.get_text()
         for text in axes.texts
     }
 

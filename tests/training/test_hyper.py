@@ -44,7 +44,7 @@ def test_the_gradient_is_that_of_the_combined_loss(small, tmp_path, learn, slope
     own = trainer(learnt(small, learn, 0.3, dtype="float64"), tmp_path)
     x = own.feed.batches.train_batch(torch.arange(5), 0)
     log_w = own.model(x, own.feed.noise("beta", len(x))).log_w.detach()
-    rule = own.state.hyper._rules["beta"]
+    rule = own.state.hyper._learnt["beta"]
     raw = rule._raw.clone().requires_grad_()
     beta = raw.sigmoid() if learn == "bounded" else raw
     loss = -(beta * bounds.elbo(log_w) + (1 - beta) * bounds.iwae(log_w)).mean()
@@ -54,7 +54,7 @@ def test_the_gradient_is_that_of_the_combined_loss(small, tmp_path, learn, slope
     assert raw.grad.item() == pytest.approx(slope * float((bounds.iwae(log_w) - bounds.elbo(log_w)).mean()), rel=1e-12)
     # Adam's first step is its rate, whatever the gradient's size.
     assert rule._raw.item() == pytest.approx(raw.item() - 0.01, abs=1e-6)
-    assert estimator.beta == rule.value()
+    assert estimator.beta == rule.value
 
 
 @pytest.mark.parametrize("start", [0.1, 0.5, 0.9])

@@ -49,18 +49,27 @@ def _pooled(group: pd.DataFrame) -> pd.DataFrame:
 
 
 def _violins(axes: Axes, found: Sequence[Line]) -> None:
+    import seaborn as sns
+
+    spread = [(place, line) for place, line in enumerate(found) if np.ptp(line.rows["value"]) > 0]
+    if spread:
+        rows = pd.concat([line.rows[["value"]].assign(place=place) for place, line in spread])
+        colours = {place: line.style.colour for place, line in spread}
+        sns.violinplot(
+            rows, x="value", y="place", hue="place", palette=colours, saturation=1, orient="h", native_scale=True,
+            inner=None, cut=0, width=0.8, density_norm="width", legend=False, ax=axes,
+        )  # fmt: skip
+        for body, colour in zip(axes.collections, colours.values(), strict=True):
+            body.set(edgecolor=colour, alpha=0.3, gid="violin")
     for place, line in enumerate(found):
         values = line.rows["value"].to_numpy(float)
         colour = line.style.colour
-        if len(values) > 1 and np.ptp(values) > 0:
-            parts = axes.violinplot(values, [place], orientation="horizontal", widths=0.8, showextrema=False)
-            for body in parts["bodies"]:  # type: ignore[attr-defined]
-                body.set(facecolor=colour, edgecolor=colour, alpha=0.3, gid="violin")
         low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
         axes.hlines(place, low, high, color=colour, linewidth=2.2 * mpl.rcParams["lines.linewidth"])
         axes.plot(middle, place, marker=line.style.marker, color="white", markeredgecolor=colour, gid="median")
     axes.set_ylim(len(found) - 0.4, -0.6)
     axes.set_xlim(left=0)
+    axes.set_ylabel("")
     axes.set_xlabel(f"effective sample size of {SAMPLES} samples / {SAMPLES}")
 
 

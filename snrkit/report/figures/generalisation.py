@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -41,7 +42,7 @@ def draw(tables: Tables, look: Look) -> Drawing | Missing:
     figure, axes = panels(look, len(metrics), side=False, height=height + 2)
     for place, metric in zip(axes, metrics, strict=True):
         _matrix(place, data[data["metric"] == metric], list(down), METRICS[metric])
-        place.set_yticks(range(len(labels)), labels)
+        place.set_yticks(np.arange(len(labels)) + 0.5, labels)
     return Drawing(figure, data[_TWIN], _caption(data), _alt(data), notes)
 
 
@@ -67,18 +68,22 @@ def _down(data: pd.DataFrame) -> dict[str, str]:
 
 
 def _matrix(axes: Axes, data: pd.DataFrame, down: Sequence[str], title: str) -> None:
+    import seaborn as sns
+
     across = list(dict.fromkeys(data["tested_on"]))
-    values = np.full((len(down), len(across)), np.nan)
+    values, texts = np.full((len(down), len(across)), np.nan), np.full((len(down), len(across)), "", object)
     for row in data.to_dict("records"):
         place = down.index(row["setting"]), across.index(row["tested_on"])
         values[place] = row["value"]
-        text = " ± ".join(part for part in rounded(row["value"], row["stderr"]) if part)
-        axes.text(place[1], place[0], text.replace("-", "−"), ha="center", va="center", fontsize="small", gid="value")
+        texts[place] = " ± ".join(part for part in rounded(row["value"], row["stderr"]) if part).replace("-", "−")
     # Within a column data sets are the same, so shades compare models on equal terms.
     low, high = np.nanmin(values, axis=0), np.nanmax(values, axis=0)
     shade = (values - low) / np.where(high > low, high - low, 1.0)
-    axes.imshow(shade, cmap="Blues", vmin=-0.2, vmax=2.2, aspect="auto")
-    axes.set_xticks(range(len(across)), [mathtext(name) for name in across])
+    written = {"fontsize": "small", "color": mpl.rcParams["text.color"], "gid": "value"}
+    sns.heatmap(
+        shade, cmap="Blues", vmin=-0.2, vmax=2.2, cbar=False, annot=texts, fmt="", annot_kws=written, ax=axes,
+        xticklabels=[mathtext(name) for name in across], yticklabels=False,
+    )  # fmt: skip
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     axes.set_xlabel("tested on")

@@ -69,10 +69,15 @@ def _densities(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _panel(axes: Axes, name: str, data: pd.DataFrame, colours: dict[int, str]) -> None:
+    import seaborn as sns
+
     for k, own in data.groupby("K"):
         edges = np.append(own["low"].to_numpy(), own["high"].iloc[-1])
-        axes.stairs(own["density"], edges, fill=True, color=colours[int(str(k))], alpha=0.25)
-        axes.stairs(own["density"], edges, color=colours[int(str(k))], label=f"K = {k}", gid="histogram")
+        # Bins counted before, for the twin: one value in each, of its density's weight.
+        sns.histplot(
+            x=own["low"], weights=own["density"], bins=edges.tolist(), element="step", color=colours[int(str(k))],
+            alpha=0.25, label=f"K = {k}", gid="histogram", ax=axes,
+        )  # fmt: skip
     # Thin and behind: at large K a whole histogram may be as narrow as a line.
     thin = 0.5 * mpl.rcParams["lines.linewidth"]
     axes.axvline(0, color=style.DARK_GREY, linestyle=style.FLOOR_DASHES, linewidth=thin, gid="zero", zorder=0.5)
@@ -83,7 +88,7 @@ def _panel(axes: Axes, name: str, data: pd.DataFrame, colours: dict[int, str]) -
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.set_title(f"Δ({mathtext(name)})")
-    axes.set_xlabel("gradient of one draw")
+    axes.set(xlabel="gradient of one draw", ylabel="")
 
 
 def _caption(rows: pd.DataFrame) -> str:

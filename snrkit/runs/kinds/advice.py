@@ -28,8 +28,7 @@ class AdviceKind(JsonKind):
         try:
             answers = [_answer(answer, record) for answer in record["recommendations"]]
         except (KeyError, TypeError) as error:
-            problem = f"not {self.noun} ({error.__class__.__name__}: {error!s:.80})"
-            raise self.error(path, problem) from None
+            raise self.error(path, f"{error.__class__.__name__}: {error!s:.80}") from None
         rows = range(len(table))
         goals = [[answer["goal"] for answer in answers if answer["row"] == row] for row in rows]
         networks = [{answer["network"] for answer in answers if answer["row"] == row} for row in rows]

@@ -1,6 +1,6 @@
 """The one check that a table holds what its columns may hold. Imports no torch."""
 
-from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,21 +8,36 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from snrkit.runs.kinds.base import Column, Columns, Content
+from snrkit.runs.kinds.base import Column, Columns, Content, Kind
 
 _DTYPES = {"text": "str", "whole number": "int64", "number": "float64", "truth value": "bool"}
 
 
-def arrow(values: Mapping[str, Any], columns: Columns) -> tuple[pa.Table, str]:
-    """The values of some columns, and what is wrong with the first that holds several types, if any."""
-    found = {}
+def checked(kind: Kind, table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """The columns of a table read from text, seen to hold what they should, with those that its schema lacks.
+
+    Args:
+        kind: what the table is to be.
+        table: as read.
+        path: the file it is from.
+
+    Raises:
+        ResultsError: a column is missing, or holds something else.
+    """
+    missing = kind.missing(list(table.columns), 1)
+    if missing:
+        raise kind.error(path, f"columns missing: {', '.join(missing)}")
+    columns, found = kind.own(list(table.columns)), {}
     for name, column in columns.items():
         try:
-            found[name] = pa.array(values[name], from_pandas=True)
+            found[name] = pa.array(table[name], from_pandas=True)
         except (pa.ArrowException, ValueError, TypeError) as error:
-            told = str(error).split("\n")[0][:80]
-            return pa.table({}), f"column '{name}' holds something else than {_plural(column.content)} ({told})"
-    return pa.table(found), ""
+            told = f"{_plural(column.content)} ({str(error).partition(chr(10))[0][:80]})"
+            raise kind.error(path, f"column '{name}' holds something else than {told}") from None
+    wrong = problem(pa.table(found), columns)
+    if wrong:
+        raise kind.error(path, wrong)
+    return kind.fill(typed(table[list(columns)], columns))
 
 
 def problem(table: pa.Table, columns: Columns) -> str:

@@ -31,15 +31,7 @@ class LinesKind(Kind):
 
         lines = self.rows(path)
         rows = pd.DataFrame(lines) if lines else pd.DataFrame(columns=list(self.columns))
-        missing = self.missing(list(rows.columns))
-        if missing:
-            raise self.error(path, f"columns missing: {', '.join(missing)}")
-        columns = self.own(list(rows.columns))
-        arrow, problem = check.arrow({name: rows[name] for name in columns}, columns)
-        problem = problem or check.problem(arrow, columns)
-        if problem:
-            raise self.error(path, problem)
-        return check.typed(rows[list(columns)], columns)
+        return check.checked(self, rows, path)
 
     def rows(self, path: Path) -> list[dict[str, Any]]:
         """The lines, oldest first; none if there is no such file.

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from snrkit.checksums import signed
+from snrkit.errors import ResultsError
 from snrkit.files import read_json, write_json
-from snrkit.runs.kinds.base import Columns, Kind, count
+from snrkit.runs.kinds.base import Kind
 
 if TYPE_CHECKING:
     import pandas as pd
-
-_SCHEMA = {"schema": count("version of the schema", 1)}
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class JsonKind(Kind):
 
     def read(self, path: Path) -> "pd.DataFrame":
         """See ``Kind.read``; null, which stands for what JSON cannot say, is NaN."""
-        return self.fill(self.frame(read_json(path), path))
+        return self.frame(read_json(path), path)
 
     def write(self, path: Path, record: Mapping[str, Any]) -> dict[str, Any]:
         """Write an object, whole or not at all.
@@ -57,7 +56,7 @@ class JsonKind(Kind):
         return result
 
     def frame(self, record: Any, path: Path) -> "pd.DataFrame":
-        """The rows of an object as read, with the columns of its schema.
+        """The rows of an object as read, each with what is the same for all.
 
         Raises:
             ResultsError: it is not of the kind.
@@ -68,32 +67,23 @@ class JsonKind(Kind):
 
         rows = record.get(self.rows) if isinstance(record, dict) else None
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-            raise self.error(path, f"not {self.noun} (it has no list of {self.rows})")
+            raise self.error(path, f"it has no list of {self.rows}")
         version = record.get("schema", 1)
-        self._require({"schema": [version]}, _SCHEMA, path)
+        if not isinstance(version, int) or version < 1:
+            raise self.error(path, f"its schema is {version!r:.40}, not a whole number from 1 on")
         self.require_version(path, version)
         if not rows:
             return pd.DataFrame(columns=[name for name, column in self.columns.items() if column.since == 1])
-        given = {**{name: [record[name]] * len(rows) for name in self.shared if name in record}, **_by_column(rows)}
-        everywhere = set.intersection(*(set(row) for row in rows))
-        missing = self.missing([name for name in given if name in everywhere or name in record], 1)
-        if missing:
-            raise self.error(path, f"not {self.noun} (columns missing: {', '.join(missing)})")
-        columns = self.own(list(given))
-        self._require(given, columns, path)
-        return check.typed(pd.DataFrame({name: given[name] for name in columns}), columns)
+        given = {name: [record[name]] * len(rows) for name in self.shared if name in record}
+        needed, everywhere = self.missing([], 1), set.intersection(*map(set, rows))
+        names = dict.fromkeys(name for row in rows for name in row if name in everywhere or name not in needed)
+        given |= {name: [row.get(name) for row in rows] for name in names}
+        # As objects, so that a null makes no integer a float.
+        return check.checked(self, pd.DataFrame(given, dtype=object), path)
 
-    def _require(self, values: Mapping[str, Any], columns: Columns, path: Path) -> None:
-        from snrkit.runs.kinds import check
-
-        table, problem = check.arrow(values, columns)
-        problem = problem or check.problem(table, columns)
-        if problem:
-            raise self.error(path, f"not {self.noun} ({problem})")
-
-
-def _by_column(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
-    return {name: [row.get(name) for row in rows] for name in dict.fromkeys(name for row in rows for name in row)}
+    def error(self, path: Path, problem: str) -> ResultsError:
+        """See ``Kind.error``."""
+        return super().error(path, f"not {self.noun} ({problem})")
 
 
 def _finite(value: Any) -> Any:

@@ -41,15 +41,7 @@ class CsvKind(TableKind):
             raise damaged(path, f"{self.remedy}, or its column '{checksums.KEY}' if you changed it yourself") from None
         except (OSError, ValueError, csv.Error, OverflowError) as error:
             raise self.error(path, f"not a readable CSV file ({error.__class__.__name__})") from None
-        missing = self.missing(list(table.columns), 1)
-        if missing:
-            raise self.error(path, f"columns missing: {', '.join(missing)}")
-        columns = self.own(list(table.columns))
-        arrow, problem = check.arrow({name: table[name] for name in columns}, columns)
-        problem = problem or check.problem(arrow, columns)
-        if problem:
-            raise self.error(path, problem)
-        return self.fill(check.typed(table[list(columns)], columns))
+        return check.checked(self, table, path)
 
     def write(self, path: Path, table: "pd.DataFrame") -> None:
         """See ``TableKind.write``."""
