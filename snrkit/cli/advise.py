@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.table import Table
 
-from snrkit.cli.options import NAMES, OUTPUT, SEED, Whole, build_estimators, checkpoint_option, common, parse_options
+from snrkit.cli.flags import flags
+from snrkit.cli.options import NAMES, OUTPUT, Whole, build_estimators, checkpoint_option, common, parse_options
 from snrkit.cli.output import print_table, progress, tell
+from snrkit.specs.measure import MeasureSpec
 
 if TYPE_CHECKING:
     from snrkit.diagnostics.advise import Advice
@@ -22,9 +24,7 @@ if TYPE_CHECKING:
 @click.option(
     "--option", "options", multiple=True, metavar="NAME=VALUE", help="Of an estimator, e.g. beta=0.5 (ciwae)."
 )
-@click.option("--draws", type=Whole(4), default=1000, show_default=True, help="Gradient draws R per setting.")
-@click.option("--data-points", type=Whole(1), default=10, show_default=True, help="Test points.")
-@click.option("--seed", type=SEED, default=0, show_default=True, help="Root of the noise.")
+@flags(MeasureSpec, {"draws": "--draws", "data_points": "--data-points", "seed": "--seed"}, filled=True)
 @click.option("--out", type=OUTPUT, help="JSON file. Default: advice.json in the run directory.")
 @common
 def command(  # noqa: PLR0913 (one per option)

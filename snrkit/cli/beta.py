@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.table import Table
 
-from snrkit.cli.options import OUTPUT, SEED, Whole, checkpoint_option, common
+from snrkit.cli.flags import flags
+from snrkit.cli.options import OUTPUT, Whole, checkpoint_option, common
 from snrkit.cli.output import print_json, print_table, progress, tell
+from snrkit.specs.measure import MeasureSpec
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -15,12 +17,10 @@ if TYPE_CHECKING:
 
 @click.command(name="beta")
 @checkpoint_option
-@click.option("--K", "importance", type=Whole(2), default=64, show_default=True, help="Samples per group.")
+@click.option("--K", "importance", type=Whole(1), default=64, show_default=True, help="Samples per group, at least 2.")
 @click.option("--M", "outer", type=Whole(1), default=1, show_default=True, help="Groups, by algebra.")
-@click.option("--draws", type=Whole(4), default=1000, show_default=True, help="Gradient draws R.")
-@click.option("--data-points", type=Whole(1), default=10, show_default=True, help="Test points.")
 @click.option("--block", default="inference", show_default=True, help="inference, generative, all or a tensor's name.")
-@click.option("--seed", type=SEED, default=0, show_default=True, help="Root of the noise.")
+@flags(MeasureSpec, {"draws": "--draws", "data_points": "--data-points", "seed": "--seed"}, filled=True)
 @click.option("--out", type=OUTPUT, help="CSV file. Default: beta.csv in the run directory.")
 @common
 def command(  # noqa: PLR0913 (one per option)

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 import click
 from rich.table import Table
 
-from snrkit.cli.options import OUTPUT, SEED, Whole, checkpoint_option, common
+from snrkit.cli.flags import flags
+from snrkit.cli.options import OUTPUT, Whole, checkpoint_option, common
 from snrkit.cli.output import print_table, progress, tell
 from snrkit.interrupt import Interrupted
+from snrkit.specs.measure import MeasureSpec
 
 if TYPE_CHECKING:
     from snrkit.evaluation.score import Score
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 @click.option("--data", help="Evaluate on the test set of other data of the same size, e.g. omniglot.")
 @click.option("--keep-points", is_flag=True, help="Also write what each point has: bounds, KL, ESS, SSIM (Parquet).")
 @click.option("--keep-means", is_flag=True, help="Also write E_q[z|x] of every point (latents.parquet).")
-@click.option("--seed", type=SEED, default=0, show_default=True, help="Root of the noise.")
+@flags(MeasureSpec, {"seed": "--seed"}, filled=True)
 @click.option(
     "--out", type=OUTPUT, help="JSON file. Default: evaluation.json (with --data: evaluation.DATA.json) in the run."
 )

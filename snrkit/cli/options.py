@@ -149,7 +149,6 @@ def _unfit_name(text: str) -> str:
 
 
 COUNTS, NAMES = Counts(), Names()
-SEED = Whole(0)
 INPUT, OUTPUT, FOLDER = PathType(), PathType("output"), PathType("folder")
 
 

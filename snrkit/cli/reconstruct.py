@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from snrkit.cli.options import OUTPUT, SEED, Whole, checkpoint_option, common, shortened
+from snrkit.cli.flags import flags
+from snrkit.cli.options import OUTPUT, Whole, checkpoint_option, common, shortened
 from snrkit.cli.output import print_json, tell
+from snrkit.specs.measure import MeasureSpec
 
 if TYPE_CHECKING:
     from snrkit.pictures import Means
@@ -48,7 +50,7 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]
 @click.option("--resample", "k", type=Whole(1), default=50, show_default=True, help="Importance samples behind q_IW.")
 @click.option("--points", type=Numbers(), default="0-9", show_default=True, help="Test points, counted from 0.")
 @click.option("--samples", type=Whole(1), default=5, show_default=True, help="Reconstructions per point and kind.")
-@click.option("--seed", type=SEED, default=0, show_default=True, help="Root of the noise.")
+@flags(MeasureSpec, {"seed": "--seed"}, filled=True)
 @click.option("--out", type=OUTPUT, help="FILE.parquet, with the figure beside it. Default: in the run directory.")
 @common
 def command(  # noqa: PLR0913 (one per option)

@@ -126,8 +126,8 @@ def _json(measurement: "Measurement", path: Path) -> dict[str, Any]:
 def _show(measurement: "Measurement", title: str, path: Path) -> None:
     from snrkit.cli.summary import comparison_table, extra_table, slope_table, snr_table
 
-    print_table(snr_table(measurement.table, title))
     for table in (
+        snr_table(measurement.table, title),
         extra_table(measurement.table),
         slope_table(measurement.slopes),
         comparison_table(measurement.comparisons),

@@ -16,12 +16,14 @@ _PARTIAL = "\n(partial) interrupted: from the draws finished by then"
 _MAIN = "snr_mean"
 
 
-def snr_table(table: "pd.DataFrame", title: str) -> Table:
+def snr_table(table: "pd.DataFrame", title: str) -> Table | None:
     """One line per (estimator, M, K): snr_mean of both networks (or of the blocks measured) and the floor.
 
-    A star marks what noise could read too.
+    A star marks what noise could read too. None if snr_mean was not measured.
     """
     means = table[table.metric == _MAIN]
+    if means.empty:
+        return None
     present = list(dict.fromkeys(means.block))
     blocks = [name for name in _NETWORKS if name in present] or present
     caption = _CAPTION + ("" if table.complete.all() else _PARTIAL)
@@ -47,9 +49,14 @@ def _reading(row: "pd.Series[Any]") -> str:
 
 
 def extra_table(table: "pd.DataFrame") -> Table | None:
-    """Other metrics for people, such as bias and DSNR, of both networks; None if none was measured."""
+    """Other metrics for people, such as bias and DSNR, of both networks; None if none was measured.
+
+    Where not even snr_mean was asked for, what was is shown, whatever it is.
+    """
     others = [name for name in METRICS.names if name != _MAIN and describe(name).shown]
     rows = table[table.metric.isin(others) & table.block.isin(_NETWORKS)]
+    if not (table.metric == _MAIN).any():
+        rows = table[table.block.isin((*_NETWORKS, "all"))]
     if rows.empty:
         return None
     shown = Table(

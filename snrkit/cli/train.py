@@ -97,7 +97,7 @@ def command(  # noqa: PLR0913 (one per option)
     from snrkit.run import train
 
     try:
-        with progress(f"train {path.resolve().name}", quiet) as update:
+        with progress(f"train {RunDir(path).name}", quiet) as update:
             run = train(spec, path, data_dir=data_dir, device=device, resume=resume, progress=update, watch=asked)
     except (Interrupted, KeyboardInterrupt):
         complain(f"snrkit: interrupted; go on with: snrkit train --resume --out {shlex.quote(str(path))}")

@@ -7,7 +7,7 @@ three sets of draws on the same noise, c = 2 var(1/2) - (s_v + s_w)/2.
 
 The SNR need not be monotone in beta. Where m_v and m_w point against each other, the mean vanishes in between (in one
 coordinate at beta = m_w / (m_w - m_v)), and the SNR with it. And the beta of the highest SNR is not the beta of the best
-bound: the SNR says how clear a signal is, not which bound it climbs. ``remarks`` says so where it matters.
+bound: the SNR says how clear a signal is, not which bound it climbs. ``beta_choice`` says so where it matters.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
+from snrkit.diagnostics import beta_choice as choice
 from snrkit.diagnostics.draws import Drawer, Progress
 from snrkit.diagnostics.gather import WEIGHT_DRAWS
 from snrkit.diagnostics.intervals import Interval, delete_one, jackknife_stderr, student
@@ -43,7 +44,6 @@ GRID = tuple(float(beta) for beta in np.linspace(0, 1, 21).round(2))
 COSINE = "cosine between E[g] at this beta and at beta = 0; undefined where a debiased squared norm is <= 0"
 SNRS = ("snr_mean", "snr_median", "snr_pooled")
 _SHOWN = (*SNRS, "snr_pooled_squared", "mean_norm", "variance")
-_ALIGNED = 0.9
 
 
 @dataclass(frozen=True)
@@ -213,12 +213,12 @@ def _curve(parts: Parts, betas: Sequence[float], M: int, labels: dict[str, int |
         rows += [_row(beta, r.metric, r.interval, r.floor, moments.draws, r.n_coordinates, r.n_dropped) for r in found]
         rows.append(_row(beta, "cosine", cosines[beta], float("nan"), moments.draws, size, 0))
     table = pd.DataFrame(rows).assign(**labels)
-    best, told_apart = _best(squares)
+    best, told_apart = choice.best(squares)
     loose = block_means(parts.whole, every)
     vanishing, angle = _vanishing(tight, loose), bias(loose, tight)["bias_cosine"]
-    remarks = _remarks(best, told_apart, cosines)
+    remarks = choice.remarks(best, told_apart, cosines)
     if not np.isnan(best):
-        remarks += _shape(_dip(squares), angle, vanishing)
+        remarks += choice.shape(choice.dip(squares), angle, vanishing)
     return BetaCurve(table, best, told_apart, vanishing, remarks)
 
 
@@ -232,36 +232,6 @@ def _row(
     }  # fmt: skip
 
 
-def _best(squares: dict[float, Reading]) -> tuple[float, tuple[float, float]]:
-    """The beta of the highest snr_pooled^2, and the range of those within two standard errors of it, compared in pairs."""
-    best = max(squares, key=lambda beta: squares[beta].interval.value)
-    top = squares[best]
-    if not top.interval.low > 0:
-        return float("nan"), (min(squares), max(squares))
-    near = [
-        beta
-        for beta, own in squares.items()
-        if top.interval.value - own.interval.value <= 2 * float(jackknife_stderr(top.replicates - own.replicates))
-    ]
-    return best, (min(near), max(near))
-
-
-def _dip(squares: dict[float, Reading]) -> float | None:
-    """The beta of the lowest snr_pooled^2 of those that lie clearly below both a lower and a higher beta, if any."""
-
-    def below(beta: float, others: Sequence[float]) -> bool:
-        own = squares[beta]
-        return any(
-            squares[other].interval.value - own.interval.value
-            > 2 * float(jackknife_stderr(squares[other].replicates - own.replicates))
-            for other in others
-        )
-
-    betas = sorted(squares)
-    dips = [beta for i, beta in enumerate(betas) if below(beta, betas[:i]) and below(beta, betas[i + 1 :])]
-    return min(dips, key=lambda beta: squares[beta].interval.value, default=None)
-
-
 def _vanishing(tight: Array, loose: Array) -> Interval:
     """Where |(1 - b) w + b v|^2 is smallest: b = (|w|^2 - v.w) / |v - w|^2, from block means ``[G, p]``."""
     G, every = len(tight), np.arange(len(tight))
@@ -273,43 +243,3 @@ def _vanishing(tight: Array, loose: Array) -> Interval:
 
     replicates = np.array([smallest(every[row > 0]) for row in delete_one(G)])
     return student(smallest(every), float(jackknife_stderr(replicates)), G)
-
-
-def _shape(dip: float | None, angle: Interval, vanishing: Interval) -> list[str]:
-    """What lies between the two ends, where it is certain.
-
-    Args:
-        dip: where the SNR dips, if it does.
-        angle: cosine between the two mean gradients.
-        vanishing: where the norm of E[g] is smallest.
-    """
-    found = []
-    if angle.high < 0:
-        found.append(
-            f"the two mean gradients oppose each other (cosine {angle.value:.2f} ± {angle.stderr:.2f}): E[g] is smallest at "
-            f"beta = {vanishing.value:.2f} ± {vanishing.stderr:.2f}"
-        )
-    if dip is not None:
-        found.append(f"the SNR dips around beta = {dip:g}, to less than at a lower and a higher beta")
-    return found
-
-
-def _remarks(best: float, told_apart: tuple[float, float], cosines: dict[float, Interval]) -> list[str]:
-    if np.isnan(best):
-        return ["no beta shows a signal above noise: more draws are needed before one can be chosen"]
-    found = []
-    low, high = told_apart
-    if low < high:
-        found.append(f"beta from {low:g} to {high:g} cannot be told from the best with these draws")
-    cosine = cosines[best]
-    if not (cosine.low >= _ALIGNED or cosine.high < _ALIGNED):
-        found.append(
-            "the mean gradient of the K-sample bound is not resolved well enough with these draws to say how far beta "
-            "turns the direction"
-        )
-    elif cosine.high < _ALIGNED:
-        found.append(
-            f"at beta = {best:g} the mean gradient points elsewhere than that of the K-sample bound (cosine "
-            f"{cosine.value:.2f} ± {cosine.stderr:.2f}): a clear signal, but for a looser bound"
-        )
-    return found

@@ -121,7 +121,7 @@ class What(Told):
     Attributes:
         K: importance samples, each at least 1.
         M: outer samples, each at least 1; more cost no draws.
-        draws: gradient draws R at the largest K (and at every K unless ``nested``).
+        draws: gradient draws R per setting; with ``nested``, at the largest K.
         seed: root of the noise.
         blocks: of the rows: ``inference``, ``generative``, ``all`` or names of tensors; left out: every one.
         bias: target of the bias: ``none``; ``bound``, the gradient of the estimator's own bound; ``log_p``, that of

@@ -426,3 +426,9 @@ def test_a_metric_of_another_package_is_in_everything_that_is_shown(snrkit, toy_
         assert {"largest_mean", "snr_mean"} < {row["metric"] for row in rows}
         assert snrkit("report", toy_run, "--out", tmp_path / "report").code == 0
         assert "largest mean" in (tmp_path / "report" / "gradients.md").read_text()
+
+
+def test_metrics_that_were_asked_for_alone_are_shown(snrkit, toy_run):
+    shown = snrkit("snr", "--ckpt", toy_run, *FEW, "--metrics", "ess,variance").out
+    assert "SNR inference" not in shown
+    assert {"ess", "variance"} <= set(shown.split())

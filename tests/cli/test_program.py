@@ -101,7 +101,7 @@ def test_other_errors_show_where_they_came_from():
         "import snrkit.cli.train as train\n"
         "from snrkit.cli.main import main\n"
         "def broken(*args): raise ZeroDivisionError\n"
-        "train.apply_settings = broken\n"
+        "train._written = broken\n"
         "main(['train'])"
     )
     result = python(code)
