@@ -25,11 +25,12 @@ from snrkit.pictures import Reconstructions, reserved_pictures
 from snrkit.runs.folder import RunDir
 from snrkit.runs.kinds.snr import require_same_parameters
 from snrkit.runs.place import reserved
-from snrkit.specs.measure import Execution, MeasureSpec
+from snrkit.specs.measure import Execution, MeasureSpec, WatchFile
 from snrkit.specs.run import RunSpec
 from snrkit.training import session
-from snrkit.training.loop import Stopped
+from snrkit.training.loop import Stopped, nothing
 from snrkit.training.trainer import Trainer
+from snrkit.watch import Observe, require_measurable, watching
 
 Progress = Callable[[float, float, str], None]
 
@@ -242,7 +243,8 @@ def train(
     device: str = "auto",
     resume: bool = False,
     progress: Progress = lambda *_: None,
-    observe: Callable[[Trainer, Stopped], None] = lambda *_: None,
+    watch: WatchFile | None = None,
+    observe: Observe = nothing,
 ) -> Run:
     """Train a run to the end, and open it. A finished run is left as it is.
 
@@ -253,14 +255,20 @@ def train(
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         resume: go on from the run's checkpoint, if there is one.
         progress: called with (done, total, note).
+        watch: what to measure at the end of epochs; the rows are added to the run's tables.
         observe: called with (trainer, stopped) at the end of every epoch; it must leave the trainer as it is.
 
     Raises:
         SnrkitError, Interrupted: as for ``training.session.train``.
     """
-    folder = None if data_dir is None else Path(data_dir)
+    folder, where, watching_it = None if data_dir is None else Path(data_dir), select_device(device), watching(watch)
+    require_measurable(watch, spec, folder, where)
+
+    def both(trainer: Trainer, stopped: Stopped) -> None:
+        watching_it(trainer, stopped)
+        observe(trainer, stopped)
+
     session.train(
-        spec, RunDir(Path(out)), data_dir=folder, device=select_device(device), resume=resume, progress=progress,
-        observe=observe,
-    )  # fmt: skip
+        spec, RunDir(Path(out)), data_dir=folder, device=where, resume=resume, progress=progress, observe=both
+    )
     return Run.open(out, data_dir=data_dir, device=device)

@@ -15,7 +15,6 @@ from analyses.common.tables import copy_tables
 from snrkit.run import Run, train
 from snrkit.specs.measure import MeasureSpec, WatchFile
 from snrkit.specs.run import RunSpec
-from snrkit.watch import watching
 
 HERE = Path(__file__).parent
 
@@ -40,7 +39,7 @@ def _trained(name: str, own: dict[str, Any], settings: dict[str, Any]) -> Run:
     spec = RunSpec.parse(settings["train"] | {"estimator": own["estimator"]}, "the settings")
     print(f"training {name}", flush=True)
     watch = WatchFile(measure=settings["watch"] | {"K": own["K"]})
-    run = train(spec, HERE / "runs" / f"digits-{name}", resume=True, observe=watching(watch))
+    run = train(spec, HERE / "runs" / f"digits-{name}", resume=True, watch=watch)
     for checkpoint in [run.file, *sorted((run.path / "steps").glob("*.pt"))]:
         opened = Run.open(checkpoint)
         if not opened.beside("evaluation.json").exists():

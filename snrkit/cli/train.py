@@ -93,17 +93,12 @@ def command(  # noqa: PLR0913 (one per option)
         return
     path = out or RUNS / f"{spec.data.name}-{spec.estimator.name}-{spec.identity()}"
 
-    from snrkit.backend.device import select_device
     from snrkit.interrupt import Interrupted
     from snrkit.run import train
-    from snrkit.watch import require_measurable, watching
 
-    require_measurable(asked, spec, data_dir, select_device(device))
     try:
         with progress(f"train {RunDir(path).name}", quiet) as update:
-            run = train(
-                spec, path, data_dir=data_dir, device=device, resume=resume, progress=update, observe=watching(asked)
-            )
+            run = train(spec, path, data_dir=data_dir, device=device, resume=resume, progress=update, watch=asked)
     except (Interrupted, KeyboardInterrupt):
         complain(f"snrkit: interrupted; go on with: snrkit train --resume --out {shlex.quote(str(path))}")
         raise click.exceptions.Exit(INTERRUPTED) from None

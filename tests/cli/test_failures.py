@@ -22,7 +22,7 @@ def failing(snrkit, monkeypatch, tmp_path):
         def raise_it(*_):
             raise error
 
-        monkeypatch.setattr(snrkit_train(), "_spec", raise_it)
+        monkeypatch.setattr(snrkit_train(), "apply_settings", raise_it)
         return snrkit("train", "--out", tmp_path / "run")
 
     return call
