@@ -24,10 +24,10 @@ from tests.support.results import table
 
 pytestmark = pytest.mark.slow
 
-SHOWN = ("training", "active_units", "snr_vs_k")
+SHOWN, SHEETS = ("training", "active_units", "snr_vs_k"), ("evaluation", "gradients")
 FILES = [
     *(f"{figure}.{ending}" for figure in SHOWN for ending in ("csv", "pdf", "png", "svg", "meta.json")),
-    *(f"evaluation.{ending}" for ending in ("csv", "md", "tex", "meta.json")),
+    *(f"{sheet}.{ending}" for sheet in SHEETS for ending in ("csv", "md", "tex", "meta.json")),
 ]
 
 
@@ -67,7 +67,7 @@ def test_second_run_gives_the_same_bytes(runs, tmp_path):
 
 
 def test_only_what_changed_is_drawn_again(runs, tmp_path):
-    assert set(build([runs], to(tmp_path)).drawn) == {*SHOWN, "evaluation"}
+    assert set(build([runs], to(tmp_path)).drawn) == {*SHOWN, *SHEETS}
     assert build([runs], to(tmp_path)).drawn == []
     metrics = runs / "demo-vae" / "metrics.jsonl"
     metrics.write_text(metrics.read_text().replace("-", "-1", 1))
@@ -76,7 +76,7 @@ def test_only_what_changed_is_drawn_again(runs, tmp_path):
     (tmp_path / "evaluation.md").write_text("touched")
     (tmp_path / "active_units.meta.json").write_text("{")
     assert set(build([runs], to(tmp_path)).drawn) == {"active_units", "snr_vs_k", "evaluation"}
-    assert set(build([runs], to(tmp_path, "slide")).drawn) == {*SHOWN, "evaluation"}
+    assert set(build([runs], to(tmp_path, "slide")).drawn) == {*SHOWN, *SHEETS}
 
 
 def test_users_matplotlib_settings_do_not_matter(runs, tmp_path):
@@ -104,7 +104,7 @@ def test_command_prints_files(runs, tmp_path, run, monkeypatch):
 def test_only_the_figures_asked_for(runs, tmp_path, run):
     code, out, _ = run(runs, "--out", tmp_path / "f", "--figure", "snr_vs_k", "--quiet")
     assert code == 0
-    assert {Path(line).name.split(".")[0] for line in out.split()} == {"snr_vs_k", "evaluation"}
+    assert {Path(line).name.split(".")[0] for line in out.split()} == {"snr_vs_k", *SHEETS}
     code, _, err = run(runs, "--figure", "snr_vs_x")
     assert code == 2
     assert "snr_vs_x" in err
@@ -137,7 +137,7 @@ def test_missing_data_is_said_in_a_line_each(one_table, tmp_path, run):
     path = one_table(table("demo", ["iwae"]))
     code, out, err = run(path, "--out", tmp_path / "figures")
     assert code == 0
-    assert len(out.splitlines()) == 5
+    assert len(out.splitlines()) == 5 + 4
     missing = [line.split(":")[0] for line in err.splitlines()]
     assert missing == [*(name for name in FIGURES.names if name != "snr_vs_k"), "evaluation", "slopes"]
     assert "run 'snrkit train'" in err
