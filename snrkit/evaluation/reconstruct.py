@@ -106,15 +106,15 @@ def reconstruct(
         CapabilityError: the model has no ``pixel_means``.
         NonFiniteError, ResourceError: as for ``resample``.
     """
+    require_memory("k", f"{k:,} samples of a point", 8 * k, "ask for fewer")
+    # Pixels and latents of both kinds, as they are computed and as they are kept.
+    size = 4 * len(points) * samples * x[0].nbytes
+    require_memory("samples", f"{samples:,} reconstructions of {len(points):,} points", size, "ask for fewer")
     pixel_means: Callable[[Tensor], Tensor] | None = getattr(model, "pixel_means", None)
     if pixel_means is None:
         name = model.__class__.__name__
         raise CapabilityError("model", f"{name} has no pixel_means to reconstruct with", "choose a model of images")
     check_log_weights(model, x)
-    require_memory("k", f"{k:,} samples of a point", 8 * k, "ask for fewer")
-    # Pixels and latents of both kinds, as they are computed and as they are kept.
-    size = 4 * len(points) * samples * x[0].nbytes
-    require_memory("samples", f"{samples:,} reconstructions of {len(points):,} points", size, "ask for fewer")
     inputs = x.cpu().numpy()
     rows = [(point, "input", 0, inputs[i], inputs[i, :0], float("nan")) for i, point in enumerate(points)]
     with in_mode(model, "evaluation"), torch.no_grad():
