@@ -261,11 +261,11 @@ def train(
     Raises:
         SnrkitError, Interrupted: as for ``training.session.train``.
     """
-    folder, where, watching_it = None if data_dir is None else Path(data_dir), select_device(device), watching(watch)
+    folder, where, measure = None if data_dir is None else Path(data_dir), select_device(device), watching(watch)
     require_measurable(watch, spec, folder, where)
 
     def both(trainer: Trainer, stopped: Stopped) -> None:
-        watching_it(trainer, stopped)
+        measure(trainer, stopped)
         observe(trainer, stopped)
 
     session.train(
