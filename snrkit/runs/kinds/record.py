@@ -65,13 +65,14 @@ class JsonKind(Kind):
 
         from snrkit.runs.kinds import check
 
-        rows = record.get(self.rows) if isinstance(record, dict) else None
+        rows, version = (record.get(self.rows), record.get("schema", 1)) if isinstance(record, dict) else (None, 1)
+        # First, for a newer one may have no rows.
+        if isinstance(version, int):
+            self.require_version(path, version)
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise self.error(path, f"it has no list of {self.rows}")
-        version = record.get("schema", 1)
         if not isinstance(version, int) or version < 1:
             raise self.error(path, f"its schema is {version!r:.40}, not a whole number from 1 on")
-        self.require_version(path, version)
         if not rows:
             return pd.DataFrame(columns=[name for name, column in self.columns.items() if column.since == 1])
         given = {name: [record[name]] * len(rows) for name in self.shared if name in record}
