@@ -95,5 +95,5 @@ def _type(schema: Mapping[str, Any]) -> click.ParamType:  # type: ignore[type-ar
     if schema.get("type") == "array":
         return COUNTS if schema["items"].get("type") == "integer" else NAMES
     if schema.get("type") == "integer":
-        return Whole(schema["minimum"])
+        return Whole(schema["minimum"], schema.get("word"))
     return click.FLOAT if schema.get("type") == "number" else click.STRING

@@ -26,19 +26,24 @@ class Whole(click.ParamType):  # type: ignore[type-arg]
 
     Args:
         least: the smallest one.
+        word: what may stand instead, as it is; None: nothing.
     """
 
     name = "integer"
 
-    def __init__(self, least: int) -> None:
-        self._least = least
+    def __init__(self, least: int, word: str | None = None) -> None:
+        self._least, self._word = least, word
+        self.name = "integer" if word is None else f"{word}|N"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
         """Text to an integer."""
+        if self._word is not None and value == self._word:
+            return self._word
         try:
             number = int(value)
         except ValueError:
-            self.fail(f"'{shortened(value)}' is not an integer", param, ctx)
+            problem = "is not an integer" if self._word is None else f"is neither {self._word} nor an integer"
+            self.fail(f"'{shortened(value)}' {problem}", param, ctx)
         if not self._least <= number <= LARGEST:
             self.fail(f"must be at least {self._least} and less than 2^63, got {shortened(value)}", param, ctx)
         return number

@@ -40,7 +40,8 @@ def allowed(field: FieldInfo) -> dict[str, Any]:
         kind = Annotated[kind, constraint]
     schema = TypeAdapter(kind).json_schema()
     parts = [part for part in schema.get("anyOf", ()) if part.get("type") != "null"]
-    return parts[0] if len(parts) == 1 else schema
+    extra = field.json_schema_extra
+    return (parts[0] if len(parts) == 1 else schema) | (extra if isinstance(extra, dict) else {})
 
 
 def meanings(spec: type[BaseModel]) -> dict[str, str]:

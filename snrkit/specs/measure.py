@@ -36,6 +36,10 @@ def _names_or_none(value: object) -> tuple[str, ...]:
     return () if is_empty(value) else names("keep", value)
 
 
+def _unless_auto(value: object) -> object:
+    return None if isinstance(value, str) and value == "auto" else value
+
+
 def _plain(value: object) -> int:
     number = plain(value)
     if number is None:
@@ -191,11 +195,13 @@ class Execution(Told):
 
     Attributes:
         engine: what draws: ``factors`` (fast for linear layers, leaves the rest to the others), ``vmap`` or ``loop``.
-        chunk: draws in one pass; left out: shapes decide.
+        chunk: draws in one pass; left out, or ``auto``: shapes decide.
     """
 
     engine: str = "factors"
-    chunk: Annotated[Positive, Whole] | None = None
+    chunk: Annotated[
+        Annotated[Positive, Whole] | None, Field(json_schema_extra={"word": "auto"}), BeforeValidator(_unless_auto)
+    ] = None
 
 
 class MeasureFile(Told):
