@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+import snrkit
 from snrkit import DiagonalNormal, bernoulli_log_prob, standard_normal_log_prob
 from snrkit.core.streams import Streams
 from snrkit.diagnostics import noise as noises
@@ -524,8 +525,8 @@ def test_what_a_model_draws_itself_is_a_function_of_the_draw():
     assert set(ENGINES.load("factors")().serving(problem, IWAE).values()) == {"loop"}
     with pytest.raises(CapabilityError, match="training mode"):
         moments(ENGINES.load("vmap")(), problem)
-    with pytest.raises(ResourceError, match="K=5: a draw in which the model draws random numbers itself"):
-        moments(LoopEngine(), problem, size=PassSize(4, 14))
+    with pytest.raises(ResourceError, match=r"K=3000000: a draw in which .* the model draws or keeps something"):
+        snrkit.measure(model, x, "iwae", K=3_000_000, draws=4, mode="training")
 
 
 def test_training_mode_measures_what_a_plain_loop_does():
@@ -577,7 +578,7 @@ def test_where_direct_draws_would_be_cheaper_a_remark_says_so():
     drawer.worker.engine.prices = lambda *_: (1.0, 0.1)
     drawer.moments(job_of(draws=20))
     (remark,) = drawer.remarks
-    assert remark.startswith("K=5: drawing the minibatch as a whole (direct=True, --direct)")
+    assert remark.startswith("K=5: drawing the minibatch as a whole (`direct=True`)")
     small = drawer_of(model, many)
     small.moments(job_of(draws=20))
     assert small.remarks == []

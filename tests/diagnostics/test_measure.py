@@ -333,7 +333,7 @@ class _Small:
 def test_passes_are_halved_until_they_fit_and_stay_so(monkeypatch):
     small = _Small()
     expected = snrkit.measure(mlp(), images(), ["iwae"], K=[3, 50], draws=20, engine="loop")
-    monkeypatch.setattr("snrkit.diagnostics.draws.ENGINES.load", lambda _: lambda: small)
+    monkeypatch.setattr("snrkit.diagnostics.worker.ENGINES.load", lambda _: lambda: small)
     found = snrkit.measure(mlp(), images(), ["iwae"], K=[3, 50], draws=20)
     np.testing.assert_allclose(found.value, expected.value, rtol=1e-6)
     fitting = [n for n in small.passes if n <= 20]
@@ -348,7 +348,7 @@ def test_after_halving_the_engine_is_the_one_that_drew(monkeypatch):
                 raise torch.OutOfMemoryError
             return super().moments(problem, estimator, groups, draws, size)
 
-    monkeypatch.setattr("snrkit.diagnostics.draws.ENGINES.load", lambda _: SmallFactors)
+    monkeypatch.setattr("snrkit.diagnostics.worker.ENGINES.load", lambda _: SmallFactors)
     table = snrkit.measure(mlp(), images(), ["iwae"], K=[50], draws=8)
     assert set(table.engine) == {"loop"}  # 50 samples only go through it, in parts
 
@@ -375,7 +375,7 @@ def both_passes():
 
 def test_the_second_pass_too_fits_in_memory(both_passes, monkeypatch):
     small = _Small()
-    monkeypatch.setattr("snrkit.diagnostics.draws.ENGINES.load", lambda _: lambda: small)
+    monkeypatch.setattr("snrkit.diagnostics.worker.ENGINES.load", lambda _: lambda: small)
     small.moments = LoopEngine().moments  # nothing is learnt in the first pass
     np.testing.assert_allclose(readings_and_draws(SECOND), both_passes, rtol=1e-6)
     assert min(small.passes) <= 20 < max(small.passes)
