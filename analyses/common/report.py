@@ -11,16 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import torch
 
 from analyses.common.tables import copy_tables, markdown
 from snrkit.errors import SnrkitError, SpecError
 from snrkit.interrupt import Interrupted
+from snrkit.types import Array
 
-Array = npt.NDArray[np.float64]
 # Bytes of tables that are kept in the repository for every run.
 _KEPT = 50_000
 
