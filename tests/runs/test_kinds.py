@@ -45,6 +45,6 @@ def test_a_kind_of_another_package(norms, tmp_path):
 
 
 def test_a_list_of_kinds_that_nobody_reads_to_the_end_ends_without_a_traceback():
-    command = f"set -o pipefail; {sys.executable} -m snrkit.runs.kinds | true"
-    ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    command = f"{sys.executable} -m snrkit.runs.kinds | true"
+    ended = subprocess.run(["bash", "-c", command], check=False, capture_output=True, text=True)
     assert ended.stderr == ""
