@@ -20,7 +20,7 @@ import pandas as pd
 from torch import nn
 
 from snrkit.diagnostics import beta_choice as choice
-from snrkit.diagnostics.draws import Drawer, Progress
+from snrkit.diagnostics.draws import Drawer
 from snrkit.diagnostics.gather import WEIGHT_DRAWS
 from snrkit.diagnostics.intervals import Interval, delete_one, jackknife_stderr, student
 from snrkit.diagnostics.metrics.base import Reading
@@ -38,7 +38,7 @@ from snrkit.runs.kinds.beta import BETA
 from snrkit.runs.metrics import describe
 from snrkit.runs.place import Place, target
 from snrkit.trial.opening import opened
-from snrkit.types import Array, Indices
+from snrkit.types import Array, Indices, Progress
 
 GRID = tuple(float(beta) for beta in np.linspace(0, 1, 21).round(2))
 COSINE = "cosine between E[g] at this beta and at beta = 0; undefined where a debiased squared norm is <= 0"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from snrkit.backend.kernels import chosen
 from snrkit.core.streams import Streams
-from snrkit.diagnostics.draws import Drawer, Progress
+from snrkit.diagnostics.draws import Drawer
 from snrkit.diagnostics.engines import ENGINES
 from snrkit.diagnostics.plan import Plan
 from snrkit.diagnostics.precision import computed_in
@@ -16,6 +16,7 @@ from snrkit.diagnostics.worker import Worker
 from snrkit.errors import SpecError
 from snrkit.registry import makers
 from snrkit.trial.opening import Subject
+from snrkit.types import Progress
 
 
 @dataclass(frozen=True)
