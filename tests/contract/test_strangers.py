@@ -103,6 +103,7 @@ def labelled():
     return {"image": images(), "label": torch.tensor([2, 0, 1])}
 
 
+@pytest.mark.rest_slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_dict_with_integers(name, monkeypatch):
     problem = Problem.units(awkward(Labelled), labelled(), 5, Streams(4))
@@ -206,6 +207,7 @@ def test_vmap_by_name_says_what_it_cannot_do(kind):
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.rest_slow
 @pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
 @pytest.mark.parametrize("name", ["factors", "loop"])
 @pytest.mark.parametrize("reentrant", [False, True])
@@ -389,6 +391,7 @@ def job_of(K=5, draws=40, direct=False):
     return plan.job(IWAE, 1, K)
 
 
+@pytest.mark.rest_slow
 @pytest.mark.parametrize("direct", [False, True])
 def test_draws_whose_noise_is_not_held(monkeypatch, direct):
     """The same numbers, and the same statistics of weights."""
@@ -426,6 +429,7 @@ REFUSALS = [
 ]
 
 
+@pytest.mark.rest_slow
 @pytest.mark.parametrize("refusal", REFUSALS, ids=lambda e: type(e).__name__)
 @pytest.mark.parametrize("fits", [7, 0])
 def test_memory_that_runs_out(refusal, fits):
@@ -529,6 +533,7 @@ def test_what_a_model_draws_itself_is_a_function_of_the_draw():
         snrkit.measure(model, x, "iwae", K=3_000_000, draws=4, mode="training")
 
 
+@pytest.mark.slow
 def test_training_mode_measures_what_a_plain_loop_does():
     """Means of a thousand draws of either, within 4.5 standard errors in every coordinate (there are 150 of them)."""
     torch.manual_seed(3)

@@ -143,6 +143,7 @@ def test_endless_iterables_end():
         Plan(estimators=IWAE, K=forever())
 
 
+@pytest.mark.rest_slow
 @pytest.mark.parametrize("betas", [None, [], 0.5, ["x"], [2], [float("nan")], [None]])
 def test_betas(betas):
     model, x = toy(dim=2)
