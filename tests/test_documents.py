@@ -55,6 +55,7 @@ def test_every_public_name_is_imported_from_where_it_is():
     assert sorted(snrkit._HOME) == sorted(snrkit.__all__)
     for name in snrkit.__all__:
         assert getattr(snrkit, name).__name__ == name
+        assert f"``{name}``" in snrkit.__doc__
 
 
 def test_analyses_give_commands_that_there_are():
@@ -64,3 +65,13 @@ def test_analyses_give_commands_that_there_are():
     for folder, section in commands:
         text = "".join(path.read_text() for path in (ROOT / "analyses" / folder).rglob("*.py"))
         assert re.search(rf"\b{section}\b", text), (folder, section)
+
+
+def test_the_picture_of_the_layers_is_the_contract():
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    contract = setup["importlinter:contract:layers"]["layers"].replace("snrkit.", "").split("\n")[1:]
+    picture = (ROOT / "CONTRIBUTING.md").read_text().split("## The layers")[1].split("\n## ")[0]
+    drawn = [re.split(r"\s{2,}", line.strip())[0] for line in picture.split("\n") if line.startswith("    ")]
+    assert drawn[:-1] == contract[: len(drawn) - 1]
+    assert set(drawn[-1].split(", ")[:-1]) <= set(contract[len(drawn) - 1 :])
