@@ -151,7 +151,7 @@ def beta_curve(  # noqa: PLR0913 (one option each; most by keyword)
     with opened(model, x, plan.mode) as subject:
         plan, remarks = suited(plan, subject.findings, subject.points)
         ready = prepared(subject, plan, folder, progress, stop)
-        drawer, part = ready.drawer, select_blocks(ready.layout, [block])[block]
+        drawer, part = ready.drawer, select_blocks(ready.layout, [block], "block")[block]
         jobs = [plan.job(estimator, M, K) for estimator in estimators]
         drawer.expect(jobs)
         # Half of both bounds is finite where both are.

@@ -68,8 +68,8 @@ def prepared(
     return Prepared(layout, store, drawer, precision)
 
 
-def select_blocks(layout: Layout, names: Sequence[str] | None) -> dict[str, slice]:
-    """The blocks by these names, or every one.
+def select_blocks(layout: Layout, names: Sequence[str] | None, argument: str = "blocks") -> dict[str, slice]:
+    """The blocks by these names, or every one; ``argument`` is where the user gave them.
 
     Raises:
         SpecError: the model has no such block.
@@ -78,5 +78,5 @@ def select_blocks(layout: Layout, names: Sequence[str] | None) -> dict[str, slic
         return layout.blocks
     for name in names:
         if name not in layout.blocks:
-            raise SpecError("block", f"no block '{name}' in this model", f"choose from {', '.join(layout.blocks)}")
+            raise SpecError(argument, f"no block '{name}' in this model", f"choose from {', '.join(layout.blocks)}")
     return {name: layout.blocks[name] for name in names}
