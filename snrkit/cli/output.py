@@ -8,14 +8,17 @@ import time
 import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import IO, Any, cast
+from typing import IO, TYPE_CHECKING, Any, cast
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
 
 from snrkit.errors import OutputError
+
+# Rich takes a third of the time of --help, which needs none of it.
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+    from rich.table import Table
 
 PLAIN_INTERVAL_S = 30.0
 PLAIN_WIDTH = 120
@@ -145,8 +148,10 @@ class _Forgiving:
             drop(self._stream)
 
 
-def error_console() -> Console:
+def error_console() -> "Console":
     """A console on stderr."""
+    from rich.console import Console
+
     return Console(stderr=True) if sys.stderr is None else Console(file=cast(IO[str], _Forgiving(sys.stderr)))
 
 
@@ -169,7 +174,16 @@ def progress(title: str, quiet: bool) -> Iterator[Update]:
         yield _plain(title)
 
 
-def _bar(console: Console) -> Progress:
+def _bar(console: "Console") -> "Progress":
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
     columns = [
         TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TextColumn("ETA"),
         TimeRemainingColumn(), TextColumn("{task.fields[note]}"),
@@ -196,8 +210,10 @@ def print_json(value: Any) -> None:
     tell(json.dumps(value, indent=2, sort_keys=True))
 
 
-def print_table(table: Table) -> None:
+def print_table(table: "Table") -> None:
     """A table on stdout, as wide as it needs to be when that is no terminal."""
+    from rich.console import Console
+
     console = Console()
     # Definitions hold square brackets, which are not markup.
     console = console if console.is_terminal else Console(width=PLAIN_WIDTH)

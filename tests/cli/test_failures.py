@@ -152,7 +152,7 @@ def test_stdout_that_takes_nothing():
 
 
 def test_a_table_where_stdout_takes_nothing():
-    code = "from snrkit.cli.output import *; prepare_output(); print_table(Table('a'))"
+    code = "from rich.table import Table; from snrkit.cli.output import *; prepare_output(); print_table(Table('a'))"
     with Path("/dev/full").open("w") as full:
         result = subprocess.run(
             [sys.executable, "-u", "-c", code], check=False, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60
@@ -162,6 +162,7 @@ def test_a_table_where_stdout_takes_nothing():
 
 def test_a_terminal_without_our_characters(tmp_path):
     code = (
+        "from rich.table import Table\n"
         "from snrkit.cli.output import *\n"
         "prepare_output()\n"
         "tell('0.5 ± 0.1, −β √2 é x² p̂ \\udcff')\n"
