@@ -89,7 +89,7 @@ def test_names_of_blocks():
         ("draws", 10**30), ("draws", 3), ("draws", None), ("draws", "100"), ("draws", True), ("draws", 7.5),
         ("seed", -1), ("seed", 2**63), ("seed", None), ("seed", "0"), ("seed", 0.5), ("engine", None), ("engine", ["vmap"]),
         ("engine", "vmpa"), ("direct", "no"), ("direct", None), ("direct", 1), ("chunk", 0), ("chunk", 10**30),
-        ("chunk", "auto"), ("progress", 5),
+        ("progress", 5),
     ],
 )  # fmt: skip
 def test_measure_refuses_in_one_sentence(argument, given):
