@@ -2,8 +2,9 @@
 
 ``measure`` draws gradients of a model and tells their SNR, ``check`` tells what a model is; ``LatentModel``,
 ``DiagonalNormal``, ``standard_normal_log_prob`` and ``bernoulli_log_prob`` help to write one, ``Estimator``, ``Term``,
-``Needs``, ``Theory``, ``Units`` and ``option`` to write an estimator. ``train`` carries out a ``RunSpec``; a ``Run`` is what
-was trained, opened: it measures a ``MeasureSpec``, evaluates, advises, reconstructs.
+``Objective``, ``Needs``, ``Theory``, ``Units`` and ``option`` to write an estimator, which ``build_estimator`` makes from
+its name. ``train`` carries out a ``RunSpec``; a ``Run`` is what was trained, opened: it measures a ``MeasureSpec`` as an
+``Execution`` says, evaluates, advises, reconstructs.
 """
 
 import importlib

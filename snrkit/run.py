@@ -32,9 +32,8 @@ from snrkit.specs.run import RunSpec
 from snrkit.training import session
 from snrkit.training.loop import Stopped, nothing
 from snrkit.training.trainer import Trainer
+from snrkit.types import Progress
 from snrkit.watch import Observe, require_measurable, watching
-
-Progress = Callable[[float, float, str], None]
 
 
 class Run(Opened):

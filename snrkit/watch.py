@@ -55,6 +55,10 @@ def require_measurable(asked: WatchFile | None, spec: RunSpec, data_dir: Path | 
     """
     if asked is None:
         return
+    every = asked.measure.every or 1
+    if every > spec.epochs:
+        problem = f"is every {every} epochs, and there are {spec.epochs}, so that nothing would be measured"
+        raise SpecError("measure.every", problem, "ask for fewer, train for more, or measure what is trained")
     dataset = load(spec.data, data_dir)
     try:
         Plan.of(asked.measure, [Hyper(spec).present(0)], asked.execution)

@@ -16,6 +16,18 @@ from snrkit.training.session import train
 pytest.register_assert_rewrite("tests.support")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Of a test marked ``rest_slow``, all cases but the first are slow."""
+    seen = set()
+    for item in items:
+        if item.get_closest_marker("rest_slow"):
+            test = item.nodeid.partition("[")[0]
+            if test in seen:
+                item.add_marker(pytest.mark.slow)
+            seen.add(test)
+
+
 @pytest.fixture
 def data_dir() -> Path:
     """The folder of real data files; tests that need them are skipped where there is none."""

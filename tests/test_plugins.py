@@ -14,6 +14,7 @@ import pytest
 from snrkit.cli.main import main
 from snrkit.cli.settings import of_training
 from snrkit.data import SOURCES
+from snrkit.diagnostics.measure import measure
 from snrkit.estimators import ESTIMATORS
 from snrkit.estimators.base import build_estimator
 from snrkit.models import MODELS
@@ -22,6 +23,7 @@ from snrkit.report.figures import FIGURES
 from snrkit.runs.metrics import METRICS
 from tests.support.plugin import install
 from tests.support.rates import mistaken
+from tests.zoo import toy
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "snrkit-example-plugin"
 TRAIN = [
@@ -120,3 +122,15 @@ def test_installed_by_pip_it_is_used_from_data_to_report(tmp_path):
 
 def test_a_process_without_plugins_has_none():
     assert plugins() == []
+
+
+def test_an_engine_of_another_package_draws(site):
+    """It gives what the loop gives, and the table says that it served."""
+    source = (
+        "from snrkit.diagnostics.engines.loop import LoopEngine\n\n\nclass Patient(LoopEngine):\n    name = 'patient'\n"
+    )
+    install(site, "patience", "1.0", {"snrkit.engines": {"patient": "patience:Patient"}}, patience=source)
+    model, x = toy()
+    ours, loops = (measure(model, x, ["iwae"], K=[1, 2], draws=8, seed=0, engine=name) for name in ("patient", "loop"))
+    assert set(ours["engine"]) == {"patient"}
+    pd.testing.assert_series_equal(ours["value"], loops["value"])

@@ -1,4 +1,4 @@
-"""The sections of an analysis, and the page that is made of them: the one way in which every analysis is run."""
+"""The sections of an analysis, and the page that is made of them: how an analysis with a page is run."""
 
 import argparse
 import math
@@ -11,16 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import torch
 
 from analyses.common.tables import copy_tables, markdown
 from snrkit.errors import SnrkitError, SpecError
 from snrkit.interrupt import Interrupted
+from snrkit.types import Array
 
-Array = npt.NDArray[np.float64]
 # Bytes of tables that are kept in the repository for every run.
 _KEPT = 50_000
 
@@ -100,7 +98,8 @@ class Analysis:
     def _arguments(self, argv: Sequence[str] | None) -> argparse.Namespace:
         parser = argparse.ArgumentParser(prog=self.command, description="Sections, then RESULTS.md from all there are.")
         names = ", ".join(self.sections)
-        parser.add_argument("sections", nargs="*", choices=[[], *self.sections], help=f"of {names}; default: all")
+        of = {"choices": [[], *self.sections], "metavar": "section"}
+        parser.add_argument("sections", nargs="*", help=f"of {names}; default: all", **of)
         parser.add_argument("--out", type=Path, default=self.home, help="where runs/, results/ and RESULTS.md go")
         parser.set_defaults(settings=None, runs=None)
         if self.settings:

@@ -6,7 +6,7 @@
 The tables, without checkpoints, go to analyses/digits/results.
 """
 
-import sys
+import argparse
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,11 @@ HERE = Path(__file__).parent
 
 def main() -> None:
     """Run what is not there yet and copy the tables."""
-    settings = tomllib.loads(Path(sys.argv[1] if len(sys.argv) > 1 else HERE / "digits.toml").read_text())
+    parser = argparse.ArgumentParser(
+        prog="python -m analyses.digits.run", description="Runs on the digits, and their tables."
+    )
+    parser.add_argument("settings", nargs="?", type=Path, default=HERE / "digits.toml", help="default: %(default)s")
+    settings = tomllib.loads(parser.parse_args().settings.read_text())
     runs = [_trained(name, own, settings) for name, own in settings["runs"].items()]
     first = runs[0]
     if not (first.path / "snr.slopes.csv").exists():

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 # The largest number that fits where results keep numbers of samples, draws and points.
 LARGEST = 2**63 - 1
+# Where runs go that are told no other place.
+RUNS = Path("checkpoints")
 
 
 class Whole(click.ParamType):  # type: ignore[type-arg]

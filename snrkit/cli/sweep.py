@@ -11,7 +11,7 @@ import click
 from rich.live import Live
 from rich.table import Table
 
-from snrkit.cli.options import FOLDER, INPUT, Whole, common
+from snrkit.cli.options import FOLDER, INPUT, RUNS, Whole, common
 from snrkit.cli.output import PLAIN_INTERVAL_S, error_console, print_json, print_table, say, tell
 from snrkit.errors import BUG
 from snrkit.specs.base import apply_settings, read_toml
@@ -21,7 +21,6 @@ from snrkit.specs.measure import WatchFile
 if TYPE_CHECKING:
     from snrkit.training.sweep import Entry
 
-RUNS = Path("checkpoints")
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
 _STATES = ("done", "running", "interrupted", "waiting", "failed")
 

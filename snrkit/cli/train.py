@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from snrkit.cli.flags import flags, put
-from snrkit.cli.options import FOLDER, INPUT, common, parse_options
+from snrkit.cli.options import FOLDER, INPUT, RUNS, common, parse_options
 from snrkit.cli.output import complain, print_json, progress, tell
 from snrkit.errors import INTERRUPTED, SpecError
 from snrkit.runs.folder import RunDir
@@ -15,8 +15,6 @@ from snrkit.specs.base import apply_settings, assign, read_toml
 from snrkit.specs.measure import WatchFile, WatchSpec
 from snrkit.specs.run import RunSpec
 from snrkit.specs.schema1 import translated
-
-RUNS = Path("checkpoints")
 
 _RUN = {
     "data.name": "--data", "model.name": "--model", "estimator.name": "--estimator", "estimator.M": "--M",
@@ -123,12 +121,12 @@ def _resolved(spec: RunSpec, data_dir: Path | None) -> str:
     from snrkit.data import load
     from snrkit.estimators.hyper import Hyper
     from snrkit.models.base import build_model
-    from snrkit.training.opening import resolve_spec, summarise
+    from snrkit.training.opening import data_summary, resolve_spec
 
     dataset = load(spec.data, data_dir)
     spec = resolve_spec(spec, dataset)
     Hyper(spec)
-    build_model(spec.model, summarise(dataset), spec.seed)
+    build_model(spec.model, data_summary(dataset), spec.seed)
     kind = options_of(spec.model.name)
     left_out = {} if kind is None else kind().model_dump(mode="json", exclude=set(spec.model.options))
     remarks = [

@@ -53,6 +53,9 @@ def _flags(command: click.Command) -> dict[str, str]:
     options = [option for option in command.params if isinstance(option, click.Option)]
     own = {option.opts[0].lstrip("-").replace("-", "_"): option.opts[0] for option in options}
     own |= {str(option.name).replace("__", "."): option.opts[0] for option in options}
+    # The library names a setting of a measurement without its table, which may have an argument of the same name beside it.
+    bare = {name.removeprefix("measure."): flag for name, flag in own.items() if name.startswith("measure.")}
+    own = bare | own
     return own | {name: own[flag] for name, flag in _OTHER_NAMES.items() if flag in own}
 
 

@@ -11,7 +11,7 @@ from snrkit.registry import Registry
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from snrkit.data.base import Dataset, Kind
+    from snrkit.data.base import Dataset, Values
     from snrkit.specs.base import Binarise
     from snrkit.specs.run import DataSpec
 
@@ -75,7 +75,7 @@ def _require_usable_name(spec: DataSpec) -> None:
         raise SpecError("data.path", f"{shown} is no text in UTF-8, which a run could record", "rename the file")
 
 
-def binarisation(spec: DataSpec, kind: Kind) -> Binarise:
+def binarisation(spec: DataSpec, kind: Values) -> Binarise:
     """How the data are binarised: as the spec says, else ``dynamic`` for grey images and ``none`` for real-valued data.
 
     Args:
@@ -91,7 +91,7 @@ def binarisation(spec: DataSpec, kind: Kind) -> Binarise:
     return spec.binarise or ("dynamic" if kind == "grey" else "none")
 
 
-def resolve(spec: DataSpec, kind: Kind) -> DataSpec:
+def resolve(spec: DataSpec, kind: Values) -> DataSpec:
     """The spec with its binarisation filled in, as ``binarisation`` decides it.
 
     Raises:

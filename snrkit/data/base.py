@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from snrkit.specs.run import DataSpec
 
 Array = npt.NDArray[Any]
-Kind = Literal["grey", "real"]
+Values = Literal["grey", "real"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Dataset:
     name: str
     train: Array
     test: Array
-    kind: Kind
+    kind: Values
     image_shape: tuple[int, int] | None
     origin: str
     test_labels: Array | None = None
@@ -88,7 +88,7 @@ class Source:
 
     name: str
     description: str
-    kind: Kind | None
+    kind: Values | None
     load: Callable[[DataSpec, Path | None], Dataset]
     where: str = ""
     files: tuple[DataFile, ...] = ()

@@ -3,24 +3,22 @@
 import hashlib
 import logging
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from snrkit.data.base import DataFile, Source
 from snrkit.data.folder import check, read_unpacked
 from snrkit.errors import DataError, OutputError
+from snrkit.types import Progress
 
 # Large enough that a progress bar costs nothing, small enough that it moves.
 CHUNK_BYTES = 1 << 16
-
-Update = Callable[[float, float, str], None]
 
 
 class _Progress:
     """Feeds pooch's progress calls, in bytes, to ``update(done, total, note)``, in MB."""
 
-    def __init__(self, update: Update, note: str) -> None:
+    def __init__(self, update: Progress, note: str) -> None:
         self.total = 0
         self._done = 0
         self._update = update
@@ -39,7 +37,7 @@ class _Progress:
         """Nothing to close: the display belongs to the caller."""
 
 
-def fetch(source: Source, folder: Path, update: Update) -> list[Path]:
+def fetch(source: Source, folder: Path, update: Progress) -> list[Path]:
     """Download what is missing or damaged into ``folder/<source>/``, unpacked.
 
     Args:
@@ -75,7 +73,7 @@ def fetch(source: Source, folder: Path, update: Update) -> list[Path]:
     return written
 
 
-def _from_mirrors(file: DataFile, mirrors: tuple[str, ...], folder: Path, update: Update) -> bytes:
+def _from_mirrors(file: DataFile, mirrors: tuple[str, ...], folder: Path, update: Progress) -> bytes:
     failures = []
     for mirror in mirrors:
         try:
@@ -90,7 +88,7 @@ def _from_mirrors(file: DataFile, mirrors: tuple[str, ...], folder: Path, update
     raise DataError(file.name, f"no mirror gave it ({', '.join(failures)})", remedy)
 
 
-def _download(url: str, update: Update) -> bytes:
+def _download(url: str, update: Progress) -> bytes:
     import pooch
 
     # Without a known hash pooch advises, at level INFO, to pin the archive's: we check the unpacked bytes instead.

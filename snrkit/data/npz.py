@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
-from snrkit.data.base import Array, Dataset, Kind, Source
+from snrkit.data.base import Array, Dataset, Source, Values
 from snrkit.data.folder import MOST_BYTES, digest, is_file
 from snrkit.data.naming import file_label
 from snrkit.data.remarks import remark
@@ -137,7 +137,7 @@ def scale_of(low: float, high: float) -> Scale:
     return Scale(numbers, "scale them to [0, 1] if they are grey values")
 
 
-def interpret(train: Array, test: Array, name: str) -> tuple[Array, Array, Kind]:
+def interpret(train: Array, test: Array, name: str) -> tuple[Array, Array, Values]:
     """Decide what the numbers of both arrays mean, and bring them to one type.
 
     - bool, or integers that are all 0 or 1: binary pixels, 0 or 255;

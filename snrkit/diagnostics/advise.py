@@ -18,7 +18,6 @@ from torch import Tensor
 from snrkit.core.logweights import log_mean_exp
 from snrkit.core.streams import Streams
 from snrkit.diagnostics.budget import Begun, Setting, require_step_room, settings
-from snrkit.diagnostics.draws import Progress
 from snrkit.diagnostics.intervals import Interval
 from snrkit.diagnostics.measure import Measurement, diagnose
 from snrkit.diagnostics.plan import Plan
@@ -34,6 +33,7 @@ from snrkit.runs.place import Place, target
 from snrkit.trial.data import as_batch
 from snrkit.trial.needs import require_pure
 from snrkit.trial.opening import opened
+from snrkit.types import Progress
 
 REFERENCE_SAMPLES = 5000
 CANDIDATES = ("vae", "iwae", "piwae", "dreg")

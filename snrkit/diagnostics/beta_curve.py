@@ -20,7 +20,7 @@ import pandas as pd
 from torch import nn
 
 from snrkit.diagnostics import beta_choice as choice
-from snrkit.diagnostics.draws import Drawer, Progress
+from snrkit.diagnostics.draws import Drawer
 from snrkit.diagnostics.gather import WEIGHT_DRAWS
 from snrkit.diagnostics.intervals import Interval, delete_one, jackknife_stderr, student
 from snrkit.diagnostics.metrics.base import Reading
@@ -38,7 +38,7 @@ from snrkit.runs.kinds.beta import BETA
 from snrkit.runs.metrics import describe
 from snrkit.runs.place import Place, target
 from snrkit.trial.opening import opened
-from snrkit.types import Array, Indices
+from snrkit.types import Array, Indices, Progress
 
 GRID = tuple(float(beta) for beta in np.linspace(0, 1, 21).round(2))
 COSINE = "cosine between E[g] at this beta and at beta = 0; undefined where a debiased squared norm is <= 0"
@@ -151,7 +151,7 @@ def beta_curve(  # noqa: PLR0913 (one option each; most by keyword)
     with opened(model, x, plan.mode) as subject:
         plan, remarks = suited(plan, subject.findings, subject.points)
         ready = prepared(subject, plan, folder, progress, stop)
-        drawer, part = ready.drawer, select_blocks(ready.layout, [block])[block]
+        drawer, part = ready.drawer, select_blocks(ready.layout, [block], "block")[block]
         jobs = [plan.job(estimator, M, K) for estimator in estimators]
         drawer.expect(jobs)
         # Half of both bounds is finite where both are.

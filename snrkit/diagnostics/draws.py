@@ -10,8 +10,8 @@ from snrkit.diagnostics.problem import Problem
 from snrkit.diagnostics.store import Store
 from snrkit.diagnostics.worker import Worker
 from snrkit.interrupt import Interrupted
+from snrkit.types import Progress
 
-Progress = Callable[[float, float, str], None]
 MINIMUM_BLOCKS = 2
 # Bytes of moments from which on a remark says how many they are.
 _WORTH_SAYING = 10**9

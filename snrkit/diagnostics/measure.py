@@ -11,7 +11,6 @@ import torch
 from torch import nn
 
 from snrkit.diagnostics import tables
-from snrkit.diagnostics.draws import Progress
 from snrkit.diagnostics.gather import Drawn, Gatherer
 from snrkit.diagnostics.metrics.base import Reading
 from snrkit.diagnostics.plan import Job, Plan
@@ -30,6 +29,7 @@ from snrkit.runs.place import Place, target
 from snrkit.specs.base import Mode
 from snrkit.specs.measure import Execution, MeasureFile
 from snrkit.trial.opening import opened
+from snrkit.types import Progress
 
 _LOG = logging.getLogger("snrkit")
 

@@ -158,7 +158,9 @@ class Plan(What):
     def _check_metrics(self) -> None:
         """That those asked for are there, and what they are held against too."""
         for name in self.metrics or ():
-            METRICS.require(name)
+            if name not in METRICS.names:
+                near = hint(name, METRICS.names)
+                raise SpecError("metrics", f"unknown metric '{name}'", f"{near}choose from {', '.join(METRICS.names)}")
         targeted = [name for name in self.metrics or () if METRICS.load(name).needs == "target"]
         if targeted and self.bias == "none":
             raise SpecError("bias", f"{targeted[0]} needs a target", "choose bound or log_p")
@@ -188,6 +190,9 @@ class Plan(What):
         if self.bias == "log_p" and self.K_ref < max(self.K):
             problem = f"{self.K_ref} samples cannot stand for log p(x) beside K={max(self.K)}"
             raise SpecError("K_ref", problem, f"give more, say {10 * max(self.K)}")
+        if self.samples == "separate" and "all" in (self.blocks or ()):
+            problem = "'all' is a block of both networks, and each has samples of its own"
+            raise SpecError("blocks", problem, "leave out all, or let them share their samples")
         if self.nested and self.direct:
             raise SpecError("nested", "groups of samples make unit draws, not direct ones", "drop direct or nested")
         if self.nested and any(max(self.K) % k for k in self.K):

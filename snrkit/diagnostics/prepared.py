@@ -6,7 +6,7 @@ from pathlib import Path
 
 from snrkit.backend.kernels import chosen
 from snrkit.core.streams import Streams
-from snrkit.diagnostics.draws import Drawer, Progress
+from snrkit.diagnostics.draws import Drawer
 from snrkit.diagnostics.engines import ENGINES
 from snrkit.diagnostics.plan import Plan
 from snrkit.diagnostics.precision import computed_in
@@ -16,6 +16,7 @@ from snrkit.diagnostics.worker import Worker
 from snrkit.errors import SpecError
 from snrkit.registry import makers
 from snrkit.trial.opening import Subject
+from snrkit.types import Progress
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,8 @@ def prepared(
     return Prepared(layout, store, drawer, precision)
 
 
-def select_blocks(layout: Layout, names: Sequence[str] | None) -> dict[str, slice]:
-    """The blocks by these names, or every one.
+def select_blocks(layout: Layout, names: Sequence[str] | None, argument: str = "blocks") -> dict[str, slice]:
+    """The blocks by these names, or every one; ``argument`` is where the user gave them.
 
     Raises:
         SpecError: the model has no such block.
@@ -77,5 +78,5 @@ def select_blocks(layout: Layout, names: Sequence[str] | None) -> dict[str, slic
         return layout.blocks
     for name in names:
         if name not in layout.blocks:
-            raise SpecError("block", f"no block '{name}' in this model", f"choose from {', '.join(layout.blocks)}")
+            raise SpecError(argument, f"no block '{name}' in this model", f"choose from {', '.join(layout.blocks)}")
     return {name: layout.blocks[name] for name in names}

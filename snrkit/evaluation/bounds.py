@@ -20,9 +20,8 @@ from snrkit.models.state import in_mode
 from snrkit.specs.given import whole
 from snrkit.trial.needs import require_pure
 from snrkit.trial.opening import tried
+from snrkit.types import Array, Progress
 
-Array = npt.NDArray[np.float64]
-Progress = Callable[[float, float, str], None]
 Scoring = Callable[[LatentModel, Tensor, int, Streams, Progress | None], "PointScores"]
 
 IWAE_SAMPLES = 64

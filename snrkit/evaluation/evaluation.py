@@ -13,9 +13,9 @@ from torch import Tensor
 from snrkit.backend.memory import require_memory
 from snrkit.core.streams import Streams
 from snrkit.data.base import Dataset
-from snrkit.evaluation.bounds import Array, PointScores, checked_scores, summarise
+from snrkit.evaluation.bounds import PointScores, checked_scores, summarise
 from snrkit.evaluation.latents import means_table
-from snrkit.evaluation.portions import Portions, Progress
+from snrkit.evaluation.portions import Portions
 from snrkit.evaluation.score import Score
 from snrkit.evaluation.ssim import has_ssim, point_ssim, ssim_score
 from snrkit.models.base import LatentModel
@@ -24,6 +24,7 @@ from snrkit.runs.kinds.latents import LATENTS
 from snrkit.runs.kinds.points import POINTS
 from snrkit.runs.place import Place, target
 from snrkit.specs.given import whole
+from snrkit.types import Array, Progress
 
 # Of each test point, in this order.
 _OF_POINT = ("iwae_64", "log_p", "kl_q_p", "elbo", "ess_64", "ess")

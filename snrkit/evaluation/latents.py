@@ -12,8 +12,7 @@ from torch import Tensor
 from snrkit.core.streams import Streams
 from snrkit.evaluation.score import Score
 from snrkit.models.base import LatentModel
-
-Array = npt.NDArray[np.float64]
+from snrkit.types import Array
 
 ACTIVE_THRESHOLD = 0.01
 # Samples of the layers below behind E_q[z_l|x], where it has no closed form.

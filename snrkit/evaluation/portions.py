@@ -2,7 +2,7 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,8 +14,7 @@ from snrkit.evaluation.bounds import PointScores, point_scores
 from snrkit.evaluation.latents import LayerMeans
 from snrkit.files import atomic_path
 from snrkit.models.base import LatentModel
-
-Progress = Callable[[float, float, str], None]
+from snrkit.types import Progress
 
 # Importance samples of one portion, and at least and at most so many points: seconds of work.
 _SAMPLES, _FEWEST, _MOST = 2**18, 2, 64

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-import numpy.typing as npt
+
+from snrkit.types import Array
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Score:
     dimensions: int | None = None
 
     @classmethod
-    def average(cls, metric: str, values: npt.NDArray[np.float64], definition: str) -> Self:
+    def average(cls, metric: str, values: Array, definition: str) -> Self:
         """The mean over data points of values ``[N]``; of an infinite mean there is no error."""
         if np.isinf(values).any():
             sign = "-" if values.min() == -np.inf else ""

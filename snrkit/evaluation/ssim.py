@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from snrkit.core.streams import Streams
-from snrkit.evaluation.bounds import Array
 from snrkit.evaluation.score import Score
 from snrkit.models.base import LatentModel
 from snrkit.models.state import in_mode
+from snrkit.types import Array
 
 KERNEL, SIGMA = 11, 1.5
 WINDOW = f"{KERNEL}x{KERNEL} Gaussian window, sigma {SIGMA}, range 1, one window per pixel, borders reflected"

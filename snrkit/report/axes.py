@@ -5,13 +5,11 @@ from collections.abc import Sequence
 
 import matplotlib as mpl
 import numpy as np
-import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
 
 from snrkit.report.style import DARK_GREY
-
-Array = npt.NDArray[np.float64]
+from snrkit.types import Array
 
 GUIDE_WIDTH = 0.3
 _LABEL_SIZE = (0.3, 0.14)

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from snrkit.report import style
-from snrkit.report.axes import Array, log_limits, log_x, log_y, slope_guide
+from snrkit.report.axes import log_limits, log_x, log_y, slope_guide
 from snrkit.report.collect import Tables
 from snrkit.report.drawing import Drawing, Missing
 from snrkit.report.layout import panels
@@ -35,6 +35,7 @@ from snrkit.report.style import Look
 from snrkit.report.tables import rounded
 from snrkit.runs.kinds.slopes import SLOPES
 from snrkit.runs.metrics import describe
+from snrkit.types import Array
 
 Axis = Literal["K", "M"]
 NETWORKS = {"inference": "inference network (φ)", "generative": "generative network (θ)"}

@@ -88,6 +88,8 @@ def _refusal(error: ValidationError, spec: type[Spec]) -> SpecError:
     if first["type"] == "extra_forbidden":
         near = meant(field, spec).rstrip()
         return SpecError(field, "no such setting", near or f"choose from {', '.join(keys(spec))}")
+    if first["type"] == "model_type":
+        return SpecError(field, f"is no table, got {short(first['input'])}", f"write [{field}] above its settings")
     known = spec.model_fields.get(str(first["loc"][0]))
     least = None if known is None else allowed(known).get("minimum")
     if least is None:

@@ -22,9 +22,10 @@ from snrkit.errors import CapabilityError, NonFiniteError
 from snrkit.models.base import call_with
 from snrkit.runs.commit import Commit
 from snrkit.specs.run import RunSpec
-from snrkit.training.loop import Progress, Stopped
+from snrkit.training.loop import Stopped
 from snrkit.training.together import Share, together
 from snrkit.training.trainer import Trainer
+from snrkit.types import Progress
 
 # What the batched step knows to honour. Whatever else a spec may come to say, such as another order of updates, must be at
 # its default.

@@ -5,8 +5,8 @@ from typing import Protocol, TypeVar
 
 from snrkit.interrupt import Interrupted
 from snrkit.specs.run import RunSpec
+from snrkit.types import Progress
 
-Progress = Callable[[float, float, str], None]
 Stopped = Callable[[], bool]
 
 

@@ -31,7 +31,7 @@ def resolve_spec(spec: RunSpec, dataset: Dataset) -> RunSpec:
     return spec.model_copy(update={"data": data})
 
 
-def summarise(dataset: Dataset) -> DataSummary:
+def data_summary(dataset: Dataset) -> DataSummary:
     """What a model may know of the training data."""
     scale = 255.0 if dataset.train.dtype == "uint8" else 1.0
     mean = torch.from_numpy(dataset.train.mean(axis=0, dtype="float64") / scale)
@@ -122,7 +122,7 @@ def require_same_data(checkpoint: Checkpoint, dataset: Dataset) -> None:
         DataError: they are not.
         CheckpointError: epoch, step and position contradict one another.
     """
-    old, new = checkpoint.data_mean, summarise(dataset).mean
+    old, new = checkpoint.data_mean, data_summary(dataset).mean
     # Means of the same data differ by rounding between machines.
     same_mean = old.shape == new.shape and torch.allclose(old.double(), new, rtol=1e-9, atol=1e-12)
     if not same_mean or checkpoint.data_digest not in ("", data_digest(dataset)):

@@ -21,9 +21,10 @@ from snrkit.runs.checkpoint import Checkpoint
 from snrkit.runs.folder import RunDir
 from snrkit.runs.lock import alone_in
 from snrkit.specs.run import RunSpec
-from snrkit.training.loop import Progress, Stopped, nothing, run_epochs
+from snrkit.training.loop import Stopped, nothing, run_epochs
 from snrkit.training.opening import begin, discard, find_previous, is_finished, resolve_spec, settle
 from snrkit.training.trainer import Trainer
+from snrkit.types import Progress
 
 
 class Outcome(NamedTuple):

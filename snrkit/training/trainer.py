@@ -22,12 +22,12 @@ from snrkit.specs.run import RunSpec
 from snrkit.specs.schedule import learning_rate
 from snrkit.training.feed import Feed
 from snrkit.training.follow import followed_bound
-from snrkit.training.loop import Progress
-from snrkit.training.opening import data_digest, summarise
+from snrkit.training.opening import data_digest, data_summary
 from snrkit.training.state import State
 from snrkit.training.step import ascend, mean_over_points
 from snrkit.trial.needs import require
 from snrkit.trial.opening import tried
+from snrkit.types import Progress
 
 # The stream of the noise that learnt options see; it has the name of the first that there was.
 _OPTIONS = "beta"
@@ -59,7 +59,7 @@ class Trainer:
         self, spec: RunSpec, dataset: Dataset, run: RunDir, device: torch.device, previous: Checkpoint | None
     ) -> None:
         self.spec, self.run_dir, self.device, self.dataset = spec, run, device, dataset
-        dtype, summary, own = getattr(torch, spec.dtype), summarise(dataset), spec.estimator
+        dtype, summary, own = getattr(torch, spec.dtype), data_summary(dataset), spec.estimator
         hyper = Hyper(spec)
         self.estimator = hyper.present(0)
         with within_memory("model.options", "the parameters", "choose a smaller model"):

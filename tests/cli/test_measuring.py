@@ -152,7 +152,13 @@ def test_snr_on_a_run_with_another_estimator_and_its_own_options(snrkit, tmp_pat
         (["--draws", "1"], ["draws", "at least"]),
         (["--draws", "x"], ["--draws"]),
         (["--engine", "vmpa"], ["engine", "did you mean 'vmap'"]),
-        (["--block", "encoder"], ["block", "'encoder'", "inference"]),
+        (["--block", "encoder"], ["--block", "'encoder'", "inference"]),
+        (["--block", "all", "--samples", "separate"], ["--block", "both networks"]),
+        (["--metrics", "snr_meen"], ["--metrics", "did you mean 'snr_mean'"]),
+        (["--metrics", "bias_norm"], ["bias", "needs a target"]),
+        (["--keep-draws", "weight[0]"], ["--keep-draws", "no coordinate"]),
+        (["--set", "measure.keep=weight[0]"], ["keep", "no coordinate"]),
+        (["--set", "measure=3"], ["measure", "no table, got 3", "[measure]"]),
         (["--block", ""], ["--block"]),
         (["--estimator", "iwea"], ["did you mean 'iwae'"]),
         (["--estimator", ","], ["--estimator"]),
@@ -276,6 +282,7 @@ def test_measuring_leaves_the_run_and_the_global_generators_alone(snrkit, toy_ru
     assert np.array_equal(before[2], np.random.get_state()[1])
 
 
+@pytest.mark.slow
 def test_loose_checkpoints_of_one_folder_have_results_of_their_own(snrkit, toy_run, measuring, tmp_path):
     """Neither overwrites what the other has, though both lie in one folder and stand at the same step."""
     folder = tmp_path / "loose"
@@ -304,6 +311,7 @@ def test_rows_of_another_run_of_the_same_name_are_not_replaced(snrkit, tmp_path)
     assert snrkit("snr", "--ckpt", tmp_path / "s0" / "vae", *FEW, "--K", 7, "--out", table).code == 0
 
 
+@pytest.mark.rest_slow
 @pytest.mark.parametrize("last", ["snr.parquet", "snr.draws.parquet"])
 def test_a_disk_that_fills_up_at_the_last_write_loses_no_draws(snrkit, toy_run, monkeypatch, last):
     argv = ["snr", "--ckpt", toy_run, "--K", 3, "--draws", 40, "--data-points", 4, "--device", "cpu"]

@@ -55,6 +55,7 @@ def test_json_is_one_object(snrkit, digits_run):
     assert len(found["files"]) == 3
 
 
+@pytest.mark.slow
 def test_ssim_of_larger_images(snrkit, tmp_path):
     grey = np.random.default_rng(0).integers(0, 256, (9, 12, 12), dtype=np.uint8)
     np.savez(tmp_path / "a.npz", x_train=grey, x_test=grey[:4])
@@ -84,6 +85,7 @@ def test_one_point_has_no_standard_error(snrkit, digits_run):
     assert "±" not in text
 
 
+@pytest.mark.rest_slow
 @pytest.mark.parametrize(
     ("argv", "words"),
     [

@@ -93,6 +93,7 @@ def test_a_time_limit_saves_and_exits_0(snrkit, grid, tmp_path, monkeypatch):
     assert everything(tmp_path / "parts") == everything(tmp_path / "whole")
 
 
+@pytest.mark.rest_slow
 @pytest.mark.parametrize("size", [1, 4])
 def test_ctrl_c_saves_and_exits_130(snrkit, grid, tmp_path, monkeypatch, size):
     account = Trainer.account

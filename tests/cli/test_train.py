@@ -280,3 +280,10 @@ def test_a_process_that_is_stopped_goes_on_bit_for_bit(snrkit, tmp_path, undistu
 def test_settings_without_effect_are_refused(snrkit, tmp_path, argv, words):
     snrkit("train", *TOY, *argv, "--epochs", 1, "--out", tmp_path / "run").refused(*words)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_measuring_later_than_the_last_epoch_is_refused_before_training(snrkit, tmp_path):
+    out = tmp_path / "run"
+    snrkit("train", *TOY, "--epochs", 2, "--snr-every", 3, "--out", out).refused("every", "nothing would be measured")
+    snrkit("train", *TOY, "--epochs", 0, "--set", "measure.K=3", "--out", out).refused("nothing would be measured")
+    assert not (out / "run.pt").exists()

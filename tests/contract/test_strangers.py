@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+import snrkit
 from snrkit import DiagonalNormal, bernoulli_log_prob, standard_normal_log_prob
 from snrkit.core.streams import Streams
 from snrkit.diagnostics import noise as noises
@@ -102,6 +103,7 @@ def labelled():
     return {"image": images(), "label": torch.tensor([2, 0, 1])}
 
 
+@pytest.mark.rest_slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_dict_with_integers(name, monkeypatch):
     problem = Problem.units(awkward(Labelled), labelled(), 5, Streams(4))
@@ -205,6 +207,7 @@ def test_vmap_by_name_says_what_it_cannot_do(kind):
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.rest_slow
 @pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
 @pytest.mark.parametrize("name", ["factors", "loop"])
 @pytest.mark.parametrize("reentrant", [False, True])
@@ -388,6 +391,7 @@ def job_of(K=5, draws=40, direct=False):
     return plan.job(IWAE, 1, K)
 
 
+@pytest.mark.rest_slow
 @pytest.mark.parametrize("direct", [False, True])
 def test_draws_whose_noise_is_not_held(monkeypatch, direct):
     """The same numbers, and the same statistics of weights."""
@@ -425,6 +429,7 @@ REFUSALS = [
 ]
 
 
+@pytest.mark.rest_slow
 @pytest.mark.parametrize("refusal", REFUSALS, ids=lambda e: type(e).__name__)
 @pytest.mark.parametrize("fits", [7, 0])
 def test_memory_that_runs_out(refusal, fits):
@@ -524,10 +529,11 @@ def test_what_a_model_draws_itself_is_a_function_of_the_draw():
     assert set(ENGINES.load("factors")().serving(problem, IWAE).values()) == {"loop"}
     with pytest.raises(CapabilityError, match="training mode"):
         moments(ENGINES.load("vmap")(), problem)
-    with pytest.raises(ResourceError, match="K=5: a draw in which the model draws random numbers itself"):
-        moments(LoopEngine(), problem, size=PassSize(4, 14))
+    with pytest.raises(ResourceError, match=r"K=3000000: a draw in which .* the model draws or keeps something"):
+        snrkit.measure(model, x, "iwae", K=3_000_000, draws=4, mode="training")
 
 
+@pytest.mark.slow
 def test_training_mode_measures_what_a_plain_loop_does():
     """Means of a thousand draws of either, within 4.5 standard errors in every coordinate (there are 150 of them)."""
     torch.manual_seed(3)
@@ -577,7 +583,7 @@ def test_where_direct_draws_would_be_cheaper_a_remark_says_so():
     drawer.worker.engine.prices = lambda *_: (1.0, 0.1)
     drawer.moments(job_of(draws=20))
     (remark,) = drawer.remarks
-    assert remark.startswith("K=5: drawing the minibatch as a whole (direct=True, --direct)")
+    assert remark.startswith("K=5: drawing the minibatch as a whole (`direct=True`)")
     small = drawer_of(model, many)
     small.moments(job_of(draws=20))
     assert small.remarks == []

@@ -239,11 +239,11 @@ def test_labels_in_place_of_points_are_refused(tmp_path):
 def test_real_valued_data_say_their_range_and_the_remedy(tmp_path, scaled, words, model):
     from snrkit.models.base import build_model
     from snrkit.specs.run import ModelSpec
-    from snrkit.training.opening import summarise
+    from snrkit.training.opening import data_summary
 
     data = save(tmp_path, scaled(np.linspace(0, 1, 40).reshape(4, 10)))
     with pytest.raises(SpecError) as caught:
-        build_model(ModelSpec(name=model), summarise(data), 0)
+        build_model(ModelSpec(name=model), data_summary(data), 0)
     for word in (*words, "or choose model gaussian"):
         assert word in str(caught.value)
     with pytest.raises(SpecError) as caught:

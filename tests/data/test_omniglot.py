@@ -80,6 +80,7 @@ def test_the_real_npz(data_dir, tmp_path):
     assert data.origin == "omniglot28.npz (SHA-256 a4a90c2a3b)"
 
 
+@pytest.mark.slow
 def test_arrays_of_another_kind_are_refused(tmp_path, chardata):
     path = tmp_path / "chardata.mat"
     _, arrays = chardata

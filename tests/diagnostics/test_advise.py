@@ -47,6 +47,7 @@ def test_bound_gap_against_its_definition():
     )
 
 
+@pytest.mark.slow
 def test_table_agrees_with_measure():
     model, x = near_toy()
     advice = advise(model, x, x, BUDGET, estimators("iwae", "piwae"), draws=100, seed=3)
@@ -58,6 +59,7 @@ def test_table_agrees_with_measure():
     assert (advice.table.seconds_per_step > 0).all()
 
 
+@pytest.mark.slow
 def test_clear_cases_are_decided_and_the_split_is_piwae():
     """With many draws: the inference network likes K = 1, the tightest bound is K = T, and both is a piwae."""
     model, x = near_toy()

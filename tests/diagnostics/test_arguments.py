@@ -89,7 +89,7 @@ def test_names_of_blocks():
         ("draws", 10**30), ("draws", 3), ("draws", None), ("draws", "100"), ("draws", True), ("draws", 7.5),
         ("seed", -1), ("seed", 2**63), ("seed", None), ("seed", "0"), ("seed", 0.5), ("engine", None), ("engine", ["vmap"]),
         ("engine", "vmpa"), ("direct", "no"), ("direct", None), ("direct", 1), ("chunk", 0), ("chunk", 10**30),
-        ("progress", 5),
+        ("chunk", "many"), ("progress", 5),
     ],
 )  # fmt: skip
 def test_measure_refuses_in_one_sentence(argument, given):
@@ -143,6 +143,7 @@ def test_endless_iterables_end():
         Plan(estimators=IWAE, K=forever())
 
 
+@pytest.mark.rest_slow
 @pytest.mark.parametrize("betas", [None, [], 0.5, ["x"], [2], [float("nan")], [None]])
 def test_betas(betas):
     model, x = toy(dim=2)

@@ -47,6 +47,7 @@ def test_any_beta_follows_from_three(beta):
         np.testing.assert_allclose(one, other, rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_the_curve_is_what_ciwae_drawn_at_each_beta_reads():
     model, x = mlp(), images()
     betas = (0.1, 0.6)

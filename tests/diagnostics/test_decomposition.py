@@ -28,6 +28,7 @@ def draws(seed, R):
     return MEANS + SPREADS * np.random.default_rng(seed).standard_normal((R, N, P))
 
 
+@pytest.mark.rest_slow
 @pytest.mark.parametrize("R", [60, 67])
 def test_both_parts_are_unbiased(R):
     """Also with three draws a block, where the noise in the means exceeds the spread to be found many times over."""

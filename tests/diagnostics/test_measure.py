@@ -148,6 +148,7 @@ def as_it_comes():
     return snrkit.measure(users(), images(), ["piwae"], K=[3], M=[2], draws=41).value
 
 
+@pytest.mark.rest_slow
 @pytest.mark.parametrize("chunk", [1, 7, 1000])
 @pytest.mark.parametrize("engine", ["factors", "vmap", "loop"])
 def test_chunk_and_engine_change_nothing(chunk, engine, as_it_comes):
@@ -161,6 +162,7 @@ def test_one_configuration_is_bit_identical():
     assert one.drop(columns="seconds").equals(two.drop(columns="seconds"))
 
 
+@pytest.mark.rest_slow
 @pytest.mark.parametrize("kind", [Aliased, Repeated])
 def test_parameters_stay_the_models_own(kind):
     """A layer with several names: it still is what an optimiser trains, and what other K are measured with."""
@@ -247,6 +249,7 @@ def test_data_of_another_shape_are_the_models_own_error():
         snrkit.measure(users(), torch.zeros(3, 8), ["iwae"], K=[3], draws=20)
 
 
+@pytest.mark.slow
 def test_whole_numbers_may_be_floats():
     found, expected = (
         snrkit.measure(mlp(), images(), ["iwae"], K=K, draws=draws, seed=seed, chunk=chunk)
@@ -263,6 +266,7 @@ class WithSparse(Users):
         self.register_buffer("mask", torch.eye(9).to_sparse())
 
 
+@pytest.mark.rest_slow
 @pytest.mark.parametrize("engine", ["factors", "vmap", "loop"])
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.enable_grad])
 def test_what_the_caller_does_with_gradients_changes_nothing(engine, mode):
@@ -333,7 +337,7 @@ class _Small:
 def test_passes_are_halved_until_they_fit_and_stay_so(monkeypatch):
     small = _Small()
     expected = snrkit.measure(mlp(), images(), ["iwae"], K=[3, 50], draws=20, engine="loop")
-    monkeypatch.setattr("snrkit.diagnostics.draws.ENGINES.load", lambda _: lambda: small)
+    monkeypatch.setattr("snrkit.diagnostics.worker.ENGINES.load", lambda _: lambda: small)
     found = snrkit.measure(mlp(), images(), ["iwae"], K=[3, 50], draws=20)
     np.testing.assert_allclose(found.value, expected.value, rtol=1e-6)
     fitting = [n for n in small.passes if n <= 20]
@@ -348,7 +352,7 @@ def test_after_halving_the_engine_is_the_one_that_drew(monkeypatch):
                 raise torch.OutOfMemoryError
             return super().moments(problem, estimator, groups, draws, size)
 
-    monkeypatch.setattr("snrkit.diagnostics.draws.ENGINES.load", lambda _: SmallFactors)
+    monkeypatch.setattr("snrkit.diagnostics.worker.ENGINES.load", lambda _: SmallFactors)
     table = snrkit.measure(mlp(), images(), ["iwae"], K=[50], draws=8)
     assert set(table.engine) == {"loop"}  # 50 samples only go through it, in parts
 
@@ -373,14 +377,16 @@ def both_passes():
     return readings_and_draws(SECOND)
 
 
+@pytest.mark.slow
 def test_the_second_pass_too_fits_in_memory(both_passes, monkeypatch):
     small = _Small()
-    monkeypatch.setattr("snrkit.diagnostics.draws.ENGINES.load", lambda _: lambda: small)
+    monkeypatch.setattr("snrkit.diagnostics.worker.ENGINES.load", lambda _: lambda: small)
     small.moments = LoopEngine().moments  # nothing is learnt in the first pass
     np.testing.assert_allclose(readings_and_draws(SECOND), both_passes, rtol=1e-6)
     assert min(small.passes) <= 20 < max(small.passes)
 
 
+@pytest.mark.rest_slow
 @pytest.mark.parametrize("chunk", [1, 2, 5])
 def test_the_second_pass_keeps_to_its_size(chunk, both_passes, monkeypatch):
     seen, gradients = [], LoopEngine.gradients

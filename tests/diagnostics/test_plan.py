@@ -99,6 +99,7 @@ def test_nested_rows_rest_on_more_draws():
     assert abs(found.value - float(exact[1].sum()) / 9) < 4 * found.stderr
 
 
+@pytest.mark.slow
 def test_a_borrowed_mean_is_nearer_to_the_truth():
     """DReG's mean over IWAE's spread, against both of a long run."""
     x = 1.4 * numbers(1, 3, 4)

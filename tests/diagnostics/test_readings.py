@@ -87,6 +87,7 @@ def test_noise_point_sees_correlated_coordinates():
     assert found == pytest.approx(1.645 * math.sqrt(2 / effective) / R, rel=0.2)
 
 
+@pytest.mark.rest_slow
 @pytest.mark.parametrize("metric", ["snr_pooled_squared", "variance", "snr_mean", "snr_median"])
 def test_intervals_cover(metric):
     """200 replications: coverage within 4 binomial standard errors of 95 %; the slow study is in analyses/toy."""

@@ -33,6 +33,7 @@ def pair(seed, difference, noise):
     return TARGET + difference * TILT + first, TARGET + target
 
 
+@pytest.mark.rest_slow
 @pytest.mark.parametrize("noise", ["paired", "unpaired", "exact"])
 @pytest.mark.parametrize("difference", [0.0, 0.03, 0.3])
 def test_bias_is_unbiased_and_its_interval_covers(difference, noise):

@@ -89,6 +89,7 @@ def snr_of(draws):
     return (np.abs(draws.mean(0))[moving] / draws.std(0, ddof=1)[moving]).mean()
 
 
+@pytest.mark.rest_slow
 @types
 @pytest.mark.parametrize("K", [1, 8])
 def test_zero_but_for_rounding_is_told_from_small(dtype, K):
@@ -117,6 +118,7 @@ def test_a_small_gradient_reads_its_own_snr(dtype):
     assert abs(found.value - truth) < 4 * found.stderr
 
 
+@pytest.mark.rest_slow
 @pytest.mark.parametrize("K", [1, 16])
 def test_half_precision_reads_what_a_plain_loop_reads(K):
     """SNRs above 1/(64 eps) of float16 are no rounding."""
@@ -129,6 +131,7 @@ def test_half_precision_reads_what_a_plain_loop_reads(K):
         assert found.value == pytest.approx(snr_of(own), rel=2e-2), engine
 
 
+@pytest.mark.rest_slow
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("engine", ["loop", "vmap", "factors"])
 def test_small_gradients_in_half_precision(dtype, engine):
@@ -138,6 +141,7 @@ def test_small_gradients_in_half_precision(dtype, engine):
     assert found.value == pytest.approx(snr_of(own), rel=2e-2)
 
 
+@pytest.mark.rest_slow
 @pytest.mark.parametrize("engine", ["vmap", "factors"])
 @pytest.mark.parametrize(("scale", "K"), [(1e-21, 1), (1e-21, 4), (1e21, 4)])
 def test_extreme_gradients_in_float32(engine, scale, K):

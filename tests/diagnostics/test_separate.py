@@ -27,6 +27,7 @@ def rows(model, x, network, samples, **changes):
     return inside.set_index(["estimator", "M", "K", "block", "metric", "scope"])[["value", "stderr"]]
 
 
+@pytest.mark.rest_slow
 @pytest.mark.parametrize("direct", [False, True])
 def test_the_generative_network_sees_what_it_saw_and_the_inference_network_other_samples(direct):
     model, x = toy(points=3)
@@ -65,6 +66,7 @@ def test_a_draw_is_the_gradient_on_the_stream_of_its_own(name):
     assert value == pytest.approx(float(expected[problem.layout.names.index("b")][0]), rel=1e-12)
 
 
+@pytest.mark.slow
 def test_engines_agree_on_separate_samples():
     model, x = mlp(), torch.linspace(0, 1, 2 * 9, dtype=torch.float64).view(2, 9).round()
     tables = [

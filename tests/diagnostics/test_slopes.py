@@ -111,6 +111,7 @@ def near():
     return model, x
 
 
+@pytest.mark.rest_slow
 @pytest.mark.parametrize("nested", [False, True])
 def test_slopes_of_the_table(near, nested):
     """phi weighs by SNR^2 ~ 1/K; where draws are nested all weigh by their number ~ 1/K."""

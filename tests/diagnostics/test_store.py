@@ -69,6 +69,7 @@ def undisturbed():
     return diagnose(*toy(dim=3), PLAN)
 
 
+@pytest.mark.rest_slow
 @pytest.mark.parametrize("stops", [[3], [1, 2, 3, 0, 20]])
 def test_an_interrupted_measurement_ends_with_the_same_result(tmp_path, undisturbed, folded, stops):
     model, x = toy(dim=3)
@@ -104,6 +105,7 @@ def test_a_partial_result_says_so(tmp_path):
     pd.testing.assert_frame_equal(iwae.drop(columns="seconds"), expected.drop(columns="seconds"), check_exact=True)
 
 
+@pytest.mark.rest_slow
 @pytest.mark.parametrize("change", [{"mean_from": "dreg"}, {"bias": "bound"}, {"bias": "log_p", "K_ref": 7}])
 @pytest.mark.parametrize("questions", [7, 10])
 def test_a_stop_while_drawing_what_others_need(change, questions):
@@ -135,6 +137,7 @@ DAMAGE = {
 }
 
 
+@pytest.mark.rest_slow
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_block_is_drawn_again(tmp_path, folded, damage):
     model, x = toy(dim=3)
@@ -150,6 +153,7 @@ def test_a_damaged_block_is_drawn_again(tmp_path, folded, damage):
     assert len(folded) == 2 + 2
 
 
+@pytest.mark.slow
 def test_blocks_belong_to_their_parameters_data_seed_and_settings(tmp_path, folded):
     def begun():
         model, x = users(), images()
@@ -199,6 +203,7 @@ class Renamed(Tempered):
     """The same by another name."""
 
 
+@pytest.mark.slow
 def test_blocks_belong_to_what_the_model_says_and_to_its_class(tmp_path, folded):
     def made(kind, temperature=1.0):
         model = kind().double()
@@ -225,6 +230,7 @@ class Held(Users):
         return super().log_joint(x, z.detach() if self.held else z)
 
 
+@pytest.mark.slow
 def test_blocks_belong_to_the_derivatives_too(tmp_path, folded):
     def made(held):
         model = Held().double()
@@ -238,6 +244,7 @@ def test_blocks_belong_to_the_derivatives_too(tmp_path, folded):
     assert same(diagnose(made(True), images(), plan, folder=tmp_path), diagnose(made(True), images(), plan))
 
 
+@pytest.mark.slow
 def test_blocks_belong_to_the_number_of_draws_by_which_an_engine_is_chosen(tmp_path, folded):
     """Ten draws are too few to find out what factors reach; of twelve the first ten fall into the same blocks."""
     model, x = mlp(dtype=torch.float32), images(dtype=torch.float32)
@@ -327,6 +334,7 @@ UNSOUND = {
 }
 
 
+@pytest.mark.rest_slow
 @pytest.mark.parametrize("damage", UNSOUND)
 def test_a_block_that_cannot_be_is_drawn_again(tmp_path, folded, damage):
     model, x = toy(dim=3)

@@ -21,6 +21,7 @@ B, M, K = 5, 2, 7
 ESTIMATORS = ("vae", "iwae", "miwae", "ciwae", "piwae", "dreg", "stl")
 
 
+@pytest.mark.rest_slow
 @pytest.mark.parametrize("name", ESTIMATORS)
 @pytest.mark.parametrize("samples", [1, 3, M * K, 2 * M * K + 1], ids=str)
 @pytest.mark.parametrize("make", [mlp, hierarchical, users])
@@ -84,6 +85,7 @@ SETTINGS = [
 ]
 
 
+@pytest.mark.rest_slow
 @pytest.mark.parametrize("settings", SETTINGS, ids=["joint", "in-turn", "learnt"])
 def test_a_run_in_passes_is_the_run_in_one(small, go, monkeypatch, settings):
     spec = small(dtype="float64", **settings)

@@ -41,6 +41,7 @@ def assert_moments(z, mean, variance):
     assert ((z.var(0) - variance).abs() < 4 * variance * (2 / len(z)) ** 0.5).all()
 
 
+@pytest.mark.slow
 def test_samples_of_q_are_those_of_the_proposal(far):
     model, x = far
     assert_moments(drawn(1)[0], (x @ model.A.T + model.b)[0].detach(), 2 / 3)
@@ -51,6 +52,7 @@ def test_with_one_sample_q_iw_is_q():
     assert torch.equal(plain, weighted)
 
 
+@pytest.mark.slow
 def test_with_many_samples_q_iw_is_the_posterior(far):
     model, x = far
     exact = ((x + model.mu) / 2)[0].detach()
@@ -59,6 +61,7 @@ def test_with_many_samples_q_iw_is_the_posterior(far):
     assert (proposal - exact).abs().max() > 20 * (0.5 / SAMPLES) ** 0.5  # which q is not
 
 
+@pytest.mark.rest_slow
 @pytest.mark.parametrize("k", [2, 5])
 def test_expectations_of_q_iw_are_self_normalised_averages(far, k):
     """E_qIW[f] = E[sum_k w~_k f(z_k)] at every k; the right side from draws of its own."""

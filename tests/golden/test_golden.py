@@ -46,6 +46,7 @@ def old(tmp_path):
     return shutil.copytree(OLD, tmp_path / "old")
 
 
+@pytest.mark.rest_slow
 @pytest.mark.parametrize("name", RUNS)
 def test_an_old_run_is_measured_again(old, name, capsys):
     path = old / name / "snr.parquet"

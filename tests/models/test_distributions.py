@@ -171,6 +171,7 @@ def test_law_is_torchs_own(make):
     assert ks_2samp(ours, other, method="asymp").pvalue > 1e-4
 
 
+@pytest.mark.rest_slow
 @reparameterised
 def test_gradients_of_samples_and_densities_against_differences(make):
     noise = numbers(5, B, 1, 2, *posterior_of(make(*parameters())).noise_shape)
@@ -216,6 +217,7 @@ def test_samples_without_a_derivative_are_constants(make):
     assert not posterior.detached().log_prob(z).requires_grad
 
 
+@pytest.mark.rest_slow
 @every
 def test_vmap_over_draws_is_a_loop(make):
     leaves = [leaf.detach() for leaf in parameters()]

@@ -96,6 +96,7 @@ def test_one_layer_is_the_mlp():
     torch.testing.assert_close(one(images(), noise).log_w, flat(images(), noise).log_w)
 
 
+@pytest.mark.slow
 def test_dreg_has_the_mean_of_iwae_in_both_layers():
     model, x, draws = hierarchical(), images(points=1), range(6000)
     with torch.no_grad():

@@ -91,6 +91,7 @@ def draws_of(model, x, estimator, K, count, engine="vmap"):
     return torch.cat(flat), problem.layout.names
 
 
+@pytest.mark.rest_slow
 @pytest.mark.parametrize("name", ["normal", "tril", "low-rank", "squashed", "logistic-normal"])
 def test_engines_give_the_loops_moments(name):
     model, x = returning(name), images()
@@ -109,6 +110,7 @@ def test_encoders_layers_are_served_by_factors(name):
     assert set(ENGINES.load("factors")().serving(problem, build_estimator("iwae", {})).values()) == {"factors"}
 
 
+@pytest.mark.rest_slow
 @pytest.mark.parametrize("name", ["tril", "laplace", "squashed"])
 def test_mean_gradients_are_those_of_a_plain_loop(name):
     """The user's own loop: rsample, log_prob, backward. Two independent means, in standard errors."""

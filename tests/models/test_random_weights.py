@@ -180,6 +180,7 @@ def moments(random, engine, estimator):
     return ENGINES.load(engine)().moments(problem, build_estimator(estimator, {}), range(B), draws, pass_)
 
 
+@pytest.mark.rest_slow
 @EITHER
 @pytest.mark.parametrize("engine", [name for name in ENGINES.names if name != LoopEngine.name])
 @pytest.mark.parametrize("estimator", ESTIMATORS.names)
@@ -210,6 +211,7 @@ def test_path_gradient_of_the_bound_is_unbiased():
         assert (gap.mean(0).abs() < 4.5 * gap.std(0) / math.sqrt(draws)).all(), name
 
 
+@pytest.mark.rest_slow
 @EITHER
 def test_measured_and_evaluated_like_any_model(random):
     model, x = model_of(random), images(pixels=PIXELS)

@@ -58,6 +58,7 @@ def test_sound_files_are_read(demo):
     assert all(len(found[kind]) for kind in KINDS)
 
 
+@pytest.mark.rest_slow
 @pytest.mark.parametrize(
     ("kind", "damage", "problem"),
     [
@@ -115,6 +116,7 @@ def test_no_rows_are_no_data(demo):
     assert found["advice"].empty
 
 
+@pytest.mark.rest_slow
 @pytest.mark.parametrize(
     ("kind", "damage", "problem"),
     [

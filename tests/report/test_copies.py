@@ -97,6 +97,7 @@ def test_seeds_in_folders_of_one_name_are_still_several(tmp_path):
     assert set(together["run"]) == {"run (3 seeds)"}
 
 
+@pytest.mark.rest_slow
 @pytest.mark.parametrize("kind", ["checkpoint", "metrics", "parameters", "scores"])
 def test_the_same_seed_with_other_parameters_is_kept_apart(tmp_path, kind):
     first = seeded(tmp_path, "run", 0, parameters="aa")
@@ -183,6 +184,7 @@ def test_what_belongs_together_is_taken_whole_from_one_copy(tmp_path):
     assert len(found["points"]) == 60
 
 
+@pytest.mark.slow
 def test_the_report_says_so(tmp_path):
     run = seeded(tmp_path / "runs", "run", 0)
     shutil.copytree(run.path, tmp_path / "runs" / "run_backup")

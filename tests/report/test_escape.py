@@ -112,6 +112,7 @@ def _with_names(text):
     return frames
 
 
+@pytest.mark.rest_slow
 @pytest.mark.parametrize(
     "name", ["histograms", "snr_vs_k", "latents", "active_units", "generalisation", "reconstructions"]
 )
@@ -139,6 +140,7 @@ def test_a_legend_shows_names_that_begin_with_an_underscore():
     assert len(style.wrapped("x" * 10_000, 50)) < 500
 
 
+@pytest.mark.slow
 def test_a_whole_report_of_a_hostile_run(tmp_path, run):
     name = 'x <script>alert("1")</script> | `c` $a^ \\b %'.replace("/", "-")
     files = make_run(tmp_path / "runs", name, "iwae", epochs=2)

@@ -119,6 +119,7 @@ def test_a_table_of_another_program_is_still_none(tmp_path):
         SNR.read(tmp_path / "m.parquet")
 
 
+@pytest.mark.slow
 def test_a_run_folder_with_a_name_of_other_bytes(tmp_path, run):
     make_run(tmp_path / "runs", "run", "iwae", epochs=2).path.rename(tmp_path / "runs" / "a\udcffb")
     code, _, err = run(tmp_path / "runs", "--out", tmp_path / "out", "--figure", "training", "--html", "--quiet")

@@ -76,6 +76,7 @@ def test_readings_on_the_floor_are_hollow():
     assert drawing.data.query("on_floor")[["estimator", "K"]].to_numpy().tolist() == [["iwae", 1000]]
 
 
+@pytest.mark.rest_slow
 @pytest.mark.parametrize(
     "frame",
     [

@@ -123,6 +123,7 @@ def test_unfinished_run_without_test_bound_or_config(runs):
     assert_readable(drawing.figure)
 
 
+@pytest.mark.slow
 def test_many_runs_are_readable(tmp_path):
     for index in range(12):
         make_run(tmp_path, f"iwae-seed-{index}-with-a-name-much-longer-than-a-label-may-be", "iwae", epochs=3 + index)

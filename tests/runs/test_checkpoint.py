@@ -210,6 +210,7 @@ def doctored(tmp_path, *where, value):
 NAN, SUMS = float("nan"), {"bound": 0.0, "points": 0.0, "seconds": 0.0}
 
 
+@pytest.mark.rest_slow
 @pytest.mark.parametrize(
     ("field", "value"),
     [
@@ -242,6 +243,7 @@ def test_a_step_that_the_data_do_not_have(small, go, tmp_path, saved):
 A = torch.eye(3)
 
 
+@pytest.mark.rest_slow
 @pytest.mark.parametrize(
     ("name", "value"),
     [("exp_avg", torch.zeros(1)), ("exp_avg", torch.zeros(3, 3).double()), ("exp_avg_sq", torch.zeros(())),

@@ -22,6 +22,7 @@ FOUND = find([OLD, *sorted((ROOT / "analyses").glob("*/results"))])
 RUN = OLD / "mlp-iwae-joint"
 
 
+@pytest.mark.rest_slow
 @pytest.mark.parametrize("name", [name for name, files in FOUND.items() if files])
 def test_every_file_that_is_kept_is_read_as_it_is(name):
     kind = KINDS.load(name)

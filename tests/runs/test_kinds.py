@@ -1,5 +1,6 @@
 """A kind of result of another package is found, read, merged and told apart like our own."""
 
+import subprocess
 import sys
 
 import pandas as pd
@@ -41,3 +42,9 @@ def test_a_kind_of_another_package(norms, tmp_path):
     pd.DataFrame([{"run": "a", "step": 1, "data": "d", "norm": -1.0}]).to_parquet(path)
     with pytest.raises(ResultsError, match="column 'norm' holds -1, and must be at least 0; weigh again"):
         norms.read(path)
+
+
+def test_a_list_of_kinds_that_nobody_reads_to_the_end_ends_without_a_traceback():
+    command = f"{sys.executable} -m snrkit.runs.kinds | true"
+    ended = subprocess.run(["bash", "-c", command], check=False, capture_output=True, text=True)
+    assert ended.stderr == ""

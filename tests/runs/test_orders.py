@@ -30,6 +30,7 @@ def decided(claims, seeds, effect, own):
     return np.array(found)
 
 
+@pytest.mark.rest_slow
 @pytest.mark.parametrize("seeds", [2, 3])
 @pytest.mark.parametrize("claims", CLAIMS)
 @pytest.mark.parametrize("own", [True, False], ids=["seeds only", "seeds and points"])

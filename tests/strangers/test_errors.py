@@ -63,6 +63,7 @@ class Compiled(Vae):
         self.decoder = torch.compile(self.decoder, backend="eager")
 
 
+@pytest.mark.rest_slow
 @pytest.mark.parametrize("estimator", ["iwae", "dreg"])
 def test_a_compiled_model_and_a_compiled_part(estimator):
     reference = snrkit.measure(made(Vae), data(), estimators=[estimator], K=[4], draws=8)
@@ -82,6 +83,7 @@ class Holder(nn.Module):
         return self.module(*arguments)
 
 
+@pytest.mark.rest_slow
 @pytest.mark.parametrize(
     "wrap", [nn.DataParallel, Holder, torch.optim.swa_utils.AveragedModel, lambda m: Holder(Holder(m))]
 )
@@ -231,6 +233,7 @@ class Named(Vae):
         return self.proposed(self.head(self.gru(x.view(-1, 4, 4))[0][:, -1]))
 
 
+@pytest.mark.slow
 def test_an_engine_that_a_model_does_not_allow_is_refused_by_name():
     with pytest.raises(CapabilityError, match=r"vmap.*loop") as caught:
         measured(made(Named), engine="vmap", draws=8)
@@ -238,6 +241,7 @@ def test_an_engine_that_a_model_does_not_allow_is_refused_by_name():
     agrees(measured(made(Named), draws=200), own_draws(made(Named), data(), 4, 200))
 
 
+@pytest.mark.rest_slow
 @pytest.mark.parametrize("engine", ENGINES)
 def test_sparse_gradients(engine):
     class Sparse(Vae):

@@ -38,6 +38,7 @@ def measured(model, x=None, K=(8,), draws=400, estimators=("iwae",), **options):
     return snrkit.measure(model, x, estimators=list(estimators), K=list(K), draws=draws, blocks=NETWORKS, **options)
 
 
+@pytest.mark.slow
 def test_a1_dropout_that_is_always_on_is_seeded_by_the_draw(caplog):
     model = made(AlwaysDropout).eval()
     with caplog.at_level(logging.WARNING):
@@ -53,6 +54,7 @@ def test_a1_dropout_that_is_always_on_is_seeded_by_the_draw(caplog):
     assert first.value.equals(measured(model, draws=FEW).value)
 
 
+@pytest.mark.slow
 def test_a1_random_inputs_in_log_joint():
     class Noisy(Vae):
         def log_joint(self, x, z):
@@ -68,6 +70,7 @@ def test_a1_a_draw_with_inner_randomness_is_never_taken_in_portions():
         measured(model, K=(3_000_000,), draws=4)
 
 
+@pytest.mark.rest_slow
 @pytest.mark.parametrize("batch_norm", [False, True])
 def test_a2_training_mode(batch_norm):
     model = made(lambda: WithDropout(batch_norm)).eval()

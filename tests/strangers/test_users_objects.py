@@ -244,6 +244,7 @@ def counting(where):
     return made(Counted)
 
 
+@pytest.mark.rest_slow
 @pytest.mark.parametrize(
     ("where", "name"),
     [("helper", "helper.calls"), ("history", "helper.history (length)"), ("called", "called.calls"),

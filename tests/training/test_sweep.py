@@ -83,6 +83,7 @@ def undisturbed(finished):
 
 
 # 5 steps an epoch, saved after epochs 0, 3 and 4: twice within an epoch, once before anything was saved.
+@pytest.mark.rest_slow
 @pytest.mark.parametrize("steps", [(1, 1), (7, 3), (17, 2), (19, 4)])
 def test_killed_twice_between_steps(specs, tmp_path, undisturbed, steps):
     for count in steps:
@@ -94,6 +95,7 @@ def test_killed_twice_between_steps(specs, tmp_path, undisturbed, steps):
 
 
 # Three saves of three members each: the first, within the second, the last; slow: the others too.
+@pytest.mark.rest_slow
 @pytest.mark.parametrize(
     "call", [call if call in (1, 5, 6, 9) else pytest.param(call, marks=pytest.mark.slow) for call in range(1, 10)]
 )
@@ -114,6 +116,7 @@ def test_killed_while_saving(specs, tmp_path, undisturbed, monkeypatch, call, wh
         assert len(places) == 2
 
 
+@pytest.mark.rest_slow
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_stopped_again_and_again(specs, tmp_path, finished, size):
     for count in (3, 9, 1):
@@ -199,6 +202,7 @@ def test_a_failed_run_can_be_tried_again(specs, tmp_path, poisoned, monkeypatch)
     assert states(go(specs, tmp_path / "out", retry=True)) == ["done"] * 3
 
 
+@pytest.mark.slow
 def test_killed_around_a_failure(specs, tmp_path, poisoned):
     """The survivors are saved with the failure, so that their number never differs between one history and another."""
     go(specs, tmp_path / "whole")
@@ -254,6 +258,7 @@ def test_an_error_of_the_program_before_training_fails_its_run_only(specs, tmp_p
     assert "in faulty" in entries[1].run.error.read_text()
 
 
+@pytest.mark.rest_slow
 @pytest.mark.parametrize("damage", ["junk", "binary", "missing", "metrics"])
 @pytest.mark.parametrize("size", [1, 3])
 def test_a_damaged_directory_fails_its_run_only(specs, tmp_path, finished, damage, size):

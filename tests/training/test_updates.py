@@ -93,6 +93,7 @@ def test_a_random_order_is_fair_and_a_function_of_the_step():
     assert abs(sum(first) - 200) < 4 * 10  # standard deviation 10
 
 
+@pytest.mark.rest_slow
 @pytest.mark.parametrize(
     "update",
     [{"order": "encoder-first"}, {"order": "random", "samples": "separate"}, {"samples": "separate"}],

@@ -4,7 +4,6 @@ import math
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from analyses.toy.sections.toy import toy
@@ -14,8 +13,8 @@ from snrkit.diagnostics.metrics.bias import bias
 from snrkit.diagnostics.metrics.strength import read
 from snrkit.diagnostics.moments import BlockMoments, Moments
 from snrkit.diagnostics.relations import block_means
+from snrkit.types import Array
 
-Array = npt.NDArray[np.float64]
 G, P = 20, 40
 METRICS = ("variance", "snr_mean", "snr_median", "snr_pooled_squared")
 

@@ -6,7 +6,7 @@ Var[g] = (1/B) Var_b(mu_b) + (1/(B M)) E_b(v_b), in traces; without replacement 
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -46,7 +46,6 @@ def decompose(moments: "Moments", tensors: slice) -> dict[str, dict[str, Interva
 
 
 Values = tuple[float, float, float]
-Leave = Callable[[Array, Array, Array], Values]
 
 
 def _leave_blocks(scalars: Array, per_draw: Array, selection: Array) -> Values:

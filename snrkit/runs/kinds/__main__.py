@@ -1,5 +1,6 @@
 """``python -m snrkit.runs.kinds [KIND ...]``: every kind of result with its columns, as Markdown."""
 
+import os
 import sys
 from collections.abc import Iterator
 
@@ -30,5 +31,8 @@ if __name__ == "__main__":
     try:
         for wanted in sys.argv[1:] or KINDS.names:
             sys.stdout.write("\n".join([*lines(wanted), ""]))
+        sys.stdout.flush()
+    except BrokenPipeError:  # who reads has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except SnrkitError as error:
         sys.exit(f"{error}")
