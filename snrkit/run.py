@@ -25,6 +25,8 @@ from snrkit.pictures import Reconstructions, reserved_pictures
 from snrkit.runs.folder import RunDir
 from snrkit.runs.kinds.snr import require_same_parameters
 from snrkit.runs.place import reserved
+from snrkit.specs.base import short
+from snrkit.specs.given import is_empty, items, require_is, whole
 from snrkit.specs.measure import Execution, MeasureSpec, WatchFile
 from snrkit.specs.run import RunSpec
 from snrkit.training import session
@@ -42,7 +44,7 @@ class Run(Opened):
         spec: MeasureSpec = MeasureSpec(),  # noqa: B008 (frozen)
         how: Execution = Execution(),  # noqa: B008
         *,
-        estimators: Sequence[Estimator] = (),
+        estimators: str | Estimator | Sequence[str | Estimator] = (),
         out: str | Path | None = None,
         progress: Progress | None = None,
         stop: Callable[[], bool] = lambda: False,
@@ -52,8 +54,8 @@ class Run(Opened):
         Args:
             spec: what to measure.
             how: engine and chunk.
-            estimators: whose gradients, where they are objects of one's own and the specification names none; none: the
-                run's.
+            estimators: whose gradients, where the specification names none: estimators, which may be of one's own, or
+                registered names; none: the run's.
             out: the table, a Parquet file; None: that of the run. What is finished is kept beside it until it is saved, so
                 that the same call goes on from there.
             progress: called with (done, total, note).
@@ -67,7 +69,12 @@ class Run(Opened):
         """
         if out is not None and Path(out).suffix != ".parquet":
             raise SpecError("out", f"'{out}' does not end in .parquet", "name a Parquet file")
-        plan = Plan.of(spec, estimators or ([] if spec.estimators else [self.estimator]), how)
+        require_is("spec", spec, MeasureSpec)
+        require_is("how", how, Execution)
+        given = () if is_empty(estimators) else chosen(estimators)
+        if given and spec.estimators:
+            raise SpecError("estimators", "are named by the specification too", "name them in one of the two")
+        plan = Plan.of(spec, given or self.estimator, how)
         x, label = named_points(self.dataset, self.spec, self.device, spec.data_points)
         path = Path(out) if out else (self.beside("snr.parquet") if self.is_loose else self.folder.snr)
         with reserved(path) as place:
@@ -139,6 +146,8 @@ class Run(Opened):
             NonFiniteError, ResourceError: as for ``evaluation.reconstruct.resample``.
             OutputError: it cannot be written there.
         """
+        remedy = "give numbers of test points, for example [0, 1]"
+        points = [whole("points", point, 0, remedy) for point in items("points", points, int, remedy)]
         x, label = chosen_points(self.dataset, self.spec, self.device, points)
         path = Path(out) if out else self.beside("reconstructions.parquet")
         with reserved_pictures(path) as place:
@@ -260,6 +269,11 @@ def train(
     Raises:
         SnrkitError, Interrupted: as for ``training.session.train``.
     """
+    require_is("spec", spec, RunSpec)
+    if watch is not None:
+        require_is("watch", watch, WatchFile)
+    if not isinstance(out, str | Path) or not str(out):
+        raise SpecError("out", f"cannot be {short(out)}", "name the run directory, for example 'runs/first'")
     folder, where, measure = None if data_dir is None else Path(data_dir), select_device(device), watching(watch)
     require_measurable(watch, spec, folder, where)
 

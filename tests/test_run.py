@@ -102,6 +102,19 @@ def test_a_result_is_not_written_into_a_folder_that_took_the_place_of_its_own(ru
         (lambda run: run.points(0), SpecError, "count", "at least 1"),
         (lambda run: run.measure(snrkit.MeasureSpec(data_points=9999)), SpecError, "data_points", "9999 asked for"),
         (lambda run: run.measure(FEW, out="table.csv"), SpecError, "out", "parquet"),
+        (lambda run: run.measure({"K": [1]}), SpecError, "spec", "no MeasureSpec"),
+        (lambda run: run.measure(FEW.replaced(estimators="vae"), estimators="dreg"), SpecError, "estimators", "too"),
+        (lambda run: run.points("3"), SpecError, "count", "an integer"),
+        (lambda run: run.evaluate("200"), SpecError, "samples", "an integer"),
+        (lambda run: run.advise(seconds=float("nan")), SpecError, "seconds", "no length of time"),
+        (lambda run: run.reconstruct([]), SpecError, "points", "is empty"),
+        (lambda run: run.reconstruct(["a"]), SpecError, "points", "an integer"),
+        (lambda run: run.reconstruct([0], k="a"), SpecError, "k", "an integer"),
+        (lambda run: snrkit.RunSpec(epoch=3), SpecError, "epoch", "did you mean 'epochs'"),
+        (lambda run: snrkit.RunSpec(estimator={"KK": 3}), SpecError, "estimator.KK", "no such setting"),
+        (lambda run: snrkit.train({"epochs": 1}, run.path), SpecError, "spec", "no RunSpec"),
+        (lambda run: snrkit.train(run.spec, ""), SpecError, "out", "name the run directory"),
+        (lambda run: snrkit.train(run.spec, run.path, watch={"K": 1}), SpecError, "watch", "no WatchFile"),
         (lambda run: run.advise(), SpecError, "budget", "`budget` or `seconds`"),
         (lambda run: run.advise(4, estimators=["iwea"]), SpecError, "estimator", "did you mean 'iwae'"),
         (lambda run: run.reconstruct([9999]), SpecError, "points", "no test point 9999"),
@@ -139,3 +152,26 @@ def test_a_table_of_another_run_is_not_written_over(run):
         next(run.model.parameters()).add_(1.0)
     with pytest.raises(ResultsError, match="measured on other parameters"):
         run.measure(FEW)
+
+
+@pytest.mark.parametrize("given", ["dreg", snrkit.build_estimator("dreg", {}), ["dreg"]])
+def test_one_estimator_is_measured_however_it_is_given(run, given):
+    assert set(run.measure(FEW, estimators=given).table["estimator"]) == {"dreg"}
+
+
+def test_what_no_file_can_ask_for_again_leaves_none(run):
+    class Unregistered(type(snrkit.build_estimator("ciwae", {}))):
+        pass
+
+    run.measure(FEW).save()
+    written = run.path / "snr.toml"
+    assert written.exists()
+    for own in (Unregistered(0.5), type(snrkit.build_estimator("ciwae", {}))(-0.4)):
+        run.measure(FEW, estimators=own).save()
+        assert not written.exists()
+
+
+def test_a_metric_that_was_named_and_has_no_row_is_told(run):
+    # Of two points there is no spread between points to compare with.
+    found = run.measure(FEW.replaced(data_points=2, metrics=["critical_M", "snr_mean"]))
+    assert found.remarks == ["no row of metric critical_M"]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from snrkit.core.logweights import LogWeights
-from snrkit.errors import CapabilityError
+from snrkit.errors import CapabilityError, SpecError
 
 Network = Literal["inference", "generative"]
 # Whose samples a term is of: the proposal's for the data, or the model's own (dreams).
@@ -83,6 +83,7 @@ class Objective:
         needs: what must hold for it to be right.
 
     Raises:
+        SpecError: a term is of no network, or of one that has a term already.
         CapabilityError: a term wants samples of the prior, which no model draws.
     """
 
@@ -91,7 +92,10 @@ class Objective:
     needs: Needs = Needs()
 
     def __post_init__(self) -> None:
-        for term in self.terms:
+        for number, term in enumerate(self.terms):
+            if term.network not in NETWORKS or term.network in [other.network for other in self.terms[:number]]:
+                problem = f"{term.network!r} is {'the network of two' if term.network in NETWORKS else 'no network'}"
+                raise SpecError("terms", problem, f"give one to each of {' and '.join(NETWORKS)}")
             if term.samples == "prior":
                 problem = f"its {term.network} term wants samples of the prior, and no model draws them"
                 raise CapabilityError("samples", problem, "give a term on samples of the posterior")
@@ -112,10 +116,36 @@ class Objective:
                 found[term.value] = (*found.get(term.value, ()), term.network)
         return found
 
+    def noise_of(self, network: Network) -> NoiseKind:
+        """The kind of noise behind what a network ascends."""
+        return next((term.noise for term in self.terms if term.network == network), "shared")
+
     def noises(self, networks: Collection[Network] = NETWORKS) -> list[NoiseKind]:
         """The kinds of noise behind the samples of some networks, the shared one first."""
         kinds = {term.noise for term in self.terms if term.network in networks}
         return sorted(kinds, key=lambda kind: kind != "shared")
+
+
+def mean_of(value: Value, weights: LogWeights) -> Tensor:
+    """The mean over data points of a term's value of weights ``[..., B, M, K]``.
+
+    Raises:
+        SpecError: it does not give one number for each data point.
+    """
+    found = value(weights)
+    require_per_point("terms", found, weights.log_w)
+    return found.mean()
+
+
+def require_per_point(what: str, found: Tensor, log_w: Tensor) -> None:
+    """See to it that something made of log-weights ``[..., B, M, K]`` is ``[..., B]``.
+
+    Raises:
+        SpecError: it is not.
+    """
+    if found.shape != log_w.shape[:-2]:
+        problem = f"gives {list(found.shape)} of log-weights {list(log_w.shape)}"
+        raise SpecError(what, problem, f"return one number for each data point, {list(log_w.shape[:-2])}")
 
 
 class Derive(Protocol):
@@ -143,7 +173,7 @@ def pull(served: Served, weights: LogWeights, wanted: Wanted, derive: Derive = _
     Returns:
         By network, ascent directions; zeros where a parameter was not reached.
     """
-    values = [(value(weights).mean(), networks) for value, networks in served.items()]
+    values = [(mean_of(value, weights), networks) for value, networks in served.items()]
     found: Gradients = {}
     for left, (value, networks) in zip(range(len(values) - 1, -1, -1), values, strict=True):
         own = [parameter for network in networks for parameter in wanted[network]]

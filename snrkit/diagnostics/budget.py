@@ -5,6 +5,7 @@ import reprlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,8 @@ def affordable(model: LatentModel, x: Tensor, seconds: float) -> int:
     Raises:
         SpecError: one sample takes longer.
     """
+    if not isinstance(seconds, Real) or not math.isfinite(seconds):
+        raise SpecError("seconds", f"is no length of time: {seconds!r}", "give what a step may take, e.g. 0.1")
     iwae = build_estimator("iwae", {})
     budget = 1
     if step_seconds(model, iwae, x, 1, budget) > seconds:

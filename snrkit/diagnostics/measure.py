@@ -71,7 +71,7 @@ class Measurement:
 
         Args:
             path: the Parquet file, which slopes, comparisons, kept draws and the specification, as TOML, go beside; None:
-                that of the run.
+                that of the run. What no file can ask for again, such as an estimator of one's own, has no specification.
 
         Returns:
             The Parquet file.
@@ -89,6 +89,8 @@ class Measurement:
             DRAWS.merge(DRAWS.beside(table), self.kept)
             if self.asked is not None:
                 write_text(table.with_suffix(".toml"), self.asked.to_toml())
+            elif self.place is not None:
+                table.with_suffix(".toml").unlink(missing_ok=True)  # it says what was measured before
             self.settle()
         return table
 
@@ -212,18 +214,26 @@ def diagnose(
     device = torch.cuda.get_device_name(subject.device) if subject.device.type == "cuda" else "cpu"
     about = provenance or tables.Provenance()
     source = tables.Source(plan, layout, drawn, about, parameters_digest(subject.model), device, ready.precision)
+    table = tables.readings(source)
     return Measurement(
         plan=plan,
-        table=tables.readings(source),
+        table=table,
         slopes=tables.slopes(source),
         comparisons=tables.comparisons(source),
         kept=tables.kept(source),
         complete=complete,
         lost=list(lost.values()),
-        remarks=[*remarks, *lost.values(), *gatherer.remarks()],
+        remarks=[*remarks, *lost.values(), *gatherer.remarks(), *_absent(plan, table)],
         source=source,
         store=store,
     )
+
+
+def _absent(plan: Plan, table: pd.DataFrame) -> list[str]:
+    """What was asked for by name and has no row, in sentences."""
+    named = {"block": plan.blocks, "metric": plan.metrics}
+    lost = {what: [name for name in names or () if name not in set(table[what])] for what, names in named.items()}
+    return [f"no row of {what} {', '.join(names)}" for what, names in lost.items() if names]
 
 
 def _gather(gatherer: Gatherer) -> tuple[dict[Job, Drawn], dict[Job, str]]:

@@ -2,15 +2,14 @@
 
 import dataclasses
 import reprlib
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 from pydantic import BeforeValidator, ConfigDict, model_validator
 
 from snrkit.backend.memory import require_memory
-from snrkit.core.objective import NoiseKind
+from snrkit.core.objective import NETWORKS, NoiseKind
 from snrkit.errors import SpecError
 from snrkit.estimators import ESTIMATORS
 from snrkit.estimators.base import Estimator, Units, build_estimator, require_samples
@@ -70,10 +69,28 @@ def chosen(estimators: object) -> tuple[Estimator, ...]:
         if not isinstance(item, str | Estimator):
             raise SpecError("estimators", f"holds {reprlib.repr(item)}, which is none", remedy)
         found.append(build_estimator(item, {}) if isinstance(item, str) else item)
+        _require_whole(found[-1])
     try:
         return tuple(dict.fromkeys(found))
     except TypeError:
         raise SpecError("estimators", "holds one that cannot be hashed", "make its class a frozen dataclass") from None
+
+
+def _require_whole(estimator: Estimator) -> None:
+    """See to it that an estimator, which may be a user's own, has what is asked of it here.
+
+    Raises:
+        SpecError: it has no name, is no dataclass, or has no term for a network.
+        CapabilityError: as for ``Objective``.
+    """
+    kind = type(estimator).__name__
+    if not isinstance(getattr(estimator, "name", None), str):
+        raise SpecError("estimators", f"{kind} has no name", f'write name = "{kind.lower()}" into the class')
+    if not dataclasses.is_dataclass(estimator):
+        raise SpecError("estimators", f"{kind} is no dataclass", "put @dataclass(frozen=True) before the class")
+    for network in NETWORKS:
+        if network not in [term.network for term in estimator.objective.terms]:
+            raise SpecError("estimators", f"{kind} has no term for the {network} network", "give it one")
 
 
 class Plan(What):
@@ -92,12 +109,12 @@ class Plan(What):
     pairs: tuple[tuple[int, int], ...] | None = None
 
     @classmethod
-    def of(cls, spec: MeasureSpec, own: Sequence[Estimator], how: Execution = Execution()) -> Self:  # noqa: B008 (frozen)
+    def of(cls, spec: MeasureSpec, own: object, how: Execution = Execution()) -> Self:  # noqa: B008 (frozen)
         """The plan of a specification.
 
         Args:
             spec: what to measure.
-            own: the run's estimator, measured where the specification names none.
+            own: what is measured where the specification names none: the run's estimator, or what ``chosen`` takes.
             how: engine and chunk.
 
         Raises:
@@ -105,12 +122,16 @@ class Plan(What):
         """
         asked = {name: value for name, value in spec if name in What.model_fields}
         named = [build_estimator(choice.name, choice.options) for choice in spec.estimators]
-        return cls(estimators=tuple(named or own), how=how, **asked)
+        return cls(estimators=chosen(named or own), how=how, **asked)
 
     def written(self, data_points: int) -> MeasureFile | None:
-        """What asks for the same again; None where an estimator has options that no file can say."""
+        """What asks for the same again; None where no file can.
+
+        That is so of estimators that are not registered, or whose options are no numbers or, being learnt, out of the range
+        in which they can be set.
+        """
         options = [dataclasses.asdict(estimator) for estimator in self.estimators]  # type: ignore[call-overload]
-        if not all(isinstance(value, float | int) for own in options for value in own.values()):
+        if not all(_is_found(estimator, own) for estimator, own in zip(self.estimators, options, strict=True)):
             return None
         named = [Choice(name=e.name, options=own) for e, own in zip(self.estimators, options, strict=True)]
         asked = {name: getattr(self, name) for name in What.model_fields}
@@ -217,8 +238,11 @@ class Plan(What):
     def jobs(self, estimator: Estimator, M: int, K: int) -> tuple[Job, Job]:
         """The draws behind (M, K), for the inference and the generative network; often the same."""
         phi, theta = self.units(estimator, M, K)
-        noise: NoiseKind = "own" if self.samples == "separate" else "shared"
-        return self.job(phi.estimator, M, phi.samples, noise), self.job(theta.estimator, M, theta.samples)
+        objective = estimator.objective.with_own_noise() if self.samples == "separate" else estimator.objective
+        return (
+            self.job(phi.estimator, M, phi.samples, objective.noise_of("inference")),
+            self.job(theta.estimator, M, theta.samples, objective.noise_of("generative")),
+        )
 
     def reference(self, job: Job) -> Job | None:
         """The draws whose mean is the gradient of the job's own bound; None where that is the job itself."""
@@ -235,6 +259,16 @@ class Plan(What):
             return None
         lender = build_estimator(self.mean_from, {})
         return self.job(lender, job.M, job.K, job.noise) if _same_mean(lender, job.estimator) else None
+
+
+def _is_found(estimator: Estimator, options: dict[str, Any]) -> bool:
+    """Whether a name and numbers give an estimator back."""
+    if not all(isinstance(value, float | int) for value in options.values()):
+        return False
+    try:
+        return build_estimator(estimator.name, options) == estimator
+    except SpecError:
+        return False
 
 
 def _same_mean(one: Estimator, other: Estimator) -> bool:

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from snrkit.core.objective import require_per_point
 from snrkit.diagnostics.metrics.base import Family
 from snrkit.diagnostics.metrics.weights import AT_ONCE
 from snrkit.diagnostics.plan import Job
@@ -44,7 +45,9 @@ class WeightTally:
         for family, statistics, total in self._totals:
             each = statistics(log_w).view(points, len(draws), -1, len(family.metrics))
             total[draws.start : draws.stop] += each.mean(dim=(0, 2)).cpu().numpy()
-        bound = self._job.estimator.bound(log_w.view(points, len(draws), self._job.M, -1))
+        apart = log_w.view(points, len(draws), self._job.M, -1)
+        bound = self._job.estimator.bound(apart)
+        require_per_point(f"{self._job.estimator.name}.bound", bound, apart)
         wrong = (~(log_w < torch.inf)).flatten(1).any(dim=1)  # NaN is below nothing
         if bool(wrong.any()):
             point = group * points + int(wrong.int().argmax())
@@ -79,10 +82,12 @@ class WeightTally:
         lost = {point: count for point, count in self._bounds.items() if count}
         if lost:
             first = max(lost, key=lambda point: lost[point])
-            problem = f"{self._job.estimator.name}'s bound is -inf at K={self._job.K}: {self.remark()}; "
-            problem += f"in {lost[first]} of {self._draws} draws at data point {first}"
+            what, where = f"{self._job.estimator.name}'s bound is", f"at K={self._job.K}"
+            share, zeros = f"in {lost[first]} of {self._draws} draws at data point {first}", self.remark()
+            if not zeros:
+                raise NonFiniteError("bound", f"{what} not finite {where} {share}, of weights that are", "correct it")
             remedy = "take larger K of iwae, or give log_joint a density wherever the proposal samples"
-            raise NonFiniteError("bound", problem, remedy)
+            raise NonFiniteError("bound", f"{what} -inf {where}: {zeros}; {share}", remedy)
 
 
 def _percent(share: float) -> str:

@@ -15,7 +15,7 @@ from snrkit.backend.kernels import FastLinear
 from snrkit.core.backward import derivatives, hides_parameters
 from snrkit.core.batches import Batch
 from snrkit.core.logweights import LogWeights
-from snrkit.core.objective import Gradients, Network, Served, Wanted
+from snrkit.core.objective import Gradients, Network, Served, Wanted, mean_of
 from snrkit.models.base import LatentModel
 
 # Derivatives in log densities ``[B, M, K]``, and the networks that they serve.
@@ -112,7 +112,7 @@ def add_gradients(
 def cotangents_of(served: Served, leaves: list[Tensor]) -> Cotangents:
     """The derivatives of an objective's values, each the mean over data points, in log densities ``[B, M, K]``."""
     weights = LogWeights(*leaves)
-    values = [(networks, value(weights).mean()) for value, networks in served.items()]
+    values = [(networks, mean_of(value, weights)) for value, networks in served.items()]
     found: Cotangents = []
     while values:  # what is done with is freed as it goes: there may be very many samples
         networks, value = values.pop(0)

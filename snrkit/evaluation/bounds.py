@@ -17,6 +17,7 @@ from snrkit.evaluation.latents import LayerMeans, active_units, latent_means
 from snrkit.evaluation.score import Score
 from snrkit.models.base import LatentModel
 from snrkit.models.state import in_mode
+from snrkit.specs.given import whole
 from snrkit.trial.needs import require_pure
 from snrkit.trial.opening import tried
 from snrkit.types import Array, Progress
@@ -95,9 +96,8 @@ def checked_scores(
     Raises:
         SpecError, NonFiniteError, ResourceError: as for ``evaluate``.
     """
-    if samples < 2 * IWAE_SAMPLES:  # with 64 alone log p^ would be the 64-sample bound itself, and KL zero
-        problem = f"must be at least {2 * IWAE_SAMPLES}, got {samples}"
-        raise SpecError("samples", problem, "5000 is the papers' choice")
+    # With 64 alone log p^ would be the 64-sample bound itself, and KL zero.
+    whole("samples", samples, 2 * IWAE_SAMPLES, "5000 is the papers' choice")
     if len(x) < 2:
         raise SpecError("points", "must be at least 2 for a standard error", "give more points")
     require_pure("evaluate", tried(model, x))

@@ -23,6 +23,7 @@ from snrkit.runs.kinds.evaluation import EVALUATION
 from snrkit.runs.kinds.latents import LATENTS
 from snrkit.runs.kinds.points import POINTS
 from snrkit.runs.place import Place, target
+from snrkit.specs.given import whole
 from snrkit.types import Array, Progress
 
 # Of each test point, in this order.
@@ -123,6 +124,7 @@ def evaluated(
     Raises:
         SpecError, ModelError, CapabilityError, NonFiniteError, ResourceError: as for ``bounds.evaluate``.
     """
+    whole("samples", about["samples"], 1, "5000 is the papers' choice")
     samples, streams, shape = about["samples"], Streams(about["seed"]), dataset.image_shape
     # The log-weights of one point.
     require_memory("samples", f"{samples:,} samples of a point", 8 * samples, "ask for fewer")

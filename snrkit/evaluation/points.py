@@ -8,6 +8,7 @@ from torch import Tensor
 from snrkit.data.base import Dataset
 from snrkit.data.binarise import test_points
 from snrkit.errors import SpecError
+from snrkit.specs.given import whole
 from snrkit.specs.run import DataSpec, RunSpec
 
 
@@ -27,8 +28,7 @@ def named_points(
         SpecError: there are not that many, or fewer than one.
     """
     available = len(dataset.test)
-    if count is not None and count < 1:
-        raise SpecError(argument, f"must be at least 1, got {count}", "ask for some")
+    count = None if count is None else whole(argument, count, 1, "ask for some")
     if count is not None and count > available:
         raise SpecError(argument, f"{count} asked for, and the test set has {available}", "ask for fewer")
     stop = available if count is None else count

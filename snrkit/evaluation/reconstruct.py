@@ -10,10 +10,11 @@ from torch import Tensor
 from snrkit.backend.memory import require_memory, within_memory
 from snrkit.core.logweights import normalised
 from snrkit.core.streams import Streams
-from snrkit.errors import CapabilityError, NonFiniteError, SpecError
+from snrkit.errors import CapabilityError, NonFiniteError
 from snrkit.evaluation.ssim import image_ssim
 from snrkit.models.base import LatentModel, check_log_weights
 from snrkit.models.state import in_mode
+from snrkit.specs.given import whole
 
 # Importance samples whose log-weights are computed at once.
 _ROWS = 2048
@@ -40,13 +41,9 @@ def resample(
         (z of q, z of q_IW), each ``[B, S, D]``.
 
     Raises:
-        SpecError: k or samples below 1.
         NonFiniteError: a log-weight is NaN or +inf, or all of a point are -inf.
         ResourceError: the log-weights of a point do not fit into memory.
     """
-    for name, value in (("k", k), ("samples", samples)):
-        if value < 1:
-            raise SpecError(name, f"must be at least 1, got {value}", "give a positive number")
     # Log-weights in the model's precision and in float64, their shares and the sums of these.
     require_memory("k", f"{k:,} samples", 24 * k, "resample from fewer")
     with within_memory("k", f"{k:,} samples of which {samples:,} are kept", "resample from fewer"):
@@ -106,6 +103,8 @@ def reconstruct(
         CapabilityError: the model has no ``pixel_means``.
         NonFiniteError, ResourceError: as for ``resample``.
     """
+    for name, value in (("k", k), ("samples", samples)):
+        whole(name, value, 1, "give a positive number")
     require_memory("k", f"{k:,} samples of a point", 8 * k, "ask for fewer")
     # Pixels and latents of both kinds, as they are computed and as they are kept.
     size = 4 * len(points) * samples * x[0].nbytes

@@ -34,6 +34,31 @@ def must_be(least: int, number: int | None) -> str:
     return f"must be an integer of at least {least}" + (" and less than 2^63" if number and number > LARGEST else "")
 
 
+def whole(argument: str, value: object, least: int, remedy: str) -> int:
+    """A whole number that is not too small, as a plain integer.
+
+    Raises:
+        SpecError: it is something else.
+    """
+    number = plain(value)
+    if number is None:
+        raise SpecError(argument, f"{must_be(least, number)}, got {reprlib.repr(value)}", remedy)
+    if number < least:
+        raise SpecError(argument, f"must be at least {least}, got {number}", remedy)
+    return number
+
+
+def require_is(argument: str, value: object, kind: type) -> None:
+    """See to it that an argument is of a kind of ours.
+
+    Raises:
+        SpecError: it is not.
+    """
+    if not isinstance(value, kind):
+        problem = f"is no {kind.__name__}: {reprlib.repr(value)}"
+        raise SpecError(argument, problem, f"make one: {kind.__name__}(...)")
+
+
 def names(argument: str, values: object) -> tuple[str, ...]:
     """Names, each once: from one name, or any iterable of them.
 

@@ -178,6 +178,12 @@ class RunSpec(Spec):
     keep_every: Count = 0
     eval_points: Count = 500
 
+    def __init__(self, /, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise _refusal(error) from error
+
     @model_validator(mode="before")
     @classmethod
     def _of_any_schema(cls, data: Any) -> Any:
@@ -201,15 +207,7 @@ class RunSpec(Spec):
         try:
             spec = cls.model_validate(data)
         except ValidationError as error:
-            first = error.errors()[0]
-            if isinstance(own := first.get("ctx", {}).get("error"), SpecError):
-                raise own from None
-            # Which form an option was taken for stands in parentheses.
-            field = ".".join(part for part in map(str, first["loc"]) if part[:1] != "(") or source
-            unknown = first["type"] == "extra_forbidden"
-            problem = "no such setting" if unknown else f"{first['msg'].lower()}, got {short(first['input'])}"
-            near = (meant(field, cls) or "a model's own settings go under model.options; ") if unknown else ""
-            raise SpecError(field, problem, f"{near}correct it in {source}; see 'snrkit train --settings'") from None
+            raise _refusal(error, source) from None
         require_plain(dict(data), source)
         return spec
 
@@ -221,3 +219,19 @@ class RunSpec(Spec):
             SpecError: not TOML, or not a valid spec.
         """
         return cls.parse(parse_toml(text, source), source)
+
+
+def _refusal(error: ValidationError, source: str = "") -> SpecError:
+    """The first of what pydantic found, in our words, of settings from a source or (empty) from a call."""
+    first = error.errors()[0]
+    if isinstance(own := first.get("ctx", {}).get("error"), SpecError):
+        if isinstance(own.__cause__, ValidationError):  # from a call within a call
+            return _refusal(own.__cause__, source)
+        return SpecError(own.argument, own.problem, own.remedy)
+    # Which form an option was taken for stands in parentheses.
+    field = ".".join(part for part in map(str, first["loc"]) if part[:1] != "(") or source or "spec"
+    unknown = first["type"] == "extra_forbidden"
+    problem = "no such setting" if unknown else f"{first['msg'].lower()}, got {short(first['input'])}"
+    near = (meant(field, RunSpec) or "a model's own settings go under model.options; ") if unknown else ""
+    where = f"correct it in {source}; see 'snrkit train --settings'" if source else "see help(snrkit.RunSpec)"
+    return SpecError(field, problem, f"{near}{where}")

@@ -63,12 +63,15 @@ class Ensemble:
         marker: the file through which the members' checkpoints are written together.
 
     Raises:
-        CapabilityError: a step of one of them already takes several passes.
+        CapabilityError: a step of one of them already takes several passes, or its networks do not see the same samples.
     """
 
     def __init__(self, members: Sequence[Trainer], marker: Path) -> None:
         if any(member.feed.passes is not None for member in members):
             raise CapabilityError("side_by_side", "a step of one run fills the memory", _ONE_BY_ONE)
+        if any("own" in member.estimator.objective.noises() for member in members):
+            problem = "the networks of a run see samples of their own"
+            raise CapabilityError("side_by_side", problem, _ONE_BY_ONE)
         self.members = list(members)
         self.failed: dict[str, str] = {}
         self._marker = marker

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from snrkit.core.batches import Batch, take
+from snrkit.core.objective import mean_of
 from snrkit.diagnostics.engines.base import PassSize
 from snrkit.diagnostics.problem import Problem
 from snrkit.estimators.base import Estimator
@@ -65,7 +66,7 @@ def _batched(problem: Problem, estimator: Estimator) -> Callable[[Parameters, Ba
     def one(parameters: Parameters, x: Batch, noise: Tensor) -> Parameters:
         def values(candidate: Parameters) -> tuple[Tensor, ...]:
             weights = call_with(problem.model, others | candidate, x, noise, estimator.needs.path)
-            return tuple(value(weights).mean() for value in served)
+            return tuple(mean_of(value, weights) for value in served)
 
         found, pull = torch.func.vjp(values, parameters)  # type: ignore[misc]
         zeros = tuple(torch.zeros_like(value) for value in found)
