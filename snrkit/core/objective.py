@@ -138,12 +138,12 @@ def mean_of(value: Value, weights: LogWeights) -> Tensor:
 
 
 def require_per_point(what: str, found: Tensor, log_w: Tensor) -> None:
-    """See to it that something made of log-weights ``[..., B, M, K]`` is ``[..., B]``.
+    """See to it that something made of log-weights ``[..., B, M, K]`` is ``[..., B]``, or ``[B]``, summed over several runs.
 
     Raises:
-        SpecError: it is not.
+        SpecError: it is neither.
     """
-    if found.shape != log_w.shape[:-2]:
+    if found.shape not in (log_w.shape[:-2], log_w.shape[-3:-2]):
         problem = f"gives {list(found.shape)} of log-weights {list(log_w.shape)}"
         raise SpecError(what, problem, f"return one number for each data point, {list(log_w.shape[:-2])}")
 

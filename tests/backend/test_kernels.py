@@ -102,6 +102,7 @@ _CHOICES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(torch.backends.cudnn, "conv"), reason="this torch has one way only")
 def test_full_precision_leaves_every_choice_as_it_was() -> None:
     """In processes of their own, since some choices cannot be taken back."""

@@ -426,6 +426,7 @@ def test_a_k_that_cannot_be_read_costs_only_itself_and_is_told_by_the_exit_code(
     assert not (toy_run / "snr.partial").exists()
 
 
+@pytest.mark.slow
 def test_a_metric_of_another_package_is_in_everything_that_is_shown(snrkit, toy_run, tmp_path, monkeypatch):
     argv = "snr", "--ckpt", toy_run, *FEW
     with installed_metric(tmp_path, monkeypatch):

@@ -36,6 +36,7 @@ def test_files_and_summary(snrkit, digits_run):
     assert str(digits_run / "reconstructions.pdf") in result.out
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes(snrkit, digits_run, tmp_path):
     for name, seed in (("a", 3), ("b.parquet", 3), ("c.pdf", 4)):
         assert snrkit("reconstruct", "--ckpt", digits_run, *FEW, "--seed", seed, "--out", tmp_path / name).code == 0

@@ -87,6 +87,7 @@ def test_options_of_estimators_on_other_commands(snrkit, toy_run):
     snrkit("snr", "--ckpt", toy_run, "--estimator", "ciwae", "--option", "beat=1").refused("did you mean 'beta'?")
 
 
+@pytest.mark.slow
 def test_the_slope_table_says_which_m(snrkit, toy_run):
     argv = ["snr", "--ckpt", toy_run, "--draws", 40, "--data-points", 3, "--K", "1,2,4", "--device", "cpu"]
     for more, expected in (["--M", "1,5,9"], ["1,5,9", "1,2,4"]), (["--M", "1", "--direct"], ["1", "1,2,4"]):

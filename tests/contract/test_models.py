@@ -216,6 +216,7 @@ def test_layer_means_are_those_of_the_samples(built, name, options):
     assert start <= z.shape[-1]  # what follows are no latents: the noise of weights
 
 
+@pytest.mark.rest_slow
 @every
 def test_it_is_measured(built, name, options):
     model, x = built(name, options)

@@ -153,6 +153,7 @@ def test_refused(K, betas, words):
         beta_curve(mlp(), images(), K, betas, draws=8)
 
 
+@pytest.mark.slow
 def test_model_and_data_are_checked_as_for_any_measurement():
     class Coupled(Users):
         independent_points = False

@@ -135,6 +135,7 @@ def test_table_is_the_schema_and_labels_everything(monkeypatch):
     assert not {"unused", "frozen"} & set(table.block)
 
 
+@pytest.mark.slow
 def test_estimators_see_the_same_noise():
     table = snrkit.measure(mlp(), images(), ["iwae", "vae", "piwae"], K=[1], draws=40)
     values = [select(table, estimator=name).set_index(["block", "metric"]).value for name in ("iwae", "vae", "piwae")]

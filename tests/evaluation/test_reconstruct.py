@@ -47,6 +47,7 @@ def test_samples_of_q_are_those_of_the_proposal(far):
     assert_moments(drawn(1)[0], (x @ model.A.T + model.b)[0].detach(), 2 / 3)
 
 
+@pytest.mark.slow
 def test_with_one_sample_q_iw_is_q():
     plain, weighted = drawn(1)
     assert torch.equal(plain, weighted)

@@ -312,6 +312,7 @@ def test_loaders_sets_and_the_like_are_refused_in_sentences():
             snrkit.measure(model, wrong, "iwae", K=4, draws=8)
 
 
+@pytest.mark.slow
 def test_arrays_and_tensors_of_any_make_are_taken():
     model = made(Vae)
     reference = measured(model, draws=8)

@@ -81,6 +81,7 @@ def prepared(kind):
 KINDS = [Vae, Restless, Average, AlwaysDropout, lambda: WithDropout(True)]
 
 
+@pytest.mark.rest_slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("mode", ["evaluation", "training"])
 @pytest.mark.parametrize("engine", ["factors", "vmap", "loop"])
