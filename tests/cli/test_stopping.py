@@ -55,15 +55,15 @@ def test_a_second_signal_too(snrkit, tmp_path, monkeypatch, number):
 
 
 def test_a_signal_while_a_run_begins(snrkit, tmp_path, monkeypatch):
-    from snrkit.training import loop
+    from snrkit.training import session
 
-    begin = loop.begin
+    begin = session.begin
 
     def and_stop(*args):
         begin(*args)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(loop, "begin", and_stop)
+    monkeypatch.setattr(session, "begin", and_stop)
     assert snrkit("train", *TOY, "--epochs", 3, "--out", tmp_path / "run").code == 130
     assert RunDir(tmp_path / "run").state() == "interrupted"
 
