@@ -11,10 +11,10 @@ import click
 
 from snrkit.errors import SpecError
 from snrkit.registry import hint
-from snrkit.specs.measure import Choice
 
 if TYPE_CHECKING:
     from snrkit.estimators.base import Estimator
+    from snrkit.specs.measure import Choice
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 # The largest number that fits where results keep numbers of samples, draws and points.
@@ -209,7 +209,7 @@ def required(parameter: str, value: object) -> None:
         raise click.MissingParameter(ctx=context, param=option)
 
 
-def with_options(chosen: Sequence[Choice], options: Mapping[str, float]) -> tuple[Choice, ...]:
+def with_options(chosen: "Sequence[Choice]", options: Mapping[str, float]) -> "tuple[Choice, ...]":
     """The same estimators; each takes those of the options that it has.
 
     Raises:
@@ -218,6 +218,7 @@ def with_options(chosen: Sequence[Choice], options: Mapping[str, float]) -> tupl
     import dataclasses
 
     from snrkit.estimators import ESTIMATORS
+    from snrkit.specs.measure import Choice
 
     fields = [{field.name for field in dataclasses.fields(ESTIMATORS.load(choice.name))} for choice in chosen]
     for option in options:
@@ -239,6 +240,7 @@ def build_estimators(names: Sequence[str], options: Mapping[str, float]) -> "lis
         SpecError: an unknown name, or an option that none of them has.
     """
     from snrkit.estimators.base import build_estimator
+    from snrkit.specs.measure import Choice
 
     chosen = with_options([Choice(name=name) for name in names], options)
     return [build_estimator(choice.name, choice.options) for choice in chosen]

@@ -162,9 +162,9 @@ def test_settings_that_the_batched_step_does_not_know_keep_a_run_by_itself(small
     class Later(RunSpec):
         """A spec of times to come."""
 
-        update: str = "joint"
+        later: str = "joint"
 
-    plain, novel = ([Later(seed=seed, update=update) for seed in (0, 1)] for update in ("joint", "alternating"))
+    plain, novel = ([Later(seed=seed, later=later) for seed in (0, 1)] for later in ("joint", "alternating"))
     assert ensemble_key(plain[0]) == ensemble_key(plain[1])
     assert ensemble_key(novel[0]) != ensemble_key(novel[1])
 
