@@ -47,6 +47,18 @@ def watching(asked: WatchFile | None) -> Observe:
     return observe
 
 
+def require_due(asked: WatchFile | None, spec: RunSpec) -> None:
+    """See to it that there is an epoch at whose end a run is measured.
+
+    Raises:
+        SpecError: there is none.
+    """
+    every = 1 if asked is None else asked.measure.every or 1
+    if asked is not None and every > spec.epochs:
+        problem = f"is every {every} epochs, and there are {spec.epochs}, so that nothing would be measured"
+        raise SpecError("measure.every", problem, "ask for fewer, train for more, or measure what is trained")
+
+
 def require_measurable(asked: WatchFile | None, spec: RunSpec, data_dir: Path | None, device: torch.device) -> None:
     """See to it that a run can be measured so, before an epoch of it is trained; arguments as for ``watching``.
 
@@ -55,10 +67,7 @@ def require_measurable(asked: WatchFile | None, spec: RunSpec, data_dir: Path | 
     """
     if asked is None:
         return
-    every = asked.measure.every or 1
-    if every > spec.epochs:
-        problem = f"is every {every} epochs, and there are {spec.epochs}, so that nothing would be measured"
-        raise SpecError("measure.every", problem, "ask for fewer, train for more, or measure what is trained")
+    require_due(asked, spec)
     dataset = load(spec.data, data_dir)
     try:
         Plan.of(asked.measure, [Hyper(spec).present(0)], asked.execution)

@@ -9,7 +9,7 @@ from snrkit.cli.flags import flags, put
 from snrkit.cli.options import INPUT, OUTPUT, common, parse_options, required, with_options
 from snrkit.cli.output import print_json, print_table, progress, tell
 from snrkit.cli.wording import in_flags
-from snrkit.errors import DIVERGED
+from snrkit.errors import DIVERGED, SpecError
 from snrkit.interrupt import Interrupted
 from snrkit.specs.base import apply_settings, read_toml
 from snrkit.specs.grid import TABLES
@@ -103,6 +103,8 @@ def _asked(config: Path | None, given: dict[str, Any], settings: tuple[str, ...]
     """What to measure, and how. A file of a run or a sweep serves as well: what it says of those is left aside."""
     written = {} if config is None else read_toml(config)
     data = {key: value for key, value in written.items() if key not in (*RunSpec.model_fields, *SCHEMA_1, *TABLES)}
+    if config is not None and not data:
+        raise SpecError(str(config), "has no table [measure]", "write one, or leave the file out")
     if isinstance(data.get("measure"), dict):
         data["measure"].pop("every", None)
     put(data, given)

@@ -83,12 +83,14 @@ def command(  # noqa: PLR0913 (one per option)
     from snrkit.runs.export import export
     from snrkit.runs.lock import alone_in
     from snrkit.training.sweep import SIDE_BY_SIDE, Sweep
-    from snrkit.watch import require_measurable, watching
+    from snrkit.watch import require_due, require_measurable, watching
 
     where = select_device(device)
     deadline = float("inf") if time_limit is None else time.monotonic() + time_limit
     folder = out or RUNS / grid.stem
     with alone_in(folder), stop_requests() as signalled:
+        for spec in specs:
+            require_due(asked, spec)
         require_measurable(asked, specs[0], data_dir, where)
         most = side_by_side or SIDE_BY_SIDE[where.type]
         sweep = Sweep(

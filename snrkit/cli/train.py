@@ -94,12 +94,18 @@ def command(  # noqa: PLR0913 (one per option)
     from snrkit.interrupt import Interrupted
     from snrkit.run import train
 
+    ended: list[int] = []  # epochs that were measured, or could have been
     try:
         with progress(f"train {RunDir(path).name}", quiet) as update:
-            run = train(spec, path, data_dir=data_dir, device=device, resume=resume, progress=update, watch=asked)
+            run = train(
+                spec, path, data_dir=data_dir, device=device, resume=resume, progress=update, watch=asked,
+                observe=lambda trainer, _: ended.append(trainer.epoch),
+            )  # fmt: skip
     except (Interrupted, KeyboardInterrupt):
         complain(f"snrkit: interrupted; go on with: snrkit train --resume --out {shlex.quote(str(path))}")
         raise click.exceptions.Exit(INTERRUPTED) from None
+    if asked is not None and not ended:
+        complain(f"note: {run.name} was finished before, so nothing was measured now; 'snrkit snr --ckpt' measures it")
     metrics = run.folder.read_metrics()
     last = metrics[-1] if metrics else {}
     if as_json:

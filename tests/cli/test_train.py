@@ -287,3 +287,25 @@ def test_measuring_later_than_the_last_epoch_is_refused_before_training(snrkit, 
     snrkit("train", *TOY, "--epochs", 2, "--snr-every", 3, "--out", out).refused("every", "nothing would be measured")
     snrkit("train", *TOY, "--epochs", 0, "--set", "measure.K=3", "--out", out).refused("nothing would be measured")
     assert not (out / "run.pt").exists()
+
+
+def test_that_a_finished_run_is_not_measured_is_said(snrkit, tmp_path):
+    argv = ["train", *TOY, "--epochs", 1, "--out", tmp_path / "run"]
+    assert "note" not in snrkit(*argv).err
+    again = snrkit(*argv, "--resume", "--snr-every", 1, "--snr-draws", 4, "--snr-points", 1)
+    assert again.code == 0
+    assert "was finished before, so nothing was measured" in again.err
+
+
+def test_a_file_that_says_nothing_of_measurements_is_refused(snrkit, tmp_path):
+    assert snrkit("train", *TOY, "--epochs", 0, "--out", tmp_path / "run").code == 0
+    argv = ["snr", "--ckpt", tmp_path / "run", "--config", tmp_path / "run" / "config.toml"]
+    snrkit(*argv).refused("config.toml", "has no table [measure]")
+
+
+def test_every_run_of_a_sweep_is_measured_or_none_is_trained(snrkit, tmp_path):
+    (tmp_path / "grid.toml").write_text(
+        'data = {name = "gaussian", size = 9, dim = 2}\nmodel = {name = "gaussian"}\n[measure]\nevery = 2\n'
+        "[[runs]]\nepochs = 2\n[[runs]]\nepochs = 1\nseed = 1\n"
+    )
+    snrkit("sweep", tmp_path / "grid.toml", "--out", tmp_path / "runs").refused("every", "nothing would be measured")
