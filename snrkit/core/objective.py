@@ -11,12 +11,10 @@ from typing import Literal, Protocol, TypeAlias
 import torch
 from torch import Tensor
 
-from snrkit.core.logweights import LogWeights
-from snrkit.errors import CapabilityError, SpecError
+from snrkit.core.logweights import LogWeights, Parts
+from snrkit.errors import SpecError
 
 Network = Literal["inference", "generative"]
-# Whose samples a term is of: the proposal's for the data, or the model's own (dreams).
-Samples = Literal["posterior", "prior"]
 # Which noise is behind them: one for all terms that share it, or a term's own.
 NoiseKind = Literal["shared", "own"]
 # Log-weights ``[..., B, M, K]`` to what is differentiated, ``[..., B]``.
@@ -38,12 +36,28 @@ class Needs:
         path: the proposal's density is also had with its parameters held constant.
         separate_networks: no parameter is in both networks.
         least_samples: the smallest K.
+        own_inference: no parameter of the inference network is in log p too; those of the generative network may well be
+            in the proposal.
+        prior: the model says what log p(z) is.
+        kl: the KL divergence of the proposal from the prior has a closed form.
+        sleep: the model draws data and latents itself.
+        regenerated: the model makes z anew of its prior's parameters.
     """
 
     reparameterised: bool = True
     path: bool = False
     separate_networks: bool = False
     least_samples: int = 1
+    own_inference: bool = False
+    prior: bool = False
+    kl: bool = False
+    sleep: bool = False
+    regenerated: bool = False
+
+    @property
+    def parts(self) -> Parts:
+        """What the model is asked for."""
+        return Parts(self.path, self.prior, self.kl, self.sleep, self.regenerated)
 
 
 @dataclass(frozen=True)
@@ -53,13 +67,11 @@ class Term:
     Attributes:
         network: whose parameters are differentiated.
         value: of log-weights; its mean over data points is differentiated.
-        samples: whose samples.
         noise: which noise is behind them.
     """
 
     network: Network
     value: Value
-    samples: Samples = "posterior"
     noise: NoiseKind = "shared"
 
 
@@ -84,7 +96,6 @@ class Objective:
 
     Raises:
         SpecError: a term is of no network, or of one that has a term already.
-        CapabilityError: a term wants samples of the prior, which no model draws.
     """
 
     terms: tuple[Term, ...]
@@ -96,9 +107,6 @@ class Objective:
             if term.network not in NETWORKS or term.network in [other.network for other in self.terms[:number]]:
                 problem = f"{term.network!r} is {'the network of two' if term.network in NETWORKS else 'no network'}"
                 raise SpecError("terms", problem, f"give one to each of {' and '.join(NETWORKS)}")
-            if term.samples == "prior":
-                problem = f"its {term.network} term wants samples of the prior, and no model draws them"
-                raise CapabilityError("samples", problem, "give a term on samples of the posterior")
 
     def with_own_noise(self) -> "Objective":
         """The same, whose inference network sees samples of its own, independent of the generative network's."""
@@ -192,7 +200,7 @@ def step(
 
     Args:
         objective: the objective.
-        forward: noise to log-weights ``[B, M, K]`` with their graph, those of the path if ``objective.needs.path``.
+        forward: noise to log-weights ``[B, M, K]`` with their graph and the parts that ``objective.needs`` names.
         noises: a kind of noise to the noise of this step.
         wanted: the parameters of the networks that take it, at least one.
 

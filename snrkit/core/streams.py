@@ -24,6 +24,11 @@ from torch import Tensor
 _AT_ONCE = 2**28
 
 
+def dreams_of(purpose: str) -> str:
+    """The stream of the noise of dreams beside that of a purpose."""
+    return f"{purpose}-dreams"
+
+
 class Streams:
     """All random streams of one root seed.
 

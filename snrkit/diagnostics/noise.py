@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from snrkit.core.objective import NoiseKind
-from snrkit.core.streams import Streams
+from snrkit.core.streams import Streams, dreams_of
 
-# The stream of each kind of noise.
+# The stream of each kind of noise; dreams have another beside each.
 _PURPOSES: dict[NoiseKind, str] = {"shared": "draws", "own": "draws-inference"}
 # One page of noise has its own stream. Small enough that drawing a whole page for part of it wastes little, large enough
 # that starting streams (about 15 us each) does not show.
@@ -29,6 +29,7 @@ class Noise:
         dtype: floating-point type of the result.
         device: where.
         kind: whose noise.
+        dreams: whether it is that of dreams.
     """
 
     def __init__(
@@ -38,8 +39,9 @@ class Noise:
         dtype: torch.dtype,
         device: torch.device,
         kind: NoiseKind = "shared",
+        dreams: bool = False,
     ) -> None:
-        self._streams, self._purpose = streams, _PURPOSES[kind]
+        self._streams, self._purpose = streams, dreams_of(_PURPOSES[kind]) if dreams else _PURPOSES[kind]
         self._shape = tuple(unit_shape)
         self._rows = max(1, _PAGE_ELEMENTS // math.prod(self._shape))
         self._dtype, self._device = dtype, device
@@ -115,6 +117,38 @@ def _regrouped(pieces: Iterator[Tensor], wanted: range, width: int) -> Iterator[
         yield rest
 
 
+class Beside:
+    """Noise with that of dreams behind it, in one last axis.
+
+    Args:
+        own: of samples.
+        dreams: of as many dreams.
+    """
+
+    def __init__(self, own: Noise, dreams: Noise) -> None:
+        self._own, self._dreams = own, dreams
+
+    @property
+    def samples(self) -> int:
+        """Samples of one point in a draw, M K."""
+        return self._own.samples
+
+    @property
+    def held(self) -> bool:
+        """Whether a draw is small enough to be held at once."""
+        return self._own.held and self._dreams.held
+
+    def draw(self, group: int, draws: range) -> Tensor:
+        """Noise ``[len(draws), Bg, M, K, E + E_p]`` of consecutive draws of one group of data points."""
+        return torch.cat([self._own.draw(group, draws), self._dreams.draw(group, draws)], dim=-1)
+
+    def portions(self, group: int, draw: int, width: int, first: int = 0) -> Iterator[Tensor]:
+        """The samples of one draw, ``width`` at a time: ``[Bg, 1, w, E + E_p]``."""
+        both = (noise.portions(group, draw, width, first) for noise in (self._own, self._dreams))
+        for own, dreams in zip(*both, strict=True):
+            yield torch.cat([own, dreams], dim=-1)
+
+
 class NestedNoise:
     """Noise of K-sample draws cut out of draws of ``groups`` K samples: each of those gives ``groups`` consecutive draws.
 
@@ -123,7 +157,7 @@ class NestedNoise:
         groups: how many parts each is cut into.
     """
 
-    def __init__(self, whole: Noise, groups: int) -> None:
+    def __init__(self, whole: Noise | Beside, groups: int) -> None:
         self._whole, self._groups = whole, groups
 
     def draw(self, group: int, draws: range) -> Tensor:

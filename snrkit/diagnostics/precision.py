@@ -164,7 +164,7 @@ class _Gradient(nn.Module):
             network: [p for p, own in zip(parameters, owners, strict=True) if own == network] for network in NETWORKS
         }
         objective = self._estimator.objective
-        weights = self.model(x, noise, path=objective.needs.path)
+        weights = self.model(x, noise, **objective.needs.parts.asked)
         self.seen = weights.log_w.dtype
         found = pull(objective.served(), weights, wanted)
         return [gradient for network in NETWORKS for gradient in found[network]]

@@ -11,7 +11,7 @@ from torch import Tensor
 from snrkit.core.batches import Batch, leaves, points, take, transform
 from snrkit.core.objective import NETWORKS, Network, NoiseKind
 from snrkit.core.streams import Streams
-from snrkit.diagnostics.noise import NestedNoise, Noise
+from snrkit.diagnostics.noise import Beside, NestedNoise, Noise
 from snrkit.diagnostics.seeding import Seeding
 from snrkit.errors import SpecError
 from snrkit.models.base import LatentModel, parameters_of
@@ -90,40 +90,63 @@ class Problem:
         K: importance samples.
         planned: draws of each group in all, as far as is known; the choice of an engine depends on it.
         seeded: the numbers that the model draws itself, a function of the draw; None where it draws none.
+        dreams: whether the noise of dreams stands behind that of samples.
     """
 
     model: LatentModel
     x: Batch
-    noise: Noise | NestedNoise
+    noise: Noise | Beside | NestedNoise
     layout: Layout
     M: int
     K: int
     planned: int = 1000
     seeded: Seeding | None = None
+    dreams: bool = False
 
     @classmethod
     def units(
-        cls, model: LatentModel, x: Batch, K: int, streams: Streams, groups: int = 1, kind: NoiseKind = "shared"
+        cls,
+        model: LatentModel,
+        x: Batch,
+        K: int,
+        streams: Streams,
+        groups: int = 1,
+        kind: NoiseKind = "shared",
+        *,
+        dreams: bool = False,
     ) -> "Problem":
         """Each data point by itself at M = 1, for data ``[B, *event]``, cut out of draws of ``groups`` K samples."""
-        whole = cls._of(model, transform(x, lambda tensor: tensor[:, None]), 1, K * groups, streams, kind)
+        whole = cls._of(model, transform(x, lambda tensor: tensor[:, None]), 1, K * groups, streams, kind, dreams)
         if groups == 1:
             return whole
-        return replace(whole, noise=NestedNoise(cast("Noise", whole.noise), groups), K=K)
+        return replace(whole, noise=NestedNoise(cast("Noise | Beside", whole.noise), groups), K=K)
 
     @classmethod
     def direct(
-        cls, model: LatentModel, x: Batch, M: int, K: int, streams: Streams, kind: NoiseKind = "shared"
+        cls,
+        model: LatentModel,
+        x: Batch,
+        M: int,
+        K: int,
+        streams: Streams,
+        kind: NoiseKind = "shared",
+        *,
+        dreams: bool = False,
     ) -> "Problem":
         """The whole minibatch at the requested M and K, for data ``[B, *event]``."""
-        return cls._of(model, transform(x, lambda tensor: tensor[None]), M, K, streams, kind)
+        return cls._of(model, transform(x, lambda tensor: tensor[None]), M, K, streams, kind, dreams)
 
     @classmethod
-    def _of(cls, model: LatentModel, x: Batch, M: int, K: int, streams: Streams, kind: NoiseKind) -> "Problem":
-        first = take(x, 0)
-        unit_shape = (points(first), M, K, *model.noise_shape(first))
-        like = _like(model)
-        return cls(model, x, Noise(streams, unit_shape, like.dtype, like.device, kind), Layout.of(model, first), M, K)
+    def _of(
+        cls, model: LatentModel, x: Batch, M: int, K: int, streams: Streams, kind: NoiseKind, dreams: bool
+    ) -> "Problem":
+        first, like = take(x, 0), _like(model)
+        shape = points(first), M, K
+        noise: Noise | Beside = Noise(streams, (*shape, *model.noise_shape(first)), like.dtype, like.device, kind)
+        if dreams:
+            behind = Noise(streams, (*shape, model.dream_size), like.dtype, like.device, kind, dreams=True)
+            noise = Beside(cast("Noise", noise), behind)
+        return cls(model, x, noise, Layout.of(model, first), M, K, dreams=dreams)
 
     @property
     def dtype(self) -> torch.dtype:

@@ -32,10 +32,11 @@ Part = TypeVar("Part")
 
 def problem_of(model: LatentModel, x: Batch, job: Job, streams: Streams, restart: Snapshot | None = None) -> Problem:
     """What a job draws, for data ``[B, *event]``; arguments as for ``Worker``."""
+    dreams = job.estimator.needs.sleep
     if job.direct:
-        problem = Problem.direct(model, x, job.M, job.K, streams, job.noise)
+        problem = Problem.direct(model, x, job.M, job.K, streams, job.noise, dreams=dreams)
     else:
-        problem = Problem.units(model, x, job.K, streams, job.groups, job.noise)
+        problem = Problem.units(model, x, job.K, streams, job.groups, job.noise, dreams=dreams)
     seeded = None if restart is None else Seeding(streams, job.M, job.K, restart, job.noise)
     return replace(problem, planned=job.draws, seeded=seeded)
 

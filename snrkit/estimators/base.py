@@ -69,11 +69,13 @@ class Option:
         high: the highest one.
         learnable: whether it may be learnt, which climbs the estimator's bound (see ``Estimator.slope``) and, unless it is
             bounded, leaves the range.
+        whole: whether only whole numbers will do.
     """
 
     low: float = -math.inf
     high: float = math.inf
     learnable: bool = False
+    whole: bool = False
 
     def require(self, name: str, value: float) -> None:
         """See to it that a value of the option of that name is in the range.
@@ -81,6 +83,9 @@ class Option:
         Raises:
             SpecError: it is not.
         """
+        if self.whole and math.isfinite(value) and value != round(value):
+            problem = f"must be a whole number, got {value}"
+            raise SpecError(f"estimator.options.{name}", problem, f"give for example {name}={round(value)}")
         if self.low <= value <= self.high:
             return
         ends = f"[{self.low:g}, {self.high:g}]"
@@ -90,10 +95,15 @@ class Option:
 
 
 def option(
-    default: Any = dataclasses.MISSING, *, low: float = -math.inf, high: float = math.inf, learnable: bool = False
+    default: Any = dataclasses.MISSING,
+    *,
+    low: float = -math.inf,
+    high: float = math.inf,
+    learnable: bool = False,
+    whole: bool = False,
 ) -> Any:
     """A field of an estimator with what it may be (see ``Option``); a plain one is any number, and cannot be learnt."""
-    return dataclasses.field(default=default, metadata={_OPTION: Option(low, high, learnable)})
+    return dataclasses.field(default=default, metadata={_OPTION: Option(low, high, learnable, whole)})
 
 
 class Estimator(ABC):
@@ -104,7 +114,7 @@ class Estimator(ABC):
 
     Attributes:
         name: registered name.
-        needs: what must hold for it to be right.
+        needs: what must hold for it to be right; a property where that depends on its options.
         reference: an estimator whose mean is the gradient of the same bound; None where it is its own.
         unbiased: whether the mean is that gradient at every K, in the (inference, generative) network.
 
@@ -130,6 +140,22 @@ class Estimator(ABC):
     def terms(self) -> tuple[Term, ...]:
         """What each network ascends: the estimator's own bound, if not overridden."""
         return both(self.own_bound)
+
+    @property
+    def few_samples(self) -> tuple[int, int]:
+        """The two smallest numbers K of samples that it works with."""
+        return self.needs.least_samples, self.needs.least_samples + 1
+
+    def require_samples(self, K: int) -> None:
+        """See to it that it works with K samples.
+
+        Raises:
+            SpecError: it does not.
+        """
+        least, _ = self.few_samples
+        if least > K:
+            problem = f"{self.name} needs at least {least} samples, got {K}"
+            raise SpecError("K", problem, "give larger K, or another estimator")
 
     def own_bound(self, weights: LogWeights) -> Tensor:
         """The bound as a term's value, of weights ``[..., B, M, K]``."""
@@ -198,6 +224,11 @@ def option_of(kind: type[Estimator], name: str) -> Option:
     return found
 
 
+def needed_options(kind: type[Estimator]) -> list[str]:
+    """Options of a kind of estimator that have no default."""
+    return [field.name for field in dataclasses.fields(kind) if field.default is dataclasses.MISSING]  # type: ignore[arg-type]
+
+
 def outer_units(estimator: Estimator, M: int, K: int) -> tuple[Units, Units]:
     """Units of an estimate that averages M independent K-sample gradients of ``estimator`` in both networks."""
     return Units(estimator, K, M), Units(estimator, K, M)
@@ -215,8 +246,7 @@ def build_estimator(name: str, options: Mapping[str, float]) -> Estimator:
     """
     kind = ESTIMATORS.load(name)
     known = {option: option_of(kind, option) for option in options}
-    needed = [field.name for field in dataclasses.fields(kind) if field.default is dataclasses.MISSING]
-    missing = [option for option in needed if option not in options]
+    missing = [option for option in needed_options(kind) if option not in options]
     if missing:
         needs = f"estimator.options.{missing[0]}"
         raise SpecError(needs, f"{name} needs it", f"give `{needs}=VALUE`")
@@ -227,13 +257,10 @@ def build_estimator(name: str, options: Mapping[str, float]) -> Estimator:
 
 
 def require_samples(estimators: Iterable[Estimator], K: int) -> None:
-    """See to it that K importance samples are as many as each estimator needs.
+    """See to it that each estimator works with K importance samples.
 
     Raises:
-        SpecError: they are not.
+        SpecError: one does not.
     """
     for estimator in estimators:
-        least = estimator.needs.least_samples
-        if least > K:
-            problem = f"{estimator.name} needs at least {least} samples, got {K}"
-            raise SpecError("K", problem, "give larger K, or another estimator")
+        estimator.require_samples(K)

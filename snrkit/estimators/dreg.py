@@ -16,7 +16,7 @@ class Dreg(Estimator):
     """phi: sum_k w~_k^2 G_k, with G_k the path derivative of log w_k; theta: as iwae (Tucker et al. 2018, eq. 8)."""
 
     name: ClassVar[str] = "dreg"
-    needs: ClassVar[Needs] = Needs(path=True, separate_networks=True)
+    needs: ClassVar[Needs] = Needs(path=True, own_inference=True)
     reference: ClassVar[str | None] = "iwae"
 
     def terms(self) -> tuple[Term, ...]:

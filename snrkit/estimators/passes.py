@@ -18,9 +18,9 @@ from torch import Tensor
 from snrkit.backend.kernels import FastLinear
 from snrkit.backend.memory import require_memory, within_memory
 from snrkit.core.batches import Batch, points, take
-from snrkit.core.logweights import LogWeights
+from snrkit.core.logweights import LogWeights, Parts
 from snrkit.core.objective import Gradients, NoiseKind, Objective, Wanted, pull
-from snrkit.core.streams import Streams
+from snrkit.core.streams import Streams, dreams_of
 from snrkit.estimators.base import Estimator
 from snrkit.estimators.streamed import streamed_gradients
 from snrkit.models.base import LatentModel
@@ -45,12 +45,12 @@ def memory_for_step(spec: RunSpec) -> AbstractContextManager[None]:
     return within_memory("batch_size", asked, remedy)
 
 
-def forward_of(model: LatentModel, x: Tensor, path: bool) -> Callable[[Tensor], LogWeights]:
+def forward_of(model: LatentModel, x: Tensor, parts: Parts) -> Callable[[Tensor], LogWeights]:
     """Noise to the log-weights of data ``[B, *event]``, as a step computes them: by the faster library's products."""
 
     def forward(noise: Tensor) -> LogWeights:
         with FastLinear():
-            weights: LogWeights = model(x, noise, path=path)
+            weights: LogWeights = model(x, noise, **parts.asked)
         return weights
 
     return forward
@@ -64,6 +64,7 @@ class Passes:
         M: outer samples per data point.
         K: importance samples.
         noise_shape: of the noise behind one sample.
+        dream_size: numbers behind one dream; 0 where none are wanted.
         points: data points at once, whose noise is held.
         samples: samples at once, of which a graph is held; points with more are streamed in two passes.
     """
@@ -71,6 +72,7 @@ class Passes:
     M: int
     K: int
     noise_shape: tuple[int, ...]
+    dream_size: int
     points: int
     samples: int
 
@@ -90,19 +92,21 @@ class Passes:
             ResourceError: not even the noise and the log-weights of what must be held fit into this machine's memory.
         """
         with unchanged(model):
-            shape = model.noise_shape(x)
-            each = bytes_per_sample(model, estimator, x, x) + x.element_size() * (2 * math.prod(shape) + _HELD)
+            shape, dream = model.noise_shape(x), model.dream_size if estimator.needs.sleep else 0
+            numbers = math.prod(shape) + dream
+            each = bytes_per_sample(model, estimator, x, x) + x.element_size() * (2 * numbers + _HELD)
         if batch * M * K * each <= BUDGET:
             return None
         samples = max(_ROWS, BUDGET // 4 // each) if x.is_cuda else _ROWS
         points = max(1, min(batch, samples // (M * K))) if model.independent_points else batch
-        found = cls(M, K, shape, points, samples)
+        found = cls(M, K, shape, dream, points, samples)
         if not x.is_cuda:
             found._require(x.element_size())
         return found
 
     def _require(self, bytes_each: int) -> None:
         drawn = math.prod(self.noise_shape) * (4 if bytes_each == 4 else 4 + bytes_each)
+        drawn += self.dream_size * (4 if bytes_each == 4 else 4 + bytes_each)
         size = self.points * self.M * self.K * (drawn + _HELD * bytes_each)
         asked = f"{self.M * self.K:,} samples of {self.points} data points"
         require_memory("estimator.K", asked, size, "take fewer samples: a smaller `K` or `M`")
@@ -110,9 +114,19 @@ class Passes:
     def noise(
         self, streams: Streams, purpose: str, step: int, points: int, dtype: torch.dtype, device: torch.device
     ) -> Iterator[Tensor]:
-        """The noise of a step on so many points, in portions ``[n, M, K, *noise_shape]`` of n points each."""
-        shape = (self.M, self.K, *self.noise_shape)
-        return streams.normal_rows(purpose, (step,), points, shape, self.points, dtype=dtype, device=device)
+        """The noise of a step on so many points, in portions ``[n, M, K, *noise_shape]`` of n points each.
+
+        Where dreams are wanted their noise stands behind it, from a stream of its own.
+        """
+
+        def rows(stream: str, shape: tuple[int, ...]) -> Iterator[Tensor]:
+            size = (self.M, self.K, *shape)
+            return streams.normal_rows(stream, (step,), points, size, self.points, dtype=dtype, device=device)
+
+        own = rows(purpose, self.noise_shape)
+        if not self.dream_size:
+            return own
+        return (torch.cat(both, dim=-1) for both in zip(own, rows(dreams_of(purpose), (self.dream_size,)), strict=True))
 
     def step(
         self,
@@ -150,10 +164,10 @@ class Passes:
     def _portion(
         self, model: LatentModel, objective: Objective, kind: NoiseKind, x: Tensor, noise: Tensor, wanted: Wanted
     ) -> tuple[Gradients, Tensor]:
-        served, path = objective.served(wanted, kind), objective.needs.path
+        served, parts = objective.served(wanted, kind), objective.needs.parts
         if len(x) * self.M * self.K > self.samples:
-            return streamed_gradients(model, served, path, x, noise, wanted, self.samples)
-        weights = forward_of(model, x, path)(noise)
+            return streamed_gradients(model, served, parts, x, noise, wanted, self.samples)
+        weights = forward_of(model, x, parts)(noise)
         return pull(served, weights, wanted), weights.log_w.detach()
 
     @torch.no_grad()
@@ -178,8 +192,9 @@ def bytes_per_sample(model: LatentModel, estimator: Estimator, x: Batch, like: T
         x: data ``[n, *event]``, n at least 1.
         like: a tensor of the noise's type, where the model is.
     """
-    few, many = (_saved_bytes(model, estimator.objective, x, like, K) for K in (2, 10))
-    return max(1, (many - few) // 8)
+    least, more = estimator.few_samples
+    few, many = (_saved_bytes(model, estimator.objective, x, like, more + n * (more - least)) for n in (0, 8))
+    return max(1, (many - few) // (8 * (more - least)))
 
 
 def _saved_bytes(model: LatentModel, objective: Objective, x: Batch, like: Tensor, K: int) -> int:
@@ -201,9 +216,10 @@ def _saved(model: LatentModel, objective: Objective, x: Batch, like: Tensor, K: 
         # Kept, so that its address is not used again; without its graph, or an output would hold itself and never be freed.
         return tensor.detach()
 
-    noise = like.new_zeros(points(x), 1, K, *model.noise_shape(x))
+    (*outer, numbers), parts = model.noise_shape(x), objective.needs.parts
+    noise = like.new_zeros(points(x), 1, K, *outer, numbers + (model.dream_size if parts.sleep else 0))
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        weights = model(x, noise, path=objective.needs.path)
+        weights = model(x, noise, **parts.asked)
         held = [value(weights) for value in objective.served()]
     del held
     return sum(seen.values()) // points(x)

@@ -19,7 +19,7 @@ class Stl(Estimator):
     """
 
     name: ClassVar[str] = "stl"
-    needs: ClassVar[Needs] = Needs(path=True, separate_networks=True)
+    needs: ClassVar[Needs] = Needs(path=True, own_inference=True)
     reference: ClassVar[str | None] = "iwae"
     unbiased: ClassVar[tuple[bool, bool]] = (False, True)
 

@@ -14,23 +14,23 @@ from torch import Tensor
 from snrkit.backend.kernels import FastLinear
 from snrkit.core.backward import derivatives, hides_parameters
 from snrkit.core.batches import Batch
-from snrkit.core.logweights import LogWeights
+from snrkit.core.logweights import LogWeights, Parts
 from snrkit.core.objective import Gradients, Network, Served, Wanted, mean_of
 from snrkit.models.base import LatentModel
 
-# Derivatives in log densities ``[B, M, K]``, and the networks that they serve.
-Cotangents: TypeAlias = list[tuple[tuple[Network, ...], list[Tensor]]]
+# Derivatives in log densities ``[B, M, K]`` by name, and the networks that they serve.
+Cotangents: TypeAlias = list[tuple[tuple[Network, ...], dict[str, Tensor]]]
 
 
 def streamed_gradients(
-    model: LatentModel, served: Served, path: bool, x: Tensor, noise: Tensor, wanted: Wanted, samples: int
+    model: LatentModel, served: Served, parts: Parts, x: Tensor, noise: Tensor, wanted: Wanted, samples: int
 ) -> tuple[Gradients, Tensor]:
     """The gradients of an objective's values, from noise that is at hand.
 
     Args:
         model: the model, a pure function of (parameters, x, noise).
         served: what is differentiated, as ``Objective.served`` gives it.
-        path: whether that takes the proposal's density with detached parameters.
+        parts: what that takes of the model.
         x: data ``[B, *event]``.
         noise: ``[B, M, K, *noise_shape]``.
         wanted: the parameters of each network.
@@ -45,44 +45,43 @@ def streamed_gradients(
     portions = torch.split(noise.flatten(1, 2)[:, None], width, dim=2)
     networks = {network for own in served.values() for network in own}
     total = {n: [torch.zeros_like(p, dtype=torch.float64) for p in own] for n, own in wanted.items() if n in networks}
-    leaves = log_densities(model, path, x, portions, noise.shape[:3])
+    leaves = log_densities(model, parts, x, portions, noise.shape[:3])
     cotangents = cotangents_of(served, leaves)
-    add_gradients(model, path, x, cotangents, width, lambda: portions, wanted, total)
-    return total, (leaves[0] - leaves[1]).detach()
+    add_gradients(model, parts, x, cotangents, width, lambda: portions, wanted, total)
+    return total, LogWeights.of(leaves).log_w.detach()
 
 
 def log_densities(
-    model: LatentModel, path: bool, x: Batch, portions: Iterable[Tensor], shape: Sequence[int]
-) -> list[Tensor]:
-    """log p, log q and, for the path, log q with detached parameters, as leaves ``[B, M, K]``.
+    model: LatentModel, parts: Parts, x: Batch, portions: Iterable[Tensor], shape: Sequence[int]
+) -> dict[str, Tensor]:
+    """The parts of log-weights by name, as leaves ``[B, M, K]``.
 
     Args:
         model: the model.
-        path: whether the last is wanted.
+        parts: which are wanted.
         x: data ``[B, *event]``.
         portions: noise ``[B, 1, w, *noise_shape]``, together M K samples of each point.
         shape: (B, M, K).
     """
-    leaves: list[Tensor] = []
+    leaves: dict[str, Tensor] = {}
     start = 0
     with torch.no_grad(), FastLinear():
         for portion in portions:
-            weights = model(x, portion, path=path)
-            found = [weights.log_p, weights.log_q, *([weights.log_q_path] if path else [])]
+            weights: LogWeights = model(x, portion, **parts.asked)
+            found = weights.present()
             if not leaves:
                 # Filled in place: results kept between the large temporaries would keep the heap from reusing their memory.
-                leaves = [part.new_empty(tuple(shape)) for part in found if part is not None]
+                leaves = {name: part.new_empty(tuple(shape)) for name, part in found.items()}
             stop = start + portion.shape[2]
-            for leaf, part in zip(leaves, found, strict=True):
-                if part is not None:
-                    leaf.view(shape[0], 1, -1)[:, :, start:stop].copy_(part)
+            for name, part in found.items():
+                leaves[name].view(shape[0], 1, -1)[:, :, start:stop].copy_(part)
             start = stop
-    return [leaf.requires_grad_() for leaf in leaves]
+    return {name: leaf.requires_grad_() for name, leaf in leaves.items()}
 
 
 def add_gradients(
     model: LatentModel,
-    path: bool,
+    parts: Parts,
     x: Batch,
     cotangents: Cotangents,
     width: int,
@@ -94,7 +93,7 @@ def add_gradients(
 
     Args:
         model: the model.
-        path: as for ``log_densities``.
+        parts: as for ``log_densities``.
         x: data ``[B, *event]``.
         cotangents: as ``cotangents_of`` gives them; each is taken away when its pass is done.
         width: samples of each point in a portion.
@@ -106,40 +105,39 @@ def add_gradients(
         networks, own = cotangents.pop(0)
         parameters, totals = ([tensor for network in networks for tensor in held[network]] for held in (wanted, total))
         if parameters:
-            _pull_back(model, path, x, zip(portions(), _split(own, width), strict=True), parameters, totals)
+            _pull_back(model, parts, x, zip(portions(), _split(own, width), strict=True), parameters, totals)
 
 
-def cotangents_of(served: Served, leaves: list[Tensor]) -> Cotangents:
+def cotangents_of(served: Served, leaves: dict[str, Tensor]) -> Cotangents:
     """The derivatives of an objective's values, each the mean over data points, in log densities ``[B, M, K]``."""
-    weights = LogWeights(*leaves)
+    weights = LogWeights.of(leaves)
     values = [(networks, mean_of(value, weights)) for value, networks in served.items()]
     found: Cotangents = []
     while values:  # what is done with is freed as it goes: there may be very many samples
         networks, value = values.pop(0)
-        own = torch.autograd.grad(value, leaves, retain_graph=bool(values), materialize_grads=True)
-        found.append((networks, list(own)))
+        own = torch.autograd.grad(value, list(leaves.values()), retain_graph=bool(values), materialize_grads=True)
+        found.append((networks, dict(zip(leaves, own, strict=True))))
     return found
 
 
-def _split(cotangent: list[Tensor], width: int) -> Iterator[tuple[Tensor, ...]]:
-    flat = [torch.split(part.flatten(1, 2)[:, None], width, dim=2) for part in cotangent]
-    return zip(*flat, strict=True)
+def _split(cotangent: dict[str, Tensor], width: int) -> Iterator[dict[str, Tensor]]:
+    flat = [torch.split(part.flatten(1, 2)[:, None], width, dim=2) for part in cotangent.values()]
+    return (dict(zip(cotangent, portion, strict=True)) for portion in zip(*flat, strict=True))
 
 
 def _pull_back(
     model: LatentModel,
-    path: bool,
+    parts: Parts,
     x: Batch,
-    portions: Iterator[tuple[Tensor, tuple[Tensor, ...]]],
+    portions: Iterator[tuple[Tensor, dict[str, Tensor]]],
     parameters: Sequence[Tensor],
     totals: Sequence[Tensor],
 ) -> None:
     for noise, cotangent in portions:
         with FastLinear():
-            weights = model(x, noise, path=path)
-        parts = [weights.log_p, weights.log_q, weights.log_q_path][: len(cotangent)]
+            weights: LogWeights = model(x, noise, **parts.asked)
         # Where a network is frozen, a density may depend on no parameter at all.
-        live = [(part, own) for part, own in zip(parts, cotangent, strict=True) if part.requires_grad]
+        live = [(part, cotangent[name]) for name, part in weights.present().items() if part.requires_grad]
         if not live:
             continue
         values, cotangents = zip(*live, strict=True)

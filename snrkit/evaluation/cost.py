@@ -42,8 +42,9 @@ def _median_seconds(model: LatentModel, estimator: Estimator, x: Tensor, M: int,
     parameters = [parameter for own in wanted.values() for parameter in own]
     optimiser = torch.optim.Adam(parameters, lr=0.0, maximize=True)
     objective, streams, times = estimator.objective, Streams(0), []
-    passes, forward = Passes.needed(model, estimator, x, len(x), M, K), forward_of(model, x, objective.needs.path)
-    shape = (len(x), M, K, *model.noise_shape(x))
+    passes, forward = Passes.needed(model, estimator, x, len(x), M, K), forward_of(model, x, objective.needs.parts)
+    (*outer, numbers), dream = model.noise_shape(x), model.dream_size if objective.needs.sleep else 0
+    shape = (len(x), M, K, *outer, numbers + dream)
     for number in range(REPEATS + 1):
         _wait(x)
         start = time.perf_counter()

@@ -3,7 +3,7 @@
 import itertools
 import reprlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, Self, runtime_checkable
 
@@ -11,13 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from snrkit.core.backward import derivatives, hides_parameters
-from snrkit.core.batches import Batch, broadcastable, describe, points, take
-from snrkit.core.logweights import LogWeights
+from snrkit.core.batches import Batch, broadcastable, describe, points, take, transform
+from snrkit.core.logweights import LogWeights, Parts
 from snrkit.core.objective import Network
 from snrkit.core.streams import Streams
 from snrkit.errors import CapabilityError, SpecError
 from snrkit.models import MODELS
 from snrkit.models.blame import users_code
+from snrkit.models.draw import drawn
+from snrkit.models.offers import Offers
 from snrkit.models.size import require_model_room
 from snrkit.registry import hint
 from snrkit.specs.run import ModelSpec
@@ -25,6 +27,7 @@ from snrkit.specs.run import ModelSpec
 # The name under which an adopted module lies, and what torch.compile puts into names; neither is shown to anyone.
 # Data points of a call that only asks what a model is like: batch statistics want more than one.
 FEW = 2
+_NOTHING = Parts()
 ADOPTED = "adopted module"
 _HIDDEN = (f"{ADOPTED}.", "_orig_mod.")
 
@@ -59,7 +62,7 @@ class Posterior(Protocol):
         """The same density with its parameters held constant."""
 
 
-class LatentModel(nn.Module, ABC):
+class LatentModel(Offers, ABC):
     """A model p(x, z) with an amortised proposal q(z|x).
 
     Data are a tensor, or a tuple, list or dict of tensors (labels, masks, lengths), whose first axis is the data point.
@@ -98,21 +101,61 @@ class LatentModel(nn.Module, ABC):
 
         return as_posterior(self.encode(x), x)[0]
 
-    def forward(self, x: Batch, noise: Tensor, path: bool = False) -> LogWeights:
+    def forward(self, x: Batch, noise: Tensor, path: bool = False, parts: Parts = _NOTHING) -> LogWeights:
         """Log importance weights for given data and noise.
 
         Args:
             x: data ``[B, *event]``.
-            noise: standard normal, ``[B, M, K, *noise_shape]``.
-            path: also give log q with the proposal's parameters detached.
+            noise: standard normal, ``[B, M, K, *noise_shape]``; of ``parts.sleep`` with a dream's noise behind it, ``[B, M,
+                K, E + dream_size]``.
+            path: short for ``Parts(path=True)``: also give log q with the proposal's parameters detached.
+            parts: what else to give.
 
         Returns:
             ``LogWeights`` of shape ``[B, M, K]``.
+
+        Raises:
+            CapabilityError: a part that the model does not offer.
         """
-        posterior = self.proposal(x)
-        z = posterior.sample(noise)
-        log_q_path = posterior.detached().log_prob(z) if path else None
-        return LogWeights(self.log_joint(broadcastable(x), z), posterior.log_prob(z), log_q_path)
+        return self.weights_of(self.proposal(x), x, noise, parts | Parts(path=path), self.log_joint)
+
+    def weights_of(
+        self,
+        posterior: Posterior,
+        x: Batch,
+        noise: Tensor,
+        parts: Parts,
+        log_joint: Callable[[Batch, Tensor], Tensor],
+    ) -> LogWeights:
+        """``forward`` with a proposal, and a log p(x, z), put in place of the model's own; arguments as there."""
+        own = noise[..., : posterior.noise_shape[0]] if parts.sleep else noise
+        draw = drawn(posterior, own, parts.path)
+        again = self._again(posterior, x, draw.z) if parts.regenerated else (None, None)
+        shape = noise.shape[:3]
+        return LogWeights(
+            log_joint(broadcastable(x), draw.z),
+            draw.log_q,
+            draw.log_q_path,
+            self.log_prior(draw.z) if parts.prior or parts.regenerated else None,
+            self.kl_to_prior(posterior, draw.z).expand(shape) if parts.kl else None,
+            self._dreamt(noise[..., own.shape[-1] :]) if parts.sleep else None,
+            *again,
+        )
+
+    def _dreamt(self, noise: Tensor) -> Tensor:
+        """log q(z|x) at dreams of noise ``[B, M, K, dream_size]``: ``[B, M, K]``."""
+        with torch.no_grad():
+            x, z = self.dream(noise)
+        one = transform(x, lambda tensor: tensor.flatten(0, 2))
+        log_q: Tensor = self.proposal(one).log_prob(z.flatten(0, 2)[:, None, None])
+        return log_q.view(noise.shape[:3])
+
+    def _again(self, posterior: Posterior, x: Batch, z: Tensor) -> tuple[Tensor, Tensor]:
+        """log p(x|z) and log w with constant densities at samples ``[B, M, K, D]`` made anew of the prior's parameters."""
+        anew = self.regenerate(z.detach())
+        held = {name: parameter.detach() for name, parameter in parameters_of(self).items()}
+        log_p, log_prior = call_with(_Joint(self), {f"model.{name}": own for name, own in held.items()}, x, anew)
+        return log_p - log_prior, log_p - posterior.detached().log_prob(anew)
 
     def noise_shape(self, x: Batch) -> tuple[int, ...]:
         """Shape of the noise behind one importance sample, for data ``[B, *event]``."""
@@ -149,13 +192,25 @@ class LatentModel(nn.Module, ABC):
         posterior = self.proposal(few)
         parameter = next(iter(trained.values()))
         noise = parameter.new_zeros(points(few), 1, 1, *posterior.noise_shape)
-        z = posterior.sample(noise)
-        parameters = tuple(trained.values())
-        in_q = _reached(self, z.sum() + posterior.log_prob(z).sum(), parameters)
+        draw = drawn(posterior, noise, path=False)
+        z, parameters = draw.z, tuple(trained.values())
+        in_q = _reached(self, z.sum() + draw.log_q.sum(), parameters)
         # With a graph to z, without which a reentrant checkpoint gives no gradients.
         still = z.detach().requires_grad_(z.is_floating_point())
         in_p = _reached(self, self.log_joint(broadcastable(few), still).sum(), parameters)
         return dict(zip(trained, zip(in_q, in_p, strict=True), strict=True))
+
+
+class _Joint(nn.Module):
+    """log p(x, z) and log p(z) of a model as a forward pass, to be called with other parameters."""
+
+    def __init__(self, model: LatentModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Batch, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Of data ``[B, *event]`` and samples ``[B, M, K, D]``."""
+        return self.model.log_joint(broadcastable(x), z), self.model.log_prior(z)
 
 
 def _reached(model: nn.Module, value: Tensor, parameters: tuple[nn.Parameter, ...]) -> list[bool]:
@@ -178,8 +233,8 @@ def parameters_of(model: nn.Module) -> dict[str, nn.Parameter]:
     return {shown(name): parameter for name, parameter in model.named_parameters()}
 
 
-def call_with(model: nn.Module, tensors: Mapping[str, Tensor], *arguments: Any) -> Any:
-    """``model(*arguments)`` with other parameters and buffers.
+def call_with(model: nn.Module, tensors: Mapping[str, Tensor], *arguments: Any, **named: Any) -> Any:
+    """``model(*arguments, **named)`` with other parameters and buffers.
 
     Each place where a module holds a tensor is swapped once, however many names it has in the model. torch's own tying goes
     by names; it would swap a module that is reached in two ways twice, and leave the exchanged tensor there for good.
@@ -188,6 +243,7 @@ def call_with(model: nn.Module, tensors: Mapping[str, Tensor], *arguments: Any) 
         model: the model; it is as before afterwards.
         tensors: by the names of ``parameters_of``, buffers likewise; what is left out stays the model's own.
         arguments: of the call.
+        named: its arguments by name.
     """
     first: dict[int, str] = {}
     places: dict[str, Tensor] = {}
@@ -197,7 +253,7 @@ def call_with(model: nn.Module, tensors: Mapping[str, Tensor], *arguments: Any) 
             name = first.setdefault(id(own), shown(place))
             if name in tensors:
                 places[place] = tensors[name]
-    return torch.func.functional_call(model, places, arguments, tie_weights=False)
+    return torch.func.functional_call(model, places, arguments, named, tie_weights=False)
 
 
 @dataclass(frozen=True)

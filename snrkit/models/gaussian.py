@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any
 
 import torch
@@ -9,8 +10,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from snrkit.core.streams import Streams
-from snrkit.models.base import DataSummary, LatentModel, parse_options
+from snrkit.models.base import DataSummary, Posterior, parse_options
 from snrkit.models.densities import DiagonalNormal, standard_normal_log_prob
+from snrkit.models.standard import StandardNormalPrior
 from snrkit.specs.base import Spec
 
 PROPOSAL_VARIANCE = 2 / 3
@@ -26,7 +28,7 @@ class GaussianOptions(Spec):
     perturb: Annotated[float, Field(ge=0)] = 0.01
 
 
-class Gaussian(LatentModel):
+class Gaussian(StandardNormalPrior):
     """z ~ N(mu, I), x|z ~ N(z, I), q(z|x) = N(A x + b, 2/3 I); theta = {mu}, phi = {A, b}.
 
     Args:
@@ -37,6 +39,7 @@ class Gaussian(LatentModel):
 
     def __init__(self, mu: Tensor, A: Tensor, b: Tensor) -> None:
         super().__init__()
+        self.latent = len(mu)
         self.A = nn.Parameter(A)
         self.b = nn.Parameter(b)
         self.mu = nn.Parameter(mu)
@@ -57,6 +60,32 @@ class Gaussian(LatentModel):
     def log_joint(self, x: Tensor, z: Tensor) -> Tensor:
         """x ``[B, 1, 1, D]``, z ``[B, M, K, D]`` to ``[B, M, K]``."""
         return standard_normal_log_prob(z - self.mu) + standard_normal_log_prob(x - z)
+
+    def log_prior(self, z: Tensor) -> Tensor:
+        """log N(z; mu, I): ``[..., D]`` to ``[...]``."""
+        return standard_normal_log_prob(z - self.mu)
+
+    def kl_to_prior(self, posterior: Posterior, z: Tensor) -> Tensor:
+        """KL(N(A x + b, 2/3 I), N(mu, I)), ``[B, 1, 1]``, nats."""
+        return super().kl_to_prior(replace(posterior, loc=posterior.loc - self.mu), z)  # type: ignore[type-var, attr-defined]
+
+    def from_prior(self, noise: Tensor) -> Tensor:
+        """Noise ``[..., D]`` to mu + noise."""
+        return self.mu + noise
+
+    @property
+    def dream_size(self) -> int:
+        """``2 D``: first the noise of x, then that of z."""
+        return 2 * self.latent
+
+    def dream(self, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Noise ``[..., 2 D]`` to x and z, each ``[..., D]``."""
+        z = self.from_prior(noise[..., self.latent :])
+        return z + noise[..., : self.latent], z
+
+    def regenerate(self, z: Tensor) -> Tensor:
+        """mu + (z - mu) with the bracket constant: ``[..., D]``."""
+        return self.mu + (z - self.mu).detach()
 
     def log_marginal(self, x: Tensor) -> Tensor:
         """Exact log p(x) = log N(x; mu, 2 I): ``[B, D]`` to ``[B]``, nats."""

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from snrkit.core.streams import Streams
-from snrkit.errors import SpecError
-from snrkit.models.base import DataSummary, LatentModel, parse_options
+from snrkit.errors import CapabilityError, SpecError
+from snrkit.models.base import DataSummary, Posterior, parse_options
 from snrkit.models.densities import DiagonalNormal, bernoulli_log_prob, normal_log_prob, standard_normal_log_prob
 from snrkit.models.mlp import tanh_network
+from snrkit.models.standard import BernoulliPixels
 from snrkit.specs.base import Positive, Spec
 
 _SCALES: dict[str, Callable[[Tensor], Tensor]] = {"softplus": softplus, "exp": torch.exp}
@@ -117,7 +118,7 @@ class LayeredNormal:
         return torch.func.functional_call(network, fixed, (below,))  # type: ignore[no-any-return]
 
 
-class Hierarchical(LatentModel):
+class Hierarchical(BernoulliPixels):
     """x - z_1 - ... - z_L: the encoder goes up layer by layer, the decoder down from a standard normal z_L.
 
     q(z|x) = q(z_1|x) q(z_2|z_1) ..., p(x, z) = p(z_L) ... p(z_1|z_2) p(x|z_1). With 784 pixels, latents (100, 50) and
@@ -134,6 +135,7 @@ class Hierarchical(LatentModel):
         self, pixels: int, latents: tuple[int, ...], hidden: tuple[tuple[int, ...], ...], scale: str = "softplus"
     ) -> None:
         super().__init__()
+        self.pixels, self.latent = pixels, sum(latents)
         self._latents = list(latents)
         steps = list(zip(itertools.pairwise([pixels, *latents]), hidden, strict=True))
         self.encoder = nn.ModuleList(NormalNetwork([low, *between, high], scale) for (low, high), between in steps)
@@ -155,6 +157,40 @@ class Hierarchical(LatentModel):
         for network, (low, high) in zip(self.prior, itertools.pairwise(layers), strict=True):
             total = total + normal_log_prob(low, *network(high))
         return total
+
+    def log_prior(self, z: Tensor) -> Tensor:
+        """log p(z_L) + ... + log p(z_1|z_2): ``[..., D]`` to ``[...]``."""
+        layers = torch.split(z, self._latents, dim=-1)
+        total = standard_normal_log_prob(layers[-1])
+        for network, (low, high) in zip(self.prior, itertools.pairwise(layers), strict=True):
+            total = total + normal_log_prob(low, *network(high))
+        return total
+
+    def kl_to_prior(self, posterior: Posterior, z: Tensor) -> Tensor:  # noqa: ARG002
+        """Refused: the layers of prior and proposal depend on one another in opposite directions.
+
+        Raises:
+            CapabilityError: always.
+        """
+        raise CapabilityError("kl", "that of layers has no closed form", "choose vae, which estimates it")
+
+    def from_prior(self, noise: Tensor) -> Tensor:
+        """Samples from the top downwards: noise ``[..., D]`` to z ``[..., D]``."""
+        *rest, top = torch.split(noise, self._latents, dim=-1)
+        layers = [top]
+        for network, part in zip(reversed(self.prior), reversed(rest), strict=True):
+            loc, scale = network(layers[0])
+            layers.insert(0, loc + scale * part)
+        return torch.cat(layers, dim=-1)
+
+    def regenerate(self, z: Tensor) -> Tensor:
+        """Each layer made anew of the one above it, from the top downwards: ``[..., D]``."""
+        *rest, top = torch.split(z, self._latents, dim=-1)
+        layers = [top]
+        for network, part in zip(reversed(self.prior), reversed(rest), strict=True):
+            loc, scale = network(layers[0])
+            layers.insert(0, loc + scale * ((part - loc) / scale).detach())
+        return torch.cat(layers, dim=-1)
 
     def pixel_means(self, z: Tensor) -> Tensor:
         """Bernoulli means, which depend on the first layer alone: z ``[..., D]`` to ``[..., P]``."""

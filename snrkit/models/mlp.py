@@ -11,8 +11,9 @@ from torch.nn.functional import softplus
 
 from snrkit.core.streams import Streams
 from snrkit.models.activations import Tanh
-from snrkit.models.base import DataSummary, LatentModel, parse_options
+from snrkit.models.base import DataSummary, parse_options
 from snrkit.models.densities import DiagonalNormal, bernoulli_log_prob, standard_normal_log_prob
+from snrkit.models.standard import BernoulliPixels
 from snrkit.specs.base import Positive, Spec
 
 
@@ -28,7 +29,7 @@ class MlpOptions(Spec):
     latent: Positive = 50
 
 
-class Mlp(LatentModel):
+class Mlp(BernoulliPixels):
     """Encoder pixels-hidden-(mean, scale), decoder latent-hidden-pixels (Burda et al. 2016, one stochastic layer).
 
     The scale is softplus of a linear output, the prior standard normal. With 784 pixels, hidden (200, 200) and latent 50
@@ -42,6 +43,7 @@ class Mlp(LatentModel):
 
     def __init__(self, pixels: int, hidden: tuple[int, ...], latent: int) -> None:
         super().__init__()
+        self.pixels, self.latent = pixels, latent
         self.encoder = tanh_network([pixels, *hidden, 2 * latent])
         self.decoder = tanh_network([latent, *reversed(hidden), pixels])
 

@@ -50,7 +50,7 @@ class DistributionPosterior:
 
         Where they move, as those of ``Uniform``, a density held constant says nothing of the parameters.
         """
-        return support_of(self._distribution()) != "moving"
+        return support_of(self.distribution()) != "moving"
 
     @property
     def noise_shape(self) -> tuple[int, ...]:
@@ -59,7 +59,7 @@ class DistributionPosterior:
 
     def sample(self, noise: Tensor) -> Tensor:
         """Noise ``[B, M, K, E]`` to z ``[B, M, K, *rest, *event]``."""
-        d, wide = self._distribution(), _widened(noise).movedim(0, 2)
+        d, wide = self.distribution(), _widened(noise).movedim(0, 2)
         trace = traced(d, wide.reshape(*wide.shape[:3], *self._rest, noise_size(d)))
         z = trace.z.movedim(2, 0)
         z = z.to(noise.dtype) if wide.dtype != noise.dtype and z.is_floating_point() else z
@@ -75,7 +75,7 @@ class DistributionPosterior:
         The sample that was drawn last, of this proposal or of the one that this is ``detached`` from, is recognised, and
         what it was made of need not be found by inverting transforms.
         """
-        d = self._distribution()
+        d = self.distribution()
         known = next((trace for sample, trace in self._last if sample is z), None)
         if known is None:
             value: Tensor = d.log_prob(_widened(z[..., 0] if self._scalar else z).movedim(0, 2))
@@ -105,7 +105,7 @@ class DistributionPosterior:
             CapabilityError: there is no mean, as of ``Cauchy`` and of the numbers of categories.
         """
         try:
-            mean = self._distribution().mean
+            mean = self.distribution().mean
         except NotImplementedError:
             return (self.sample(noise).flatten(3),)
         if not mean.isfinite().all():
@@ -121,7 +121,8 @@ class DistributionPosterior:
     def _scalar(self) -> bool:
         return len(self._template.batch_shape) == 1 and not self._template.event_shape
 
-    def _distribution(self) -> Distribution:
+    def distribution(self) -> Distribution:
+        """The distribution itself, of the tensors that are attributes of this object."""
         held = {path: vars(self)[path] for path in self._paths.values()}
         # An attribute may have been exchanged since.
         if not self._built or any(a is not b for a, b in zip(self._built[0][0], held.values(), strict=True)):

@@ -22,8 +22,9 @@ from torch import Tensor, nn
 from torch.nn.functional import linear, softplus
 
 from snrkit.core.streams import Streams
-from snrkit.models.base import DataSummary, LatentModel, parse_options
+from snrkit.models.base import DataSummary, Posterior, parse_options
 from snrkit.models.densities import bernoulli_log_prob, normal_log_prob, standard_normal_log_prob
+from snrkit.models.standard import BernoulliPixels
 from snrkit.specs.base import Positive, Spec
 
 _NODES = 32
@@ -177,19 +178,19 @@ class RandomProposal:
 
     def sample(self, noise: Tensor) -> Tensor:
         """Noise ``[B, M, K, D + W]`` to samples of the same shape."""
-        loc, scale = self._given(noise)
+        loc, scale = self.given(noise)
         return torch.cat([loc + scale * noise[..., : self.latent], noise[..., self.latent :]], dim=-1)
 
     def log_prob(self, z: Tensor) -> Tensor:
         """log q(z|x, w): samples ``[B, M, K, D + W]`` to ``[B, M, K]``."""
-        loc, scale = self._given(z)
+        loc, scale = self.given(z)
         return normal_log_prob(z[..., : self.latent], loc, scale)
 
     def detached(self) -> Self:
         """The same density with its parameters held constant."""
         return replace(self, constant=True)
 
-    def _given(self, z: Tensor) -> tuple[Tensor, Tensor]:
+    def given(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Location and scale of z under the weights that came with it, each ``[B, M, K, D]``."""
         own = z[..., self.latent : self.latent + self.network.noise]
         loc, raw_scale = self.network(self.x[:, None, None], own).chunk(2, dim=-1)
@@ -197,7 +198,7 @@ class RandomProposal:
         return (loc.detach(), scale.detach()) if self.constant else (loc, scale)
 
 
-class RandomWeights(LatentModel):
+class RandomWeights(BernoulliPixels):
     """Normal latents, Bernoulli pixels, one hidden tanh layer each way, weights drawn for every data point and sample.
 
     Args:
@@ -212,7 +213,7 @@ class RandomWeights(LatentModel):
         self, pixels: int, hidden: int, latent: int, random: Literal["both", "recognition"], initial_scale: float
     ) -> None:
         super().__init__()
-        self.latent = latent
+        self.pixels, self.latent = pixels, latent
         self.encoder = RandomNetwork(pixels, hidden, 2 * latent, initial_scale)
         self.decoder: RandomNetwork | FixedNetwork
         if random == "both":
@@ -227,6 +228,20 @@ class RandomWeights(LatentModel):
     def log_joint(self, x: Tensor, z: Tensor) -> Tensor:
         """x ``[B, 1, 1, P]``, z ``[B, M, K, D + W]`` to log p(x, z|w) ``[B, M, K]``."""
         return standard_normal_log_prob(z[..., : self.latent]) + bernoulli_log_prob(x, self._logits(z))
+
+    def log_prior(self, z: Tensor) -> Tensor:
+        """log p(z), without the noise behind it that stands for weights: ``[..., D + W]`` to ``[...]``."""
+        return standard_normal_log_prob(z[..., : self.latent])
+
+    def kl_to_prior(self, posterior: Posterior, z: Tensor) -> Tensor:
+        """KL(q(z|x, w), p(z)) under the weights that came with z, ``[B, M, K]``, nats."""
+        loc, scale = posterior.given(z)  # type: ignore[attr-defined]
+        return (0.5 * (loc.square() + scale.square() - 1) - scale.log()).sum(dim=-1)  # type: ignore[no-any-return]
+
+    @property
+    def prior_size(self) -> int:
+        """``D + W``."""
+        return self.latent + self.encoder.noise + self.decoder.noise
 
     def pixel_means(self, z: Tensor) -> Tensor:
         """Bernoulli means under the weights drawn with z: samples ``[..., D + W]`` to ``[..., P]``."""

@@ -16,7 +16,7 @@ from torch.func import vmap
 
 from snrkit.backend.graph import captured
 from snrkit.backend.memory import out_of_memory
-from snrkit.core.logweights import LogWeights
+from snrkit.core.logweights import LogWeights, Parts
 from snrkit.core.objective import Wanted, step
 from snrkit.errors import CapabilityError, NonFiniteError
 from snrkit.models.base import call_with
@@ -134,7 +134,8 @@ class Ensemble:
         try:
             x = torch.stack([member.feed.batch() for member in self.members])
             points = x.shape[1]
-            noises = [member.feed.noises(points)("shared") for member in self.members]
+            sleep = any(member.estimator.needs.sleep for member in self.members)
+            noises = [member.feed.noises(points, sleep=sleep)("shared") for member in self.members]
             noise = torch.stack([own.flatten(1, 2)[:, None] for own in noises])
             bounds = self._advance(x, noise, *self._adam_factors()).tolist()
         except (MemoryError, RuntimeError) as error:
@@ -172,25 +173,24 @@ class Ensemble:
         count = len(self.members[0].state.networks["generative"])
         wanted: Wanted = {"generative": leaves[:count], "inference": leaves[count:]}
         found, bounds = step(
-            objective, lambda own: self._log_weights(leaves, x, own, objective.needs.path), lambda _: noise, wanted
+            objective, lambda own: self._log_weights(leaves, x, own, objective.needs.parts), lambda _: noise, wanted
         )
         with torch.no_grad():
             parts = (*found["generative"], *found["inference"])
             self._adam(torch.cat([part.reshape(len(part), -1) for part in parts], dim=1), rate, correction)
         return bounds
 
-    def _log_weights(self, leaves: list[Tensor], x: Tensor, noise: Tensor, path: bool) -> LogWeights:
+    def _log_weights(self, leaves: list[Tensor], x: Tensor, noise: Tensor, parts: Parts) -> LogWeights:
         """All members' log-weights, ``[E, B, 1, M K]``."""
         model = self.members[0].model
         state = dict(zip(self._names, leaves, strict=True)) | self._constant
 
-        def parts(state: dict[str, Tensor], x: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
-            weights: LogWeights = call_with(model, state, x, noise, path)
-            found = (weights.log_p, weights.log_q, weights.log_q_path)
-            return tuple(part for part in found if part is not None)
+        def one(state: dict[str, Tensor], x: Tensor, noise: Tensor) -> dict[str, Tensor]:
+            weights: LogWeights = call_with(model, state, x, noise, **parts.asked)
+            return weights.present()
 
         try:
-            return LogWeights(*vmap(parts)(state, x, noise))
+            return LogWeights.of(vmap(one)(state, x, noise))
         except RuntimeError as error:
             if out_of_memory(error):
                 raise

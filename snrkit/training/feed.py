@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from snrkit.core.objective import NoiseKind
-from snrkit.core.streams import Streams
+from snrkit.core.streams import Streams, dreams_of
 from snrkit.data.base import Dataset
 from snrkit.data.binarise import Batches
 from snrkit.estimators.passes import Passes
@@ -48,8 +48,8 @@ class Feed:
         self.streams, self.passes = Streams(spec.seed), passes
         self.batches = Batches(dataset, spec.data, self.streams, self._dtype, device)
         self.steps = math.ceil(len(self.batches) / spec.batch_size)
-        self._samples = (spec.estimator.M, spec.estimator.K, *noise_shape)
-        numbers = spec.batch_size * math.prod(self._samples)
+        self._samples, self._noise_shape = (spec.estimator.M, spec.estimator.K), noise_shape
+        numbers = spec.batch_size * math.prod((*self._samples, *noise_shape))
         # On a GPU many small draws cost more than the step itself; on a CPU it makes no difference.
         single = device.type == "cpu" or passes is not None
         self.ahead = 1 if single else max(1, min(self.steps, _DRAWN_AT_ONCE // numbers))
@@ -70,16 +70,27 @@ class Feed:
 
     def noise(self, purpose: str, points: int) -> Tensor:
         """Noise of the present step, ``[points, M, K, *noise_shape]``."""
+        return self._normal(purpose, points, self._noise_shape)
 
+    def _normal(self, purpose: str, points: int, each: tuple[int, ...]) -> Tensor:
         def draw(step: int, _: int) -> Tensor:
-            shape = (self.ahead * self._size, *self._samples)
+            shape = (self.ahead * self._size, *self._samples, *each)
             return self.streams.normal(purpose, (step,), shape, dtype=self._dtype, device=self._device)
 
         return self._rows(purpose, draw)[:points]
 
-    def noises(self, points: int) -> Callable[[NoiseKind], Tensor]:
-        """The noise of the present step by its kind."""
-        return lambda kind: self.noise(_PURPOSES[kind], points)
+    def noises(self, points: int, *, sleep: bool) -> Callable[[NoiseKind], Tensor]:
+        """The noise of the present step by its kind, with that of dreams behind it if they are wanted."""
+
+        def noise(kind: NoiseKind) -> Tensor:
+            own = self.noise(_PURPOSES[kind], points)
+            if not sleep:
+                return own
+            return torch.cat(
+                [own, self._normal(dreams_of(_PURPOSES[kind]), points, (self._state.model.dream_size,))], dim=-1
+            )
+
+        return noise
 
     def portions(self, passes: Passes, purpose: str, points: int) -> Iterator[Tensor]:
         """The same numbers as ``noise`` a few points at a time, for a step that is taken in passes."""

@@ -62,7 +62,8 @@ def _gradients(
     wanted = {network: state.networks[network] for network in networks}
     if feed.passes is not None:
         return feed.passes.step(objective, state.model, x, feed.portioned(feed.passes, len(x)), wanted)
-    return step(objective, forward_of(state.model, x, objective.needs.path), feed.noises(len(x)), wanted)
+    noises = feed.noises(len(x), sleep=objective.needs.sleep)
+    return step(objective, forward_of(state.model, x, objective.needs.parts), noises, wanted)
 
 
 @torch.no_grad()

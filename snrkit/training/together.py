@@ -1,6 +1,9 @@
 """The objectives of several runs as one, of log-weights that were computed in one batched pass."""
 
-from collections.abc import Sequence
+import dataclasses
+import functools
+import operator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -28,8 +31,7 @@ class Share:
 
     def of(self, weights: LogWeights) -> LogWeights:
         """The member's own log-weights, ``[B, M, K]``."""
-        parts = (weights.log_p, weights.log_q, weights.log_q_path)
-        return LogWeights(*(self.of_values(part) for part in parts if part is not None))
+        return LogWeights.of({name: self.of_values(part) for name, part in weights.present().items()})
 
 
 def together(shares: Sequence[Share], objectives: Sequence[Objective]) -> Objective:
@@ -52,4 +54,10 @@ def together(shares: Sequence[Share], objectives: Sequence[Objective]) -> Object
         if shared
         else apart(inference=ascended("inference"), generative=ascended("generative"))
     )
-    return Objective(terms, bound, Needs(path=any(each.needs.path for each in objectives)))
+    return Objective(terms, bound, _union(each.needs for each in objectives))
+
+
+def _union(needs: Iterable[Needs]) -> Needs:
+    """What any of them asks of the model."""
+    parts = functools.reduce(operator.or_, (each.parts for each in needs))
+    return Needs(**dataclasses.asdict(parts))

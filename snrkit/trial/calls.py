@@ -10,6 +10,7 @@ from snrkit.backend.process import Generators, seed_generators
 from snrkit.core.batches import Batch, leaves, on, points, take, transform
 from snrkit.core.streams import Streams
 from snrkit.models.base import LatentModel, call_with, parameters_of, shown
+from snrkit.models.draw import drawn
 from snrkit.models.state import Snapshot
 
 M, K = 2, 3
@@ -39,8 +40,8 @@ def weights(model: LatentModel, x: Batch, noise: Tensor) -> Values:
 def sample(model: LatentModel, x: Batch, noise: Tensor) -> Values:
     """(z, log q)."""
     posterior = model.proposal(x)
-    z = posterior.sample(noise)
-    return z, posterior.log_prob(z)
+    draw = drawn(posterior, noise, path=False)
+    return draw.z, draw.log_q
 
 
 class Caller:

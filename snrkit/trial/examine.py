@@ -9,10 +9,12 @@ from torch import Tensor, nn
 from snrkit.backend.process import Generators
 from snrkit.core.backward import hides_parameters
 from snrkit.core.batches import Batch, leaves, points, take, transform
+from snrkit.core.logweights import Parts
 from snrkit.errors import CapabilityError, NonFiniteError, SpecError
 from snrkit.models.base import LatentModel, check_log_weights
 from snrkit.models.blame import users_code
 from snrkit.models.distributions import as_posterior
+from snrkit.models.draw import Drawn
 from snrkit.models.state import Snapshot, differences, digest, in_mode
 from snrkit.specs.base import Mode
 from snrkit.trial.calls import Caller, Values, distance, flipped, reverse, sample, weights
@@ -23,6 +25,19 @@ from snrkit.trial.findings import Findings, listed
 _SAME, _ROUNDINGS = 1e-9, 4
 _EXACT = "float64"
 _SEEDS = range(1, 33)
+# What some estimators ask of a model, which not every one offers.
+_PARTS = {
+    "prior": Parts(prior=True),
+    "kl": Parts(kl=True),
+    "sleep": Parts(sleep=True),
+    "regenerated": Parts(regenerated=True),
+}
+_PARTS_IN_WORDS = {
+    "prior": "needs the prior's density by itself",
+    "kl": "needs the proposal's KL divergence from the prior in closed form",
+    "sleep": "needs samples of the model itself",
+    "regenerated": "needs a prior through whose parameters z can be drawn",
+}
 
 
 def examine(model: LatentModel, x: Batch, mode: Mode, snapshot: Snapshot | None = None) -> Findings:
@@ -80,6 +95,7 @@ class _Trial:
         remarks = as_posterior(self.model.encode(self.caller.x), self.caller.x)[1]
         return replace(
             found, draws=found.draws or backward, reparameterised=derivative.right, why_not=derivative.why, shared=shared,
+            shared_inference=self._of_inference(shared), lacks=self._lacks(),
             fixed_support=fixed_support, detached=detached, global_proposal=self._global(), idle=self.idle,
             remarks=(*found.remarks, *remarks),
         )  # fmt: skip
@@ -200,14 +216,48 @@ class _Trial:
         shared = tuple(name for name, (q, p) in reached.items() if q and p)
         return shared, () if self.drawn else before.advanced()
 
+    def _of_inference(self, shared: tuple[str, ...]) -> tuple[str, ...]:
+        """Those of the parameters in both networks that count to the inference network; all where nobody says."""
+        try:
+            owners = self.model.networks(self.x) if shared else {}
+        except CapabilityError:
+            return shared
+        return tuple(name for name in shared if owners.get(name) != "generative")
+
+    def _lacks(self) -> dict[str, str]:
+        """The parts that the model does not offer, and why."""
+        found: dict[str, str] = {}
+        for name, parts in _PARTS.items():
+            self._fresh()
+            try:
+                with torch.no_grad():
+                    weights = self.model(self.caller.x, self._noise_for(parts), parts=parts)
+                wrong = next((own for own, part in weights.present().items() if part.shape != weights.log_p.shape), "")
+                problem = f"its {wrong} is not [B, M, K]" if wrong else ""
+            except CapabilityError as error:
+                problem = error.problem
+            except Exception as error:  # a user's own method of that name; it matters to few estimators
+                problem = f"the model's own fails ({type(error).__name__})"
+            if problem:
+                found[name] = f"{_PARTS_IN_WORDS[name]}, and {problem}"
+        return found
+
+    def _noise_for(self, parts: Parts) -> Tensor:
+        noise = self.caller.noise
+        return (
+            torch.cat([noise, noise.new_zeros(*noise.shape[:3], self.model.dream_size)], -1) if parts.sleep else noise
+        )
+
     def _density(self) -> tuple[bool, str]:
         """Whether the proposal's support is fixed, and what is wrong with its detached density."""
         caller = self.caller
         self._fresh()
         with torch.enable_grad():
             posterior = self.model.proposal(caller.x)
-            z = posterior.sample(caller.noise).detach()
             fixed = bool(getattr(posterior, "fixed_support", True))
+            if isinstance(posterior, Drawn):
+                return fixed, self._wrong_path(posterior)
+            z = posterior.sample(caller.noise).detach()
             try:
                 held = posterior.detached().log_prob(z)
             except CapabilityError as error:
@@ -219,6 +269,13 @@ class _Trial:
             if self._far((held,), (posterior.log_prob(z).detach(),)):
                 return fixed, "detached() is another density"
         return fixed, ""
+
+    def _wrong_path(self, posterior: Drawn) -> str:
+        """What is wrong with a proposal that gives its density of the path itself; empty if nothing is."""
+        draw = posterior.draw(self.caller.noise, path=True)
+        if draw.log_q_path is None:
+            return "draw() gives none"
+        return "that of draw() is another density" if self._far((draw.log_q_path,), (draw.log_q,)) else ""
 
     def _far(self, one: Values, other: Values) -> bool:
         return distance(one, other) > 1000 * self.eps

@@ -1,5 +1,6 @@
 """What a trial found of a model."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from snrkit.specs.base import Mode
@@ -22,6 +23,8 @@ class Findings:
             could not be tried.
         why_not: what is wrong with z, or why it could not be tried; empty if neither.
         shared: parameters that both ``encode`` and ``log_joint`` depend on.
+        shared_inference: those of them that count to the inference network, or may.
+        lacks: the parts of log-weights (see ``core.logweights.Parts``) that the model does not offer, and why.
         fixed_support: the proposal's support does not depend on parameters.
         detached: what is wrong with the proposal's density with detached parameters; empty if nothing is.
         global_proposal: the proposal does not depend on the data at all.
@@ -40,6 +43,8 @@ class Findings:
     reparameterised: bool | None = True
     why_not: str = ""
     shared: tuple[str, ...] = ()
+    shared_inference: tuple[str, ...] = ()
+    lacks: Mapping[str, str] = field(default_factory=dict)
     fixed_support: bool = True
     detached: str = ""
     global_proposal: bool = False

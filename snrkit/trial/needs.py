@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable
 
+from snrkit.core.objective import Needs
 from snrkit.errors import CapabilityError
 from snrkit.estimators import ESTIMATORS
-from snrkit.estimators.base import Estimator
+from snrkit.estimators.base import Estimator, needed_options
 from snrkit.trial.findings import Findings, listed
 
 
@@ -15,9 +16,9 @@ def require(estimators: Iterable[Estimator], findings: Findings) -> None:
         CapabilityError: one is not; the message names those that are.
     """
     for estimator in estimators:
-        problem = unmet(type(estimator), findings)
+        problem = unmet(estimator.needs, findings)
         if problem:
-            suited = [name for name in ESTIMATORS.names if not unmet(ESTIMATORS.load(name), findings)]
+            suited = [name for name, needs in needs_by_name().items() if not unmet(needs, findings)]
             remedy = f"choose {', '.join(suited)}" if suited else "no estimator here works with it: give z a path"
             raise CapabilityError(estimator.name, problem, remedy)
 
@@ -44,15 +45,24 @@ def require_pure(what: str, findings: Findings) -> None:
             )
 
 
-def unmet(estimator: type[Estimator], findings: Findings) -> str:
+def needs_by_name() -> dict[str, Needs]:
+    """What each registered estimator needs with its options left out; one that must be given some is absent."""
+    kinds = {name: ESTIMATORS.load(name) for name in ESTIMATORS.names}
+    return {name: kind().needs for name, kind in kinds.items() if not needed_options(kind)}
+
+
+def unmet(needs: Needs, findings: Findings) -> str:
     """What a model lacks that an estimator needs; empty if nothing."""
-    needs = estimator.needs
     if needs.reparameterised and findings.reparameterised is False:
         return f"needs a reparameterised proposal, and {findings.why_not}"
     if needs.separate_networks and findings.shared:
         return f"assumes that no parameter is in both networks, and {listed(findings.shared)} is"
+    if needs.own_inference and findings.shared_inference:
+        is_not = listed(findings.shared_inference)
+        return f"assumes that no parameter of the inference network is in log p too, and {is_not} is"
     if needs.path and not findings.fixed_support:
         return "holds the proposal's density fixed while z moves, and its support depends on parameters"
     if needs.path and findings.detached:
         return f"needs the proposal's density with detached parameters, and {findings.detached}"
-    return ""
+    lacking = (part for part in ("prior", "kl", "sleep", "regenerated") if getattr(needs, part))
+    return next((findings.lacks[part] for part in lacking if part in findings.lacks), "")

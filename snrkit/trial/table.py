@@ -6,7 +6,7 @@ import pandas as pd
 
 from snrkit.estimators import ESTIMATORS
 from snrkit.trial.findings import Findings, listed
-from snrkit.trial.needs import unmet
+from snrkit.trial.needs import needs_by_name, unmet
 
 Row = tuple[str, str, str]
 _COLUMNS = ("question", "finding", "what follows")
@@ -61,7 +61,11 @@ def _networks(found: Findings) -> Row:
         return question, "no: the log-weights depend on no trained parameter", "there is nothing to measure"
     if not found.shared:
         return question, "yes", ""
-    return question, f"no, both use {listed(found.shared)}", _refused(found, shared=found.shared)
+    return (
+        question,
+        f"no, both use {listed(found.shared)}",
+        _refused(found, shared=found.shared, shared_inference=found.shared_inference),
+    )
 
 
 def _support(found: Findings) -> Row:
@@ -88,7 +92,7 @@ def _mode(found: Findings) -> Row:
 def _refused(found: Findings, **wrong: Any) -> str:
     """Which of the registered estimators are refused where this alone is wrong with a model."""
     alone = Findings(found.mode, found.checked_in, **wrong)
-    names = [name for name in ESTIMATORS.names if unmet(ESTIMATORS.load(name), alone)]
+    names = [name for name, needs in needs_by_name().items() if unmet(needs, alone)]
     if names == ESTIMATORS.names:
         return "every registered estimator is refused"
     listing = " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))

@@ -9,8 +9,8 @@ import torch
 from snrkit import DiagonalNormal
 from snrkit.core import bounds
 from snrkit.core.logweights import LogWeights, normalised, pooled
-from snrkit.core.objective import Objective, Term, step
-from snrkit.errors import CapabilityError, SpecError
+from snrkit.core.objective import step
+from snrkit.errors import SpecError
 from snrkit.estimators import ESTIMATORS
 from snrkit.estimators.base import Estimator, build_estimator
 from tests.support.gradients import gradients, value_of
@@ -215,12 +215,6 @@ def test_with_noise_of_its_own_the_inference_network_sees_other_samples(estimato
         expected, _ = step(estimator.objective, forward, lambda _, kind=kind: noises[kind], wanted)
         assert all(torch.equal(a, b) for a, b in zip(found[network], expected[network], strict=True))
     torch.testing.assert_close(bound, estimator.bound(forward(noises["shared"]).log_w).mean())
-
-
-def test_samples_of_the_prior_are_refused_while_no_model_draws_them():
-    dreams = Term("inference", lambda weights: weights.log_q.mean((-1, -2)), samples="prior")
-    with pytest.raises(CapabilityError, match="its inference term wants samples of the prior, and no model draws them"):
-        Objective((dreams,), bounds.elbo)
 
 
 @pytest.mark.parametrize("former", ["surrogate", "path", "needs_reparameterised", "separate_networks", "least_samples"])

@@ -109,7 +109,7 @@ class PlainGradients:
 
     def __init__(self, problem: Problem, estimator: Estimator) -> None:
         self._problem, self._wanted = problem, problem.wanted
-        self._served, self._path = estimator.objective.served(self._wanted), estimator.needs.path
+        self._served, self._parts = estimator.objective.served(self._wanted), estimator.needs.parts
         # Of each value; asked of the first graph, for walking one takes as long as a small draw.
         self._hidden: list[bool] = []
 
@@ -132,7 +132,7 @@ class PlainGradients:
                 self._hidden.append(hides_parameters(values))
             return derivatives(model, values, wanted, retain=retain, hidden=self._hidden[number])
 
-        found = pull(self._served, model(x, noise, path=self._path), self._wanted, derive)
+        found = pull(self._served, model(x, noise, **self._parts.asked), self._wanted, derive)
         return [gradient for network in self._wanted for gradient in found[network]]
 
 

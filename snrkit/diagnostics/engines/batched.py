@@ -65,7 +65,7 @@ def _batched(problem: Problem, estimator: Estimator) -> Callable[[Parameters, Ba
 
     def one(parameters: Parameters, x: Batch, noise: Tensor) -> Parameters:
         def values(candidate: Parameters) -> tuple[Tensor, ...]:
-            weights = call_with(problem.model, others | candidate, x, noise, estimator.needs.path)
+            weights = call_with(problem.model, others | candidate, x, noise, **estimator.needs.parts.asked)
             return tuple(mean_of(value, weights) for value in served)
 
         found, pull = torch.func.vjp(values, parameters)  # type: ignore[misc]

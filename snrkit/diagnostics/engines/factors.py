@@ -24,7 +24,6 @@ from snrkit.diagnostics.engines.layers import FEW, Pair, encoder_of, factor_mome
 from snrkit.diagnostics.engines.loop import LoopEngine
 from snrkit.diagnostics.engines.probe import (
     DRAWS,
-    SAMPLES,
     SIZE,
     Trial,
     probes,
@@ -178,13 +177,16 @@ def _agreeing(problem: Problem, estimator: Estimator) -> set[str]:
     What happens at none of these points is not seen: a layer that only some other point's branch or gate uses again would
     be taken for an ordinary one.
     """
-    usual = type(problem.model).forward is LatentModel.forward and problem.model.independent_points
+    needs, model = estimator.needs, problem.model
+    # The proposal at dreams, and densities with other parameters, come by no tap.
+    usual = type(model).forward is LatentModel.forward and model.independent_points
+    usual = usual and not (needs.sleep or needs.regenerated)
     # The taps' products are not those of autocast.
     cast = torch.is_autocast_enabled(problem.device.type)
     if not usual or cast or problem.dtype not in _AGREEMENT:
         return set()
     names = set(problem.layout.names)
-    for K in SAMPLES:
+    for K in estimator.few_samples:
         shown: set[str] = set()
         for own in probes(problem, K):
             expected = truth(own, estimator)

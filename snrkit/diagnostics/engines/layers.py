@@ -6,8 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from snrkit.core.batches import Batch, broadcastable, points, repeated, take, transform
-from snrkit.core.logweights import LogWeights
+from snrkit.core.batches import Batch, points, repeated, take, transform
 from snrkit.core.objective import pull
 from snrkit.diagnostics.engines.base import PassSize
 from snrkit.diagnostics.engines.encoder import EncoderMoments, by_jacobian, encoder_moments
@@ -123,13 +122,15 @@ def _backward(
         The decoder's layers, and the cotangents of the proposal's parameters ``[n, q]``; None where nothing trains it.
     """
     n = len(noise)
-    z = own.sample(noise)
-    log_q_path = own.detached().log_prob(z) if estimator.needs.path else None
     one = points(x) == 1
     rows = repeated(x, n) if one else transform(x, lambda tensor: tensor.repeat_interleave(n // points(x), dim=0))
-    with Taps(problem.parameters) as taps:
-        log_p = problem.model.log_joint(broadcastable(rows), z)
-    weights = LogWeights(log_p, own.log_prob(z), log_q_path)
+    taps = Taps(problem.parameters)
+
+    def log_joint(data: Batch, z: Tensor) -> Tensor:
+        with taps:
+            return problem.model.log_joint(data, z)
+
+    weights = problem.model.weights_of(own, rows, noise, estimator.needs.parts, log_joint)
 
     def derive(values: Sequence[Tensor], wanted: Sequence[Tensor], *, retain: bool) -> Sequence[Tensor]:
         taps.forget()  # those of the generative network's value, which is the last, are kept

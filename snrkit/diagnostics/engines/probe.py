@@ -20,8 +20,8 @@ from snrkit.estimators.base import Estimator
 
 Pair: TypeAlias = tuple[Tensor, Tensor]
 
-# Draws, and samples per draw (one and several take different paths).
-DRAWS, SAMPLES = range(3), (1, 2)
+# Draws; of one sample and of several, which take different paths, or as many as the estimator needs.
+DRAWS = range(3)
 SIZE = PassSize(len(DRAWS), 10**6)
 # Data points at most; fewer where the model is large, so that so many coordinates are compared.
 _POINTS, _COORDINATES = 8, 2**23
@@ -41,9 +41,9 @@ def probes(problem: Problem, K: int) -> list[Problem]:
 def probe(problem: Problem, group: int, K: int) -> Problem:
     """A problem of one data point."""
     # With the very parameters: where only some are wanted, others are constants, and a model may find that out.
-    return replace(
-        Problem.units(problem.model, take(problem.group(group), slice(0, 1)), K, Streams(0)), layout=problem.layout
-    )
+    point = take(problem.group(group), slice(0, 1))
+    own = Problem.units(problem.model, point, K, Streams(0), dreams=problem.dreams)
+    return replace(own, layout=problem.layout)
 
 
 def restricted(problem: Problem, names: Iterable[str]) -> Problem:
@@ -76,7 +76,7 @@ class Trial:
 
 def try_vmap(problem: Problem, estimator: Estimator) -> Trial:
     """Draw a small problem by vmap and by the loop."""
-    own, slow = small(problem, SAMPLES[-1]), list[str]()
+    own, slow = small(problem, estimator.few_samples[-1]), list[str]()
     arguments = own, estimator, range(1), DRAWS, SIZE
     try:
         found = [torch.cat(parts) for parts in zip(*batched_gradients(*arguments, slow), strict=True)]
@@ -103,4 +103,5 @@ def small(problem: Problem, K: int) -> Problem:
     if problem.points_per_group == 1:
         return probe(problem, 0, K)
     few = take(problem.group(0), slice(0, 2))
-    return replace(Problem.direct(problem.model, few, min(problem.M, 2), K, Streams(0)), layout=problem.layout)
+    own = Problem.direct(problem.model, few, min(problem.M, 2), K, Streams(0), dreams=problem.dreams)
+    return replace(own, layout=problem.layout)

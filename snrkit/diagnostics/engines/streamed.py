@@ -25,7 +25,7 @@ def streamed_gradient(problem: Problem, estimator: Estimator, group: int, draw: 
     Returns:
         The ascent direction per parameter tensor of the layout.
     """
-    model, x, path = problem.model, problem.group(group), estimator.needs.path
+    model, x, parts = problem.model, problem.group(group), estimator.needs.parts
     width = max(1, min(samples, _ROWS) // problem.points_per_group)
     wanted = problem.wanted
     total = {network: [torch.zeros_like(parameter) for parameter in own] for network, own in wanted.items()}
@@ -35,6 +35,6 @@ def streamed_gradient(problem: Problem, estimator: Estimator, group: int, draw: 
 
     shape = problem.points_per_group, problem.M, problem.K
     # Not kept beside what comes of them: there may be very many samples.
-    cotangents = cotangents_of(estimator.objective.served(wanted), log_densities(model, path, x, portions(), shape))
-    add_gradients(model, path, x, cotangents, width, portions, wanted, total)
+    cotangents = cotangents_of(estimator.objective.served(wanted), log_densities(model, parts, x, portions(), shape))
+    add_gradients(model, parts, x, cotangents, width, portions, wanted, total)
     return [tensor for own in total.values() for tensor in own]

@@ -1,0 +1,59 @@
+"""Samples of a proposal together with their density, which costs no more than either where one is made of the other."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Samples and their density.
+
+    Attributes:
+        z: ``[B, M, K, D]``.
+        log_q: log q(z|x), ``[B, M, K]``; depends on the parameters directly and through z.
+        log_q_path: the same with the parameters held constant, so that only the path through z is left; None where it was
+            not asked for. Of z that has no path it is a constant.
+    """
+
+    z: Tensor
+    log_q: Tensor
+    log_q_path: Tensor | None
+
+
+class Drawn(ABC):
+    """A proposal that makes samples and their density in one go: a flow, a recurrent network, discrete layers.
+
+    Attributes:
+        reparameterised: whether z is a differentiable function of the parameters.
+    """
+
+    reparameterised: ClassVar[bool] = True
+
+    @abstractmethod
+    def draw(self, noise: Tensor, path: bool) -> Draw:
+        """Of noise ``[B, M, K, *noise_shape]``; with the density of the path if asked for."""
+
+    @abstractmethod
+    def log_prob(self, z: Tensor) -> Tensor:
+        """log q(z|x) at any z ``[B, M, K, D]``: ``[B, M, K]``."""
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """Noise ``[B, M, K, *noise_shape]`` to z ``[B, M, K, D]``."""
+        return self.draw(noise, path=False).z
+
+
+def drawn(posterior: Any, noise: Tensor, path: bool) -> Draw:
+    """A draw of any proposal (see ``models.base.Posterior``), of noise ``[B, M, K, *noise_shape]``.
+
+    Raises:
+        CapabilityError: the path is asked for of a proposal whose parameters cannot be held constant.
+    """
+    if isinstance(posterior, Drawn):
+        return posterior.draw(noise, path)
+    z = posterior.sample(noise)
+    # The path first: a proposal may remember how it made the sample it was asked for last.
+    held = posterior.detached().log_prob(z) if path else None
+    return Draw(z, posterior.log_prob(z), held)
