@@ -84,7 +84,10 @@ ESTIMATORS: dict[str, tuple[str, str, str]] = {
     "vr-iwae": ("#332288", "p", "VR-IWAE"),
     "reinforce": ("#44AA99", "h", "REINFORCE"),
     "vimco": ("#CC6677", "d", "VIMCO"),
-    "ovis": ("#8C510A", "*", "OVIS"),
+    "ovis-tilde": ("#8C510A", "*", "OVIS~"),
+    "ovis-mc": ("#BF812D", "^", "OVIS-MC"),
+    "rloo": ("#01665E", "o", "RLOO"),
+    "wake-sleep": ("#543005", "s", "wake-sleep"),
     "jvi": ("#117733", "H", "JVI"),
     "tvo": ("#AA4499", "8", "TVO"),
 }

@@ -14,9 +14,8 @@ import torch
 from snrkit.core.logweights import LogWeights
 from snrkit.diagnostics.intervals import delete_one, jackknife_stderr
 from snrkit.diagnostics.slopes import fit
-from snrkit.estimators import ESTIMATORS
-from snrkit.estimators.base import build_estimator
 from snrkit.models.gaussian import Gaussian
+from tests.support.estimators import EVERY
 from tests.support.gradients import value_of
 from tests.zoo import numbers
 
@@ -25,7 +24,6 @@ DIM, POINTS, DRAWS, G = 5, 2, 400, 20
 AXES = {"M": ((1, 100), (3, 100), (10, 100)), "K": ((1, 100), (1, 300), (1, 1000))}
 MOST, ALLOWED, WIDEST = 1000, 0.03, 0.05
 NETWORKS = ("inference", "generative")
-EVERY = [build_estimator(name, {}) for name in ESTIMATORS.names]
 
 
 @dataclass(frozen=True)
@@ -42,9 +40,10 @@ class Rate:
 
 @functools.cache
 def toy():
-    """Everything about the samples, at once: log densities ``[R N, MOST]``, and the derivatives of each in b and mu.
+    """Everything about the samples, at once: of each part of the log-weights its values ``[R N, MOST]`` and derivatives.
 
-    b moves z and nothing else, since A is fixed: log q does not depend on it, log q with detached parameters does.
+    Derivatives are in b and in mu, ``[R N, MOST, D]``, and None where there is none. b moves z and nothing else, since A is
+    fixed: log q does not depend on it, log q with detached parameters does, and at dreams, whose z is given, it does too.
     """
     x = 1.4 * numbers(1, POINTS, DIM)
     model = Gaussian.optimum(x.mean(0) + 0.5 * numbers(2, DIM))
@@ -54,26 +53,43 @@ def toy():
     noise = numbers(4, DRAWS * POINTS, 1, MOST, DIM)
     with torch.no_grad():
         weights, z = model(x, noise, path=True), model.encode(x).sample(noise)
-    leaves = [part.squeeze(1) for part in (weights.log_p, weights.log_q, weights.log_q_path)]
     scale = model.encode(x).scale
     in_b = model.mu.detach() + x[:, None] - 2 * z.squeeze(1)
-    return leaves, in_b, -noise.squeeze(1) / scale, (z - model.mu.detach()).squeeze(1)
+    log_q_sleep, of_sleep = _dreams(model)
+    return {
+        "log_p": (weights.log_p.squeeze(1), in_b, (z - model.mu.detach()).squeeze(1)),
+        "log_q": (weights.log_q.squeeze(1), None, None),
+        "log_q_path": (weights.log_q_path.squeeze(1), -noise.squeeze(1) / scale, None),
+        "log_q_sleep": (log_q_sleep, of_sleep, None),
+    }
+
+
+@torch.no_grad()
+def _dreams(model):
+    """log q at the model's own samples, and its derivative in b."""
+    z = model.mu + numbers(5, DRAWS * POINTS, MOST, DIM)
+    x = z + numbers(6, DRAWS * POINTS, MOST, DIM)
+    posterior = model.encode(x.flatten(0, 1))
+    flat = z.flatten(0, 1)[:, None, None]
+    in_b = (flat.squeeze() - posterior.loc) / posterior.scale.square()
+    return posterior.log_prob(flat).view(z.shape[:2]), in_b.view_as(z)
 
 
 @functools.cache
 def gradients(estimator, M, K):
     """Gradients ``[R N, D]`` in b (inference) and mu (generative), by the chain rule through the log densities."""
-    leaves, in_b, path_in_b, in_mu = toy()
-    own = [part[:, : M * K].reshape(-1, M, K).clone().requires_grad_() for part in leaves]
+    parts = {
+        name: values[:, : M * K].reshape(-1, M, K).clone().requires_grad_() for name, (values, *_) in toy().items()
+    }
     found = {}
     for network in ("generative", "inference"):
-        value = value_of(estimator, LogWeights(*own), network)
-        moved = torch.autograd.grad(value * len(own[0]), own, retain_graph=True, materialize_grads=True)
-        p, _, path = (part.reshape(len(part), 1, M * K) for part in moved)
-        if network == "inference":
-            found[network] = (p @ in_b[:, : M * K] + path @ path_in_b[:, : M * K])[:, 0]
-        else:
-            found[network] = (p @ in_mu[:, : M * K])[:, 0]
+        value = value_of(estimator, LogWeights.of(parts), network)
+        count = len(parts["log_p"])
+        moved = torch.autograd.grad(value * count, list(parts.values()), retain_graph=True, materialize_grads=True)
+        place = 1 if network == "inference" else 2
+        pairs = [(own, part[place]) for own, part in zip(moved, toy().values(), strict=True) if part[place] is not None]
+        rows = [own.reshape(count, 1, M * K) @ derivative[:, : M * K] for own, derivative in pairs]
+        found[network] = torch.stack(rows).sum(0)[:, 0]
     return found
 
 

@@ -7,31 +7,31 @@ import torch
 
 from snrkit.estimators.base import Theory
 from snrkit.models.gaussian import Gaussian
-from tests.support.rates import ALLOWED, DIM, DRAWS, EVERY, MOST, NETWORKS, POINTS, WIDEST, Rate, mistaken, toy
+from tests.support.estimators import EVERY, VARIANTS, title
+from tests.support.rates import ALLOWED, DIM, DRAWS, MOST, NETWORKS, POINTS, WIDEST, Rate, mistaken, toy
 from tests.zoo import numbers
 
-every = pytest.mark.parametrize("estimator", EVERY, ids=lambda e: e.name)
+every = pytest.mark.parametrize("estimator", [*EVERY, *VARIANTS], ids=title)
 
 
 def test_the_toys_derivatives_are_autograds():
     """The formulas above, for the first data point of the first draw."""
-    leaves, in_b, path_in_b, in_mu = toy()
     x = 1.4 * numbers(1, POINTS, DIM)
     model = Gaussian.optimum(x.mean(0) + 0.5 * numbers(2, DIM))
     with torch.no_grad():
         model.b.add_(0.03 * numbers(3, DIM))
     weights = model(x[:1], numbers(4, DRAWS * POINTS, 1, MOST, DIM)[:1], path=True)
+    dreamt = (model.mu + numbers(5, DRAWS * POINTS, MOST, DIM)[:1]).detach()
+    seen = dreamt + numbers(6, DRAWS * POINTS, MOST, DIM)[:1]
     for k in (0, MOST - 1):
-        log_p, log_q, log_q_path = (part[0, 0, k] for part in (weights.log_p, weights.log_q, weights.log_q_path))
-        torch.testing.assert_close(
-            [part[0, k] for part in leaves], [log_p.detach(), log_q.detach(), log_q_path.detach()]
-        )
-        derived = [
-            torch.autograd.grad(value, parameter, retain_graph=True)[0]
-            for value, parameter in ((log_p, model.b), (log_q_path, model.b), (log_p, model.mu))
-        ]
-        torch.testing.assert_close(derived, [in_b[0, k], path_in_b[0, k], in_mu[0, k]])
-        assert torch.autograd.grad(log_q, model.b, retain_graph=True)[0].abs().max() < 1e-12
+        values = {name: part[0, 0, k] for name, part in weights.present().items()}
+        values["log_q_sleep"] = model.encode(seen[:, k]).log_prob(dreamt[:, k][:, None, None]).squeeze()
+        assert values.keys() == toy().keys()
+        for name, (own, in_b, in_mu) in toy().items():
+            torch.testing.assert_close(own[0, k], values[name].detach())
+            for parameter, expected in ((model.b, in_b), (model.mu, in_mu)):
+                (found,) = torch.autograd.grad(values[name], parameter, retain_graph=True, materialize_grads=True)
+                torch.testing.assert_close(found, torch.zeros_like(found) if expected is None else expected[0, k])
 
 
 @every
