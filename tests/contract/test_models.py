@@ -1,7 +1,7 @@
 """What every registered model must satisfy; the list comes from the registry."""
 
-import io
 import dataclasses
+import io
 import math
 import random
 
