@@ -26,7 +26,7 @@ class OvisMc(ScoreFunction):
 
     name: ClassVar[str] = "ovis-mc"
     unbiased: ClassVar[tuple[bool, bool]] = (False, True)
-    S: int = option(1, low=1, whole=True)
+    S: float = option(1, low=1, whole=True)
 
     @property
     def needs(self) -> Needs:  # type: ignore[override]

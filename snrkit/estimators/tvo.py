@@ -10,9 +10,10 @@ from torch import Tensor
 
 from snrkit.core.logweights import LogWeights, normalised
 from snrkit.core.objective import Needs, Term, apart
-from snrkit.errors import SpecError
-from snrkit.estimators.base import Estimator, Theory, option
+from snrkit.estimators.base import Estimator, Theory, build_estimator, option
 from snrkit.estimators.score import LEFT_OUT, scored
+
+_BETWEEN = "give for example first=0.05; intervals=1 is the ELBO"
 
 
 @dataclass(frozen=True)
@@ -33,19 +34,13 @@ class Tvo(Estimator):
 
     name: ClassVar[str] = "tvo"
     needs: ClassVar[Needs] = LEFT_OUT
-    intervals: int = option(5, low=1, whole=True)
-    first: float = option(0.05, low=0, high=1)
-
-    def __post_init__(self) -> None:
-        if not 0 < self.first < 1:
-            raise SpecError(
-                "estimator.options.first", f"must lie between 0 and 1, got {self.first}", "give for example 0.05"
-            )
+    intervals: float = option(5, low=1, whole=True)
+    first: float = option(0.05, low=0, high=1, without={0: _BETWEEN, 1: _BETWEEN})
 
     @property
-    def reference(self) -> str | None:  # type: ignore[override]
+    def same_bound(self) -> Estimator | None:
         """One interval is the ELBO."""
-        return "vae" if self.intervals == 1 else None
+        return build_estimator("vae", {}) if self.intervals == 1 else None
 
     @property
     def unbiased(self) -> tuple[bool, bool]:  # type: ignore[override]

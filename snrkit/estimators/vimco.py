@@ -25,7 +25,7 @@ class Vimco(ScoreFunction):
 
     name: ClassVar[str] = "vimco"
     needs: ClassVar[Needs] = LEFT_OUT
-    geometric: int = option(1, low=0, high=1, whole=True)
+    geometric: float = option(1, low=0, high=1, whole=True)
 
     def signal(self, log_w: Tensor) -> Tensor:
         """log Z^ - log Z^_[k] - w~_k."""

@@ -17,6 +17,8 @@ VARIANTS = [
         ("ovis-tilde", {"gamma": 0.7}),
         ("ovis-mc", {"S": 2}),
         ("tvo", {"intervals": 1}),
+        ("vr-iwae", {"detached": 1}),
+        ("jvi", {"dreg": 1}),
     ]
 ]
 

@@ -7,31 +7,44 @@ import torch
 
 from snrkit.estimators.base import Theory
 from snrkit.models.gaussian import Gaussian
-from tests.support.estimators import EVERY, VARIANTS, title
-from tests.support.rates import ALLOWED, DIM, DRAWS, MOST, NETWORKS, POINTS, WIDEST, Rate, mistaken, toy
+from tests.support.rates import (
+    ALLOWED,
+    DIM,
+    DRAWS,
+    EVERY,
+    EVERYTHING,
+    MOST,
+    NETWORKS,
+    POINTS,
+    WIDEST,
+    Rate,
+    mistaken,
+    name_of,
+    toy,
+)
 from tests.zoo import numbers
 
-every = pytest.mark.parametrize("estimator", [*EVERY, *VARIANTS], ids=title)
+every = pytest.mark.parametrize("estimator", EVERY, ids=name_of)
 
 
 def test_the_toys_derivatives_are_autograds():
     """The formulas above, for the first data point of the first draw."""
+    values, moved = toy()
     x = 1.4 * numbers(1, POINTS, DIM)
     model = Gaussian.optimum(x.mean(0) + 0.5 * numbers(2, DIM))
     with torch.no_grad():
         model.b.add_(0.03 * numbers(3, DIM))
-    weights = model(x[:1], numbers(4, DRAWS * POINTS, 1, MOST, DIM)[:1], path=True)
-    dreamt = (model.mu + numbers(5, DRAWS * POINTS, MOST, DIM)[:1]).detach()
-    seen = dreamt + numbers(6, DRAWS * POINTS, MOST, DIM)[:1]
+    noise = numbers(4, DRAWS * POINTS, 1, MOST, DIM)[:1], numbers(5, DRAWS * POINTS, 1, MOST, 2 * DIM)[:1]
+    parts = model(x[:1], torch.cat(noise, dim=-1), parts=EVERYTHING).present()
+    assert set(parts) == set(values) == set(moved)
     for k in (0, MOST - 1):
-        values = {name: part[0, 0, k] for name, part in weights.present().items()}
-        values["log_q_sleep"] = model.encode(seen[:, k]).log_prob(dreamt[:, k][:, None, None]).squeeze()
-        assert values.keys() == toy().keys()
-        for name, (own, in_b, in_mu) in toy().items():
-            torch.testing.assert_close(own[0, k], values[name].detach())
-            for parameter, expected in ((model.b, in_b), (model.mu, in_mu)):
-                (found,) = torch.autograd.grad(values[name], parameter, retain_graph=True, materialize_grads=True)
-                torch.testing.assert_close(found, torch.zeros_like(found) if expected is None else expected[0, k])
+        for name, part in parts.items():
+            value = part[0, 0, k]
+            torch.testing.assert_close(values[name][0, k], value.detach())
+            for parameter, known in zip((model.b, model.mu), moved[name][:2], strict=True):
+                derived = torch.autograd.grad(value, parameter, retain_graph=True, materialize_grads=True)[0]
+                expected = torch.zeros(DIM, dtype=torch.float64) if known is None else known[0, k]
+                torch.testing.assert_close(derived, expected, rtol=1e-9, atol=1e-11)
 
 
 @every
