@@ -9,6 +9,7 @@ MODELS = Registry(
         "hierarchical": "snrkit.models.hierarchical:build",
         "mlp": "snrkit.models.mlp:build",
         "random-weights": "snrkit.models.random_weights:build",
+        "sbn": "snrkit.models.sbn:build",
     },
     group="snrkit.models",
     what="collections.abc:Callable",
