@@ -5,6 +5,7 @@ from snrkit.registry import Registry
 MODELS = Registry(
     "model",
     {
+        "draw": "snrkit.models.attentive:build",
         "gaussian": "snrkit.models.gaussian:build",
         "hierarchical": "snrkit.models.hierarchical:build",
         "mlp": "snrkit.models.mlp:build",
