@@ -275,7 +275,11 @@ class _Trial:
         draw = posterior.draw(self.caller.noise, path=True)
         if draw.log_q_path is None:
             return "draw() gives none"
-        return "that of draw() is another density" if self._far((draw.log_q_path,), (draw.log_q,)) else ""
+        return (
+            "that of draw() is another density"
+            if self._far((draw.log_q_path.detach(),), (draw.log_q.detach(),))
+            else ""
+        )
 
     def _far(self, one: Values, other: Values) -> bool:
         return distance(one, other) > 1000 * self.eps
