@@ -1,9 +1,11 @@
 """Samples of a proposal together with their density, which costs no more than either where one is made of the other."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
 
@@ -51,9 +53,19 @@ def drawn(posterior: Any, noise: Tensor, path: bool) -> Draw:
     Raises:
         CapabilityError: the path is asked for of a proposal whose parameters cannot be held constant.
     """
+    return joined(posterior, noise, path, torch.zeros_like)[0]
+
+
+def joined(posterior: Any, noise: Tensor, path: bool, log_p: Callable[[Tensor], Tensor]) -> tuple[Draw, Tensor]:
+    """A draw, and what ``log_p`` gives of its samples; arguments as for ``drawn``.
+
+    Of a proposal that is asked for samples first, log p comes between these and their density: the order in which autograd
+    adds up derivatives, and so the last digit of every result, rests on it.
+    """
     if isinstance(posterior, Drawn):
-        return posterior.draw(noise, path)
+        draw = posterior.draw(noise, path)
+        return draw, log_p(draw.z)
     z = posterior.sample(noise)
-    # The path first: a proposal may remember how it made the sample it was asked for last.
     held = posterior.detached().log_prob(z) if path else None
-    return Draw(z, posterior.log_prob(z), held)
+    value = log_p(z)
+    return Draw(z, posterior.log_prob(z), held), value
