@@ -5,7 +5,9 @@ from snrkit.registry import Registry
 MODELS = Registry(
     "model",
     {
+        "conv": "snrkit.models.conv:build",
         "draw": "snrkit.models.attentive:build",
+        "flow": "snrkit.models.flow:build",
         "gaussian": "snrkit.models.gaussian:build",
         "hierarchical": "snrkit.models.hierarchical:build",
         "mlp": "snrkit.models.mlp:build",

@@ -121,19 +121,19 @@ class AttentiveNormal(Drawn):
 
     def draw(self, noise: Tensor, path: bool) -> Draw:
         """Of noise ``[B, M, K, T D]``; the density of the path takes the steps once more."""
-        own = self.unroll(noise=noise)
+        own = self.unroll(noise, drawn=True)
         return Draw(own.z, own.log_q, self.detached().log_prob(own.z) if path else None)
 
     def log_prob(self, z: Tensor) -> Tensor:
         """log q(z|x): z ``[B, M, K, T D]`` to ``[B, M, K]``."""
-        return self.unroll(z=z).log_q
+        return self.unroll(z).log_q
 
     def kl(self, z: Tensor) -> Tensor:
         """The KL divergence of each step from the prior given the steps before it, summed: ``[B, M, K]``, nats.
 
         Its mean over samples is KL(q(z|x), p(z)): each step's is in closed form, and what comes before it is sampled.
         """
-        return self.unroll(z=z).kl
+        return self.unroll(z).kl
 
     def detached(self) -> Self:
         """The same density with its parameters held constant."""
@@ -141,18 +141,17 @@ class AttentiveNormal(Drawn):
 
     def layer_means(self, noise: Tensor) -> tuple[Tensor, ...]:
         """Means of every z_t given the steps before it, in a row: one layer, ``[B, M, K, T D]``."""
-        return (self.unroll(noise=noise).loc,)
+        return (self.unroll(noise, drawn=True).loc,)
 
-    def unroll(self, *, noise: Tensor | None = None, z: Tensor | None = None) -> Unrolled:
-        """All steps, of noise or at given samples, ``[B, M, K, T D]``."""
-        given = self.model.split(noise if z is None else z)  # type: ignore[arg-type] (one of them is given)
-        state = self.model.start(given[0], self.constant)
-        found = []
-        for step in given:
+    def unroll(self, given: Tensor, drawn: bool = False) -> Unrolled:
+        """All steps at samples z or, where they are still to be drawn, of their noise, ``[B, M, K, T D]``."""
+        steps = self.model.split(given)
+        state, found = self.model.start(steps[0], self.constant), []
+        for step in steps:
             loc, log_scale, state = self.model.infer(self.x[:, None, None], state, self.constant)
-            own = loc + log_scale.exp() * step if z is None else step
-            found.append((own, loc, log_scale, step if z is None else (step - loc) * (-log_scale).exp()))
-            state = self.model.generate(own, state, self.constant)
+            z, noise = (loc + log_scale.exp() * step, step) if drawn else (step, (step - loc) * (-log_scale).exp())
+            found.append((z, loc, log_scale, noise))
+            state = self.model.generate(z, state, self.constant)
         return Unrolled(*(torch.cat(parts, dim=-1) for parts in zip(*found, strict=True)))
 
 
@@ -230,7 +229,7 @@ class Attentive(BernoulliPixels):
         return State((zero, zero), (zero, zero), canvas.expand(*lead, -1))
 
     def infer(self, x: Tensor, state: State, constant: bool = False) -> tuple[Tensor, Tensor, State]:
-        """Mean and log standard deviation of the next z_t, each ``[..., D]``, of x ``[B, 1, 1, P]``; the encoder after it."""
+        """Mean and log standard deviation of the next z_t, each ``[..., D]``, of x ``[B, 1, 1, P]``, and the encoder then."""
         glimpse = self._read(x, x - torch.sigmoid(state.canvas), state.decoder[0], constant)
         seen = torch.cat([*glimpse, state.decoder[0]], dim=-1)
         encoder = _held(self.encoder, constant)(seen, *state.encoder)

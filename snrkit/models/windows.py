@@ -60,11 +60,12 @@ class Window:
 
     def read(self, image: Tensor) -> Tensor:
         """gamma F_Y x F_X^T: pixels ``[..., H W]``, row by row, to ``[..., N N]``."""
-        pixels = image.unflatten(-1, (self.rows.shape[-1], self.columns.shape[-1]))
-        return (self.intensity * (self.rows @ pixels @ self.columns.transpose(-1, -2))).flatten(-2)
+        pixels = image.reshape(*image.shape[:-1], self.rows.shape[-1], self.columns.shape[-1])
+        seen = self.rows @ pixels @ self.columns.transpose(-1, -2)
+        return (self.intensity * seen).flatten(-2)
 
     def write(self, patch: Tensor) -> Tensor:
         """(1 / gamma) F_Y^T w F_X: a patch ``[..., N N]`` to what is added to the pixels, ``[..., H W]``."""
         size = self.rows.shape[-2]
-        whole = self.rows.transpose(-1, -2) @ patch.unflatten(-1, (size, size)) @ self.columns
+        whole = self.rows.transpose(-1, -2) @ patch.reshape(*patch.shape[:-1], size, size) @ self.columns
         return (whole / self.intensity).flatten(-2)

@@ -53,6 +53,7 @@ class Checkpoint:
         kernels: the matrix library that the run began with (see ``backend.kernels``); empty where there is no choice, and in
             files from before it was noted.
         data_digest: of all data points (see ``training.opening``); empty in files from before it was noted.
+        image_shape: (height, width) of the data; empty where they are no images, and in files from before it was noted.
     """
 
     spec: str
@@ -67,6 +68,7 @@ class Checkpoint:
     hyper: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     kernels: str = ""
     data_digest: str = ""
+    image_shape: tuple[int, ...] = ()
 
     def run_spec(self) -> RunSpec:
         """The spec, validated."""
@@ -87,6 +89,11 @@ class Checkpoint:
         options = hyper.values(max(0, self.epoch - (self.position == 0)))
         return spec.model_copy(update={"estimator": spec.estimator.model_copy(update={"options": options})})
 
+    def summary(self) -> DataSummary:
+        """What the model was told of the data when it was built."""
+        height_width = (self.image_shape[0], self.image_shape[1]) if self.image_shape else None
+        return DataSummary(self.data_mean, self.data_real, image_shape=height_width)
+
     def restore_model(self, device: torch.device) -> LatentModel:
         """The model with the saved parameters.
 
@@ -96,7 +103,7 @@ class Checkpoint:
         """
         spec = self.run_spec()
         try:
-            model = build_model(spec.model, DataSummary(self.data_mean, self.data_real), spec.seed)
+            model = build_model(spec.model, self.summary(), spec.seed)
             model.to(getattr(torch, spec.dtype))
         except (RuntimeError, MemoryError, ValueError, TypeError, OverflowError) as error:
             if isinstance(error, SpecError):

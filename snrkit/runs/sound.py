@@ -65,6 +65,10 @@ def data_problem(checkpoint: Checkpoint) -> str:
         return f"data_mean is of {_type(checkpoint.data_mean)}"
     if not _all_finite(checkpoint.data_mean):
         return "data_mean is not finite"
+    shape, pixels = checkpoint.image_shape, checkpoint.data_mean.numel()
+    sizes = [size for size in shape if type(size) is int and 0 < size <= pixels]
+    if shape != () and (len(shape) != 2 or len(sizes) != 2 or math.prod(sizes) != pixels):
+        return f"image_shape is {shape!r:.40}, and a data point has {pixels} numbers"
     return "" if re.fullmatch("([0-9a-f]{64})?", checkpoint.data_digest) else "data_digest is no digest"
 
 

@@ -35,7 +35,7 @@ def data_summary(dataset: Dataset) -> DataSummary:
     """What a model may know of the training data."""
     scale = 255.0 if dataset.train.dtype == "uint8" else 1.0
     mean = torch.from_numpy(dataset.train.mean(axis=0, dtype="float64") / scale)
-    return DataSummary(mean, dataset.kind == "real", dataset.numbers, dataset.remedy)
+    return DataSummary(mean, dataset.kind == "real", dataset.numbers, dataset.remedy, dataset.image_shape)
 
 
 def data_digest(dataset: Dataset) -> str:
