@@ -172,6 +172,8 @@ class Attentive(BernoulliPixels):
         options: see ``AttentiveOptions``.
     """
 
+    unrolled = True
+
     def __init__(self, shape: tuple[int, int], options: AttentiveOptions) -> None:
         super().__init__()
         self.shape, self.pixels, self.options = shape, shape[0] * shape[1], options
@@ -229,7 +231,7 @@ class Attentive(BernoulliPixels):
         return State((zero, zero), (zero, zero), canvas.expand(*lead, -1))
 
     def infer(self, x: Tensor, state: State, constant: bool = False) -> tuple[Tensor, Tensor, State]:
-        """Mean and log standard deviation of the next z_t, each ``[..., D]``, of x ``[B, 1, 1, P]``, and the encoder then."""
+        """Mean and log standard deviation of the next z_t, each ``[..., D]``, of x ``[B, 1, 1, P]``; the encoder."""
         glimpse = self._read(x, x - torch.sigmoid(state.canvas), state.decoder[0], constant)
         seen = torch.cat([*glimpse, state.decoder[0]], dim=-1)
         encoder = _held(self.encoder, constant)(seen, *state.encoder)
