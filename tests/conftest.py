@@ -32,10 +32,10 @@ def pytest_collection_modifyitems(items):
 def clean(request):
     """See to it that no test leaves a file where the tests are run; hidden ones are tools'."""
     folder = request.config.invocation_params.dir
-    before = set(os.listdir(folder))
+    before = set(folder.iterdir())
     yield
-    left = sorted(name for name in set(os.listdir(folder)) - before if name[0] != "." and name != "__pycache__")
-    assert not left, f"left in {folder}: {', '.join(left)}"
+    left = [path.name for path in set(folder.iterdir()) - before if path.name[0] != "." and path.name != "__pycache__"]
+    assert not left, f"left in {folder}: {', '.join(sorted(left))}"
 
 
 @pytest.fixture
