@@ -17,7 +17,7 @@ from snrkit.runs.folder import RunDir
 from snrkit.runs.kinds.interpolations import INTERPOLATIONS
 from snrkit.runs.kinds.latents import LATENTS
 from snrkit.runs.kinds.reconstructions import RECONSTRUCTIONS
-from snrkit.runs.kinds.samples import SAMPLES
+from snrkit.runs.kinds.samples import SAMPLES as PRIOR
 from tests.report.reading import assert_readable
 from tests.support.results import interpolations, prior_samples
 
@@ -132,7 +132,7 @@ def test_scatter_of_two_dimensional_layers_only(runs, drawn):
 
 
 def test_samples_fill_rows_of_ten(runs, drawn):
-    SAMPLES.write(runs / "demo-vae" / "prior-samples.parquet", prior_samples())
+    PRIOR.write(runs / "demo-vae" / "prior-samples.parquet", prior_samples())
     drawing = drawn(samples, runs)
     means, pixels = (np.asarray(axes.images[0].get_array()) for axes in drawing.figure.axes)
     assert means.shape == pixels.shape == (2 * 4, 10 * 4)
@@ -149,7 +149,7 @@ def test_samples_fill_rows_of_ten(runs, drawn):
 def test_lines_lie_between_their_data_points(runs, drawn):
     INTERPOLATIONS.write(runs / "demo-vae" / "interpolations.parquet", interpolations())
     drawing = drawn(interpolations_, runs)
-    assert [axes.get_title(loc="left") for axes in drawing.figure.axes] == ["from", "decoded", "to"]
+    assert [axes.get_title() for axes in drawing.figure.axes] == ["from", "decoded", "to"]
     first, between, last = (np.asarray(axes.images[0].get_array()) for axes in drawing.figure.axes)
     table = interpolations()
     for image, own in ((first, (0, 0.0, "input")), (last, (1, 1.0, "input")), (between, (1, 0.0, "mean"))):
@@ -162,11 +162,11 @@ def test_lines_lie_between_their_data_points(runs, drawn):
 def test_sentences_are_told_of_and_images_drawn(runs, drawn):
     words = pd.DataFrame({"sample": [0, 1], "kind": "greedy", "text": ["a", ""], "z": [[0.0], [1.0]]})
     words = words.assign(run="demo_iwae", step=5, data="text", seed=0)
-    SAMPLES.write(runs / "demo_iwae" / "prior-samples.parquet", words)
+    PRIOR.write(runs / "demo_iwae" / "prior-samples.parquet", words)
     alone = drawn(samples, runs)
     assert isinstance(alone, Missing)
     assert "samples of demo_iwae are sentences" in alone.reason
-    SAMPLES.write(runs / "demo-vae" / "prior-samples.parquet", prior_samples())
+    PRIOR.write(runs / "demo-vae" / "prior-samples.parquet", prior_samples())
     drawing = drawn(samples, runs)
     assert drawing.notes == ("samples of demo_iwae are sentences: read its table",)
     assert set(drawing.data["run"]) == {"demo-vae"}
