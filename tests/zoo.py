@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from snrkit import DiagonalNormal, LatentModel, bernoulli_log_prob, standard_normal_log_prob
 from snrkit.core.streams import Streams
+from snrkit.core.tokens import EOS, PAD, SPECIAL
 from snrkit.models.gaussian import Gaussian
 from snrkit.models.hierarchical import Hierarchical
 from snrkit.models.mlp import Mlp
@@ -28,6 +29,16 @@ def toy(seed: int = 0, points: int = B, dim: int = D, perturb: float = 0.3) -> t
 
 def images(seed: int = 0, points: int = B, pixels: int = 9, dtype: torch.dtype = torch.float64) -> Tensor:
     return (numbers(seed, points, pixels) > 0).to(dtype)
+
+
+def sentences(seed: int = 0, points: int = B, length: int = 9) -> tuple[Tensor, tuple[str, ...]]:
+    """Token numbers of sentences of several lengths, with their vocabulary."""
+    words = (*SPECIAL, "the", "ark", "was", "dry")
+    x = (3 + numbers(seed, points, length).abs() * 3 % 4).floor()
+    for row, point in enumerate(x):
+        end = length - 1 - 2 * row % (length - 1)
+        point[end], point[end + 1 :] = EOS, PAD
+    return x, words
 
 
 def mlp(seed: int = 0, pixels: int = 9, dtype: torch.dtype = torch.float64) -> Mlp:

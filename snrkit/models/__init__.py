@@ -8,6 +8,7 @@ MODELS = Registry(
         "gaussian": "snrkit.models.gaussian:build",
         "hierarchical": "snrkit.models.hierarchical:build",
         "mlp": "snrkit.models.mlp:build",
+        "sentence": "snrkit.models.sentence:build",
         "random-weights": "snrkit.models.random_weights:build",
     },
     group="snrkit.models",
