@@ -9,6 +9,7 @@ from snrkit.core.tokens import EOS, PAD, SPECIAL
 from snrkit.models.gaussian import Gaussian
 from snrkit.models.hierarchical import Hierarchical
 from snrkit.models.mlp import Mlp
+from snrkit.models.sbn import Sbn
 
 B, M, K, D = 3, 2, 5, 4
 
@@ -52,6 +53,16 @@ def hierarchical(seed: int = 0, pixels: int = 9, dtype: torch.dtype = torch.floa
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return Hierarchical(pixels, (D - 1, 1), ((7, 6), (5, 8))).to(dtype)
+
+
+def sbn(seed: int = 0, pixels: int = 9, dtype: torch.dtype = torch.float64) -> Sbn:
+    """Two layers of bits, together D, whose log-odds are a few units, so that bits are of consequence."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = Sbn(pixels, (D - 1, 1))
+        for parameter in model.parameters():
+            parameter.data.mul_(2.5).add_(0.3 * torch.randn_like(parameter))
+    return model.to(dtype)
 
 
 class Users(LatentModel):

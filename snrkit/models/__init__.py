@@ -10,6 +10,7 @@ MODELS = Registry(
         "mlp": "snrkit.models.mlp:build",
         "sentence": "snrkit.models.sentence:build",
         "random-weights": "snrkit.models.random_weights:build",
+        "sbn": "snrkit.models.sbn:build",
     },
     group="snrkit.models",
     what="collections.abc:Callable",

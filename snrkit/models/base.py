@@ -18,7 +18,7 @@ from snrkit.core.streams import Streams
 from snrkit.errors import CapabilityError, SpecError
 from snrkit.models import MODELS
 from snrkit.models.blame import users_code
-from snrkit.models.draw import drawn
+from snrkit.models.draw import drawn, joined
 from snrkit.models.offers import Offers
 from snrkit.models.size import require_model_room
 from snrkit.registry import hint
@@ -129,11 +129,11 @@ class LatentModel(Offers, ABC):
     ) -> LogWeights:
         """``forward`` with a proposal, and a log p(x, z), put in place of the model's own; arguments as there."""
         own = noise[..., : posterior.noise_shape[0]] if parts.sleep else noise
-        draw = drawn(posterior, own, parts.path)
+        draw, log_p = joined(posterior, own, parts.path, lambda z: log_joint(broadcastable(x), z))
         again = self._again(posterior, x, draw.z) if parts.regenerated else (None, None)
         shape = noise.shape[:3]
         return LogWeights(
-            log_joint(broadcastable(x), draw.z),
+            log_p,
             draw.log_q,
             draw.log_q_path,
             self.log_prior(draw.z) if parts.prior or parts.regenerated else None,

@@ -135,12 +135,15 @@ class OptimiserSpec(Spec):
         lr: learning rate, or the first one of the schedule.
         betas: decay rates of the first and second moment.
         eps: added to the root of the second moment.
+        clip: largest norm of the gradient of all parameters that take a step together, which is scaled down to it; left
+            out: any (Pascanu, Mikolov & Bengio 2013, algorithm 1). Options that are learnt take steps of their own.
     """
 
     schedule: Literal["constant", "burda"] = "constant"
     lr: Annotated[float, Field(gt=0)] = 1e-3
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.999)
     eps: Annotated[float, Field(gt=0)] = 1e-8
+    clip: Annotated[float, Field(gt=0)] | None = None
 
 
 class UpdateSpec(Spec):

@@ -23,6 +23,7 @@ from snrkit.models.base import call_with
 from snrkit.runs.commit import Commit
 from snrkit.specs.run import RunSpec
 from snrkit.training.loop import Stopped
+from snrkit.training.step import clipping
 from snrkit.training.together import Share, together
 from snrkit.training.trainer import Trainer
 from snrkit.types import Progress
@@ -198,9 +199,11 @@ class Ensemble:
             raise CapabilityError("model", problem, _ONE_BY_ONE) from None
 
     def _adam(self, gradient: Tensor, rate: Tensor, correction: Tensor) -> None:
-        """As torch's Adam with ``maximize``, whose first moment is that of the descent direction."""
+        """As torch's Adam with ``maximize``, whose first moment is that of the descent direction; each row clipped first."""
         optimiser = self.spec.optimiser
         decay, decay_square = optimiser.betas
+        if optimiser.clip is not None:
+            gradient = gradient * clipping(torch.linalg.vector_norm(gradient, dim=1, keepdim=True), optimiser.clip)
         descent = -gradient
         self._first.lerp_(descent, 1 - decay)
         self._second.mul_(decay_square).addcmul_(descent, descent, value=1 - decay_square)

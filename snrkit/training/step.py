@@ -49,11 +49,29 @@ def ascend(state: State, feed: Feed, estimator: Estimator, x: Tensor) -> float:
         if not math.isfinite(seen[-1]):
             return seen[-1]
         if update.order != "joint":
-            state.optimiser.step()
+            _move(state)
             state.optimiser.zero_grad()
     if update.order == "joint":
-        state.optimiser.step()
+        _move(state)
     return seen[0]
+
+
+def _move(state: State) -> None:
+    """Let the parameters that have a gradient take a step."""
+    clip = state.spec.optimiser.clip
+    if clip is not None:
+        moving = [parameter for parameter in state.trained if parameter.grad is not None]
+        gradients = [parameter.grad for parameter in moving if parameter.grad is not None]
+        norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(own) for own in gradients]))
+        # Not in place: autograd may give two parameters one tensor.
+        for parameter, gradient in zip(moving, gradients, strict=True):
+            parameter.grad = gradient * clipping(norm, clip)
+    state.optimiser.step()
+
+
+def clipping(norm: Tensor, clip: float) -> Tensor:
+    """What gradients of given norms are scaled by so that none is longer than ``clip``; exactly 1 where none is."""
+    return clip / norm.clamp(min=clip)
 
 
 def _gradients(

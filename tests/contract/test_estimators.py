@@ -14,7 +14,7 @@ from snrkit.errors import SpecError
 from snrkit.estimators import ESTIMATORS
 from snrkit.estimators.base import Estimator, build_estimator
 from tests.support.gradients import gradients, value_of
-from tests.zoo import B, D, K, M, images, mlp, numbers, toy
+from tests.zoo import B, D, K, M, hierarchical, images, mlp, numbers, toy
 
 EVERY = [build_estimator(name, {}) for name in ESTIMATORS.names]
 every = pytest.mark.parametrize("estimator", EVERY, ids=lambda e: e.name)
@@ -25,11 +25,41 @@ def flat(tensors):
     return torch.cat([tensor.flatten() for tensor in tensors])
 
 
+def made(estimator):
+    """A model that offers what the estimator needs; all have D latents."""
+    return hierarchical() if estimator.needs.regenerated else mlp()
+
+
+def samples(estimator):
+    """K, or a number of samples near it that the estimator works with."""
+    try:
+        estimator.require_samples(K)
+    except SpecError:
+        return estimator.few_samples[1]
+    return K
+
+
+def noise_for(estimator, seed, M=M, K=None):
+    """Of one sample what the model takes, and for dreams what these do."""
+    needs = estimator.needs
+    return numbers(seed, B, M, K or samples(estimator), D + (made(estimator).dream_size if needs.sleep else 0))
+
+
+def parameters(model, x):
+    """Of the (generative, inference) network."""
+    owners, named = model.networks(x), dict(model.named_parameters())
+    return [[named[name] for name, own in owners.items() if own == n] for n in ("generative", "inference")]
+
+
 def both(estimator, model, x, noise):
     """(theta, phi) gradients by the public function."""
-    weights = model(x, noise, path=estimator.needs.path)
-    found = gradients(estimator, weights, list(model.decoder.parameters()), list(model.encoder.parameters()))
-    return [flat(own) for own in found]
+    weights = model(x, noise, parts=estimator.needs.parts)
+    return [flat(own) for own in gradients(estimator, weights, *parameters(model, x))]
+
+
+def asked(estimator, model, x):
+    """The forward pass of a step: noise to log-weights with the parts that the estimator needs."""
+    return lambda noise: model(x, noise, parts=estimator.needs.parts)
 
 
 @every
@@ -43,7 +73,8 @@ def test_name_and_theory(estimator):
 
 @every
 def test_shapes(estimator):
-    weights = LogWeights(numbers(1, R, B, M, K), numbers(2, R, B, M, K), numbers(3, R, B, M, K))
+    K = samples(estimator)
+    weights = LogWeights(*(numbers(seed, R, B, M, K) for seed in range(1, 1 + len(dataclasses.fields(LogWeights)))))
     assert estimator.bound(weights.log_w).shape == (R, B)
     assert [term.network for term in estimator.terms()] == ["inference", "generative"]
     assert all(term.value(weights).shape == (R, B) for term in estimator.terms())
@@ -51,7 +82,7 @@ def test_shapes(estimator):
 
 @every
 def test_points_are_averaged_not_summed(estimator):
-    model, x, noise = mlp(), images(), numbers(4, B, M, K, D)
+    model, x, noise = made(estimator), images(), noise_for(estimator, 4)
     whole = both(estimator, model, x, noise)
     parts = [both(estimator, model, x[i : i + 1], noise[i : i + 1]) for i in range(B)]
     for network in range(2):
@@ -61,25 +92,35 @@ def test_points_are_averaged_not_summed(estimator):
 @every
 def test_units_average_to_the_estimate(estimator):
     """The gradient at (M, K) is the mean of its unit gradients at M = 1, for each network."""
-    model, x, noise = mlp(), images(), numbers(5, B, M, K, D)
+    K, model, x, noise = samples(estimator), made(estimator), images(), noise_for(estimator, 5)
     whole = both(estimator, model, x, noise)
     phi, theta = estimator.units(M, K)
     for network, unit in ((0, theta), (1, phi)):
         assert unit.samples * unit.count == M * K
-        groups = noise.reshape(B, unit.count, 1, unit.samples, D)
+        groups = noise.reshape(B, unit.count, 1, unit.samples, noise.shape[-1])
         parts = [both(unit.estimator, model, x, groups[:, i])[network] for i in range(unit.count)]
         torch.testing.assert_close(whole[network], sum(parts) / unit.count)
 
 
-@every
+# Batches that are cut by place.
+BY_PLACE = {"u-statistic"}
+
+
+@pytest.mark.parametrize("estimator", [e for e in EVERY if e.name not in BY_PLACE], ids=lambda e: e.name)
 def test_samples_are_exchangeable_within_a_group(estimator):
-    model, x, noise = mlp(), images(), numbers(6, B, M, K, D)
+    model, x, noise = made(estimator), images(), noise_for(estimator, 6)
     moved = both(estimator, model, x, noise.flip(2).flip(1))
     for one, other in zip(both(estimator, model, x, noise), moved, strict=True):
         torch.testing.assert_close(one, other)
 
 
-@pytest.mark.parametrize("estimator", [e for e in EVERY if not e.needs.path], ids=lambda e: e.name)
+def takes_one(estimator):
+    """Whether at one sample it is the gradient of log w."""
+    needs = estimator.needs
+    return estimator.few_samples[0] == 1 and not (needs.path or needs.kl or needs.sleep)
+
+
+@pytest.mark.parametrize("estimator", [e for e in EVERY if takes_one(e)], ids=lambda e: e.name)
 def test_at_one_sample_every_estimator_of_log_w_is_the_vae(estimator):
     model, x, noise = mlp(), images(), numbers(7, B, 1, 1, D)
     vae = both(build_estimator("vae", {}), model, x, noise)
@@ -138,6 +179,24 @@ def tilde(log_w):
     return normalised(log_w) / M
 
 
+def tempered(log_w):
+    return tilde(0.7 * log_w)
+
+
+def jackknifed(log_w):
+    """K times the weights of all, less (K - 1)/K times those of all but one, summed over which is left out."""
+    total = K * normalised(log_w)
+    for i in range(K):
+        kept = [k for k in range(K) if k != i]
+        total[..., kept] -= (K - 1) / K * normalised(log_w[..., kept])
+    return total / M
+
+
+def batched(log_w):
+    """Of K = 5 samples batches of one: five rows, so that every shift takes each sample once."""
+    return torch.full_like(log_w, 1 / (M * K))
+
+
 def pooled_tilde(log_w):
     return normalised(pooled(log_w)).view_as(log_w)
 
@@ -150,6 +209,11 @@ def pooled_tilde(log_w):
         ("miwae", {}, lambda lw: (tilde(lw),) * 2),
         ("ciwae", {"beta": 0.3}, lambda lw: (0.3 / (M * K) + 0.7 * tilde(lw),) * 2),
         ("piwae", {}, lambda lw: (pooled_tilde(lw), tilde(lw))),
+        ("vr-iwae", {"alpha": 0.3}, lambda lw: (tempered(lw),) * 2),
+        ("jvi", {}, lambda lw: (jackknifed(lw),) * 2),
+        ("u-statistic", {"inner": 5}, lambda lw: (tilde(lw),) * 2),
+        ("u-statistic", {"inner": 1}, lambda lw: (batched(lw),) * 2),
+        ("vae-annealed", {"kl": 1}, lambda lw: (torch.full_like(lw, 1 / (M * K)),) * 2),
     ],
 )
 def test_formula_of_each(name, options, formula):
@@ -180,10 +244,9 @@ def test_piwae_uses_the_same_samples_for_both_networks():
 @every
 def test_a_step_gives_gradients_and_the_bound_and_no_other_number(estimator):
     """What is differentiated never leaves a step, so nobody can take it for the bound."""
-    model, x, noise = mlp(), images(), numbers(10, B, M, K, D)
-    wanted = {"inference": list(model.encoder.parameters()), "generative": list(model.decoder.parameters())}
-    path, kinds = estimator.needs.path, []
-    forward, noises = (lambda own: model(x, own, path=path)), (lambda kind: (kinds.append(kind), noise)[1])
+    model, x, noise, kinds = made(estimator), images(), noise_for(estimator, 10), []
+    wanted = dict(zip(("generative", "inference"), parameters(model, x), strict=True))
+    forward, noises = asked(estimator, model, x), (lambda kind: (kinds.append(kind), noise)[1])
     found, bound = step(estimator.objective, forward, noises, wanted)
     assert kinds == ["shared"]
     assert {n: [g.shape for g in own] for n, own in found.items()} == {
@@ -195,9 +258,9 @@ def test_a_step_gives_gradients_and_the_bound_and_no_other_number(estimator):
 
 @every
 def test_a_network_by_itself_gets_the_gradient_that_it_gets_beside_the_other(estimator):
-    model, x, noise = mlp(), images(), numbers(10, B, M, K, D)
-    wanted = {"inference": list(model.encoder.parameters()), "generative": list(model.decoder.parameters())}
-    forward, noises = (lambda own: model(x, own, path=estimator.needs.path)), (lambda _: noise)
+    model, x, noise = made(estimator), images(), noise_for(estimator, 10)
+    wanted = dict(zip(("generative", "inference"), parameters(model, x), strict=True))
+    forward, noises = asked(estimator, model, x), (lambda _: noise)
     whole, _ = step(estimator.objective, forward, noises, wanted)
     for network, own in wanted.items():
         alone, _ = step(estimator.objective, forward, noises, {network: own})
@@ -207,9 +270,9 @@ def test_a_network_by_itself_gets_the_gradient_that_it_gets_beside_the_other(est
 
 @every
 def test_with_noise_of_its_own_the_inference_network_sees_other_samples(estimator):
-    model, x, noises = mlp(), images(), {"shared": numbers(10, B, M, K, D), "own": numbers(11, B, M, K, D)}
-    wanted = {"inference": list(model.encoder.parameters()), "generative": list(model.decoder.parameters())}
-    forward = lambda own: model(x, own, path=estimator.needs.path)  # noqa: E731
+    model, x, noises = made(estimator), images(), {"shared": noise_for(estimator, 10), "own": noise_for(estimator, 11)}
+    wanted = dict(zip(("generative", "inference"), parameters(model, x), strict=True))
+    forward = asked(estimator, model, x)
     found, bound = step(estimator.objective.with_own_noise(), forward, noises.__getitem__, wanted)
     for network, kind in (("generative", "shared"), ("inference", "own")):
         expected, _ = step(estimator.objective, forward, lambda _, kind=kind: noises[kind], wanted)

@@ -97,6 +97,22 @@ def test_members_equal_the_runs_alone(small, tmp_path, changes, dtype, tolerance
         assert distance(first, expected.model) > 10 * tolerance
 
 
+def test_each_member_is_clipped_by_itself(small, tmp_path):
+    specs = [small(**DIGITS, seed=seed, optimiser={"clip": 1.0, "eps": 1.0}, dtype="float64") for seed in (0, 1)]
+    together(specs, tmp_path / "together")
+    alone(specs, tmp_path / "alone")
+    free = [small(**DIGITS, seed=seed, optimiser={"eps": 1.0}, dtype="float64") for seed in (0, 1)]
+    alone(free, tmp_path / "free")
+    for number in range(2):
+        found, expected, other = (
+            load_checkpoint(tmp_path / how / f"run{number}") for how in ("together", "alone", "free")
+        )
+        assert distance(moments(found, "exp_avg"), moments(expected, "exp_avg")) < 1e-12
+        assert distance(moments(found, "exp_avg"), moments(other, "exp_avg")) > 0.1
+    clips = [small(optimiser={"clip": clip}) for clip in (1.0, 2.0)]
+    assert len({ensemble_key(spec) for spec in [small(), *clips]}) == 3
+
+
 def test_a_layer_with_two_names_is_trained_as_one(small, tmp_path, monkeypatch):
     build = Mlp.__init__
 

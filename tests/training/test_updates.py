@@ -5,9 +5,10 @@ import torch
 
 from snrkit.core.streams import Streams
 from snrkit.data import load
+from snrkit.errors import SpecError
 from snrkit.estimators.base import build_estimator
 from snrkit.specs.run import UpdateSpec
-from snrkit.training.step import turns
+from snrkit.training.step import _move, turns
 from tests.support.gradients import gradients
 from tests.support.training import trainer
 
@@ -36,7 +37,10 @@ def twin_step(twin, x, order, noises):
         found = gradients(twin.estimator, weights, networks["generative"], networks["inference"])
         for parameter, gradient in zip(networks[name], found[name == "inference"], strict=True):
             parameter.grad = gradient
+        if adam.clip is not None:
+            torch.nn.utils.clip_grad_norm_(networks[name], adam.clip)
         optimisers[name].step()
+    return [optimisers[name].state[own]["exp_avg"] for name in ("generative", "inference") for own in networks[name]]
 
 
 @pytest.mark.parametrize("order", ["encoder-first", "decoder-first"])
@@ -64,6 +68,67 @@ def test_separate_samples_at_the_same_parameters(small, tmp_path):
     for parameter, gradient in zip([own.model.mu, own.model.A, own.model.b], (mu, A, b), strict=True):
         assert torch.equal(parameter.grad, gradient)
     assert bound == pytest.approx(float(twin.estimator.bound(before[0].log_w.detach()).mean()), rel=1e-12)
+
+
+CLIPPED = {"eps": 1.0, "clip": 0.01}
+
+
+# torch divides by the norm plus 1e-6.
+def close(one, other):
+    return all(torch.allclose(a, b, rtol=1e-3, atol=0) for a, b in zip(one, other, strict=True))
+
+
+def test_the_gradient_of_both_networks_is_clipped_as_one(small, tmp_path):
+    specs = [small(estimator=PIWAE, dtype="float64", optimiser=own) for own in (CLIPPED, {"eps": 1.0})]
+    own, twin = (trainer(spec, tmp_path) for spec in specs)
+    x = points(specs[0])
+    own._step(x)
+    twin._step(x)
+    whole = torch.nn.utils.clip_grad_norm_(twin.state.trained, 0.01)
+    assert whole > 0.1
+    assert close([p.grad for p in own.state.trained], [p.grad for p in twin.state.trained])
+    assert sum(float(p.grad.square().sum()) for p in own.state.trained) == pytest.approx(1e-4)
+
+
+@pytest.mark.parametrize("order", ["encoder-first", "decoder-first"])
+def test_in_turn_the_gradient_of_what_moves_is_clipped(small, tmp_path, order):
+    spec = small(estimator=PIWAE, dtype="float64", update={"order": order}, optimiser=CLIPPED)
+    own, twin = trainer(spec, tmp_path), trainer(spec, tmp_path)
+    x = points(spec)
+    noise = own.feed.noise("train", len(x))
+    own._step(x)
+    names = ("inference", "generative") if order == "encoder-first" else ("generative", "inference")
+    assert close(own.state.moments("exp_avg"), twin_step(twin, x, names, dict.fromkeys(names, noise)))
+    assert [float(own.state.optimiser.state[p]["exp_avg"].norm()) for p in own.state.networks["generative"]] == [
+        pytest.approx(0.01 * 0.1)  # Adam's first moment is a tenth of the gradient
+    ]
+
+
+def test_a_gradient_that_is_short_enough_is_left_as_it_is(small, go):
+    ends = [go(small(optimiser=own), f"{i}").model for i, own in enumerate([{}, {"clip": 1e6}])]
+    assert all(torch.equal(value, ends[1][name]) for name, value in ends[0].items())
+
+
+def test_a_tensor_that_is_the_gradient_of_two_parameters_is_clipped_once(small, tmp_path):
+    spec = small(dtype="float64", optimiser=CLIPPED)
+    own = trainer(spec, tmp_path)
+    shared = torch.ones(3, dtype=torch.float64)
+    for parameter in own.state.trained:
+        parameter.grad = shared.expand_as(parameter)
+    _move(own.state)
+    assert sum(float(p.grad.square().sum()) for p in own.state.trained) == pytest.approx(1e-4)
+
+
+@pytest.mark.parametrize("clip", [0, -1.0, float("inf"), "much"])
+def test_what_no_gradient_can_be_clipped_to(small, clip):
+    with pytest.raises(SpecError, match=r"optimiser\.clip"):
+        small(optimiser={"clip": clip})
+
+
+def test_clipping_names_a_run(small):
+    names = [small(optimiser=own).identity() for own in ({}, {"clip": None}, {"clip": 5.0}, {"clip": 6.0})]
+    assert names[0] == names[1]
+    assert len(set(names)) == 3
 
 
 def test_one_adam_over_both_networks_is_two_adams():
@@ -101,7 +166,7 @@ def test_a_random_order_is_fair_and_a_function_of_the_step():
 )
 @pytest.mark.parametrize("name", ["piwae", "dreg"])
 def test_a_resumed_run_is_the_same_run(small, go, update, name):
-    changes = {"update": update, "estimator": {"name": name, "M": 2, "K": 4}}
+    changes = {"update": update, "estimator": {"name": name, "M": 2, "K": 4}, "optimiser": {"clip": 0.5}}
     whole = go(small(**changes), "whole")
     go(small(**changes, epochs=2), "parts")
     parts = go(small(**changes), "parts", resume=True)
