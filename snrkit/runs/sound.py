@@ -69,6 +69,8 @@ def data_problem(checkpoint: Checkpoint) -> str:
     sizes = [size for size in shape if type(size) is int and 0 < size <= pixels]
     if shape != () and (len(shape) != 2 or len(sizes) != 2 or math.prod(sizes) != pixels):
         return f"image_shape is {shape!r:.40}, and a data point has {pixels} numbers"
+    if not all(isinstance(word, str) for word in checkpoint.data_words):
+        return "data_words are no words"
     return "" if re.fullmatch("([0-9a-f]{64})?", checkpoint.data_digest) else "data_digest is no digest"
 
 

@@ -12,6 +12,7 @@ from snrkit.diagnostics.engines.base import PassSize
 from snrkit.diagnostics.engines.factors import FactorEngine
 from snrkit.diagnostics.engines.loop import LoopEngine
 from snrkit.diagnostics.engines.vmap import VmapEngine
+from snrkit.diagnostics.measure import measure
 from snrkit.diagnostics.problem import Problem
 from snrkit.errors import CheckpointError, SpecError
 from snrkit.estimators.base import build_estimator
@@ -140,3 +141,25 @@ def test_a_checkpoint_knows_the_shape(tmp_path):
 @pytest.mark.slow
 def test_it_learns_and_resumes(tmp_path):
     learns({"name": "conv", "options": {"channels": [6, 8], "kernel": 3, "hidden": 24, "latent": 4}}, 4, 10, tmp_path)
+
+
+def test_what_cudnn_may_choose_in_a_step_and_in_a_measurement(monkeypatch, tmp_path):
+    """Algorithms that give the same bits every time, and afterwards whatever the process allows."""
+    seen = []
+    plain = Conv.encode
+
+    def encode(model, x):
+        seen.append((torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark))
+        return plain(model, x)
+
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
+    monkeypatch.setattr(Conv, "encode", encode)
+    measure(conv(), images(), ["vae"], K=[1], draws=4)
+    assert (True, False) in seen
+    seen.clear()
+    model = {"name": "conv", "options": {"channels": [2], "kernel": 3, "hidden": 3, "latent": 2}}
+    data = {"name": "digits", "train_limit": 20, "binarise": "threshold"}
+    table = {"data": data, "model": model, "epochs": 1, "eval_points": 0}
+    train(RunSpec.parse(table, "the test"), tmp_path / "run", device="cpu")
+    assert (True, False) in seen
+    assert (torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark) == (False, True)
