@@ -41,7 +41,8 @@ def test_train_resume_and_measure(model, tmp_path):
     def run(*argv):
         main([str(a) for a in argv])
 
-    common = ("--data", "digits", "--model", model, "--K", 5, "--set", f"model.options.hidden={hidden}", "--set", "model.options.latent=3",
+    common = ("--data", "digits", "--model", model, "--set", f"model.options.hidden={hidden}", "--K", 5,
+              "--set", "model.options.latent=3",
               "--device", "cuda", "--quiet")  # fmt: skip
     run("train", *common, "--epochs", 2, "--out", tmp_path / "a")
     run("train", *common, "--epochs", 1, "--out", tmp_path / "b")
