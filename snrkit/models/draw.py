@@ -8,6 +8,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+# Why z is no differentiable function of the parameters, where a proposal does not say.
+NO_PATH = "the proposal's samples have no derivative in its parameters"
+
 
 @dataclass(frozen=True)
 class Draw:
@@ -30,9 +33,11 @@ class Drawn(ABC):
 
     Attributes:
         reparameterised: whether z is a differentiable function of the parameters.
+        no_path: why not, as a clause.
     """
 
     reparameterised: ClassVar[bool] = True
+    no_path: ClassVar[str] = NO_PATH
 
     @abstractmethod
     def draw(self, noise: Tensor, path: bool) -> Draw:

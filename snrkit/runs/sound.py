@@ -65,6 +65,8 @@ def data_problem(checkpoint: Checkpoint) -> str:
         return f"data_mean is of {_type(checkpoint.data_mean)}"
     if not _all_finite(checkpoint.data_mean):
         return "data_mean is not finite"
+    if not all(isinstance(word, str) for word in checkpoint.data_words):
+        return "data_words are no words"
     return "" if re.fullmatch("([0-9a-f]{64})?", checkpoint.data_digest) else "data_digest is no digest"
 
 

@@ -31,6 +31,9 @@ _OPTIONS = {
     "u-statistic": [{"inner": 2}],
     "vr-iwae": [{}, {"detached": 1}],
     "jvi": [{}, {"dreg": 1}],
+    "rws": [{}, {"sleep": 0.3}],
+    "ovis-tilde": [{}, {"gamma": 1}],
+    "vimco": [{}, {"geometric": 0}],
 }
 EVERY = [build_estimator(name, options) for name in ESTIMATORS.names for options in _OPTIONS.get(name, [{}])]
 
