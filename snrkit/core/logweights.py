@@ -98,6 +98,28 @@ class LogWeights:
         """
         return self.log_q - self._path()
 
+    @property
+    def log_lik(self) -> Tensor:
+        """log p(x|z), shape ``[..., B, M, K]``.
+
+        Raises:
+            CapabilityError: the weights were made without log p(z).
+        """
+        return self.log_p - self.part("log_prior")
+
+    def part(self, name: str) -> Tensor:
+        """A part that was asked for, by its name here.
+
+        Raises:
+            CapabilityError: the weights were made without it.
+        """
+        found: Tensor | None = getattr(self, name)
+        if found is None:
+            raise CapabilityError(
+                name, "the weights lack it", "ask for it: model(x, noise, parts=estimator.needs.parts)"
+            )
+        return found
+
     def _path(self) -> Tensor:
         if self.log_q_path is None:
             raise CapabilityError(

@@ -140,7 +140,8 @@ class Plan(What):
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        require_samples(self.estimators, min(self.K))
+        for K in sorted({K for _, K in self.pairs} if self.pairs else set(self.K)):
+            require_samples(self.estimators, K)
         self._check_size()
         self._check_metrics()
         self._check_combinations()
@@ -182,7 +183,7 @@ class Plan(What):
             problem = f"{self.mean_from} has not the same mean as {', '.join(e.name for e in self.estimators)}{drawn}"
             to = "iwae; to miwae or piwae without direct" if self.direct else "iwae, miwae or piwae"
             raise SpecError("mean_from", problem, f"lend dreg's to {to}")
-        if self.bias == "bound" and all(e.reference is None for e in self.estimators):
+        if self.bias == "bound" and all(e.same_bound is None for e in self.estimators):
             problem = (
                 f"{', '.join(e.name for e in self.estimators)} has by definition no bias to its own bound's gradient"
             )
@@ -246,8 +247,8 @@ class Plan(What):
 
     def reference(self, job: Job) -> Job | None:
         """The draws whose mean is the gradient of the job's own bound; None where that is the job itself."""
-        name = job.estimator.reference
-        return None if name is None else self.job(build_estimator(name, {}), job.M, job.K, job.noise)
+        same = job.estimator.same_bound
+        return None if same is None else self.job(same, job.M, job.K, job.noise)
 
     def target(self) -> Job:
         """The draws that stand for the gradient of log p(x)."""
@@ -272,4 +273,4 @@ def _is_found(estimator: Estimator, options: dict[str, Any]) -> bool:
 
 
 def _same_mean(one: Estimator, other: Estimator) -> bool:
-    return all((*one.unbiased, *other.unbiased)) and (one.reference or one.name) == (other.reference or other.name)
+    return all((*one.unbiased, *other.unbiased)) and (one.same_bound or one) == (other.same_bound or other)

@@ -4,6 +4,7 @@ import dataclasses
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import torch
@@ -70,12 +71,14 @@ class Option:
         learnable: whether it may be learnt, which climbs the estimator's bound (see ``Estimator.slope``) and, unless it is
             bounded, leaves the range.
         whole: whether only whole numbers will do.
+        without: values between the two that it may not be, each with what to do instead.
     """
 
     low: float = -math.inf
     high: float = math.inf
     learnable: bool = False
     whole: bool = False
+    without: Mapping[float, str] = dataclasses.field(default_factory=dict)
 
     def require(self, name: str, value: float) -> None:
         """See to it that a value of the option of that name is in the range.
@@ -86,6 +89,8 @@ class Option:
         if self.whole and math.isfinite(value) and value != round(value):
             problem = f"must be a whole number, got {value}"
             raise SpecError(f"estimator.options.{name}", problem, f"give for example {name}={round(value)}")
+        if value in self.without:
+            raise SpecError(f"estimator.options.{name}", f"must not be {value:g}", self.without[value])
         if self.low <= value <= self.high:
             return
         ends = f"[{self.low:g}, {self.high:g}]"
@@ -101,9 +106,10 @@ def option(
     high: float = math.inf,
     learnable: bool = False,
     whole: bool = False,
+    without: Mapping[float, str] = MappingProxyType({}),
 ) -> Any:
     """A field of an estimator with what it may be (see ``Option``); a plain one is any number, and cannot be learnt."""
-    return dataclasses.field(default=default, metadata={_OPTION: Option(low, high, learnable, whole)})
+    return dataclasses.field(default=default, metadata={_OPTION: Option(low, high, learnable, whole, without)})
 
 
 class Estimator(ABC):
@@ -145,6 +151,11 @@ class Estimator(ABC):
     def few_samples(self) -> tuple[int, int]:
         """The two smallest numbers K of samples that it works with."""
         return self.needs.least_samples, self.needs.least_samples + 1
+
+    @property
+    def same_bound(self) -> "Estimator | None":
+        """The ``reference`` with its options: whose mean is the gradient of the same bound; None where it is its own."""
+        return None if self.reference is None else build_estimator(self.reference, {})
 
     def require_samples(self, K: int) -> None:
         """See to it that it works with K samples.

@@ -64,17 +64,17 @@ class Passes:
         M: outer samples per data point.
         K: importance samples.
         noise_shape: of the noise behind one sample.
-        dream_size: numbers behind one dream; 0 where none are wanted.
         points: data points at once, whose noise is held.
         samples: samples at once, of which a graph is held; points with more are streamed in two passes.
+        dream_size: numbers behind one dream; 0 where none are wanted.
     """
 
     M: int
     K: int
     noise_shape: tuple[int, ...]
-    dream_size: int
     points: int
     samples: int
+    dream_size: int = 0
 
     @classmethod
     def needed(cls, model: LatentModel, estimator: Estimator, x: Tensor, batch: int, M: int, K: int) -> Self | None:
@@ -99,7 +99,7 @@ class Passes:
             return None
         samples = max(_ROWS, BUDGET // 4 // each) if x.is_cuda else _ROWS
         points = max(1, min(batch, samples // (M * K))) if model.independent_points else batch
-        found = cls(M, K, shape, dream, points, samples)
+        found = cls(M, K, shape, points, samples, dream)
         if not x.is_cuda:
             found._require(x.element_size())
         return found

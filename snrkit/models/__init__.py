@@ -5,10 +5,14 @@ from snrkit.registry import Registry
 MODELS = Registry(
     "model",
     {
+        "conv": "snrkit.models.conv:build",
+        "flow": "snrkit.models.flow:build",
         "gaussian": "snrkit.models.gaussian:build",
         "hierarchical": "snrkit.models.hierarchical:build",
         "mlp": "snrkit.models.mlp:build",
+        "sentence": "snrkit.models.sentence:build",
         "random-weights": "snrkit.models.random_weights:build",
+        "sbn": "snrkit.models.sbn:build",
     },
     group="snrkit.models",
     what="collections.abc:Callable",

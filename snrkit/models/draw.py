@@ -1,10 +1,15 @@
 """Samples of a proposal together with their density, which costs no more than either where one is made of the other."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
+
+# Why z is no differentiable function of the parameters, where a proposal does not say.
+NO_PATH = "the proposal's samples have no derivative in its parameters"
 
 
 @dataclass(frozen=True)
@@ -28,9 +33,11 @@ class Drawn(ABC):
 
     Attributes:
         reparameterised: whether z is a differentiable function of the parameters.
+        no_path: why not, as a clause.
     """
 
     reparameterised: ClassVar[bool] = True
+    no_path: ClassVar[str] = NO_PATH
 
     @abstractmethod
     def draw(self, noise: Tensor, path: bool) -> Draw:
@@ -51,9 +58,19 @@ def drawn(posterior: Any, noise: Tensor, path: bool) -> Draw:
     Raises:
         CapabilityError: the path is asked for of a proposal whose parameters cannot be held constant.
     """
+    return joined(posterior, noise, path, torch.zeros_like)[0]
+
+
+def joined(posterior: Any, noise: Tensor, path: bool, log_p: Callable[[Tensor], Tensor]) -> tuple[Draw, Tensor]:
+    """A draw, and what ``log_p`` gives of its samples; arguments as for ``drawn``.
+
+    Of a proposal that is asked for samples first, log p comes between these and their density: the order in which autograd
+    adds up derivatives, and so the last digit of every result, rests on it.
+    """
     if isinstance(posterior, Drawn):
-        return posterior.draw(noise, path)
+        draw = posterior.draw(noise, path)
+        return draw, log_p(draw.z)
     z = posterior.sample(noise)
-    # The path first: a proposal may remember how it made the sample it was asked for last.
     held = posterior.detached().log_prob(z) if path else None
-    return Draw(z, posterior.log_prob(z), held)
+    value = log_p(z)
+    return Draw(z, posterior.log_prob(z), held), value

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Independent, Normal, kl_divergence
+from torch.distributions import Independent, LowRankMultivariateNormal, MultivariateNormal, Normal, kl_divergence
 
 from snrkit.errors import CapabilityError
 from snrkit.models.densities import DiagonalNormal
@@ -42,6 +42,8 @@ def closed_kl(posterior: Any, prior: Distribution) -> Tensor:
     q = _distribution_of(posterior)
     # Coordinates that one of the two has as an event are an event of both.
     events = max(_events(q), _events(prior))
+    if {_is_dense(q), _is_dense(prior)} == {True, False}:
+        q, prior = _dense(q), _dense(prior)
     q, p = (Independent(own, events - _events(own)) if _events(own) < events else own for own in (q, prior))
     try:
         value: Tensor = kl_divergence(q, p)
@@ -49,6 +51,19 @@ def closed_kl(posterior: Any, prior: Distribution) -> Tensor:
         names = f"{type(q).__name__} from {type(p).__name__}"
         raise CapabilityError("kl", f"that of {names} {_KL}", "choose vae, which estimates it") from None
     return value.reshape(len(value), -1).sum(dim=-1)[:, None, None]
+
+
+def _is_dense(own: Distribution) -> bool:
+    return isinstance(own, MultivariateNormal | LowRankMultivariateNormal)
+
+
+def _dense(own: Distribution) -> Distribution:
+    """Independent normals over one axis as the multivariate normal that they are; others as they are."""
+    inside = own.base_dist if isinstance(own, Independent) else own
+    if not isinstance(inside, Normal) or not inside.batch_shape:
+        return own
+    loc, scale = torch.broadcast_tensors(inside.loc, inside.scale)  # type: ignore[no-untyped-call]
+    return MultivariateNormal(loc, scale_tril=torch.diag_embed(scale))
 
 
 def _events(own: Distribution) -> int:

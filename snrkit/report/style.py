@@ -84,9 +84,16 @@ ESTIMATORS: dict[str, tuple[str, str, str]] = {
     "vr-iwae": ("#332288", "p", "VR-IWAE"),
     "reinforce": ("#44AA99", "h", "REINFORCE"),
     "vimco": ("#CC6677", "d", "VIMCO"),
-    "ovis": ("#8C510A", "*", "OVIS"),
+    "ovis-tilde": ("#8C510A", "*", "OVIS~"),
+    "ovis-mc": ("#BF812D", "^", "OVIS-MC"),
+    "rloo": ("#01665E", "o", "RLOO"),
+    "wake-sleep": ("#543005", "s", "wake-sleep"),
     "jvi": ("#117733", "H", "JVI"),
     "tvo": ("#AA4499", "8", "TVO"),
+    "u-statistic": ("#006D4E", "<", "U-statistic"),
+    "gdreg": ("#5A5A1E", "X", "GDReG"),
+    "vae-annealed": ("#1F4E79", "^", "VAE, KL weighted"),
+    "vae-analytic": ("#3B6FB6", "s", "VAE, KL exact"),
 }
 # For an estimator of another package, by its name: colours of one lightness, which reads on white.
 _OTHER_MARKERS = "osD^v<>phdPX8*H"

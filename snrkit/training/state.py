@@ -98,9 +98,11 @@ class State:
             optimiser=self.optimiser.state_dict(),
             data_mean=self.summary.mean,
             data_real=self.summary.real,
+            data_words=list(self.summary.words),
             hyper=self.hyper.state(),
             kernels=self.kernels,
             data_digest=self.data_digest,
+            image_shape=self.summary.image_shape or (),
         )
 
     def require_finite(self) -> None:

@@ -14,7 +14,7 @@ from snrkit.errors import CapabilityError, NonFiniteError, SpecError
 from snrkit.models.base import LatentModel, check_log_weights
 from snrkit.models.blame import users_code
 from snrkit.models.distributions import as_posterior
-from snrkit.models.draw import Drawn
+from snrkit.models.draw import NO_PATH, Drawn
 from snrkit.models.state import Snapshot, differences, digest, in_mode
 from snrkit.specs.base import Mode
 from snrkit.trial.calls import Caller, Values, distance, flipped, reverse, sample, weights
@@ -198,9 +198,9 @@ class _Trial:
         return independent and self.model.independent_points, exchangeable
 
     def _derivative(self) -> Derivative:
-        declared = getattr(self.model.proposal(self.caller.x), "reparameterised", None)
-        if declared is False:
-            return Derivative(False, "the proposal's samples have no derivative in its parameters")
+        posterior = self.model.proposal(self.caller.x)
+        if getattr(posterior, "reparameterised", None) is False:
+            return Derivative(False, getattr(posterior, "no_path", NO_PATH))
         self._fresh()
         try:
             return examine_derivative(self.caller)
@@ -275,7 +275,8 @@ class _Trial:
         draw = posterior.draw(self.caller.noise, path=True)
         if draw.log_q_path is None:
             return "draw() gives none"
-        return "that of draw() is another density" if self._far((draw.log_q_path,), (draw.log_q,)) else ""
+        far = self._far((draw.log_q_path.detach(),), (draw.log_q.detach(),))
+        return "that of draw() is another density" if far else ""
 
     def _far(self, one: Values, other: Values) -> bool:
         return distance(one, other) > 1000 * self.eps

@@ -1,6 +1,7 @@
 """What every registered estimator must satisfy; the list comes from the registry."""
 
 import dataclasses
+import itertools
 import math
 
 import pytest
@@ -13,12 +14,14 @@ from snrkit.core.objective import step
 from snrkit.errors import SpecError
 from snrkit.estimators import ESTIMATORS
 from snrkit.estimators.base import Estimator, build_estimator
+from tests.support.estimators import EVERY, VARIANTS, noise_of, parameters, samples, subject, title
 from tests.support.gradients import gradients, value_of
 from tests.zoo import B, D, K, M, images, mlp, numbers, toy
 
-EVERY = [build_estimator(name, {}) for name in ESTIMATORS.names]
-every = pytest.mark.parametrize("estimator", EVERY, ids=lambda e: e.name)
-R = 7
+every = pytest.mark.parametrize("estimator", [*EVERY, *VARIANTS], ids=title)
+R, PIXELS = 7, 9
+# Estimators to which some samples are others than the rest, and why.
+ORDERED = {"ovis-mc": "its last S samples are auxiliary", "u-statistic": "its batches are cut by place"}
 
 
 def flat(tensors):
@@ -27,9 +30,9 @@ def flat(tensors):
 
 def both(estimator, model, x, noise):
     """(theta, phi) gradients by the public function."""
-    weights = model(x, noise, path=estimator.needs.path)
-    found = gradients(estimator, weights, list(model.decoder.parameters()), list(model.encoder.parameters()))
-    return [flat(own) for own in found]
+    own = parameters(model, x)
+    weights = model(x, noise, parts=estimator.needs.parts)
+    return [flat(found) for found in gradients(estimator, weights, own["generative"], own["inference"])]
 
 
 @every
@@ -43,7 +46,9 @@ def test_name_and_theory(estimator):
 
 @every
 def test_shapes(estimator):
-    weights = LogWeights(numbers(1, R, B, M, K), numbers(2, R, B, M, K), numbers(3, R, B, M, K))
+    shape = R, B, M, samples(estimator)
+    named = [field.name for field in dataclasses.fields(LogWeights)]
+    weights = LogWeights(**{name: numbers(seed, *shape) for seed, name in enumerate(named)})
     assert estimator.bound(weights.log_w).shape == (R, B)
     assert [term.network for term in estimator.terms()] == ["inference", "generative"]
     assert all(term.value(weights).shape == (R, B) for term in estimator.terms())
@@ -51,7 +56,8 @@ def test_shapes(estimator):
 
 @every
 def test_points_are_averaged_not_summed(estimator):
-    model, x, noise = mlp(), images(), numbers(4, B, M, K, D)
+    model, x = subject(estimator)
+    noise = noise_of(estimator, model, 4, B, M, samples(estimator))
     whole = both(estimator, model, x, noise)
     parts = [both(estimator, model, x[i : i + 1], noise[i : i + 1]) for i in range(B)]
     for network in range(2):
@@ -61,25 +67,38 @@ def test_points_are_averaged_not_summed(estimator):
 @every
 def test_units_average_to_the_estimate(estimator):
     """The gradient at (M, K) is the mean of its unit gradients at M = 1, for each network."""
-    model, x, noise = mlp(), images(), numbers(5, B, M, K, D)
+    (model, x), own = subject(estimator), samples(estimator)
+    noise = noise_of(estimator, model, 5, B, M, own)
     whole = both(estimator, model, x, noise)
-    phi, theta = estimator.units(M, K)
+    phi, theta = estimator.units(M, own)
     for network, unit in ((0, theta), (1, phi)):
-        assert unit.samples * unit.count == M * K
-        groups = noise.reshape(B, unit.count, 1, unit.samples, D)
+        assert unit.samples * unit.count == M * own
+        groups = noise.reshape(B, unit.count, 1, unit.samples, -1)
         parts = [both(unit.estimator, model, x, groups[:, i])[network] for i in range(unit.count)]
         torch.testing.assert_close(whole[network], sum(parts) / unit.count)
 
 
 @every
 def test_samples_are_exchangeable_within_a_group(estimator):
-    model, x, noise = mlp(), images(), numbers(6, B, M, K, D)
-    moved = both(estimator, model, x, noise.flip(2).flip(1))
-    for one, other in zip(both(estimator, model, x, noise), moved, strict=True):
+    model, x = subject(estimator)
+    noise = noise_of(estimator, model, 6, B, M, samples(estimator))
+    order = numbers(16, noise.shape[2]).argsort()
+    found = [both(estimator, model, x, own) for own in (noise, noise[:, :, order].flip(1))]
+    pairs = list(zip(*found, strict=True))
+    if estimator.name in ORDERED:
+        assert any((one - other).norm() > 1e-6 * one.norm() for one, other in pairs)
+        return
+    for one, other in pairs:
         torch.testing.assert_close(one, other)
 
 
-@pytest.mark.parametrize("estimator", [e for e in EVERY if not e.needs.path], ids=lambda e: e.name)
+def takes_one(estimator):
+    """Whether at one sample it is the gradient of log w."""
+    needs = estimator.needs
+    return estimator.few_samples[0] == 1 and not (needs.path or needs.kl or needs.sleep)
+
+
+@pytest.mark.parametrize("estimator", [e for e in EVERY if takes_one(e)], ids=title)
 def test_at_one_sample_every_estimator_of_log_w_is_the_vae(estimator):
     model, x, noise = mlp(), images(), numbers(7, B, 1, 1, D)
     vae = both(build_estimator("vae", {}), model, x, noise)
@@ -99,16 +118,19 @@ def direct(weights_of, model, x, noise):
 
 
 def path_formula(power, model, x, noise):
-    """sum_k w~_k^power G_k with G_k written out: the density's parameters are constants, the samples are not."""
+    """sum_k power(w~_k) G_k with G_k written out: the density's parameters are constants, the samples are not."""
     posterior = model.encode(x)
     z = posterior.sample(noise)
     fixed = DiagonalNormal(posterior.loc.detach(), posterior.scale.detach())
     log_w = model.log_joint(x[:, None, None], z) - fixed.log_prob(z)
-    value = (normalised(log_w.detach()) ** power * log_w).sum(2).mean()
+    value = (power(normalised(log_w.detach())) * log_w).sum(2).mean()
     return flat(torch.autograd.grad(value, list(model.encoder.parameters())))
 
 
-@pytest.mark.parametrize(("name", "power"), [("stl", 1), ("dreg", 2)])
+@pytest.mark.parametrize(
+    ("name", "power"),
+    [("stl", lambda w: w), ("dreg", lambda w: w**2), ("rws-dreg", lambda w: w - w**2)],
+)
 def test_formula_of_path_estimators(name, power):
     model, x, noise = mlp(), images(), numbers(12, B, M, K, D)
     theta, phi = both(build_estimator(name, {}), model, x, noise)
@@ -138,6 +160,24 @@ def tilde(log_w):
     return normalised(log_w) / M
 
 
+def tempered(log_w):
+    return tilde(0.7 * log_w)
+
+
+def jackknifed(log_w):
+    """K times the weights of all, less (K - 1)/K times those of all but one, summed over which is left out."""
+    total = K * normalised(log_w)
+    for i in range(K):
+        kept = [k for k in range(K) if k != i]
+        total[..., kept] -= (K - 1) / K * normalised(log_w[..., kept])
+    return total / M
+
+
+def batched(log_w):
+    """Of K = 5 samples batches of one: five rows, so that every shift takes each sample once."""
+    return torch.full_like(log_w, 1 / (M * K))
+
+
 def pooled_tilde(log_w):
     return normalised(pooled(log_w)).view_as(log_w)
 
@@ -150,6 +190,11 @@ def pooled_tilde(log_w):
         ("miwae", {}, lambda lw: (tilde(lw),) * 2),
         ("ciwae", {"beta": 0.3}, lambda lw: (0.3 / (M * K) + 0.7 * tilde(lw),) * 2),
         ("piwae", {}, lambda lw: (pooled_tilde(lw), tilde(lw))),
+        ("vr-iwae", {"alpha": 0.3}, lambda lw: (tempered(lw),) * 2),
+        ("jvi", {}, lambda lw: (jackknifed(lw),) * 2),
+        ("u-statistic", {"inner": 5}, lambda lw: (tilde(lw),) * 2),
+        ("u-statistic", {"inner": 1}, lambda lw: (batched(lw),) * 2),
+        ("vae-annealed", {"kl": 1}, lambda lw: (torch.full_like(lw, 1 / (M * K)),) * 2),
     ],
 )
 def test_formula_of_each(name, options, formula):
@@ -157,6 +202,113 @@ def test_formula_of_each(name, options, formula):
     found = both(build_estimator(name, options), model, x, noise)
     for one, other in zip(found, direct(formula, model, x, noise), strict=True):
         torch.testing.assert_close(one, other)
+
+
+def each(log_w, one):
+    """Of each group of weights ``[K]`` what ``one`` says of sample k, and of the others."""
+    found = torch.zeros_like(log_w)
+    for *group, k in itertools.product(*map(range, log_w.shape)):
+        own = log_w[tuple(group)]
+        found[(*group, k)] = one(own, k, torch.cat([own[:k], own[k + 1 :]]))
+    return found
+
+
+def mean_weight(*log_w):
+    return torch.cat([own.reshape(-1) for own in log_w]).exp().mean().log()
+
+
+def share(log_w, k):
+    return log_w[k].exp() / log_w.exp().sum()
+
+
+def learning(log_w, k):
+    """log Z^ - w~_k."""
+    return mean_weight(log_w) - share(log_w, k)
+
+
+def auxiliary(S):
+    def one(own, k, _):
+        n = len(own) - S
+        if k >= n:
+            return 0.0
+        replaced = [torch.cat([own[:k], other[None], own[k + 1 : n]]) for other in own[n:]]
+        return learning(own[:n], k) - sum(learning(other, k) for other in replaced) / S
+
+    return one
+
+
+def ovis(gamma):
+    def one(own, k, others):
+        baseline = mean_weight(others) - gamma * share(own, k) + (1 - gamma) * math.log(1 - 1 / len(own))
+        return learning(own, k) - baseline
+
+    return one
+
+
+def riemann(own, k, _):
+    """Signal of phi and coefficient of theta, of two intervals that meet at 0.3."""
+    K = len(own)
+    v = (0.3 * own).exp() / (0.3 * own).exp().sum()
+    flat, tilted = (own[k] - own.mean()) / (K - 1), K / (K - 1) * v[k] * (own[k] - (v * own).sum())
+    return 0.3 * flat + 0.7 * (0.7 * tilted - v[k]), 0.3 / K + 0.7 * (v[k] + 0.3 * tilted)
+
+
+def score_formula(signal, model, x, noise):
+    """sum_k s_k grad log q(z_k|x) at fixed z_k, mean over M, with signals by ``each``."""
+    posterior = model.encode(x)
+    z = posterior.sample(noise).detach()
+    signals = each(model(x, noise).log_w.detach(), signal)
+    value = (signals * posterior.log_prob(z)).sum(2).mean()
+    return flat(torch.autograd.grad(value, list(model.encoder.parameters())))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "signal"),
+    [
+        ("rws", {}, lambda own, k, _: share(own, k)),
+        ("reinforce", {}, lambda own, k, _: learning(own, k)),
+        ("vimco", {}, lambda own, k, others: learning(own, k) - mean_weight(others, others.mean())),
+        ("vimco", {"geometric": 0}, lambda own, k, others: learning(own, k) - mean_weight(others, mean_weight(others))),
+        ("ovis-tilde", {"gamma": 0.3}, ovis(0.3)),
+        ("ovis-mc", {}, auxiliary(1)),
+        ("ovis-mc", {"S": 2}, auxiliary(2)),
+        ("rloo", {}, lambda own, k, others: (own[k] - others.mean()) / len(own)),
+        ("tvo", {"intervals": 2, "first": 0.3}, lambda *at: riemann(*at)[0]),
+    ],
+)
+def test_formula_of_score_functions(name, options, signal):
+    model, x, noise = mlp(), images(), numbers(14, B, M, K, D)
+    theta, phi = both(build_estimator(name, options), model, x, noise)
+    torch.testing.assert_close(phi, score_formula(signal, model, x, noise))
+    if name == "tvo":
+        coefficients = each(model(x, noise).log_w.detach(), lambda *at: riemann(*at)[1]) / M
+        expected, _ = direct(lambda _: (coefficients,) * 2, model, x, noise)
+    else:
+        expected, _ = both(build_estimator("vae" if name == "rloo" else "iwae", {}), model, x, noise)
+    torch.testing.assert_close(theta, expected)
+
+
+def dreams_formula(model, noise):
+    """Mean of grad log q(z|x) at x and z drawn from the decoder."""
+    with torch.no_grad():
+        z = noise[..., D + PIXELS :]
+        x = (
+            torch.distributions.Normal(0, 1).cdf(noise[..., D : D + PIXELS]) < torch.sigmoid(model.decoder(z))
+        ).double()
+    posterior = model.encode(x.reshape(-1, PIXELS))
+    value = posterior.log_prob(z.reshape(-1, 1, 1, D)).mean()
+    return flat(torch.autograd.grad(value, list(model.encoder.parameters())))
+
+
+@pytest.mark.parametrize(("name", "options", "share"), [("wake-sleep", {}, 1), ("rws", {"sleep": 0.3}, 0.3)])
+def test_formula_of_sleep(name, options, share):
+    model, x, estimator = mlp(), images(), build_estimator(name, options)
+    noise = noise_of(estimator, model, 15, B, M, K)
+    theta, phi = both(estimator, model, x, noise)
+    wake_theta, wake = both(build_estimator("rws", {}), model, x, noise[..., :D])
+    torch.testing.assert_close(phi, share * dreams_formula(model, noise) + (1 - share) * wake)
+    vae_theta, _ = both(build_estimator("vae", {}), model, x, noise[..., :D])
+    torch.testing.assert_close(theta, vae_theta if name == "wake-sleep" else wake_theta)
 
 
 def test_a_swap_of_m_and_k_would_be_seen():
@@ -177,39 +329,40 @@ def test_piwae_uses_the_same_samples_for_both_networks():
     torch.testing.assert_close(phi, miwae_phi)
 
 
+def stepping(estimator):
+    """Parameters by network, a forward pass, and noise of a step, shared and the inference network's own."""
+    (model, x), own = subject(estimator), samples(estimator)
+    noises = {kind: noise_of(estimator, model, seed, B, M, own) for kind, seed in (("shared", 10), ("own", 11))}
+    return parameters(model, x), (lambda noise: model(x, noise, parts=estimator.needs.parts)), noises
+
+
 @every
 def test_a_step_gives_gradients_and_the_bound_and_no_other_number(estimator):
     """What is differentiated never leaves a step, so nobody can take it for the bound."""
-    model, x, noise = mlp(), images(), numbers(10, B, M, K, D)
-    wanted = {"inference": list(model.encoder.parameters()), "generative": list(model.decoder.parameters())}
-    path, kinds = estimator.needs.path, []
-    forward, noises = (lambda own: model(x, own, path=path)), (lambda kind: (kinds.append(kind), noise)[1])
-    found, bound = step(estimator.objective, forward, noises, wanted)
+    wanted, forward, noises = stepping(estimator)
+    kinds = []
+    found, bound = step(estimator.objective, forward, lambda kind: (kinds.append(kind), noises[kind])[1], wanted)
     assert kinds == ["shared"]
     assert {n: [g.shape for g in own] for n, own in found.items()} == {
         n: [p.shape for p in own] for n, own in wanted.items()
     }
-    torch.testing.assert_close(bound, estimator.bound(forward(noise).log_w).mean())
+    torch.testing.assert_close(bound, estimator.bound(forward(noises["shared"]).log_w).mean())
     assert not bound.requires_grad
 
 
 @every
 def test_a_network_by_itself_gets_the_gradient_that_it_gets_beside_the_other(estimator):
-    model, x, noise = mlp(), images(), numbers(10, B, M, K, D)
-    wanted = {"inference": list(model.encoder.parameters()), "generative": list(model.decoder.parameters())}
-    forward, noises = (lambda own: model(x, own, path=estimator.needs.path)), (lambda _: noise)
-    whole, _ = step(estimator.objective, forward, noises, wanted)
+    wanted, forward, noises = stepping(estimator)
+    whole, _ = step(estimator.objective, forward, noises.__getitem__, wanted)
     for network, own in wanted.items():
-        alone, _ = step(estimator.objective, forward, noises, {network: own})
+        alone, _ = step(estimator.objective, forward, noises.__getitem__, {network: own})
         assert set(alone) == {network}
         assert all(torch.equal(a, b) for a, b in zip(alone[network], whole[network], strict=True))
 
 
 @every
 def test_with_noise_of_its_own_the_inference_network_sees_other_samples(estimator):
-    model, x, noises = mlp(), images(), {"shared": numbers(10, B, M, K, D), "own": numbers(11, B, M, K, D)}
-    wanted = {"inference": list(model.encoder.parameters()), "generative": list(model.decoder.parameters())}
-    forward = lambda own: model(x, own, path=estimator.needs.path)  # noqa: E731
+    wanted, forward, noises = stepping(estimator)
     found, bound = step(estimator.objective.with_own_noise(), forward, noises.__getitem__, wanted)
     for network, kind in (("generative", "shared"), ("inference", "own")):
         expected, _ = step(estimator.objective, forward, lambda _, kind=kind: noises[kind], wanted)

@@ -446,7 +446,7 @@ def follows(**wrong):
 def test_what_follows_names_the_registered_estimators_that_are_refused(monkeypatch):
     assert follows() == []
     assert (
-        follows(shared=("w",))
+        follows(shared=("w",), shared_inference=("w",))
         == follows(fixed_support=False)
         == follows(detached="why")
         == ["dreg and stl are refused"]
@@ -454,7 +454,8 @@ def test_what_follows_names_the_registered_estimators_that_are_refused(monkeypat
     assert follows(reparameterised=False, why_not="why") == ["every registered estimator is refused"]
     some = {name: ESTIMATORS._entries[name] for name in ("iwae", "stl")}
     monkeypatch.setattr(ESTIMATORS, "_entries", some)
-    assert follows(shared=("w",)) == ["stl is refused"]
+    assert follows(shared=("w",), shared_inference=("w",)) == ["stl is refused"]
+    assert follows(shared=("w",)) == []
 
 
 class LayerDrop(Vae):

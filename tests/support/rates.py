@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from snrkit.core.logweights import LogWeights
+from snrkit.core.logweights import LogWeights, Parts
 from snrkit.diagnostics.intervals import delete_one, jackknife_stderr
 from snrkit.diagnostics.slopes import fit
 from snrkit.estimators import ESTIMATORS
@@ -25,7 +25,17 @@ DIM, POINTS, DRAWS, G = 5, 2, 400, 20
 AXES = {"M": ((1, 100), (3, 100), (10, 100)), "K": ((1, 100), (1, 300), (1, 1000))}
 MOST, ALLOWED, WIDEST = 1000, 0.03, 0.05
 NETWORKS = ("inference", "generative")
-EVERY = [build_estimator(name, {}) for name in ESTIMATORS.names]
+EVERYTHING = Parts(path=True, prior=True, kl=True, sleep=True, regenerated=True)
+# By name the options with which it is fitted, where its own do not fit these K or another choice has other rates.
+_OPTIONS = {
+    "u-statistic": [{"inner": 2}],
+    "vr-iwae": [{}, {"detached": 1}],
+    "jvi": [{}, {"dreg": 1}],
+    "rws": [{}, {"sleep": 0.3}],
+    "ovis-tilde": [{}, {"gamma": 1}],
+    "vimco": [{}, {"geometric": 0}],
+}
+EVERY = [build_estimator(name, options) for name in ESTIMATORS.names for options in _OPTIONS.get(name, [{}])]
 
 
 @dataclass(frozen=True)
@@ -42,9 +52,11 @@ class Rate:
 
 @functools.cache
 def toy():
-    """Everything about the samples, at once: log densities ``[R N, MOST]``, and the derivatives of each in b and mu.
+    """Everything about the samples, at once: of each part by name its value ``[R N, MOST]``, derivatives in b and mu.
 
-    b moves z and nothing else, since A is fixed: log q does not depend on it, log q with detached parameters does.
+    Also in c, a shift of the likelihood p(x|z) = N(x; z + c, I) that is 0. A derivative is ``[R N, MOST, D]``, or None where
+    there is none. b moves z and nothing else, since A is fixed: log q does not depend on it, log q with detached parameters
+    does.
     """
     x = 1.4 * numbers(1, POINTS, DIM)
     model = Gaussian.optimum(x.mean(0) + 0.5 * numbers(2, DIM))
@@ -52,29 +64,49 @@ def toy():
         model.b.add_(0.03 * numbers(3, DIM))
     x = x.repeat(DRAWS, 1)
     noise = numbers(4, DRAWS * POINTS, 1, MOST, DIM)
+    dream = numbers(5, DRAWS * POINTS, 1, MOST, model.dream_size)
     with torch.no_grad():
-        weights, z = model(x, noise, path=True), model.encode(x).sample(noise)
-    leaves = [part.squeeze(1) for part in (weights.log_p, weights.log_q, weights.log_q_path)]
-    scale = model.encode(x).scale
-    in_b = model.mu.detach() + x[:, None] - 2 * z.squeeze(1)
-    return leaves, in_b, -noise.squeeze(1) / scale, (z - model.mu.detach()).squeeze(1)
+        weights = model(x, torch.cat([noise, dream], dim=-1), parts=EVERYTHING)
+        loc, scale = model.encode(x).loc[:, None], model.encode(x).scale
+        z, (dreamt, z_dreamt) = model.encode(x).sample(noise).squeeze(1), (own.squeeze(1) for own in model.dream(dream))
+        prior, lik = z - model.mu, x[:, None] - z  # minus the derivatives of log p(z) and of log p(x|z) in z, and plus
+        path = -noise.squeeze(1) / scale
+        moved = {
+            "log_p": (lik - prior, prior, lik),
+            "log_q": (None, None, None),
+            "log_q_path": (path, None, None),
+            "log_prior": (-prior, prior, None),
+            "kl": ((loc - model.mu).expand_as(z), (model.mu - loc).expand_as(z), None),
+            "log_q_sleep": ((z_dreamt - dreamt @ model.A.T - model.b) / scale**2, None, None),
+            "log_lik_again": (None, lik, None),
+            "log_w_again": (None, lik - prior - path, None),
+        }
+    return {name: part.squeeze(1) for name, part in weights.present().items()}, moved
 
 
 @functools.cache
-def gradients(estimator, M, K):
-    """Gradients ``[R N, D]`` in b (inference) and mu (generative), by the chain rule through the log densities."""
-    leaves, in_b, path_in_b, in_mu = toy()
-    own = [part[:, : M * K].reshape(-1, M, K).clone().requires_grad_() for part in leaves]
+def gradients(estimator, M, K, groups=1):
+    """Gradients ``[R N groups, D]`` in b (inference) and mu (generative), by the chain rule through parts of log-weights."""
+    values, moved = toy()
+    own = {name: _cut(part, M * K, groups).reshape(-1, M, K).clone().requires_grad_() for name, part in values.items()}
     found = {}
-    for network in ("generative", "inference"):
-        value = value_of(estimator, LogWeights(*own), network)
-        moved = torch.autograd.grad(value * len(own[0]), own, retain_graph=True, materialize_grads=True)
-        p, _, path = (part.reshape(len(part), 1, M * K) for part in moved)
-        if network == "inference":
-            found[network] = (p @ in_b[:, : M * K] + path @ path_in_b[:, : M * K])[:, 0]
-        else:
-            found[network] = (p @ in_mu[:, : M * K])[:, 0]
+    for network in NETWORKS:
+        # With the KL in closed form mu has no noise at all.
+        place = 0 if network == "inference" else 2 if estimator.needs.kl else 1
+        value = value_of(estimator, LogWeights.of(own), network) * len(own["log_p"])
+        in_parts = torch.autograd.grad(value, list(own.values()), retain_graph=True, allow_unused=True)
+        total = torch.zeros(DRAWS * POINTS * groups, DIM, dtype=torch.float64)
+        for name, part in zip(own, in_parts, strict=True):
+            along = moved[name][place]
+            if part is not None and along is not None:
+                total += (part.reshape(len(part), 1, M * K) @ _cut(along, M * K, groups))[:, 0]
+        found[network] = total
     return found
+
+
+def _cut(part, samples, groups):
+    """``[R N, MOST, ...]`` to ``[R N groups, samples, ...]``, of the first samples."""
+    return part[:, : samples * groups].reshape(-1, samples, *part.shape[2:])
 
 
 def moments(gradient):
@@ -88,16 +120,21 @@ def moments(gradient):
     return mean.mean(1), variance.sum(1) / POINTS**2, draws[:, 0]
 
 
+def name_of(estimator):
+    """Its name with its options, for a test's."""
+    return " ".join(filter(None, (estimator.name, estimator.describe())))
+
+
 def lender(estimator, network):
     """Whose mean to take: that of an estimator with the same one, where its own sinks into noise as K grows."""
     if rates(estimator.theory, network)["K"] >= 0:
         return estimator
     index = NETWORKS.index(network)
     unit = estimator.units(1, MOST)[index].estimator
-    bound = unit.reference or unit.name
+    bound = unit.same_bound or unit
     lenders = [
         other for other in EVERY
-        if other.reference == bound and other.unbiased[index] and rates(other.theory, network)["K"] > 0
+        if other.same_bound == bound and other.unbiased[index] and rates(other.theory, network)["K"] > 0
     ]  # fmt: skip
     return lenders[0] if lenders else estimator
 

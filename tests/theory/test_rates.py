@@ -7,31 +7,44 @@ import torch
 
 from snrkit.estimators.base import Theory
 from snrkit.models.gaussian import Gaussian
-from tests.support.rates import ALLOWED, DIM, DRAWS, EVERY, MOST, NETWORKS, POINTS, WIDEST, Rate, mistaken, toy
+from tests.support.rates import (
+    ALLOWED,
+    DIM,
+    DRAWS,
+    EVERY,
+    EVERYTHING,
+    MOST,
+    NETWORKS,
+    POINTS,
+    WIDEST,
+    Rate,
+    mistaken,
+    name_of,
+    toy,
+)
 from tests.zoo import numbers
 
-every = pytest.mark.parametrize("estimator", EVERY, ids=lambda e: e.name)
+every = pytest.mark.parametrize("estimator", EVERY, ids=name_of)
 
 
 def test_the_toys_derivatives_are_autograds():
     """The formulas above, for the first data point of the first draw."""
-    leaves, in_b, path_in_b, in_mu = toy()
+    values, moved = toy()
     x = 1.4 * numbers(1, POINTS, DIM)
     model = Gaussian.optimum(x.mean(0) + 0.5 * numbers(2, DIM))
     with torch.no_grad():
         model.b.add_(0.03 * numbers(3, DIM))
-    weights = model(x[:1], numbers(4, DRAWS * POINTS, 1, MOST, DIM)[:1], path=True)
+    noise = numbers(4, DRAWS * POINTS, 1, MOST, DIM)[:1], numbers(5, DRAWS * POINTS, 1, MOST, 2 * DIM)[:1]
+    parts = model(x[:1], torch.cat(noise, dim=-1), parts=EVERYTHING).present()
+    assert set(parts) == set(values) == set(moved)
     for k in (0, MOST - 1):
-        log_p, log_q, log_q_path = (part[0, 0, k] for part in (weights.log_p, weights.log_q, weights.log_q_path))
-        torch.testing.assert_close(
-            [part[0, k] for part in leaves], [log_p.detach(), log_q.detach(), log_q_path.detach()]
-        )
-        derived = [
-            torch.autograd.grad(value, parameter, retain_graph=True)[0]
-            for value, parameter in ((log_p, model.b), (log_q_path, model.b), (log_p, model.mu))
-        ]
-        torch.testing.assert_close(derived, [in_b[0, k], path_in_b[0, k], in_mu[0, k]])
-        assert torch.autograd.grad(log_q, model.b, retain_graph=True)[0].abs().max() < 1e-12
+        for name, part in parts.items():
+            value = part[0, 0, k]
+            torch.testing.assert_close(values[name][0, k], value.detach())
+            for parameter, known in zip((model.b, model.mu), moved[name][:2], strict=True):
+                derived = torch.autograd.grad(value, parameter, retain_graph=True, materialize_grads=True)[0]
+                expected = torch.zeros(DIM, dtype=torch.float64) if known is None else known[0, k]
+                torch.testing.assert_close(derived, expected, rtol=1e-9, atol=1e-11)
 
 
 @every
