@@ -169,7 +169,7 @@ def test_sentences_are_told_of_and_images_drawn(runs, drawn):
     PRIOR.write(runs / "demo-vae" / "prior-samples.parquet", prior_samples())
     drawing = drawn(samples, runs)
     assert drawing.notes == ("samples of demo_iwae are sentences: read its table",)
-    assert set(drawing.data["run"]) == {"demo-vae"}
+    assert set(drawing.data["run"]) == {"demo"}
 
 
 @pytest.mark.parametrize("figure", [reconstructions, latents, samples, interpolations_])
