@@ -26,6 +26,8 @@ SOURCES = Registry(
         "npz": "snrkit.data.npz:source",
         "idx": "snrkit.data.idx:source",
         "gaussian": "snrkit.data.gaussian:source",
+        "sentences": "snrkit.data.sentences:source",
+        "text": "snrkit.data.text:source",
     },
     group="snrkit.data",
     what="snrkit.data.base:Source",
@@ -76,15 +78,17 @@ def _require_usable_name(spec: DataSpec) -> None:
 
 
 def binarisation(spec: DataSpec, kind: Values) -> Binarise:
-    """How the data are binarised: as the spec says, else ``dynamic`` for grey images and ``none`` for real-valued data.
+    """How the data are binarised: as the spec says, else ``dynamic`` for grey images and ``none`` for all other data.
 
     Args:
         spec: the spec as given.
         kind: what the loaded data turned out to be (``Dataset.kind``).
 
     Raises:
-        SpecError: real-valued data are to be binarised.
+        SpecError: what is no image is to be binarised.
     """
+    if kind == "tokens" and spec.binarise not in (None, "none"):
+        raise SpecError("data.binarise", f"'{spec.binarise}' needs grey values, and {spec.name} holds words", "drop it")
     if kind == "real" and spec.binarise not in (None, "none"):
         problem = f"'{spec.binarise}' needs grey values, and {spec.name} holds numbers outside [0, 1]"
         raise SpecError("data.binarise", problem, "set it to none, or store uint8 or floats in [0, 1]")
@@ -95,6 +99,6 @@ def resolve(spec: DataSpec, kind: Values) -> DataSpec:
     """The spec with its binarisation filled in, as ``binarisation`` decides it.
 
     Raises:
-        SpecError: real-valued data are to be binarised.
+        SpecError: what is no image is to be binarised.
     """
     return spec.model_copy(update={"binarise": binarisation(spec, kind)})

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from snrkit.specs.run import DataSpec
 
 Array = npt.NDArray[Any]
-Values = Literal["grey", "real"]
+Values = Literal["grey", "real", "tokens"]
 
 
 @dataclass(frozen=True)
@@ -24,15 +24,17 @@ class Dataset:
 
     Attributes:
         name: the source.
-        train: [N, D] training points; grey: uint8 in 0..255 or float32 in [0, 1]; real: float32 or float64.
+        train: [N, D] training points; grey: uint8 in 0..255 or float32 in [0, 1]; real: float32 or float64; tokens: int32
+            numbers of words, as ``data.tokens`` makes them.
         test: [N_test, D] test points, of the same type.
-        kind: ``grey``: intensities that can be binarised; ``real``: any finite numbers.
+        kind: ``grey``: intensities that can be binarised; ``real``: any finite numbers; ``tokens``: sentences.
         image_shape: (height, width) if a row is an image in row-major order, else None.
         origin: which file or procedure the points came from, to be stated beside every reported number.
         test_labels: [N_test] integer class of each test point, if the source has such.
         label: what tables call the data, where the source's name does not say which they are; empty: the name.
         numbers: of real-valued data, in words, with their range.
         remedy: of real-valued data, what makes them grey values.
+        words: of tokens, the vocabulary; a word's place is its number.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Dataset:
     label: str = ""
     numbers: str = ""
     remedy: str = ""
+    words: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for split, array in (("train", self.train), ("test", self.test)):
@@ -52,6 +55,11 @@ class Dataset:
                 raise DataError(self.name, f"{split} has shape {array.shape}, not [N, D]", "give at least one point")
         if self.train.shape[1] != self.test.shape[1] or self.train.dtype != self.test.dtype:
             raise DataError(self.name, "train and test points differ in length or type", "store both alike")
+        if self.kind == "tokens" and max(self.train.max(), self.test.max()) >= len(self.words):
+            problem = (
+                f"a token has number {max(self.train.max(), self.test.max())}, and there are {len(self.words)} words"
+            )
+            raise DataError(self.name, problem, "give the whole vocabulary")
 
 
 @dataclass(frozen=True)
@@ -83,7 +91,7 @@ class Source:
         alternatives: any one of ``files`` is enough.
         mirrors: addresses, each ending in "/", under which every file lies as ``<name>.gz``.
         by_hand: for files that cannot be fetched, what to put where.
-        reads: which of the settings ``path``, ``size`` and ``dim`` say something to it.
+        reads: which of the settings that are for some sources only (``path``, ``size``, ``min_count``, ...) it reads.
     """
 
     name: str

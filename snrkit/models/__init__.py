@@ -11,6 +11,7 @@ MODELS = Registry(
         "gaussian": "snrkit.models.gaussian:build",
         "hierarchical": "snrkit.models.hierarchical:build",
         "mlp": "snrkit.models.mlp:build",
+        "sentence": "snrkit.models.sentence:build",
         "random-weights": "snrkit.models.random_weights:build",
         "sbn": "snrkit.models.sbn:build",
     },

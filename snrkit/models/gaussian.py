@@ -122,6 +122,7 @@ def build(options: Mapping[str, Any], data: DataSummary, streams: Streams) -> Ga
     Raises:
         SpecError: an invalid option.
     """
+    data.require_numbers("gaussian")
     parsed: GaussianOptions = parse_options(GaussianOptions, "gaussian", options)
     model = Gaussian.optimum(data.mean)
     with torch.no_grad():

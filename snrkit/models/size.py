@@ -51,7 +51,7 @@ def require_model_room(build: Callable[..., nn.Module], spec: ModelSpec, data: D
         ResourceError: they cannot.
         SpecError: the model cannot be built at all.
     """
-    if max(_numbers([*spec.options.values(), data.mean.shape[0]])) <= _HARMLESS:
+    if max(_numbers([*spec.options.values(), data.mean.shape[0], len(data.words)])) <= _HARMLESS:
         return
     try:
         with torch.device("meta"):  # shapes without numbers

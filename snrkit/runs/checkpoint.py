@@ -49,6 +49,7 @@ class Checkpoint:
         optimiser: the optimiser's state.
         data_mean: mean of the training data, ``[P]``.
         data_real: whether the data are real-valued.
+        data_words: the vocabulary of sentences, so that they can be printed without their source; empty of other data.
         hyper: state of each option of the estimator that is learnt (see ``estimators.hyper``).
         kernels: the matrix library that the run began with (see ``backend.kernels``); empty where there is no choice, and in
             files from before it was noted.
@@ -65,6 +66,7 @@ class Checkpoint:
     optimiser: dict[str, Any]
     data_mean: Tensor
     data_real: bool
+    data_words: list[str] = field(default_factory=list)
     hyper: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     kernels: str = ""
     data_digest: str = ""
@@ -89,10 +91,10 @@ class Checkpoint:
         options = hyper.values(max(0, self.epoch - (self.position == 0)))
         return spec.model_copy(update={"estimator": spec.estimator.model_copy(update={"options": options})})
 
-    def summary(self) -> DataSummary:
+    def data_summary(self) -> DataSummary:
         """What the model was told of the data when it was built."""
         height_width = (self.image_shape[0], self.image_shape[1]) if self.image_shape else None
-        return DataSummary(self.data_mean, self.data_real, image_shape=height_width)
+        return DataSummary(self.data_mean, self.data_real, words=tuple(self.data_words), image_shape=height_width)
 
     def restore_model(self, device: torch.device) -> LatentModel:
         """The model with the saved parameters.
@@ -103,7 +105,7 @@ class Checkpoint:
         """
         spec = self.run_spec()
         try:
-            model = build_model(spec.model, self.summary(), spec.seed)
+            model = build_model(spec.model, self.data_summary(), spec.seed)
             model.to(getattr(torch, spec.dtype))
         except (RuntimeError, MemoryError, ValueError, TypeError, OverflowError) as error:
             if isinstance(error, SpecError):

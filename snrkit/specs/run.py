@@ -28,14 +28,18 @@ class DataSpec(Spec):
 
     Attributes:
         name: a registered source (``snrkit data list``).
-        path: the file, for ``npz``; the folder or file, for ``idx``.
+        path: the file, for ``npz``; the folder or file, for ``idx`` and ``text``.
         binarise: ``dynamic`` (drawn afresh at each access), ``fixed`` (drawn once from ``seed``), ``threshold`` (grey
-            value >= 0.5) or ``none``; left out: ``dynamic`` for images, ``none`` for real-valued data. Under ``dynamic``
+            value >= 0.5) or ``none``; left out: ``dynamic`` for images, ``none`` for all other data. Under ``dynamic``
             the test set too is drawn once, from ``seed``.
         seed: seed of the fixed binarisation, and of generated data.
         train_limit: use only the first so many training points.
         size: number of training points of the generated ``gaussian`` data.
         dim: dimension of the generated ``gaussian`` data.
+        min_count: how often a word of ``sentences`` or ``text`` must be there to be in the vocabulary.
+        max_words: longest sentence of ``sentences`` or ``text``, in words and marks; longer ones are left out.
+        test_share: share of the distinct sentences of a ``text`` file that are its test set.
+        tokens: how a line of ``text`` is taken apart: ``words`` and marks, in lower case, or as it stands at its ``spaces``.
     """
 
     name: str = "digits"
@@ -45,6 +49,10 @@ class DataSpec(Spec):
     train_limit: Positive | None = None
     size: Positive = 1024
     dim: Positive = 20
+    min_count: Positive = 5
+    max_words: Positive = 20
+    test_share: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    tokens: Literal["words", "spaces"] = "words"
 
 
 class ModelSpec(Spec):

@@ -22,6 +22,13 @@ from snrkit.runs.folder import RunDir
 from snrkit.specs.run import EXTENSIBLE, DataSpec, RunSpec
 from snrkit.version import version
 
+# Settings of data that only some sources read.
+_OF_SOME = {
+    **dict.fromkeys(("size", "dim"), "the generated gaussian data"),
+    **dict.fromkeys(("min_count", "max_words"), "sentences"),
+    **dict.fromkeys(("test_share", "tokens"), "your own sentences (text)"),
+}
+
 
 def resolve_spec(spec: RunSpec, dataset: Dataset) -> RunSpec:
     """The spec with what it left open filled in from the data, and a file of the user's found from any directory."""
@@ -35,7 +42,8 @@ def data_summary(dataset: Dataset) -> DataSummary:
     """What a model may know of the training data."""
     scale = 255.0 if dataset.train.dtype == "uint8" else 1.0
     mean = torch.from_numpy(dataset.train.mean(axis=0, dtype="float64") / scale)
-    return DataSummary(mean, dataset.kind == "real", dataset.numbers, dataset.remedy, dataset.image_shape)
+    numbers, remedy = dataset.numbers, dataset.remedy
+    return DataSummary(mean, dataset.kind != "grey", numbers, remedy, dataset.image_shape, dataset.words)
 
 
 def data_digest(dataset: Dataset) -> str:
@@ -46,6 +54,7 @@ def data_digest(dataset: Dataset) -> str:
         stored = points.astype("float32") if points.dtype == "float64" else points
         digest.update(f"{stored.shape} {stored.dtype}".encode())
         digest.update(stored.tobytes())
+    digest.update("\n".join(dataset.words).encode())
     return digest.hexdigest()
 
 
@@ -96,9 +105,9 @@ def find_previous(run: RunDir, spec: RunSpec, dataset: Dataset, resume: bool) ->
 def _refuse_idle(data: DataSpec) -> None:
     """A run does not begin with settings that do nothing, for its user believes that they do."""
     reads = SOURCES.load(data.name).reads
-    for setting in ("size", "dim"):
+    for setting, of in _OF_SOME.items():
         if setting not in reads and getattr(data, setting) != getattr(DataSpec(), setting):
-            problem = f"is of the generated gaussian data, and does nothing to {data.name}"
+            problem = f"is of {of}, and does nothing to {data.name}"
             raise SpecError(f"data.{setting}", problem, "drop it; data.train_limit takes fewer training points")
 
 

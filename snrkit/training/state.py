@@ -98,6 +98,7 @@ class State:
             optimiser=self.optimiser.state_dict(),
             data_mean=self.summary.mean,
             data_real=self.summary.real,
+            data_words=list(self.summary.words),
             hyper=self.hyper.state(),
             kernels=self.kernels,
             data_digest=self.data_digest,

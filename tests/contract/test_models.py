@@ -23,7 +23,7 @@ from snrkit.specs.fields import attributes
 from snrkit.specs.run import ModelSpec, RunSpec
 from snrkit.trial.findings import Findings
 from snrkit.trial.opening import opened
-from tests.zoo import B, K, M, images, numbers
+from tests.zoo import B, K, M, images, numbers, sentences
 
 PIXELS = 9
 # Sizes that keep the checks quick, and each way of ours to be a model; what is not here is built as it comes.
@@ -42,6 +42,7 @@ OPTIONS = {
     "random-weights": [
         {"random": which, "hidden": 7, "latent": 4, "initial_scale": 1.0} for which in ("both", "recognition")
     ],
+    "sentence": [{"embed": 3, "hidden": 6, "latent": 4, "keep": keep} for keep in (1.0, 0.6, 0.0)],
     "sbn": [{"widths": [6, 2]}, {"widths": [5, 4, 3], "nonlinear": [7], "centre": True}],
 }
 CASES = [(name, options) for name in MODELS.names for options in OPTIONS.get(name, [{}])]
@@ -51,16 +52,17 @@ every = pytest.mark.parametrize(
 
 
 def data_of(name, options):
-    """Pixels, or real-valued data for a model that takes no pixels; with the summary that it is built from."""
+    """Pixels, real-valued data or sentences, the first that a model takes; with the summary that it is built from."""
     real = 1.5 * numbers(1, B, PIXELS)
-    for x, is_real in ((images(pixels=PIXELS), False), (real, True)):
-        summary = DataSummary(x.mean(0), real=is_real, image_shape=(3, 3))
+    tokens, words = sentences(length=PIXELS)
+    for x, is_real, known in ((images(pixels=PIXELS), False, ()), (real, True, ()), (tokens, True, words)):
+        summary = DataSummary(x.mean(0), real=is_real, words=known, image_shape=None if known else (3, 3))
         try:
             build_model(ModelSpec(name=name, options=options), summary, 0)
         except SpecError:
             continue
         return x, summary
-    raise AssertionError(f"{name} takes neither pixels nor real-valued data")
+    raise AssertionError(f"{name} takes neither pixels nor real-valued data nor sentences")
 
 
 @pytest.fixture(scope="module")
@@ -219,6 +221,8 @@ def test_the_trial_has_nothing_to_say(built, name, options):
     before, expected = state_of_generators(), Findings("evaluation", "float64")
     if not has_path(model, x):
         expected = dataclasses.replace(expected, reparameterised=False, why_not=f"that of {name} is discrete")
+    if 0 < options.get("keep", 1) < 1:  # words are dropped in training only
+        expected = dataclasses.replace(expected, mode_matters=("the model's own code",))
     with opened(model, x, "evaluation") as subject:
         found = subject.findings
     assert dataclasses.replace(found, lacks={}, shared=()) == expected
