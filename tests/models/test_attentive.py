@@ -19,9 +19,11 @@ from snrkit.models.attentive import Attentive, AttentiveOptions
 from snrkit.models.base import DataSummary, build_model
 from snrkit.models.densities import bernoulli_log_prob, standard_normal_log_prob
 from snrkit.models.windows import Window
-from snrkit.specs.run import ModelSpec
+from snrkit.specs.run import ModelSpec, RunSpec
+from snrkit.training import ensemble
 from snrkit.trial.needs import needs_by_name, unmet
 from snrkit.trial.opening import opened
+from tests.support.training import learns, trainer
 from tests.zoo import B, K, M, images, numbers
 
 SHAPE = (3, 4)
@@ -285,3 +287,23 @@ def test_what_is_refused_and_what_works():
     assert {"vae", "vae-analytic", "iwae", "miwae", "ciwae", "piwae", "dreg", "stl"} <= works
     assert not works & {"rws", "wake-sleep", "vimco", "ovis-mc", "ovis-tilde", "tvo"}
     assert found.shared_inference == ()
+
+
+@pytest.mark.slow
+def test_no_graph_is_captured_of_what_takes_steps(tmp_path, monkeypatch):
+    """Beside one another two runs go through the plain step; those of another model through what ``captured`` makes."""
+    monkeypatch.setattr(ensemble, "captured", lambda step, state: None)
+    options = {"steps": 2, "hidden": 4, "latent": 2, "read": 0, "write": 0}
+    for name, own in (("draw", options), ("mlp", {"hidden": [4], "latent": 2})):
+        table = {"data": {"name": "digits", "train_limit": 8}, "model": {"name": name, "options": own}}
+        members = [
+            trainer(RunSpec.parse(table | {"seed": seed}, "test"), tmp_path / f"{name}{seed}") for seed in (0, 1)
+        ]
+        assert (ensemble.Ensemble(members, tmp_path / "marker")._advance is None) == (name == "mlp")
+
+
+@pytest.mark.rest_slow
+@pytest.mark.parametrize("window", [0, 3])
+def test_it_learns_digits_and_resumes_to_the_bit(tmp_path, window):
+    options = {"steps": 2, "hidden": 16, "latent": 3, "read": window, "write": window}
+    learns({"name": "draw", "options": options}, 3, 10, tmp_path)
