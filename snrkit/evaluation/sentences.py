@@ -69,7 +69,7 @@ def sentence_scores(model: LatentModel, x: Tensor, elbo: Array, log_p: Array) ->
 def _kl(model: LatentModel, x: Tensor) -> Array:
     parts = []
     with in_mode(model, "evaluation"):
-        for own in x.split(_AT_ONCE):
+        for own in torch.split(x, _AT_ONCE):
             posterior = model.proposal(own)
             z = posterior.sample(own.new_zeros(len(own), 1, 1, *posterior.noise_shape))
             kl = model.kl_to_prior(posterior, z)

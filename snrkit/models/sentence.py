@@ -110,8 +110,9 @@ class Sentence(StandardNormalPrior):
         """Token numbers ``[B, L]`` to a normal proposal over D latents."""
         tokens = x.long()
         h = c = self.output.weight.new_zeros(*x.shape[:-1], self.encoder.width)
-        for word, on in zip(_steps(self.encoder_words, tokens), (tokens != PAD).unbind(dim=-1), strict=True):
-            after, on = self.encoder(self.encoder.input(word), h, c), on[..., None]
+        steps = zip(_steps(self.encoder_words, tokens), (tokens != PAD)[..., None].unbind(dim=-2), strict=True)
+        for word, on in steps:
+            after = self.encoder(self.encoder.input(word), h, c)
             h, c = (torch.where(on, new, old) for new, old in zip(after, (h, c), strict=True))
         loc, raw_scale = self.proposal_of(h).chunk(2, dim=-1)
         normal = DiagonalNormal(loc, softplus(raw_scale))

@@ -64,16 +64,8 @@ def test_rare_words_are_unknown_and_long_sentences_left_out(tmp_path):
 
 
 def test_words_are_letters_of_any_script_and_marks():
-    assert words_of("Don\u2019t, \u00c9mile: \u201cgo\u201d 3 times!") == (
-        "don't",
-        ",",
-        "\u00e9mile",
-        ":",
-        "go",
-        "3",
-        "times",
-        "!",
-    )
+    found = " ".join(words_of("Don\u2019t, \u00c9mile: \u201cgo\u201d 3 times!"))
+    assert found == "don't , \u00e9mile : go 3 times !"
 
 
 def test_text_that_is_split_already_stays_as_it_is(tmp_path):
