@@ -6,6 +6,9 @@ from torch import Tensor, nn
 from snrkit import DiagonalNormal, LatentModel, bernoulli_log_prob, standard_normal_log_prob
 from snrkit.core.streams import Streams
 from snrkit.core.tokens import EOS, PAD, SPECIAL
+from snrkit.models.conv import Conv
+from snrkit.models.flow import Flow
+from snrkit.models.flows import Layer, Planar
 from snrkit.models.gaussian import Gaussian
 from snrkit.models.hierarchical import Hierarchical
 from snrkit.models.mlp import Mlp
@@ -53,6 +56,20 @@ def hierarchical(seed: int = 0, pixels: int = 9, dtype: torch.dtype = torch.floa
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return Hierarchical(pixels, (D - 1, 1), ((7, 6), (5, 8))).to(dtype)
+
+
+def flow(seed: int = 0, pixels: int = 9, dtype: torch.dtype = torch.float64, kind: type[Layer] = Planar) -> Flow:
+    """A flow of three layers behind the proposal."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return Flow(pixels, (7, 6), D, 3, kind).to(dtype)
+
+
+def conv(seed: int = 0, dtype: torch.dtype = torch.float64) -> Conv:
+    """Of images of 3 x 3 pixels, whose last row and column the decoder leaves off."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return Conv((3, 3), (2, 3), 3, 8, D).to(dtype)
 
 
 def sbn(seed: int = 0, pixels: int = 9, dtype: torch.dtype = torch.float64) -> Sbn:

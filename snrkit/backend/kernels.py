@@ -117,6 +117,18 @@ def full_precision() -> Iterator[None]:
 
 
 @contextmanager
+def same_convolutions() -> Iterator[None]:
+    """Within the block cuDNN convolves to the same bits every time; its fastest algorithms add up in no fixed order."""
+    cudnn: Any = torch.backends.cudnn
+    before = cudnn.deterministic, cudnn.benchmark
+    cudnn.deterministic, cudnn.benchmark = True, False
+    try:
+        yield
+    finally:
+        cudnn.deterministic, cudnn.benchmark = before
+
+
+@contextmanager
 def uncached_autocast() -> Iterator[None]:
     """An autocast that the caller is in casts weights anew within the block.
 

@@ -140,7 +140,8 @@ class Plan(What):
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        require_samples(self.estimators, min(self.K))
+        for K in sorted({K for _, K in self.pairs} if self.pairs else set(self.K)):
+            require_samples(self.estimators, K)
         self._check_size()
         self._check_metrics()
         self._check_combinations()

@@ -5,6 +5,8 @@ from snrkit.registry import Registry
 MODELS = Registry(
     "model",
     {
+        "conv": "snrkit.models.conv:build",
+        "flow": "snrkit.models.flow:build",
         "gaussian": "snrkit.models.gaussian:build",
         "hierarchical": "snrkit.models.hierarchical:build",
         "mlp": "snrkit.models.mlp:build",

@@ -265,6 +265,7 @@ class DataSummary:
         real: True for real-valued data (and for numbers of words), False for images with values in [0, 1].
         numbers: what real-valued data are, with their range, in words for an error message.
         remedy: what makes them pixels.
+        image_shape: (height, width) if a row is an image in row-major order, else None.
         words: of sentences, the vocabulary: a word's place is its number, and ``P`` the length that they are padded to.
     """
 
@@ -272,6 +273,7 @@ class DataSummary:
     real: bool
     numbers: str = ""
     remedy: str = ""
+    image_shape: tuple[int, int] | None = None
     words: tuple[str, ...] = ()
 
     def require_pixels(self, model: str) -> None:
@@ -286,6 +288,19 @@ class DataSummary:
             numbers = f" ({self.numbers})" if self.numbers else ""
             problem = f"{model} models pixels in [0, 1], and the data are real-valued{numbers}"
             raise SpecError("model", problem, remedy)
+
+    def require_image(self, model: str) -> tuple[int, int]:
+        """(height, width) of the images that the data are.
+
+        Raises:
+            SpecError: they are rows of numbers, of which no height and width are known.
+        """
+        if self.image_shape is None:
+            problem = (
+                f"{model} needs images of a known height and width, and the data are rows of {len(self.mean)} numbers"
+            )
+            raise SpecError("model", problem, "choose mlp, or data whose points are stored as [height, width]")
+        return self.image_shape
 
     def require_numbers(self, model: str) -> None:
         """See to it that the data are numbers, not words.

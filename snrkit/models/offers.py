@@ -10,7 +10,10 @@ from snrkit.models import priors
 
 
 class Offers(nn.Module):
-    """Each method refuses until a model overrides it; most follow from ``prior_distribution``."""
+    """Each method refuses until a model overrides it; most follow from ``prior_distribution``.
+
+    A model may have something else by one of these names, a module for example: then that is what it has.
+    """
 
     def log_prior(self, z: Tensor) -> Tensor:
         """log p(z) in nats: z ``[..., D]`` to ``[...]``.
@@ -89,3 +92,28 @@ class Offers(nn.Module):
         """
         problem = f"the prior of {type(self).__name__} has no parameters through which z can be drawn"
         raise CapabilityError("regenerate", problem, "choose dreg, which is the same where the prior is fixed")
+
+
+class _Unless:
+    """An attribute of a class, unless an object of it has one of the same name, a module or a tensor maybe."""
+
+    def __init__(self, name: str, given: Any) -> None:
+        self._name, self._given = name, given
+        self.__doc__ = given.__doc__
+
+    def __get__(self, model: nn.Module | None, kind: type) -> Any:
+        if model is not None:
+            for held in (model.__dict__, *(model.__dict__.get(place, {}) for place in _PLACES)):
+                if self._name in held:
+                    return held[self._name]
+        return self._given.__get__(model, kind)
+
+    def __set__(self, model: nn.Module, value: Any) -> None:
+        model.__dict__[self._name] = value
+
+
+# Where torch keeps what is no plain attribute.
+_PLACES = ("_modules", "_parameters", "_buffers")
+for _name, _given in list(vars(Offers).items()):
+    if not _name.startswith("_"):
+        setattr(Offers, _name, _Unless(_name, _given))

@@ -54,6 +54,7 @@ class Checkpoint:
         kernels: the matrix library that the run began with (see ``backend.kernels``); empty where there is no choice, and in
             files from before it was noted.
         data_digest: of all data points (see ``training.opening``); empty in files from before it was noted.
+        image_shape: (height, width) of the data; empty where they are no images, and in files from before it was noted.
     """
 
     spec: str
@@ -69,6 +70,7 @@ class Checkpoint:
     hyper: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     kernels: str = ""
     data_digest: str = ""
+    image_shape: tuple[int, ...] = ()
 
     def run_spec(self) -> RunSpec:
         """The spec, validated."""
@@ -91,7 +93,8 @@ class Checkpoint:
 
     def data_summary(self) -> DataSummary:
         """What the model was told of the data when it was built."""
-        return DataSummary(self.data_mean, self.data_real, words=tuple(self.data_words))
+        height_width = (self.image_shape[0], self.image_shape[1]) if self.image_shape else None
+        return DataSummary(self.data_mean, self.data_real, words=tuple(self.data_words), image_shape=height_width)
 
     def restore_model(self, device: torch.device) -> LatentModel:
         """The model with the saved parameters.

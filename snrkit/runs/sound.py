@@ -65,9 +65,19 @@ def data_problem(checkpoint: Checkpoint) -> str:
         return f"data_mean is of {_type(checkpoint.data_mean)}"
     if not _all_finite(checkpoint.data_mean):
         return "data_mean is not finite"
+    if not re.fullmatch("([0-9a-f]{64})?", checkpoint.data_digest):
+        return "data_digest is no digest"
+    return _named_problem(checkpoint)
+
+
+def _named_problem(checkpoint: Checkpoint) -> str:
+    """Of the words and the height and width that belong to the numbers of a data point."""
     if not all(isinstance(word, str) for word in checkpoint.data_words):
         return "data_words are no words"
-    return "" if re.fullmatch("([0-9a-f]{64})?", checkpoint.data_digest) else "data_digest is no digest"
+    shape, pixels = checkpoint.image_shape, checkpoint.data_mean.numel()
+    sizes = [size for size in shape if type(size) is int and 0 < size <= pixels]
+    right = shape == () or (len(shape) == len(sizes) == 2 and math.prod(sizes) == pixels)
+    return "" if right else f"image_shape is {shape!r:.40}, and a data point has {pixels} numbers"
 
 
 def hyper_problem(checkpoint: Checkpoint, spec: RunSpec) -> str:

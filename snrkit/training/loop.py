@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
+from snrkit.backend.kernels import same_convolutions
 from snrkit.interrupt import Interrupted
 from snrkit.specs.run import RunSpec
 from snrkit.types import Progress
@@ -73,7 +74,8 @@ def run_epochs(crew: C, stopped: Stopped, progress: Progress, observe: Callable[
     while crew.epoch < crew.spec.epochs:
         crew.begin_epoch()
         while crew.position < crew.steps:
-            crew.take_step()
+            with same_convolutions():
+                crew.take_step()
             crew.report(progress)
             if stopped():
                 crew.save()

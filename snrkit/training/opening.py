@@ -42,7 +42,8 @@ def data_summary(dataset: Dataset) -> DataSummary:
     """What a model may know of the training data."""
     scale = 255.0 if dataset.train.dtype == "uint8" else 1.0
     mean = torch.from_numpy(dataset.train.mean(axis=0, dtype="float64") / scale)
-    return DataSummary(mean, dataset.kind != "grey", dataset.numbers, dataset.remedy, dataset.words)
+    numbers, remedy = dataset.numbers, dataset.remedy
+    return DataSummary(mean, dataset.kind != "grey", numbers, remedy, dataset.image_shape, dataset.words)
 
 
 def data_digest(dataset: Dataset) -> str:

@@ -102,6 +102,7 @@ class State:
             hyper=self.hyper.state(),
             kernels=self.kernels,
             data_digest=self.data_digest,
+            image_shape=self.summary.image_shape or (),
         )
 
     def require_finite(self) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from snrkit.backend.kernels import full_precision, uncached_autocast
+from snrkit.backend.kernels import full_precision, same_convolutions, uncached_autocast
 from snrkit.backend.memory import keep_freed_memory
 from snrkit.backend.shortage import shortage_told
 from snrkit.core.batches import Batch, points
@@ -70,7 +70,7 @@ def opened(model: nn.Module, x: Any, mode: Mode) -> Iterator[Subject]:
     batch = as_batch(x, parameter.device, parameter.dtype)
     with (
         shortage_told(), unchanged(subject), in_mode(subject, mode), full_precision(), uncached_autocast(),
-        torch.enable_grad(), uncompiled(),
+        torch.enable_grad(), uncompiled(), same_convolutions(),
     ):  # fmt: skip
         # In its mode, which every draw is to begin with.
         snapshot = Snapshot(subject)

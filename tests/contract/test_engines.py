@@ -34,7 +34,7 @@ from tests.awkward import (
     TwiceInEncoder,
     awkward,
 )
-from tests.zoo import hierarchical, images, mlp, toy, users
+from tests.zoo import conv, flow, hierarchical, images, mlp, toy, users
 
 pytestmark = pytest.mark.slow
 
@@ -43,6 +43,8 @@ MODELS = {
     "mlp": lambda: (mlp(), images()),
     "hierarchical": lambda: (hierarchical(), images()),
     "users": lambda: (users(), images()),
+    "flow": lambda: (flow(), images()),
+    "conv": lambda: (conv(), images()),
     "toy": toy,
 }
 DRAWS, WHOLE = range(2, 13), PassSize(units=4, samples=10**6)

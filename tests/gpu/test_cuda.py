@@ -6,7 +6,7 @@ import torch
 
 import snrkit
 from snrkit.cli.main import main
-from tests.zoo import images, mlp, users
+from tests.zoo import conv, flow, images, mlp, users
 
 pytestmark = [
     pytest.mark.gpu,
@@ -14,7 +14,7 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize("make", [mlp, users])
+@pytest.mark.parametrize("make", [mlp, users, flow, conv])
 def test_engines_agree(make):
     model = make().to("cuda")
     tables = [
@@ -34,11 +34,15 @@ def test_cpu_and_gpu_agree_within_errors():
     assert z.abs().max() < 4.5
 
 
-def test_train_resume_and_measure(tmp_path):
+@pytest.mark.parametrize("model", ["mlp", "conv"])
+def test_train_resume_and_measure(model, tmp_path):
+    hidden = "[8]" if model == "mlp" else "8"
+
     def run(*argv):
         main([str(a) for a in argv])
 
-    common = ("--data", "digits", "--K", 5, "--set", "model.options.hidden=[8]", "--set", "model.options.latent=3",
+    common = ("--data", "digits", "--model", model, "--set", f"model.options.hidden={hidden}", "--K", 5,
+              "--set", "model.options.latent=3",
               "--device", "cuda", "--quiet")  # fmt: skip
     run("train", *common, "--epochs", 2, "--out", tmp_path / "a")
     run("train", *common, "--epochs", 1, "--out", tmp_path / "b")

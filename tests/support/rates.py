@@ -85,23 +85,28 @@ def toy():
 
 
 @functools.cache
-def gradients(estimator, M, K):
-    """Gradients ``[R N, D]`` in b (inference) and mu (generative), by the chain rule through the parts of log-weights."""
+def gradients(estimator, M, K, groups=1):
+    """Gradients ``[R N groups, D]`` in b (inference) and mu (generative), by the chain rule through parts of log-weights."""
     values, moved = toy()
-    own = {name: part[:, : M * K].reshape(-1, M, K).clone().requires_grad_() for name, part in values.items()}
+    own = {name: _cut(part, M * K, groups).reshape(-1, M, K).clone().requires_grad_() for name, part in values.items()}
     found = {}
     for network in NETWORKS:
         # With the KL in closed form mu has no noise at all.
         place = 0 if network == "inference" else 2 if estimator.needs.kl else 1
-        value = value_of(estimator, LogWeights.of(own), network) * DRAWS * POINTS
+        value = value_of(estimator, LogWeights.of(own), network) * len(own["log_p"])
         in_parts = torch.autograd.grad(value, list(own.values()), retain_graph=True, allow_unused=True)
-        total = torch.zeros(DRAWS * POINTS, DIM, dtype=torch.float64)
+        total = torch.zeros(DRAWS * POINTS * groups, DIM, dtype=torch.float64)
         for name, part in zip(own, in_parts, strict=True):
             along = moved[name][place]
             if part is not None and along is not None:
-                total += (part.reshape(len(part), 1, M * K) @ along[:, : M * K])[:, 0]
+                total += (part.reshape(len(part), 1, M * K) @ _cut(along, M * K, groups))[:, 0]
         found[network] = total
     return found
+
+
+def _cut(part, samples, groups):
+    """``[R N, MOST, ...]`` to ``[R N groups, samples, ...]``, of the first samples."""
+    return part[:, : samples * groups].reshape(-1, samples, *part.shape[2:])
 
 
 def moments(gradient):
