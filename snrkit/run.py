@@ -7,7 +7,7 @@ from typing import Any
 
 from snrkit.backend.device import select_device
 from snrkit.core.streams import Streams
-from snrkit.diagnostics.advise import CANDIDATES, Advice, advise
+from snrkit.diagnostics.advise import Advice, advise, candidates
 from snrkit.diagnostics.beta_curve import BetaCurve, beta_curve
 from snrkit.diagnostics.budget import Begun, cost_batch
 from snrkit.diagnostics.measure import Measurement, diagnose
@@ -169,7 +169,7 @@ class Run(Showing):
         budget: int | None = None,
         *,
         seconds: float | None = None,
-        estimators: Sequence[str | Estimator] = CANDIDATES,
+        estimators: Sequence[str | Estimator] | None = None,
         draws: int = 1000,
         data_points: int = 10,
         seed: int = 0,
@@ -182,7 +182,7 @@ class Run(Showing):
         Args:
             budget: samples per data point.
             seconds: what a training step may take, instead.
-            estimators: the candidates: registered names, or estimators.
+            estimators: the candidates: registered names, or estimators; None: the common ones that are right for the model.
             draws: gradient draws R per setting.
             data_points: the first so many test points.
             seed: root of the noise.
@@ -198,7 +198,7 @@ class Run(Showing):
         """
         if (budget is None) == (seconds is None):
             raise SpecError("budget", "give either `budget` or `seconds`", "for example `budget=64`")
-        candidates = chosen(estimators)
+        asked = None if estimators is None else chosen(estimators)
         x, label = named_points(self.dataset, self.spec, self.device, data_points)
         batch = cost_batch(x, self.spec.batch_size)
         with reserved(Path(out) if out else self.beside("advice.json")) as place:
@@ -207,7 +207,7 @@ class Run(Showing):
             )
             total = begun.affordable(self.model, batch, seconds or 0.0) if budget is None else budget
             found = advise(
-                self.model, x, batch, total, candidates, draws=draws, seed=seed, seconds=seconds,
+                self.model, x, batch, total, asked or candidates(self.model, x), draws=draws, seed=seed, seconds=seconds,
                 folder=place.partial, progress=progress, stop=stop,
             )  # fmt: skip
         about = {**self.labels, "data": label, "budget": total, "draws": draws, "seed": seed}
