@@ -1,15 +1,20 @@
 """Reconstructions of a run: their table, and their pictures side by side."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from snrkit.files import require_writable, write_bytes
 from snrkit.runs.kinds.reconstructions import RECONSTRUCTIONS
 from snrkit.runs.place import Place, reserved, target
+
+if TYPE_CHECKING:
+    from snrkit.report.drawing import Drawing
+    from snrkit.report.style import Look
 
 ENDINGS = (".parquet", ".pdf", ".png")
 # Value and standard error over points, which is None for one point.
@@ -54,36 +59,47 @@ class Reconstructions:
         with target(self.place, path) as file:
             table, *pictures = files = files_of(file)
             RECONSTRUCTIONS.write(table, self.table)
-            self._draw(pictures)
+            # Matplotlib is slow to import, and most of those who open a run draw nothing.
+            from snrkit.report.figures.reconstructions import draw_tables
+
+            draw_pictures(pictures, lambda look: draw_tables([self.table], look))
         return files
 
-    def _draw(self, files: list[Path]) -> None:
-        # Matplotlib is slow to import, and most of those who open a run draw nothing.
-        from snrkit.report import style
-        from snrkit.report.figures.reconstructions import draw_tables
-        from snrkit.report.save import render
 
-        look = style.COLUMNS["a4"]
-        with style.context(look):
-            figure = draw_tables([self.table], look).figure
-            for file in files:
-                write_bytes(file, render(figure, file.suffix[1:], look.dpi))
+def draw_pictures(files: Sequence[Path], draw: "Callable[[Look], Drawing]") -> None:
+    """Draw a figure as wide as a page, and write it.
+
+    Args:
+        files: each with an ending of its format.
+        draw: draws it in a look.
+
+    Raises:
+        OutputError: a file cannot be written.
+    """
+    from snrkit.report import style
+    from snrkit.report.save import render
+
+    look = style.COLUMNS["a4"]
+    with style.context(look):
+        figure = draw(look).figure
+        for file in files:
+            write_bytes(file, render(figure, file.suffix[1:], look.dpi))
 
 
-def files_of(path: Path) -> list[Path]:
-    """The table and the pictures that are meant by the name of any of them, or by what they have in common."""
-    base = path.with_suffix("") if path.suffix in ENDINGS else path
-    return [base.with_name(base.name + ending) for ending in ENDINGS]
+def files_of(path: Path, endings: Sequence[str] = ENDINGS) -> list[Path]:
+    """The table and what goes beside it that are meant by the name of any of them, or by what they have in common."""
+    base = path.with_suffix("") if path.suffix in endings else path
+    return [base.with_name(base.name + ending) for ending in endings]
 
 
 @contextmanager
-def reserved_pictures(path: Path) -> Iterator[Place]:
-    """A place for reconstructions that are computed within the block.
+def reserved_pictures(path: Path, endings: Sequence[str] = ENDINGS) -> Iterator[Place]:
+    """A place for a table, and what goes beside it, that are computed within the block.
 
     Raises:
         OutputError: a file cannot be written there.
     """
-    table, *pictures = files_of(path)
+    table, *pictures = files_of(path, endings)
     with reserved(table) as place:
         for picture in pictures:
             require_writable(picture)

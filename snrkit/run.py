@@ -20,11 +20,11 @@ from snrkit.evaluation.evaluation import Evaluation, evaluated
 from snrkit.evaluation.points import chosen_points, described, named_points
 from snrkit.evaluation.reconstruct import reconstruct, with_ssim
 from snrkit.evaluation.ssim import has_ssim
-from snrkit.opened import Opened
 from snrkit.pictures import Reconstructions, reserved_pictures
 from snrkit.runs.folder import RunDir
 from snrkit.runs.kinds.snr import require_same_parameters
 from snrkit.runs.place import reserved
+from snrkit.showing import Showing
 from snrkit.specs.base import short
 from snrkit.specs.given import is_empty, items, require_is, whole
 from snrkit.specs.measure import Execution, MeasureSpec, WatchFile
@@ -36,7 +36,7 @@ from snrkit.types import Progress
 from snrkit.watch import Observe, require_measurable, watching
 
 
-class Run(Opened):
+class Run(Showing):
     """A checkpoint of a run, opened, and what can be measured on it. Every result can ``save`` itself."""
 
     def measure(

@@ -28,6 +28,16 @@ def pytest_collection_modifyitems(items):
             seen.add(test)
 
 
+@pytest.fixture(autouse=True)
+def clean(request):
+    """See to it that no test leaves a file where the tests are run; hidden ones are tools'."""
+    folder = request.config.invocation_params.dir
+    before = set(folder.iterdir())
+    yield
+    left = [path.name for path in set(folder.iterdir()) - before if path.name[0] != "." and path.name != "__pycache__"]
+    assert not left, f"left in {folder}: {', '.join(sorted(left))}"
+
+
 @pytest.fixture
 def data_dir() -> Path:
     """The folder of real data files; tests that need them are skipped where there is none."""

@@ -126,7 +126,8 @@ def test_a_result_is_not_written_into_a_folder_that_took_the_place_of_its_own(ru
         (lambda run: snrkit.train(run.spec, run.path, device="cpu"), OutputError, str, "`resume=True`"),
     ],
 )
-def test_errors_name_arguments(run, call, kind, argument, words):
+def test_errors_name_arguments(run, tmp_path, monkeypatch, call, kind, argument, words):
+    monkeypatch.chdir(tmp_path)  # which `out=""` would be
     with pytest.raises(kind, match=words) as caught:
         call(run)
     assert caught.value.argument == (str(run.path) if argument is str else argument)

@@ -28,6 +28,8 @@ class Commands(click.Group):
         "evaluate": ("snrkit.cli.evaluate", "Bounds, KL, ESS and active units of a trained model."),
         "snr": ("snrkit.cli.snr", "Signal-to-noise ratio of the gradients of a trained model."),
         "reconstruct": ("snrkit.cli.reconstruct", "Reconstructions, with and without importance resampling."),
+        "sample": ("snrkit.cli.sample", "Samples of a model's prior, decoded."),
+        "interpolate": ("snrkit.cli.interpolate", "What lies between two points of a model's latent space."),
         "beta": ("snrkit.cli.beta", "SNR of the gradients against the beta of ciwae."),
         "advise": ("snrkit.cli.advise", "Which estimator, M and K to spend a budget of samples on."),
         "report": ("snrkit.cli.report", "Figures and tables from what was measured."),

@@ -13,6 +13,7 @@ from tests.support.program import TOY
 NEEDED = {
     "train": TOY, "sweep": ["grid.toml"], "evaluate": ["--ckpt", "x"], "snr": ["--ckpt", "x"], "beta": ["--ckpt", "x"],
     "reconstruct": ["--ckpt", "x"], "advise": ["--ckpt", "x", "--budget", "4"], "report": [], "data": [],
+    "sample": ["--ckpt", "x"], "interpolate": ["--ckpt", "x"],
 }  # fmt: skip
 
 

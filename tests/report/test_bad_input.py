@@ -14,7 +14,18 @@ from snrkit.report.drawing import Drawing
 from snrkit.report.figures import snr_vs_k
 from snrkit.report.save import Destination
 from snrkit.runs.kinds.snr import SNR
-from tests.support.results import advice, draws, images, latents, make_run, points, slopes, table
+from tests.support.results import (
+    advice,
+    draws,
+    images,
+    interpolations,
+    latents,
+    make_run,
+    points,
+    prior_samples,
+    slopes,
+    table,
+)
 
 PUBLISHED = "data,estimator,options,M,K,metric,value,error,reference\ndigits,iwae,,1,64,log_p,{},0.1,someone\n"
 
@@ -28,6 +39,8 @@ def demo(tmp_path):
     points().to_parquet(folder / "evaluation.points.parquet")
     images().to_parquet(folder / "reconstructions.parquet")
     latents().to_parquet(folder / "latents.parquet")
+    prior_samples().to_parquet(folder / "prior-samples.parquet")
+    interpolations().to_parquet(folder / "interpolations.parquet")
     (folder / "some.published.csv").write_text(PUBLISHED.format(-84))
     found = advice()
     content = {"run": "demo", "step": 600, "data": "digits", "budget": 64, "draws": 400}
@@ -49,7 +62,8 @@ def replace(path, old, new):
 KINDS = {
     "advice": "advice.json", "metrics": "metrics.jsonl", "points": "evaluation.points.parquet",
     "draws": "snr.draws.parquet", "slopes": "snr.slopes.csv", "published": "some.published.csv",
-    "latents": "latents.parquet", "reconstructions": "reconstructions.parquet",
+    "latents": "latents.parquet", "reconstructions": "reconstructions.parquet", "samples": "prior-samples.parquet",
+    "interpolations": "interpolations.parquet",
 }  # fmt: skip
 
 
@@ -79,6 +93,13 @@ def test_sound_files_are_read(demo):
         ("reconstructions", lambda p: edit(p, lambda t: t.assign(pixels=[[np.nan] * 4] * len(t))), "'pixels'"),
         ("reconstructions", lambda p: edit(p, lambda t: t.iloc[:-1]), "rows are missing"),
         ("reconstructions", lambda p: edit(p, lambda t: t[t["kind"] != "q"]), "rows are missing"),
+        ("samples", lambda p: edit(p, lambda t: t.assign(width=3)), "'pixels' are not height x width"),
+        ("samples", lambda p: edit(p, lambda t: t.drop(columns="pixels")), "columns missing: pixels"),
+        ("samples", lambda p: edit(p, lambda t: t.assign(kind="odd")), "column 'kind' holds 'odd'"),
+        ("samples", lambda p: edit(p, lambda t: t.assign(sample=0)), "a sample is there twice"),
+        ("interpolations", lambda p: edit(p, lambda t: t[t["place"] != 1]), "rows are missing"),
+        ("interpolations", lambda p: edit(p, lambda t: t[t["point"] != 3]), "rows are missing"),
+        ("interpolations", lambda p: edit(p, lambda t: t.assign(t=-0.5)), "column 't' holds -0.5"),
     ],
 )
 def test_the_file_and_what_is_wrong_with_it_are_named(demo, kind, damage, problem):

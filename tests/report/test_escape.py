@@ -114,7 +114,17 @@ def _with_names(text):
 
 @pytest.mark.rest_slow
 @pytest.mark.parametrize(
-    "name", ["histograms", "snr_vs_k", "latents", "active_units", "generalisation", "reconstructions"]
+    "name",
+    [
+        "histograms",
+        "snr_vs_k",
+        "latents",
+        "active_units",
+        "generalisation",
+        "reconstructions",
+        "samples",
+        "interpolations",
+    ],
 )
 def test_figures_of_hostile_names_are_well_formed(name):
     look = style.COLUMNS["icml"]

@@ -397,7 +397,10 @@ def test_one_k_only(name):
 
 
 # Images have no numbers to be told apart from none.
-@pytest.mark.parametrize("name", [name for name in FIGURES.names if name != "reconstructions"])
+PICTURES = ("reconstructions", "samples", "interpolations")
+
+
+@pytest.mark.parametrize("name", [name for name in FIGURES.names if name not in PICTURES])
 def test_numbers_that_are_none(name):
     """Some NaN are left out, NaN alone is no figure; never a traceback."""
     frames = all_frames()

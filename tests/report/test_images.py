@@ -11,11 +11,15 @@ from snrkit.evaluation.ssim import WINDOW
 from snrkit.report import style
 from snrkit.report.collect import collect
 from snrkit.report.drawing import Drawing, Missing
-from snrkit.report.figures import latents, reconstructions
+from snrkit.report.figures import interpolations as interpolations_
+from snrkit.report.figures import latents, reconstructions, samples
 from snrkit.runs.folder import RunDir
+from snrkit.runs.kinds.interpolations import INTERPOLATIONS
 from snrkit.runs.kinds.latents import LATENTS
 from snrkit.runs.kinds.reconstructions import RECONSTRUCTIONS
+from snrkit.runs.kinds.samples import SAMPLES as PRIOR
 from tests.report.reading import assert_readable
+from tests.support.results import interpolations, prior_samples
 
 HEIGHT, WIDTH, SAMPLES = 3, 2, 4
 
@@ -127,7 +131,48 @@ def test_scatter_of_two_dimensional_layers_only(runs, drawn):
     assert len(drawing.data) == 60
 
 
-@pytest.mark.parametrize("figure", [reconstructions, latents])
+def test_samples_fill_rows_of_ten(runs, drawn):
+    PRIOR.write(runs / "demo-vae" / "prior-samples.parquet", prior_samples())
+    drawing = drawn(samples, runs)
+    means, pixels = (np.asarray(axes.images[0].get_array()) for axes in drawing.figure.axes)
+    assert means.shape == pixels.shape == (2 * 4, 10 * 4)
+    shown = prior_samples().set_index(["kind", "sample"]).pixels
+    for sample in range(13):
+        row, column = divmod(sample, 10)
+        for kind, image in (("mean", means), ("drawn", pixels)):
+            inner = image[4 * row + 1 : 4 * row + 3, 4 * column + 1 : 4 * column + 3]
+            np.testing.assert_allclose(inner.ravel(), shown[kind, sample])
+    assert (means[4:, 12:] == 0).all()
+    assert len(drawing.data) == 26
+
+
+def test_lines_lie_between_their_data_points(runs, drawn):
+    INTERPOLATIONS.write(runs / "demo-vae" / "interpolations.parquet", interpolations())
+    drawing = drawn(interpolations_, runs)
+    assert [axes.get_title() for axes in drawing.figure.axes] == ["from", "decoded", "to"]
+    first, between, last = (np.asarray(axes.images[0].get_array()) for axes in drawing.figure.axes)
+    table = interpolations()
+    for image, own in ((first, (0, 0.0, "input")), (last, (1, 1.0, "input")), (between, (1, 0.0, "mean"))):
+        pair, t, kind = own
+        (expected,) = table[(table.pair == pair) & (table.t == t) & (table.kind == kind)].pixels
+        np.testing.assert_allclose(image[4 * pair + 1 : 4 * pair + 3, 1:3].ravel(), expected)
+    assert between.shape == (8, 16)
+
+
+def test_sentences_are_told_of_and_images_drawn(runs, drawn):
+    words = pd.DataFrame({"sample": [0, 1], "kind": "greedy", "text": ["a", ""], "z": [[0.0], [1.0]]})
+    words = words.assign(run="demo_iwae", step=5, data="text", seed=0)
+    PRIOR.write(runs / "demo_iwae" / "prior-samples.parquet", words)
+    alone = drawn(samples, runs)
+    assert isinstance(alone, Missing)
+    assert "samples of demo_iwae are sentences" in alone.reason
+    PRIOR.write(runs / "demo-vae" / "prior-samples.parquet", prior_samples())
+    drawing = drawn(samples, runs)
+    assert drawing.notes == ("samples of demo_iwae are sentences: read its table",)
+    assert set(drawing.data["run"]) == {"demo"}
+
+
+@pytest.mark.parametrize("figure", [reconstructions, latents, samples, interpolations_])
 def test_without_data_the_command_is_named(figure, runs, drawn):
     missing = drawn(figure, runs)
     assert isinstance(missing, Missing)

@@ -209,6 +209,23 @@ def images() -> pd.DataFrame:
     return table.assign(run="demo", step=5, data="digits:test[0,1]", k=50, seed=0, height=2, width=2)
 
 
+def prior_samples() -> pd.DataFrame:
+    names = [(sample, kind) for kind in ("mean", "drawn") for sample in range(13)]
+    table = pd.DataFrame(names, columns=["sample", "kind"])
+    table["pixels"] = [[i / 30, 0.5, 0.25, 0.75] for i in range(len(names))]
+    table["z"] = [[0.1 * sample, 1.0] for sample, _ in names]
+    return table.assign(run="demo", step=5, data="digits", seed=0, height=2, width=2)
+
+
+def interpolations() -> pd.DataFrame:
+    places = [(pair, place, place / 3, "mean", np.nan) for pair in range(2) for place in range(4)]
+    ends = [(pair, 3 * end, float(end), "input", 2.0 * pair + end) for pair in range(2) for end in range(2)]
+    table = pd.DataFrame([*places, *ends], columns=["pair", "place", "t", "kind", "point"])
+    table["pixels"] = [[i / 20, 0.5, 0.25, 0.75] for i in range(len(table))]
+    table["z"] = [[] if kind == "input" else [t, 1.0] for kind, t in zip(table["kind"], table["t"], strict=True)]
+    return table.assign(run="demo", step=5, data="digits:test[0:4]", between="test", seed=0, height=2, width=2)
+
+
 def latents() -> pd.DataFrame:
     generator = np.random.default_rng(2)
     table = pd.DataFrame(generator.standard_normal((30, 2)), columns=["z1", "z2"])
@@ -227,5 +244,6 @@ def all_frames() -> dict[str, pd.DataFrame]:
     return {
         "snr": readings().assign(source="demo.parquet"), "slopes": slopes(), "draws": draws(), "metrics": metrics(),
         "evaluations": evaluations(), "points": points(), "advice": advice(),
-        "reconstructions": images(), "latents": latents(),
+        "reconstructions": images(), "latents": latents(), "samples": prior_samples(),
+        "interpolations": interpolations(),
     }  # fmt: skip

@@ -18,6 +18,8 @@ FIGURES = Registry(
         "active_units": f"{_HERE}.active_units:figure",
         "generalisation": f"{_HERE}.generalisation:figure",
         "reconstructions": f"{_HERE}.reconstructions:figure",
+        "samples": f"{_HERE}.samples:figure",
+        "interpolations": f"{_HERE}.interpolations:figure",
         "latents": f"{_HERE}.latents:figure",
         "histograms": f"{_HERE}.histograms:figure",
         "snr_vs_k": f"{_HERE}.snr_vs_k:figure",

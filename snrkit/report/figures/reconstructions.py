@@ -1,33 +1,20 @@
 """Data points beside their reconstructions from q and from q_IW."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
+from snrkit.report import tiles
 from snrkit.report.collect import Tables
 from snrkit.report.drawing import Drawing, FigureKind, Missing
-from snrkit.report.escape import mathtext
 from snrkit.report.style import Look
-from snrkit.types import Array
 
 KINDS = {"input": "input", "q": "z ~ q(z|x)", "q_iw": "z ~ q$_{IW}$, k = %d"}
 
 COMMAND = "snrkit reconstruct --ckpt CHECKPOINT"
 # Of the SSIM that snrkit.evaluation.ssim computes, whose module loads torch; a test compares.
 WINDOW = "11x11 Gaussian window, sigma 1.5, range 1"
-# Empty pixels around an image.
-_GAP = 1
-# In units of the text size: margin, room between panels, and height of a line of text.
-_EDGE, _BETWEEN, _LINE = 0.4, 0.8, 1.5
-# Pixels that fill the text width, so that a few small images are not blown up.
-_LEAST_PIXELS = 120
-# Inches: a page.
-_TALLEST = 8.5
 
 
 def draw(tables: Tables, look: Look) -> Drawing | Missing:
@@ -41,8 +28,7 @@ def draw(tables: Tables, look: Look) -> Drawing | Missing:
 
 def _on_a_page(tables: Sequence[pd.DataFrame], look: Look) -> tuple[list[pd.DataFrame], tuple[str, ...]]:
     """The first points of each table, as many as fit, and a line about the others."""
-    row = _pixel(tables, look) * sum(int(table["height"].iloc[0]) + 2 * _GAP for table in tables)
-    most = max(1, int((_TALLEST - len(tables) * _head(tables) * look.em) / row))
+    most = tiles.rows_on_a_page(list(map(_band, tables)), look)
     points = max(table["point"].nunique() for table in tables)
     if points <= most:
         return list(tables), ()
@@ -60,37 +46,18 @@ def draw_tables(tables: Sequence[pd.DataFrame], look: Look) -> Drawing:
     columns = ["run", "step", "data", "k", "seed", "height", "width", "point", "kind", "sample", "pixels"]
     columns += ["ssim"] if any(_has_ssim(table) for table in tables) else []
     data = pd.concat([table.reindex(columns=columns) for table in tables], ignore_index=True)
-    data["pixels"] = data["pixels"].map(lambda pixels: " ".join(f"{value:.4g}" for value in pixels))
-    return Drawing(_figure(tables, look), data, _caption(tables), _alt(tables))
+    data["pixels"] = tiles.shown_pixels(data["pixels"])
+    return Drawing(tiles.draw(list(map(_band, tables)), look), data, _caption(tables), _alt(tables))
 
 
-def _figure(tables: Sequence[pd.DataFrame], look: Look) -> Figure:
-    pixel, head = _pixel(tables, look), _head(tables) * look.em
-    widths = _widths(tables, pixel, look)
-    tiles = [{kind: _tiled(table[table["kind"] == kind]) for kind in KINDS} for table in tables]
-    y = sum(head + pixel * len(images["input"]) for images in tiles) + _EDGE * look.em
-    size = look.column, y
-    figure = Figure(figsize=size)
-    for table, images in zip(tables, tiles, strict=True):
-        y -= head + pixel * len(images["input"])
-        x = _EDGE * look.em
-        for (kind, title), width in zip(_titles(table).items(), widths, strict=True):
-            height, wide = images[kind].shape
-            axes = figure.add_axes((x / size[0], y / size[1], wide * pixel / size[0], height * pixel / size[1]))
-            axes.imshow(images[kind], cmap="gray_r", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
-            axes.set_title(title, x=0, ha="left")
-            axes.set_axis_off()
-            if len(tables) > 1 and kind == "input":
-                _name(axes, table, look)
-            x += width + _BETWEEN * look.em
-    return figure
-
-
-def _name(axes: Axes, table: pd.DataFrame, look: Look) -> None:
-    """The run's name above the titles of its panels."""
-    above = (0, (_lines(table) * _LINE + 0.3) * look.font)
-    name = mathtext(str(table["run"].iloc[0]))
-    axes.annotate(name, (0, 1), above, xycoords="axes fraction", textcoords="offset points")
+def _band(table: pd.DataFrame) -> tiles.Band:
+    """A row per point, a column per sample."""
+    panels = {}
+    for kind, title in _titles(table).items():
+        own = table[table["kind"] == kind].sort_values(["point", "sample"])
+        images = tiles.images_of(own)
+        panels[title] = images.reshape(own["point"].nunique(), -1, *images.shape[1:])
+    return tiles.Band(str(table["run"].iloc[0]), panels)
 
 
 def _titles(table: pd.DataFrame) -> dict[str, str]:
@@ -109,49 +76,6 @@ def _mean_ssim(table: pd.DataFrame) -> dict[str, float]:
     if not _has_ssim(table):
         return {}
     return {kind: float(table.loc[table["kind"] == kind, "ssim"].mean()) for kind in ("q", "q_iw")}
-
-
-def _lines(table: pd.DataFrame) -> int:
-    return 2 if _has_ssim(table) else 1
-
-
-def _head(tables: Sequence[pd.DataFrame]) -> float:
-    """Height of what stands above the images of a table, in text sizes."""
-    return (max(map(_lines, tables)) + (len(tables) > 1)) * _LINE + 0.5
-
-
-def _pixel(tables: Sequence[pd.DataFrame], look: Look) -> float:
-    """Inches per pixel, one scale for all: as large as the column allows."""
-    room = look.column - (2 * _EDGE + 2 * _BETWEEN) * look.em
-    pixel = room / _LEAST_PIXELS
-    while sum(_widths(tables, pixel, look)) > room:
-        pixel *= 0.98
-    return pixel
-
-
-def _widths(tables: Sequence[pd.DataFrame], pixel: float, look: Look) -> list[float]:
-    """Inches across of each kind's panels: as wide as the images and as their titles."""
-    letter = look.em / look.letters_per_em
-    widths = []
-    for kind in KINDS:
-        across = max(
-            (int(table["width"].iloc[0]) + 2 * _GAP) * table.loc[table["kind"] == kind, "sample"].nunique()
-            for table in tables
-        )
-        lines = [line for table in tables for line in re.sub(r"[${}_]", "", _titles(table)[kind]).split("\n")]
-        widths.append(max(across * pixel, letter * max(map(len, lines))))
-    return widths
-
-
-def _tiled(images: pd.DataFrame) -> Array:
-    """The images as one: a row per point, a column per sample."""
-    height, width = int(images["height"].iloc[0]), int(images["width"].iloc[0])
-    ordered = images.sort_values(["point", "sample"])
-    pixels = np.array(ordered["pixels"].tolist(), dtype=float)
-    grid = pixels.reshape(images["point"].nunique(), -1, height, width)
-    framed = np.pad(grid, ((0, 0), (0, 0), (_GAP, _GAP), (_GAP, _GAP)))
-    tiled: Array = framed.swapaxes(1, 2).reshape(len(framed) * framed.shape[2], -1)
-    return tiled
 
 
 def _caption(tables: Sequence[pd.DataFrame]) -> str:

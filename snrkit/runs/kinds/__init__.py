@@ -9,6 +9,8 @@ KINDS = Registry(
         "draws": "snrkit.runs.kinds.draws:DRAWS",
         "points": "snrkit.runs.kinds.points:POINTS",
         "reconstructions": "snrkit.runs.kinds.reconstructions:RECONSTRUCTIONS",
+        "samples": "snrkit.runs.kinds.samples:SAMPLES",
+        "interpolations": "snrkit.runs.kinds.interpolations:INTERPOLATIONS",
         "latents": "snrkit.runs.kinds.latents:LATENTS",
         "snr": "snrkit.runs.kinds.snr:SNR",
         "slopes": "snrkit.runs.kinds.slopes:SLOPES",

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from snrkit.runs.kinds.base import RUN, count, name, number, numbers, optional
+from snrkit.runs.kinds.images import SIZE, whole_pixels
 from snrkit.runs.kinds.parquet import ParquetKind
 
 if TYPE_CHECKING:
@@ -10,21 +11,9 @@ if TYPE_CHECKING:
 
 
 def _whole(table: "pd.DataFrame") -> str:
-    if not _whole_pixels(table):
-        return "'pixels' are not height x width finite numbers each"
-    return "" if _whole_grid(table) else "rows are missing: every point needs as many images of each kind"
-
-
-def _whole_pixels(table: "pd.DataFrame") -> bool:
-    """Whether each image is as many finite numbers as its height and width say."""
-    import numpy as np
-
-    try:
-        pixels = [np.asarray(image, dtype=float) for image in table["pixels"]]
-    except (TypeError, ValueError):
-        return False
-    sizes = table["height"] * table["width"]
-    return all(image.shape == (size,) and np.isfinite(image).all() for image, size in zip(pixels, sizes, strict=True))
+    return whole_pixels(table) or (
+        "" if _whole_grid(table) else "rows are missing: every point needs as many images of each kind"
+    )
 
 
 def _whole_grid(table: "pd.DataFrame") -> bool:
@@ -49,8 +38,7 @@ RECONSTRUCTIONS = ParquetKind(
         **RUN,
         "k": count("importance samples behind q_IW", 1),
         "seed": count("root seed of the noise"),
-        "height": count("of the image, pixels", 1),
-        "width": count("of the image, pixels", 1),
+        **SIZE,
     },
     remedy="run 'snrkit reconstruct --ckpt CHECKPOINT' again",
     whole=_whole,

@@ -1,0 +1,215 @@
+"""What a run's model makes of its latent space, as files: samples of the prior, and what lies between two points."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import pandas as pd
+
+from snrkit.core.streams import Streams
+from snrkit.errors import SpecError
+from snrkit.evaluation.points import chosen_points
+from snrkit.evaluation.samples import interpolate, sample
+from snrkit.files import write_text
+from snrkit.opened import Opened
+from snrkit.pictures import ENDINGS, draw_pictures, files_of, reserved_pictures
+from snrkit.runs.kinds.interpolations import INTERPOLATIONS
+from snrkit.runs.kinds.parquet import ParquetKind
+from snrkit.runs.kinds.samples import SAMPLES
+from snrkit.runs.place import Place, target
+from snrkit.specs.base import short
+from snrkit.specs.given import whole
+from snrkit.types import Progress
+
+if TYPE_CHECKING:
+    from snrkit.report.drawing import Drawing
+    from snrkit.report.style import Look
+
+# Of sentences.
+_WRITTEN = (".parquet", ".txt")
+
+
+@dataclass(frozen=True)
+class Shown(ABC):
+    """Points of the latent space, decoded to images or sentences.
+
+    Attributes:
+        table: one row per image or sentence.
+        place: where they go.
+    """
+
+    kind: ClassVar[ParquetKind]
+
+    table: pd.DataFrame
+    place: Place = field(repr=False)
+
+    @property
+    def is_text(self) -> bool:
+        """Whether they are sentences."""
+        return "text" in self.table
+
+    @abstractmethod
+    def lines(self) -> Iterator[str]:
+        """Sentences, one a line, each with what it is; of images what there are."""
+
+    @abstractmethod
+    def _drawing(self, look: "Look") -> "Drawing":
+        """The images side by side."""
+
+    def save(self, path: Path | None = None) -> list[Path]:
+        """Write the table, and beside it the pictures as PDF and PNG, or the sentences as text.
+
+        Args:
+            path: the table, a Parquet file; None: where it was announced that it goes.
+
+        Returns:
+            The files.
+
+        Raises:
+            OutputError: one cannot be written.
+        """
+        with target(self.place, path) as file:
+            table, *beside = files = files_of(file, _WRITTEN if self.is_text else ENDINGS)
+            self.kind.write(table, self.table)
+            if self.is_text:
+                write_text(beside[0], "".join(f"{line}\n" for line in self.lines()))
+            else:
+                draw_pictures(beside, self._drawing)
+        return files
+
+
+class Samples(Shown):
+    """Samples of the prior."""
+
+    kind = SAMPLES
+
+    def lines(self) -> Iterator[str]:
+        """See ``Shown``."""
+        if self.is_text:
+            rows = zip(self.table["sample"], self.table["kind"], self.table["text"], strict=True)
+            yield from (f"{number} {kind}: {text}" for number, kind, text in sorted(rows, key=lambda row: row[:2]))
+        else:
+            size = f"{self.table['height'].iloc[0]} x {self.table['width'].iloc[0]} pixels"
+            yield f"{self.table['sample'].nunique()} samples of the prior, {size}: {', '.join(self.table['kind'].unique())}"
+
+    def _drawing(self, look: "Look") -> "Drawing":
+        from snrkit.report.figures.samples import draw_tables
+
+        return draw_tables([self.table], look)
+
+
+class Interpolations(Shown):
+    """What lies between two points."""
+
+    kind = INTERPOLATIONS
+
+    def lines(self) -> Iterator[str]:
+        """See ``Shown``."""
+        if self.is_text:
+            # A data point stands before or behind the line that begins or ends at it.
+            side = (2 * self.table["t"] - 1).where(self.table["kind"] == "input", 0.0)
+            ordered = self.table.assign(side=side).sort_values(["pair", "place", "side"])
+            rows = zip(ordered["pair"], ordered["kind"], ordered["t"], ordered["text"], strict=True)
+            yield from (
+                f"{pair} {'input' if kind == 'input' else f't={t:.2f}'}: {text}" for pair, kind, t, text in rows
+            )
+        else:
+            pairs, places = self.table["pair"].nunique(), self.table["place"].nunique()
+            yield f"{pairs} lines of {places} images between {_ENDS[str(self.table['between'].iloc[0])]}"
+
+    def _drawing(self, look: "Look") -> "Drawing":
+        from snrkit.report.figures.interpolations import draw_tables
+
+        return draw_tables([self.table], look)
+
+
+_ENDS = {"test": "test points", "prior": "samples of the prior"}
+
+
+class Showing(Opened):
+    """A checkpoint of a run, opened, and what its model makes of its latent space."""
+
+    def sample(
+        self,
+        number: int = 20,
+        *,
+        drawn: bool | None = None,
+        seed: int = 0,
+        out: str | Path | None = None,
+        progress: Progress | None = None,
+    ) -> Samples:
+        """Samples of the prior, decoded to images or sentences.
+
+        Args:
+            number: how many.
+            drawn: also draw binary pixels, or words, from p(x|z), beside what is most probable; None: words only.
+            seed: root of the noise; sample i is the same whatever the number is.
+            out: the Parquet file that it is for, pictures or texts going beside it; None: in the run.
+            progress: called with (done, total, note).
+
+        Raises:
+            SpecError, CapabilityError, ResourceError, NonFiniteError: as for ``evaluation.samples.sample``.
+            OutputError: it cannot be written there.
+        """
+        path = Path(out) if out else self.beside("prior-samples.parquet")
+        with reserved_pictures(path, self._endings) as place:
+            table = sample(self.model, number, Streams(seed), drawn=drawn, progress=progress)
+        return Samples(self._labelled(table, self._title, seed), place)
+
+    def interpolate(
+        self,
+        pairs: int = 5,
+        *,
+        steps: int = 11,
+        between: Literal["test", "prior"] = "test",
+        seed: int = 0,
+        out: str | Path | None = None,
+        progress: Progress | None = None,
+    ) -> Interpolations:
+        """What lies on straight lines between two z, decoded to images or sentences.
+
+        Args:
+            pairs: how many lines.
+            steps: points on each, ends included.
+            between: ``test``: lines join the z of test points 0 and 1, 2 and 3, ... at noise of zero; ``prior``: samples of
+                the prior, those that ``sample`` gives with the same seed.
+            seed: root of the noise.
+            out: the Parquet file that it is for, pictures or texts going beside it; None: in the run.
+            progress: called with (done, total, note).
+
+        Raises:
+            SpecError: there are not so many test points, or nothing is asked for.
+            CapabilityError: z is discrete, and as for ``sample``.
+            ResourceError, NonFiniteError: as for ``evaluation.samples.interpolate``.
+            OutputError: it cannot be written there.
+        """
+        if between not in _ENDS:
+            raise SpecError("between", f"cannot be {short(between)}", f"choose from {', '.join(_ENDS)}")
+        pairs = whole("pairs", pairs, 1, "ask for some")
+        most = len(self.dataset.test) // 2
+        if between == "test" and pairs > most:
+            raise SpecError("pairs", f"{pairs} asked for, and the test set has points for {most}", "ask for fewer")
+        numbers = list(range(2 * pairs)) if between == "test" else []
+        x, label = chosen_points(self.dataset, self.spec, self.device, numbers or [0])
+        path = Path(out) if out else self.beside("interpolations.parquet")
+        with reserved_pictures(path, self._endings) as place:
+            table = interpolate(self.model, x, pairs, steps, Streams(seed), points=numbers, progress=progress)
+        table = table.assign(between=between)
+        return Interpolations(self._labelled(table, label if numbers else self._title, seed), place)
+
+    @property
+    def _title(self) -> str:
+        return self.dataset.label or self.spec.data.name
+
+    @property
+    def _endings(self) -> tuple[str, ...]:
+        return ENDINGS if hasattr(self.model, "pixel_means") else _WRITTEN
+
+    def _labelled(self, table: pd.DataFrame, data: str, seed: int) -> pd.DataFrame:
+        about: dict[str, Any] = {**self.labels, "data": data, "seed": seed}
+        if "pixels" in table:
+            height, width = self.dataset.image_shape or (1, len(table["pixels"].iloc[0]))
+            about |= {"height": height, "width": width}
+        return table.assign(**about)
