@@ -91,7 +91,8 @@ def _values(option: Option) -> str:
     bounds = [f"{sign} {end:g}" for sign, end in ((">=", option.low), ("<=", option.high)) if math.isfinite(end)]
     number = " ".join(filter(None, ["number", ", ".join(bounds)]))
     learnt = " | {learn, start, lr}" if option.learnable else ""
-    return f"{number} | list of one for each stage{learnt}"
+    annealed = "" if option.whole else " | {anneal, start, stop, until}"
+    return f"{number} | list of one for each stage{learnt}{annealed}"
 
 
 def _first_sentence(kind: type) -> str:

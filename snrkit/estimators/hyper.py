@@ -1,4 +1,4 @@
-"""The options of an estimator in training: each a number, one for each stage of the schedule, or learnt step by step.
+"""The options of an estimator in training: each a number, one for each stage of the schedule, annealed, or learnt.
 
 A learnt option climbs the estimator's own bound, by an Adam of its own, before the networks and on other noise than theirs.
 Of the beta of ``ciwae`` the slope of the bound is ELBO - (K-sample bound), which by Jensen's inequality is not positive for
@@ -17,8 +17,8 @@ from torch import Tensor
 
 from snrkit.errors import CheckpointError, SpecError
 from snrkit.estimators.base import Estimator, Option, build_estimator, option_of, option_values, with_options
-from snrkit.specs.run import LearntOption, RunSpec
-from snrkit.specs.schedule import stage_of
+from snrkit.specs.run import AnnealedOption, LearntOption, RunSpec
+from snrkit.specs.schedule import annealed, stage_of
 
 # Of log-weights ``[n, M, K]`` what is wanted of each point, ``[n]``.
 Value = Callable[[Tensor], Tensor]
@@ -32,11 +32,13 @@ class Context:
 
     Attributes:
         epoch: that it belongs to, counted from 0.
+        step: its number, counted from 0.
         scale: the networks' learning rate over their first one.
         mean: the mean over the minibatch's points of what log-weights give, a scalar, on noise of the options' own.
     """
 
     epoch: int
+    step: int
     scale: float
     mean: Callable[[Value], Tensor]
 
@@ -126,9 +128,12 @@ class Hyper:
         # A fixed option is one of a single stage.
         self._stages: dict[str, list[float]] = {}
         self._learnt: dict[str, Learnt] = {}
+        self._annealed: dict[str, AnnealedOption] = {}
         for name, given in own.options.items():
             if isinstance(given, LearntOption):
                 self._learnt[name] = _learnt(self._first, name, given)
+            elif isinstance(given, AnnealedOption):
+                self._annealed[name] = _annealed(self._first, name, given)
             else:
                 self._stages[name] = _stages(spec, self._first, name, given)
         self.changes = own.changes
@@ -139,20 +144,31 @@ class Hyper:
 
     def step(self, context: Context) -> Estimator:
         """Move every option on; then the estimator for the coming step."""
-        before = self.present(context.epoch)
+        before = self.present(context.epoch, context.step)
         for name, rule in self._learnt.items():
             rule.step(context, partial(before.slope, name))
-        return self.present(context.epoch)
+        return self.present(context.epoch, context.step)
 
-    def present(self, epoch: int) -> Estimator:
-        """The estimator of the steps made last, in a begun epoch counted from 0."""
-        return with_options(self._first, self.values(epoch)) if self.changes else self._first
+    def present(self, epoch: int, step: int = 0) -> Estimator:
+        """The estimator of a step, made last or to be made next, in a begun epoch; both counted from 0."""
+        return with_options(self._first, self.values(epoch, step)) if self.changes else self._first
 
-    def values(self, epoch: int) -> dict[str, float]:
-        """The options that the spec names, in such an epoch."""
+    def values(self, epoch: int, step: int) -> dict[str, float]:
+        """The options that the spec names, at such a step."""
         stage = stage_of(epoch)
         staged = {name: values[min(stage, len(values) - 1)] for name, values in self._stages.items()}
-        return staged | {name: rule.value for name, rule in self._learnt.items()}
+        moved = {name: annealed(option, step) for name, option in self._annealed.items()}
+        return staged | moved | {name: rule.value for name, rule in self._learnt.items()}
+
+    def kinds(self) -> list[Estimator]:
+        """The estimator with each option at each of its values, and between the two of one that is annealed."""
+        found = {self._first: None}
+        for name, values in self._stages.items():
+            found |= dict.fromkeys(with_options(self._first, {name: value}) for value in values)
+        for name, option in self._annealed.items():
+            places = (option.start, (option.start + option.stop) / 2, option.stop)
+            found |= dict.fromkeys(with_options(self._first, {name: value}) for value in places)
+        return list(found)
 
     def state(self) -> dict[str, dict[str, Tensor]]:
         """What a resumed run needs: of the options that are learnt, for the epoch says all of the others."""
@@ -174,6 +190,16 @@ def _learnt(estimator: Estimator, name: str, given: LearntOption) -> Learnt:
         problem = f"{estimator.name} cannot have it learnt"
         raise SpecError(f"estimator.options.{name}", problem, "give a number, or one for each stage")
     return Learnt(name, given, getattr(estimator, name), option)
+
+
+def _annealed(estimator: Estimator, name: str, given: AnnealedOption) -> AnnealedOption:
+    option = option_of(type(estimator), name)
+    for end in (given.start, given.stop):
+        option.require(name, end)
+    if option.whole:
+        problem = "takes whole numbers alone, and cannot be annealed"
+        raise SpecError(f"estimator.options.{name}", problem, "give a number, or one for each stage")
+    return given
 
 
 def _stages(spec: RunSpec, estimator: Estimator, name: str, given: float | list[float]) -> list[float]:

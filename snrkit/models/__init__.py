@@ -6,6 +6,7 @@ MODELS = Registry(
     "model",
     {
         "conv": "snrkit.models.conv:build",
+        "draw": "snrkit.models.attentive:build",
         "flow": "snrkit.models.flow:build",
         "gaussian": "snrkit.models.gaussian:build",
         "hierarchical": "snrkit.models.hierarchical:build",

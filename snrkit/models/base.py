@@ -73,6 +73,8 @@ class LatentModel(Offers, ABC):
     """
 
     independent_points: bool = True
+    # Whether its networks take many steps one after another: of these no graph is captured, which would hold every kernel.
+    unrolled: bool = False
 
     @abstractmethod
     def encode(self, x: Batch) -> Posterior:

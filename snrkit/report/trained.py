@@ -12,7 +12,7 @@ from snrkit.errors import SnrkitError, SpecError
 from snrkit.report.escape import visible
 from snrkit.report.find import run_folder
 from snrkit.runs.folder import RunDir
-from snrkit.specs.run import LearntOption, RunSpec
+from snrkit.specs.run import AnnealedOption, LearntOption, RunSpec
 
 # The columns of every frame made of files that lie in a run directory.
 TRAINED = [
@@ -37,9 +37,11 @@ def trained(path: Path) -> dict[str, Any]:
         numbers = chosen.numbers()
         given = ", ".join(f"{key}={value:g}" for key, value in numbers.items())
         learnt = {name: own.learn for name, own in chosen.options.items() if isinstance(own, LearntOption)}
+        annealed = [own.anneal for own in chosen.options.values() if isinstance(own, AnnealedOption)]
         known |= {
             "trained_on": spec.data.name, "model": spec.model.name, "estimator": chosen.name,
-            "options": given + "".join(f", learnt {way}" for way in learnt.values()), "given": given,
+            "options": given + "".join(f", learnt {way}" for way in learnt.values())
+            + "".join(f", annealed {way}" for way in annealed), "given": given,
             "beta_start": numbers.get("beta", math.nan), "beta_learnt": learnt.get("beta", ""),
             "M": chosen.M, "K": chosen.K, "seed": spec.seed,
             # Runs that differ in nothing but the seed are repetitions of one setting; the identity leaves epochs out.
@@ -66,6 +68,8 @@ def _rest(spec: RunSpec) -> str:
 
 def _beside(option: Any) -> Any:
     """What of an option of the estimator its text does not tell: the values of its stages, the rate that it is learnt at."""
+    if isinstance(option, dict) and "anneal" in option:
+        return {name: value for name, value in option.items() if name in ("stop", "until")}
     if isinstance(option, dict):
         return {} if option["lr"] == LearntOption.model_fields["lr"].default else {"lr": option["lr"]}
     return option if isinstance(option, list) else {}

@@ -88,7 +88,7 @@ class Checkpoint:
             return spec
         hyper = Hyper(spec)
         hyper.restore(self.hyper)
-        options = hyper.values(max(0, self.epoch - (self.position == 0)))
+        options = hyper.values(max(0, self.epoch - (self.position == 0)), max(0, self.step - 1))
         return spec.model_copy(update={"estimator": spec.estimator.model_copy(update={"options": options})})
 
     def data_summary(self) -> DataSummary:

@@ -82,17 +82,49 @@ class LearntOption(Spec):
     lr: Annotated[float, Field(gt=0)] = 1e-3
 
 
+class AnnealedOption(Spec):
+    """An option of an estimator that goes from one value to another while training, and stays there.
+
+    Attributes:
+        anneal: ``linear``: in a straight line; ``logistic``: along an S, steepest half way.
+        start: its value at the first step.
+        stop: its value from step ``until`` on.
+        until: in optimiser steps, counted from 0.
+        until_epochs: the same in epochs, instead; a run's ``config.toml`` has the steps that they come to.
+    """
+
+    anneal: Literal["linear", "logistic"]
+    start: float = 0.0
+    stop: float = 1.0
+    until: Positive | None = None
+    until_epochs: Annotated[float, Field(gt=0)] | None = None
+
+    @model_validator(mode="after")
+    def _ends(self) -> Self:
+        if (self.until is None) == (self.until_epochs is None):
+            said = "both until and until_epochs say" if self.until else "neither until nor until_epochs says"
+            remedy = "give one, for example until=2000 (steps) or until_epochs=5"
+            raise SpecError("estimator.options", f"{said} when an annealed option has reached its stop", remedy)
+        return self
+
+
+_OF_ANNEALED = {"anneal", "stop", "until", "until_epochs"}
+
+
 def _form(value: Any) -> str:
     if isinstance(value, list | tuple):
         return "(stages)"
+    if isinstance(value, AnnealedOption) or (isinstance(value, Mapping) and _OF_ANNEALED & value.keys()):
+        return "(annealed)"
     return "(learnt)" if isinstance(value, Mapping | LearntOption) else "(number)"
 
 
-# One value; one for each stage of the ``burda`` schedule, the last for all that follow; or learnt.
+# One value; one for each stage of the ``burda`` schedule, the last for all that follow; learnt; or a function of the step.
 Option = Annotated[
     Annotated[float, Tag("(number)")]
     | Annotated[list[float], Field(min_length=1), Tag("(stages)")]
-    | Annotated[LearntOption, Tag("(learnt)")],
+    | Annotated[LearntOption, Tag("(learnt)")]
+    | Annotated[AnnealedOption, Tag("(annealed)")],
     Discriminator(_form),
 ]
 
@@ -108,7 +140,9 @@ class EstimatorSpec(Spec):
         K: importance samples per outer sample.
         options: the estimator's own settings: each a number (``beta = 0.5``), a number for each stage of the ``burda``
             schedule, the last of which stays (``beta = [0.7, 0.2]``), or learnt (``beta = {learn = "bounded", start = 0.5,
-            lr = 1e-3}``; ``free`` or ``bounded`` to the option's range, by an Adam of its own that follows the schedule).
+            lr = 1e-3}``; ``free`` or ``bounded`` to the option's range, by an Adam of its own that follows the schedule), or
+            annealed (``kl = {anneal = "linear", start = 0.0, stop = 1.0, until = 2000}``; ``linear`` or ``logistic``, until
+            a step or, by ``until_epochs``, an epoch).
     """
 
     name: str = "iwae"
@@ -119,12 +153,22 @@ class EstimatorSpec(Spec):
     @property
     def changes(self) -> bool:
         """Whether an option is not the same from the first step to the last."""
-        return any(isinstance(option, list | LearntOption) for option in self.options.values())
+        return any(isinstance(option, list | LearntOption | AnnealedOption) for option in self.options.values())
 
     def numbers(self) -> dict[str, float]:
-        """The options that are given as one number: what they are, or where one that is learnt begins."""
-        given = {name: o.start if isinstance(o, LearntOption) else o for name, o in self.options.items()}
+        """The options that are given as one number: what they are, or where one that is learnt or annealed begins."""
+        moving = LearntOption | AnnealedOption
+        given = {name: o.start if isinstance(o, moving) else o for name, o in self.options.items()}
         return {name: value for name, value in given.items() if value is not None and not isinstance(value, list)}
+
+    def in_steps(self, epoch: int) -> Self:
+        """The same with annealed options until a step, of ``epoch`` steps to an epoch."""
+        resolved = {name: o for name, o in self.options.items() if isinstance(o, AnnealedOption) and o.until is None}
+        if not resolved:
+            return self
+        steps = {name: max(1, round((o.until_epochs or 0) * epoch)) for name, o in resolved.items()}
+        found = {n: o.model_copy(update={"until": steps[n], "until_epochs": None}) for n, o in resolved.items()}
+        return self.model_copy(update={"options": {**self.options, **found}})
 
 
 class OptimiserSpec(Spec):

@@ -91,7 +91,7 @@ def _moved_back(options: Mapping[str, Any]) -> dict[str, Any]:
     others = {name: value for name, value in options.items() if name != "beta"}
     if isinstance(own, list):
         return {"options": others, "beta": {**_BETA, "stages": own}}
-    if isinstance(own, dict):
+    if isinstance(own, dict) and "learn" in own:
         start = {"beta": own["start"]} if "start" in own else {}
         table = {name: value for name, value in own.items() if name != "start"}
         return {"options": others | start, "beta": {**_BETA, **table}}

@@ -112,7 +112,8 @@ class Ensemble:
             state.live_in(*(self._parts(matrix[e]) for matrix in (self._values, self._first, self._second)))
         samples = [(member.spec.estimator.M, member.spec.estimator.K) for member in self.members]
         self._shares = [Share(e, shape) for e, shape in enumerate(samples)]
-        self._advance = captured(self._ascend, (self._values, self._first, self._second))
+        changed = self._values, self._first, self._second
+        self._advance = self._ascend if self.members[0].model.unrolled else captured(self._ascend, changed)
 
     def _parts(self, rows: Tensor) -> list[Tensor]:
         """Views of rows ``[..., P]`` in the shapes of the parameters, each ``[..., *shape]``."""

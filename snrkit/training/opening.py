@@ -35,7 +35,8 @@ def resolve_spec(spec: RunSpec, dataset: Dataset) -> RunSpec:
     data = resolve(spec.data, dataset.kind)
     if data.path is not None:
         data = data.model_copy(update={"path": str(Path(data.path).absolute())})
-    return spec.model_copy(update={"data": data})
+    epoch = math.ceil(len(dataset.train) / spec.batch_size)
+    return spec.model_copy(update={"data": data, "estimator": spec.estimator.in_steps(epoch)})
 
 
 def data_summary(dataset: Dataset) -> DataSummary:

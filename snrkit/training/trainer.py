@@ -66,8 +66,8 @@ class Trainer:
             model = build_model(spec.model, summary, spec.seed).to(device, dtype)
         self._followed = test_points(dataset, spec.data, dtype, device, slice(0, spec.eval_points))
         probe = test_points(dataset, spec.data, dtype, device, slice(0, 2))
-        require_samples([self.estimator], own.K)
-        require([self.estimator], tried(model, probe, "training"))
+        require_samples(hyper.kinds(), own.K)
+        require(hyper.kinds(), tried(model, probe, "training"))
         passes = Passes.needed(model, self.estimator, probe, spec.batch_size, own.M, own.K)
         self.state = State(spec, model, probe, summary, data_digest(dataset), hyper)
         self.feed = Feed(self.state, dataset, device, model.noise_shape(probe), passes)
@@ -75,7 +75,7 @@ class Trainer:
         if previous is not None:
             self.state.restore(previous)
             # An epoch whose steps are all done is finished without another step to say what the options are.
-            self.estimator = hyper.present(self.epoch)
+            self.estimator = hyper.present(self.epoch, max(0, self.step - 1))
         self.state.kernels = self.state.kernels or chosen(dtype, device)
 
     @property
@@ -141,7 +141,7 @@ class Trainer:
 
     def _context(self, x: Tensor) -> Context:
         scale = learning_rate(self.spec.optimiser, self.epoch) / self.spec.optimiser.lr
-        return Context(self.epoch, scale, partial(mean_over_points, self.state, self.feed, _OPTIONS, x))
+        return Context(self.epoch, self.step, scale, partial(mean_over_points, self.state, self.feed, _OPTIONS, x))
 
     def account(self, bound: float, points: int, seconds: float) -> None:
         """Count a step that was made.

@@ -25,7 +25,10 @@ def test_every_setting_is_listed_with_its_meaning(snrkit):
     assert by_key["data.binarise", ""]["values"] == "dynamic | fixed | threshold | none"
     assert by_key["model.options.latent", "mlp"]["default"] == "50"
     beta = by_key["estimator.options.beta", "ciwae"]
-    assert beta["values"] == "number >= 0, <= 1 | list of one for each stage | {learn, start, lr}"
+    assert (
+        beta["values"]
+        == "number >= 0, <= 1 | list of one for each stage | {learn, start, lr} | {anneal, start, stop, until}"
+    )
     assert beta["meaning"] == "weight of the ELBO."
     assert "iwae | " in by_key["estimator.name", ""]["values"]
 

@@ -309,3 +309,18 @@ def test_every_run_of_a_sweep_is_measured_or_none_is_trained(snrkit, tmp_path):
         "[[runs]]\nepochs = 2\n[[runs]]\nepochs = 1\nseed = 1\n"
     )
     snrkit("sweep", tmp_path / "grid.toml", "--out", tmp_path / "runs").refused("every", "nothing would be measured")
+
+
+def test_an_annealed_option_from_settings_one_by_one(snrkit, tmp_path):
+    kl = ["--set", "estimator.options.kl.anneal=linear", "--set", "estimator.options.kl.until_epochs=1"]
+    common = ["train", *TOY, "--estimator", "vae-annealed", *kl, "--set", "estimator.options.kl.start=0.5"]
+    assert snrkit(*common, "--epochs", 2, "--out", tmp_path / "run").code == 0
+    assert [row["kl"] for row in RunDir(tmp_path / "run").read_metrics()] == pytest.approx([0.9, 1.0])
+    assert spec_of(tmp_path / "run").estimator.options["kl"].until == 5
+    table = '{anneal="linear", start=0.5, until=5}'
+    again = ["train", *TOY, "--estimator", "vae-annealed", "--set", f"estimator.options.kl={table}", "--print-config"]
+    assert '[estimator.options.kl]\nanneal = "linear"\nstart = 0.5\nstop = 1.0\nuntil = 5\n' in snrkit(*again).out
+    bad = snrkit(
+        "train", *TOY, "--estimator", "vae-annealed", "--set", "estimator.options.kl.anneal=linear", "--out", tmp_path
+    )
+    bad.refused("estimator.options", "neither until nor until_epochs", "until=2000")

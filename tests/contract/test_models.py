@@ -17,7 +17,7 @@ from snrkit.estimators import ESTIMATORS
 from snrkit.evaluation.bounds import evaluate
 from snrkit.evaluation.reconstruct import reconstruct
 from snrkit.models import MODELS
-from snrkit.models.base import DataSummary, build_model, parameters_of
+from snrkit.models.base import DataSummary, LatentModel, build_model, parameters_of
 from snrkit.models.draw import drawn
 from snrkit.specs.fields import attributes
 from snrkit.specs.run import ModelSpec, RunSpec
@@ -29,6 +29,7 @@ PIXELS = 9
 # Sizes that keep the checks quick, and each way of ours to be a model; what is not here is built as it comes.
 OPTIONS = {
     "conv": [{"channels": [3, 4], "kernel": 3, "hidden": 6, "latent": 4}],
+    "draw": [{"steps": 2, "hidden": 5, "latent": 3, "read": N, "write": N} for N in (2, 0)],
     "flow": [
         {"kind": kind, "layers": layers, "hidden": [7, 6], "latent": 4}
         for kind, layers in (("planar", 3), ("radial", 3), ("planar", 0))
@@ -212,7 +213,10 @@ def test_per_draw_gradients_by_vmap_are_those_of_a_loop(built, name, options):
 
 @every
 def test_the_trial_has_nothing_to_say(built, name, options):
-    """Pure, independent, reparameterised or discrete, no parameter in both networks, finite; all generators as before."""
+    """Pure, independent, reparameterised or discrete, finite; all generators as before.
+
+    A parameter is in both networks only where the model says to which it counts, and then it is generative.
+    """
     model, x = built(name, options)
     before, expected = state_of_generators(), Findings("evaluation", "float64")
     if not has_path(model, x):
@@ -220,7 +224,9 @@ def test_the_trial_has_nothing_to_say(built, name, options):
     if 0 < options.get("keep", 1) < 1:  # words are dropped in training only
         expected = dataclasses.replace(expected, mode_matters=("the model's own code",))
     with opened(model, x, "evaluation") as subject:
-        assert dataclasses.replace(subject.findings, lacks={}) == expected
+        found = subject.findings
+    assert dataclasses.replace(found, lacks={}, shared=()) == expected
+    assert bool(found.shared) == (type(model).networks is not LatentModel.networks)
     assert state_of_generators() == before
 
 

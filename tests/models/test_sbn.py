@@ -21,6 +21,7 @@ from snrkit.models.base import DataSummary, build_model, parameters_of
 from snrkit.models.sbn import Sbn
 from snrkit.specs.run import ModelSpec
 from tests.support import enumeration
+from tests.support.training import learns
 from tests.zoo import B, K, M, images, numbers, sbn
 
 PIXELS, WIDTHS = 9, (4, 3, 2)
@@ -220,3 +221,9 @@ def test_bits_of_half_precision_are_those_of_float32():
     found = model.half().encode(images(dtype=torch.float16)).draw(noise, path=False)
     assert (found.z.dtype, found.log_q.dtype) == (torch.float16, torch.float16)
     assert (found.z.float() == expected).float().mean() > 0.95
+
+
+@pytest.mark.rest_slow
+@pytest.mark.parametrize("estimator", ["vimco", "wake-sleep"])
+def test_it_learns_digits_and_resumes_to_the_bit(tmp_path, estimator):
+    learns({"name": "sbn", "options": {"widths": [20, 10], "centre": True}}, 6, 10, tmp_path, estimator)

@@ -40,7 +40,7 @@ def everything(out):
     return found
 
 
-def learns(model, epochs, margin, tmp_path):
+def learns(model, epochs, margin, tmp_path, estimator="iwae"):
     """Train a model on digits; see that it gains nats on test points, and that a stop and a resume change no bit.
 
     Args:
@@ -48,10 +48,11 @@ def learns(model, epochs, margin, tmp_path):
         epochs: of 15 steps.
         margin: by how many nats the bound on 100 test points must exceed that of the model as it was initialised.
         tmp_path: where the runs go.
+        estimator: with which it is trained, K = 3.
     """
 
     def spec(epochs):
-        table = {"data": {"name": "digits", "binarise": "threshold"}, "estimator": {"name": "iwae", "K": 3}}
+        table = {"data": {"name": "digits", "binarise": "threshold"}, "estimator": {"name": estimator, "K": 3}}
         table |= {"optimiser": {"lr": 0.005}, "batch_size": 100, "epochs": epochs, "eval_points": 0}
         return RunSpec.parse(table | {"model": model}, "the test")
 
