@@ -12,11 +12,10 @@ _BLOCK = r"(<!-- {name}: snrkit list {name} --markdown -->\n).*?(<!-- end -->)"
 def written(text):
     """The text with every table as it is to be."""
     for name in ("models", "estimators"):
+        block = re.search(_BLOCK.format(name=name), text, re.DOTALL)
+        assert block, name
         table = listing.as_markdown(getattr(listing, name)())
-        text, count = re.subn(
-            _BLOCK.format(name=name), lambda found: f"{found[1]}{table}\n{found[2]}", text, flags=re.S
-        )  # noqa: B023
-        assert count == 1, name
+        text = f"{text[: block.start()]}{block[1]}{table}\n{block[2]}{text[block.end() :]}"
     return text
 
 
