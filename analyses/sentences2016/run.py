@@ -4,8 +4,7 @@
     python -m analyses.sentences2016.run collapse     one section, then RESULTS.md
 
 The text comes with `pip install 'snrkit[text]'`. Each section writes its numbers to
-analyses/sentences2016/results/cpu/SECTION.csv and its text to SECTION.md; the table of all runs stands first, since it trains
-them.
+analyses/sentences2016/results/cpu/SECTION.csv and its text to SECTION.md.
 """
 
 from pathlib import Path

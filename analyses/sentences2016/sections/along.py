@@ -26,8 +26,8 @@ def run(place: Place) -> tuple[str, pd.DataFrame]:
     told = "\n".join(f"- {line}" for line in _told(table))
     text = (
         f"## Along training\n\nSNR ({_SAYS}) of one sample, M = K = 1, of the ELBO's gradient at weight 1 with every word "
-        f"given, {own['points']} test sentences drawn as a minibatch, {own['draws']} draws, the same noise for both estimators; KL in "
-        f"nats per sentence over {place.settings['evaluate']['points']} test sentences; seed {seed}.\n\n{told}"
+        f"given, {own['points']} test sentences drawn as a minibatch, {own['draws']} draws, the same noise for both estimators; "
+        f"KL in nats per sentence over {place.settings['evaluate']['points']} test sentences; seed {seed}.\n\n{told}"
     )
     return text, table
 
@@ -68,6 +68,6 @@ def _told(table: pd.DataFrame) -> Iterator[str]:
         ratios = (pivot["vae-analytic"] / pivot["vae"]).round(2)
         yield (
             f"{name}: KL {own[own.epoch == first]['KL'].iloc[0]:.2f} after epoch {first}, "
-            f"{own[own.epoch == last]['KL'].iloc[0]:.2f} after epoch {last}; encoder SNR of `vae-analytic` over that of `vae` by "
-            f"epoch: {', '.join(map(str, ratios))}."
+            f"{own[own.epoch == last]['KL'].iloc[0]:.2f} after epoch {last}; encoder SNR of `vae-analytic` over that of "
+            f"`vae` by epoch: {', '.join(map(str, ratios))}."
         )

@@ -23,7 +23,7 @@ def run(place: Place) -> tuple[str, pd.DataFrame]:
         distinct.append(f"{name} {found[found.kind == 'greedy']['text'].nunique()}")
     total = steps * (len(numbers) // 2)
     text = (
-        f"## Between two sentences\n\nGreedy sentences at z = (1 - t) z_1 + t z_2, z_1 and z_2 the means of q for test sentences "
-        f"(`input`), seed {seed}. Distinct ones among the {total} of a run: {', '.join(distinct)}."
+        f"## Between two sentences\n\nGreedy sentences at z = (1 - t) z_1 + t z_2, z_1 and z_2 the means of q for test "
+        f"sentences (`input`), seed {seed}. Distinct ones among the {total} of a run: {', '.join(distinct)}."
     )
     return text, pd.concat(parts, ignore_index=True)
