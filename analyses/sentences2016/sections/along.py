@@ -26,8 +26,8 @@ def run(place: Place) -> tuple[str, pd.DataFrame]:
     told = "\n".join(f"- {line}" for line in _told(table))
     text = (
         f"## Along training\n\nSNR ({_SAYS}) of one sample, M = K = 1, of the ELBO's gradient at weight 1 with every word "
-        f"given, {own['points']} test sentences drawn as a minibatch, {own['draws']} draws, the same noise for both estimators; "
-        f"KL in nats per sentence over {place.settings['evaluate']['points']} test sentences; seed {seed}.\n\n{told}"
+        f"given, {own['points']} test sentences drawn as a minibatch, {own['draws']} draws, the same noise for both "
+        f"estimators; KL in nats per sentence over {place.settings['evaluate']['points']} test sentences; seed {seed}.\n\n{told}"
     )
     return text, table
 

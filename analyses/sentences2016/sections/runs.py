@@ -40,8 +40,8 @@ def in_words(settings: dict[str, Any]) -> str:
     """What the runs have in common."""
     base, model = settings["base"], settings["model"]
     data = base["data"]
-    limit = f", {data['train_limit']:,} sentences" if "train_limit" in data else ""
+    longest = f" of up to {data['max_words']} words" if "max_words" in data else ""
     return (
-        f"{data['name']}{limit}, {base['epochs']} epochs in batches of {base['batch_size']}, LSTM {model['hidden']}, word "
+        f"{data['name']}{longest}, {base['epochs']} epochs in batches of {base['batch_size']}, LSTM {model['hidden']}, word "
         f"vectors {model['embed']}, latent {model['latent']}, `vae-analytic` at K = 1"
     )
