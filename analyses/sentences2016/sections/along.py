@@ -22,12 +22,13 @@ _ESTIMATORS = ("vae", "vae-analytic")
 def run(place: Place) -> tuple[str, pd.DataFrame]:
     """One row per run, epoch, estimator and network."""
     own, seed = place.settings["along"], first_seed(place)
+    held = place.settings["evaluate"]["points"]
     table = pd.DataFrame(row for name in own["runs"] for row in _rows(place, name, seed))
     told = "\n".join(f"- {line}" for line in _told(table))
     text = (
         f"## Along training\n\nSNR ({_SAYS}) of one sample, M = K = 1, of the ELBO's gradient at weight 1 with every word "
         f"given, {own['points']} test sentences drawn as a minibatch, {own['draws']} draws, the same noise for both "
-        f"estimators; KL in nats per sentence over {place.settings['evaluate']['points']} test sentences; seed {seed}.\n\n{told}"
+        f"estimators; KL in nats per sentence over {held} test sentences; seed {seed}.\n\n{told}"
     )
     return text, table
 
