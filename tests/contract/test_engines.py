@@ -52,9 +52,16 @@ engines = pytest.mark.parametrize("engine", ENGINE, ids=lambda e: e.name)
 # The loop is what the others are held against.
 others = pytest.mark.parametrize("engine", [e for e in ENGINE if e.name != LoopEngine.name], ids=lambda e: e.name)
 models = pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
-estimators = pytest.mark.parametrize(
-    "estimator", [build_estimator(n, {}) for n in ESTIMATORS.names], ids=lambda e: e.name
-)
+EVERY = [build_estimator(name, {}) for name in ESTIMATORS.names]
+
+
+def is_plain(estimator):
+    """Whether it works with each model here and five samples; tests/contract/test_pairs.py has the others."""
+    needs = estimator.needs
+    return estimator.few_samples[0] <= 5 and not (needs.prior or needs.kl or needs.sleep or needs.regenerated)
+
+
+estimators = pytest.mark.parametrize("estimator", [e for e in EVERY if is_plain(e)], ids=lambda e: e.name)
 
 
 def problem_of(make, direct, dtype=torch.float64, K=5):
