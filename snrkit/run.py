@@ -7,7 +7,7 @@ from typing import Any
 
 from snrkit.backend.device import select_device
 from snrkit.core.streams import Streams
-from snrkit.diagnostics.advise import CANDIDATES, Advice, advise
+from snrkit.diagnostics.advise import Advice, advise, candidates
 from snrkit.diagnostics.beta_curve import BetaCurve, beta_curve
 from snrkit.diagnostics.budget import Begun, cost_batch
 from snrkit.diagnostics.measure import Measurement, diagnose
@@ -18,9 +18,9 @@ from snrkit.errors import SpecError
 from snrkit.estimators.base import Estimator
 from snrkit.evaluation.evaluation import Evaluation, evaluated
 from snrkit.evaluation.points import chosen_points, described, named_points
-from snrkit.evaluation.reconstruct import reconstruct, with_ssim
+from snrkit.evaluation.reconstruct import reconstruct, rewrite, with_ssim
 from snrkit.evaluation.ssim import has_ssim
-from snrkit.pictures import Reconstructions, reserved_pictures
+from snrkit.pictures import WRITTEN, Reconstructions, reserved_pictures
 from snrkit.runs.folder import RunDir
 from snrkit.runs.kinds.snr import require_same_parameters
 from snrkit.runs.place import reserved
@@ -133,16 +133,18 @@ class Run(Showing):
     ) -> Reconstructions:
         """Test points beside their reconstructions from q(z|x) and from q_IW, which resamples by importance weights.
 
+        Sentences are decoded greedily, from the mean of q too.
+
         Args:
             points: numbers of test points, from 0.
             k: importance samples behind each of q_IW.
             samples: reconstructions per point and kind.
             seed: root of the noise.
-            out: the Parquet file that it is for, pictures going beside it; None: in the run.
+            out: the Parquet file that it is for, pictures or a text going beside it; None: in the run.
 
         Raises:
             SpecError: there is no such point, or nothing is asked for.
-            CapabilityError: the model has no ``pixel_means``.
+            CapabilityError: the model has no ``pixel_means``, and decodes no sentences.
             NonFiniteError, ResourceError: as for ``evaluation.reconstruct.resample``.
             OutputError: it cannot be written there.
         """
@@ -150,20 +152,24 @@ class Run(Showing):
         points = [whole("points", point, 0, remedy) for point in items("points", points, int, remedy)]
         x, label = chosen_points(self.dataset, self.spec, self.device, points)
         path = Path(out) if out else self.beside("reconstructions.parquet")
+        shared: dict[str, Any] = {**self.labels, "data": label, "k": k, "seed": seed}
+        if self.dataset.kind == "tokens":
+            with reserved_pictures(path, WRITTEN) as place:
+                sentences = rewrite(self.model, x, points, k, samples, Streams(seed))
+            return Reconstructions(sentences.assign(**shared), place)
         with reserved_pictures(path) as place:
             images = reconstruct(self.model, x, points, k, samples, Streams(seed))
             height, width = self.dataset.image_shape or (1, x.shape[1])
             if has_ssim(self.model, self.dataset.image_shape):
                 images = with_ssim(images, (height, width))
-        shared: dict[str, Any] = {**self.labels, "data": label, "k": k, "seed": seed, "height": height, "width": width}
-        return Reconstructions(images.assign(**shared), place)
+        return Reconstructions(images.assign(**shared, height=height, width=width), place)
 
     def advise(
         self,
         budget: int | None = None,
         *,
         seconds: float | None = None,
-        estimators: Sequence[str | Estimator] = CANDIDATES,
+        estimators: Sequence[str | Estimator] | None = None,
         draws: int = 1000,
         data_points: int = 10,
         seed: int = 0,
@@ -176,7 +182,7 @@ class Run(Showing):
         Args:
             budget: samples per data point.
             seconds: what a training step may take, instead.
-            estimators: the candidates: registered names, or estimators.
+            estimators: the candidates: registered names, or estimators; None: the common ones that are right for the model.
             draws: gradient draws R per setting.
             data_points: the first so many test points.
             seed: root of the noise.
@@ -192,7 +198,7 @@ class Run(Showing):
         """
         if (budget is None) == (seconds is None):
             raise SpecError("budget", "give either `budget` or `seconds`", "for example `budget=64`")
-        candidates = chosen(estimators)
+        asked = None if estimators is None else chosen(estimators)
         x, label = named_points(self.dataset, self.spec, self.device, data_points)
         batch = cost_batch(x, self.spec.batch_size)
         with reserved(Path(out) if out else self.beside("advice.json")) as place:
@@ -201,7 +207,7 @@ class Run(Showing):
             )
             total = begun.affordable(self.model, batch, seconds or 0.0) if budget is None else budget
             found = advise(
-                self.model, x, batch, total, candidates, draws=draws, seed=seed, seconds=seconds,
+                self.model, x, batch, total, asked or candidates(self.model, x), draws=draws, seed=seed, seconds=seconds,
                 folder=place.partial, progress=progress, stop=stop,
             )  # fmt: skip
         about = {**self.labels, "data": label, "budget": total, "draws": draws, "seed": seed}

@@ -14,7 +14,7 @@ from snrkit.evaluation.points import chosen_points
 from snrkit.evaluation.samples import interpolate, sample
 from snrkit.files import write_text
 from snrkit.opened import Opened
-from snrkit.pictures import ENDINGS, draw_pictures, files_of, reserved_pictures
+from snrkit.pictures import ENDINGS, WRITTEN, draw_pictures, files_of, reserved_pictures
 from snrkit.runs.kinds.interpolations import INTERPOLATIONS
 from snrkit.runs.kinds.parquet import ParquetKind
 from snrkit.runs.kinds.samples import SAMPLES
@@ -26,9 +26,6 @@ from snrkit.types import Progress
 if TYPE_CHECKING:
     from snrkit.report.drawing import Drawing
     from snrkit.report.style import Look
-
-# Of sentences.
-_WRITTEN = (".parquet", ".txt")
 
 
 @dataclass(frozen=True)
@@ -71,7 +68,7 @@ class Shown(ABC):
             OutputError: one cannot be written.
         """
         with target(self.place, path) as file:
-            table, *beside = files = files_of(file, _WRITTEN if self.is_text else ENDINGS)
+            table, *beside = files = files_of(file, WRITTEN if self.is_text else ENDINGS)
             self.kind.write(table, self.table)
             if self.is_text:
                 write_text(beside[0], "".join(f"{line}\n" for line in self.lines()))
@@ -205,7 +202,7 @@ class Showing(Opened):
 
     @property
     def _endings(self) -> tuple[str, ...]:
-        return ENDINGS if hasattr(self.model, "pixel_means") else _WRITTEN
+        return ENDINGS if hasattr(self.model, "pixel_means") else WRITTEN
 
     def _labelled(self, table: pd.DataFrame, data: str, seed: int) -> pd.DataFrame:
         about: dict[str, Any] = {**self.labels, "data": data, "seed": seed}

@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 @checkpoint_option
 @click.option("--budget", type=Whole(1), help="Samples per data point, T = M K.")
 @click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="Instead: what a training step may take.")
-@click.option("--estimator", "names", type=NAMES, help="Candidates; default: vae, iwae, piwae, dreg.")
+@click.option(
+    "--estimator",
+    "names",
+    type=NAMES,
+    help="Candidates; default: common ones, by whether z is discrete.",
+)
 @click.option(
     "--option", "options", multiple=True, metavar="NAME=VALUE", help="Of an estimator, e.g. beta=0.5 (ciwae)."
 )
@@ -50,12 +55,11 @@ def command(  # noqa: PLR0913 (one per option)
     SNR. Generative network: tightest bound, and the cheapest of those with the same gradient. Both: highest inference SNR
     among the tightest bounds.
     """
-    from snrkit.diagnostics.advise import CANDIDATES
     from snrkit.interrupt import stop_requests
     from snrkit.run import Run
 
     run = Run.open(path, data_dir=data_dir, device=device)
-    candidates = build_estimators(names, parse_options(options)) if names else CANDIDATES
+    candidates = build_estimators(names, parse_options(options)) if names else None
     with progress(f"advise {run.name}", quiet) as update, stop_requests() as stopped:
         advice = run.advise(
             budget, seconds=seconds, estimators=candidates, draws=draws, data_points=data_points, seed=seed, out=out,

@@ -23,7 +23,7 @@ from snrkit.diagnostics.measure import Measurement, diagnose
 from snrkit.diagnostics.plan import Plan
 from snrkit.diagnostics.tables import log_ratio, title
 from snrkit.errors import SpecError
-from snrkit.estimators.base import Estimator
+from snrkit.estimators.base import Estimator, build_estimator
 from snrkit.evaluation.bounds import sample_log_weights
 from snrkit.evaluation.cost import step_seconds
 from snrkit.interrupt import Interrupted
@@ -31,12 +31,14 @@ from snrkit.models.base import LatentModel
 from snrkit.runs.kinds.advice import ADVICE
 from snrkit.runs.place import Place, target
 from snrkit.trial.data import as_batch
-from snrkit.trial.needs import require_pure
+from snrkit.trial.needs import require_pure, unmet
 from snrkit.trial.opening import opened
 from snrkit.types import Progress
 
 REFERENCE_SAMPLES = 5000
+# Of these, the ones that are right for a model: with a path through z, or without.
 CANDIDATES = ("vae", "iwae", "piwae", "dreg")
+BY_SCORES = ("rws", "wake-sleep", "reinforce", "vimco", "ovis-tilde", "rloo", "tvo")
 GOALS = {"inference": "inference network", "generative": "generative network", "both": "both networks"}
 
 
@@ -144,6 +146,22 @@ def advise(  # noqa: PLR0913 (one option each; most by keyword)
     return Advice(pd.DataFrame(rows), pd.DataFrame(chosen).assign(row=advised), measurement)
 
 
+def candidates(model: LatentModel, x: Tensor) -> tuple[Estimator, ...]:
+    """The estimators that are measured where none are named: the common ones that are right for a model.
+
+    Args:
+        model: the model.
+        x: data ``[B, *event]``.
+
+    Raises:
+        SpecError, ModelError, CapabilityError, NonFiniteError: as for ``snrkit.measure``.
+    """
+    with opened(model, x, "evaluation") as subject:
+        without = subject.findings.reparameterised is False
+        named = [build_estimator(name, {}) for name in (BY_SCORES if without else CANDIDATES)]
+        return tuple(own for own in named if not unmet(own.needs, subject.findings)) or tuple(named)
+
+
 def _is_measured(setting: Setting, table: pd.DataFrame) -> bool:
     """Whether a setting's gradients could be read at all: weights may be zero at small K."""
     estimator, M, K = setting
@@ -229,7 +247,14 @@ def _best(
         else:
             reason = f"{name(first)} and {name(other)} are too close in {draws} draws: cannot tell, more draws needed"
             return {"of": None, "setting": "", "reason": reason, "draws_needed": _to_resolve(interval, draws)}
-    return {"of": first, "setting": name(first), "reason": why, "draws_needed": math.nan}
+    return {"of": first, "setting": name(first), "reason": why + _towards(first[0], network), "draws_needed": math.nan}
+
+
+def _towards(estimator: Estimator, network: str) -> str:
+    """What an inference gradient is the gradient of, where that is not the estimator's own bound."""
+    if network != "inference" or estimator.unbiased[0]:
+        return ""
+    return f"; it is no gradient of its bound ({estimator.theory.unbiased_for})"
 
 
 def _to_resolve(interval: Interval, draws: int) -> float:

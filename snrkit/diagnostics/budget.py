@@ -24,6 +24,9 @@ from snrkit.models.base import LatentModel
 LARGEST_BUDGET = 10**12
 MOST_SETTINGS = 300
 
+# Averages over all M K samples, however they are grouped.
+_AVERAGES = ("vae", "vae-analytic", "vae-annealed", "wake-sleep")
+
 Setting = tuple[Estimator, int, int]
 
 
@@ -36,11 +39,12 @@ def settings(budget: int, estimators: Sequence[Estimator]) -> list[Setting]:
     if not 1 <= budget <= LARGEST_BUDGET:
         problem = f"must be at least 1 and at most {LARGEST_BUDGET:,}, got {reprlib.repr(budget)}"
         raise SpecError("budget", problem, "give the samples per data point, e.g. 64")
-    splits = [(budget // K, K) for K in divisors(budget)]
+    # One table of (M, K) for all.
+    splits = [(budget // K, K) for K in divisors(budget) if all(_works(estimator, K) for estimator in estimators)]
     found: list[Setting] = []
     for estimator in estimators:
-        if estimator.name == "vae":  # an average over all M K samples, however they are grouped
-            found.append((estimator, 1, budget))
+        if estimator.name in _AVERAGES:
+            found += [(estimator, M, K) for M, K in splits if budget == K]
         else:
             # At M = 1 piwae is iwae.
             found += [(estimator, M, K) for M, K in splits if estimator.name != "piwae" or M > 1]
@@ -48,6 +52,14 @@ def settings(budget: int, estimators: Sequence[Estimator]) -> list[Setting]:
         problem = f"{budget:,} can be spent in {len(found)} ways, and at most {MOST_SETTINGS} are measured"
         raise SpecError("budget", problem, "give one with fewer divisors, such as a power of 2, or fewer `estimators`")
     return found
+
+
+def _works(estimator: Estimator, K: int) -> bool:
+    try:
+        estimator.require_samples(K)
+    except SpecError:
+        return False
+    return True
 
 
 def divisors(number: int) -> list[int]:

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, ConfigDict, model_validator
 
 from snrkit.backend.memory import require_memory
 from snrkit.core.objective import NETWORKS, NoiseKind
+from snrkit.diagnostics.means import no_bias, same_mean, source_of
 from snrkit.errors import SpecError
 from snrkit.estimators import ESTIMATORS
 from snrkit.estimators.base import Estimator, Units, build_estimator, require_samples
@@ -100,6 +101,7 @@ class Plan(What):
         estimators: whose gradients; all see the same noise.
         how: engine and chunk.
         pairs: the (M, K) of the table, where it is not every M with every K.
+        pathless: z has no path through the parameters, so that gradients of bounds are had from the scores.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
@@ -107,6 +109,7 @@ class Plan(What):
     estimators: Annotated[tuple[Estimator, ...], BeforeValidator(chosen)]
     how: Execution = Execution()
     pairs: tuple[tuple[int, int], ...] | None = None
+    pathless: bool = False
 
     @classmethod
     def of(cls, spec: MeasureSpec, own: object, how: Execution = Execution()) -> Self:  # noqa: B008 (frozen)
@@ -172,16 +175,13 @@ class Plan(What):
         """What is right by itself and wrong together."""
         lender = self._lends
         borrowers = {unit.estimator for e in self.estimators for unit in self.units(e, 1, 1)}
-        if lender and not any(_same_mean(lender, e) for e in borrowers):
+        if lender and not any(same_mean(lender, e) for e in borrowers):
             drawn = " drawn directly" if self.direct else ""
             problem = f"{self.mean_from} has not the same mean as {', '.join(e.name for e in self.estimators)}{drawn}"
             to = "iwae; to miwae or piwae without direct" if self.direct else "iwae, miwae or piwae"
             raise SpecError("mean_from", problem, f"lend dreg's to {to}")
         if self.bias == "bound" and all(e.same_bound is None for e in self.estimators):
-            problem = (
-                f"{', '.join(e.name for e in self.estimators)} has by definition no bias to its own bound's gradient"
-            )
-            raise SpecError("bias", problem, "add an estimator with another path, such as dreg or stl")
+            raise SpecError("bias", *no_bias(self.estimators))
         if self.bias == "log_p" and self.K_ref < max(self.K):
             problem = f"{self.K_ref} samples cannot stand for log p(x) beside K={max(self.K)}"
             raise SpecError("K_ref", problem, f"give more, say {10 * max(self.K)}")
@@ -194,6 +194,13 @@ class Plan(What):
             raise SpecError(
                 "K", f"with nested, each must divide the largest, got {list(self.K)}", "give e.g. K=[1, 10, 100]"
             )
+
+    def unknown_bias(self) -> list[str]:
+        """What has a bias to its own bound's gradient that was asked for and cannot be measured, in sentences."""
+        if self.bias != "bound":
+            return []
+        wrong = [e for e in self.estimators if e.same_bound is None and not all(e.unbiased)]
+        return [f"no bias of {e.name}, since {no_bias([e])[0]}" for e in wrong]
 
     @property
     def wanted(self) -> list[str]:
@@ -241,7 +248,7 @@ class Plan(What):
 
     def reference(self, job: Job) -> Job | None:
         """The draws whose mean is the gradient of the job's own bound; None where that is the job itself."""
-        same = job.estimator.same_bound
+        same = source_of(job.estimator, self.pathless)
         return None if same is None else self.job(same, job.M, job.K, job.noise)
 
     def target(self) -> Job:
@@ -251,7 +258,7 @@ class Plan(What):
     def lender(self, job: Job) -> Job | None:
         """The draws that lend their mean to a job, if any."""
         lender = self._lends
-        if lender is None or lender == job.estimator or not _same_mean(lender, job.estimator):
+        if lender is None or lender == job.estimator or not same_mean(lender, job.estimator):
             return None
         return self.job(lender, job.M, job.K, job.noise)
 
@@ -286,7 +293,3 @@ def _is_found(estimator: Estimator, options: dict[str, Any]) -> bool:
         return build_estimator(estimator.name, options) == estimator
     except SpecError:
         return False
-
-
-def _same_mean(one: Estimator, other: Estimator) -> bool:
-    return all((*one.unbiased, *other.unbiased)) and (one.same_bound or one) == (other.same_bound or other)

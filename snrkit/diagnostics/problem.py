@@ -191,6 +191,10 @@ class Problem:
         found = {network: [own for owner, own in owners if owner == network] for network in NETWORKS}
         return {network: own for network, own in found.items() if own}
 
+    def samples_of(self, noise: Tensor) -> Tensor:
+        """Of noise ``[..., E + E_p]`` what is behind samples, without that of dreams: ``[..., E]``."""
+        return noise[..., : noise.shape[-1] - self.model.dream_size] if self.dreams else noise
+
     def group(self, index: int) -> Batch:
         """Data of one group, ``[Bg, *event]``."""
         return take(self.x, index)

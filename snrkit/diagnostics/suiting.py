@@ -1,7 +1,9 @@
 """A plan held against what the trial found: made to suit the model, or refused."""
 
+from snrkit.diagnostics.means import source_of
 from snrkit.diagnostics.plan import Plan
 from snrkit.errors import CapabilityError, SpecError
+from snrkit.estimators.base import build_estimator, require_samples
 from snrkit.trial.findings import Findings, listed
 from snrkit.trial.needs import require
 
@@ -19,11 +21,12 @@ def suited(plan: Plan, findings: Findings, points: int) -> tuple[Plan, list[str]
         SpecError: what was asked for cannot be had by direct draws, which the model needs.
     """
     require(plan.estimators, findings)
+    plan = _with_sources(plan, findings)
     if findings.global_proposal and points > 1:
         problem = f"its proposal is the same for all {points} data points, so each would get a draw of its own"
         remedy = "give the minibatch as one data point, x[None]; or write independent_points = True into the class"
         raise CapabilityError("model", problem, remedy)
-    remarks = list(findings.remarks)
+    remarks = [*findings.remarks, *plan.unknown_bias()]
     units_fail = findings.direct or (not findings.exchangeable and plan.M != (1,))
     if units_fail and not plan.direct:
         if plan.nested:
@@ -38,6 +41,22 @@ def suited(plan: Plan, findings: Findings, points: int) -> tuple[Plan, list[str]
         kinds = ", ".join(findings.mode_matters)
         remarks.append(f"measured in evaluation mode; mode='training' gives other gradients ({kinds})")
     return plan, remarks
+
+
+def _with_sources(plan: Plan, findings: Findings) -> Plan:
+    """The plan with what lends a mean, or is a target, made to suit a model too.
+
+    Raises:
+        CapabilityError: what lends its mean is not right for the model.
+        SpecError: the target is not to be had at so few samples.
+    """
+    if plan.mean_from:
+        require([build_estimator(plan.mean_from, {})], findings)
+    plan = plan.replaced(pathless=findings.reparameterised is False)
+    if plan.bias == "bound":
+        targets = [source_of(estimator, plan.pathless) for estimator in plan.estimators]
+        require_samples([target for target in targets if target is not None], min(plan.K))
+    return plan
 
 
 def _why(findings: Findings) -> str:

@@ -140,17 +140,17 @@ class Worker:
         if self._undivided:
             (draw,) = draws
             with _context(problem)(group, draw):
-                weights: LogWeights = self.model(x, problem.noise.draw(group, draws)[0])
+                weights: LogWeights = self.model(x, problem.samples_of(problem.noise.draw(group, draws)[0]))
                 return weights.log_w
         if problem.noise.held:
-            noise = problem.noise.draw(group, draws).transpose(0, 1).flatten(1, 2)
+            noise = problem.samples_of(problem.noise.draw(group, draws)).transpose(0, 1).flatten(1, 2)
             portions = torch.split(noise, max(1, samples // (noise.shape[0] * noise.shape[1])), dim=2)
             return torch.cat([self.model(x, portion).log_w for portion in portions], dim=2)
         (draw,) = draws  # such a draw is never one of several
         found = torch.empty(Bg, 1, problem.M * problem.K, dtype=problem.dtype, device=problem.device)
         start = 0
         for portion in problem.noise.portions(group, draw, max(1, samples // Bg)):
-            found[:, :, start : start + portion.shape[2]] = self.model(x, portion).log_w
+            found[:, :, start : start + portion.shape[2]] = self.model(x, problem.samples_of(portion)).log_w
             start += portion.shape[2]
         return found.view(Bg, problem.M, problem.K)
 

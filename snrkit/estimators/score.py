@@ -9,7 +9,6 @@ from torch import Tensor
 from snrkit.core import bounds
 from snrkit.core.logweights import LogWeights
 from snrkit.core.objective import Needs, Term, apart
-from snrkit.errors import CapabilityError
 from snrkit.estimators.base import Estimator
 
 SCORE = Needs(reparameterised=False, path=True, separate_networks=True)
@@ -53,10 +52,4 @@ def dreamt(weights: LogWeights) -> Tensor:
     Raises:
         CapabilityError: the weights were made without dreams.
     """
-    if weights.log_q_sleep is None:
-        problem, remedy = (
-            "the weights lack the model's own samples",
-            "ask for them: model(x, noise, parts=Parts(sleep=True))",
-        )
-        raise CapabilityError("log_q_sleep", problem, remedy)
-    return weights.log_q_sleep.mean(dim=(-2, -1))
+    return weights.part("log_q_sleep").mean(dim=(-2, -1))

@@ -13,8 +13,10 @@ from snrkit.diagnostics.engines.factors import Plans
 from snrkit.diagnostics.engines.loop import LoopEngine
 from snrkit.diagnostics.engines.probe import restricted
 from snrkit.diagnostics.problem import Problem
-from snrkit.estimators import ESTIMATORS
 from snrkit.estimators.base import build_estimator
+from snrkit.models.sbn import Sbn
+from snrkit.trial.needs import unmet
+from snrkit.trial.opening import opened
 from tests.awkward import (
     AWKWARD,
     PIXELS,
@@ -34,11 +36,20 @@ from tests.awkward import (
     TwiceInEncoder,
     awkward,
 )
+from tests.support.estimators import EVERY, samples
 from tests.zoo import conv, flow, hierarchical, images, mlp, toy, users
 
 pytestmark = pytest.mark.slow
 
 ENGINE = [ENGINES.load(name)() for name in ENGINES.names]
+
+
+def bits():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Sbn(9, (3, 1)).double()
+
+
 MODELS = {
     "mlp": lambda: (mlp(), images()),
     "hierarchical": lambda: (hierarchical(), images()),
@@ -46,28 +57,40 @@ MODELS = {
     "flow": lambda: (flow(), images()),
     "conv": lambda: (conv(), images()),
     "toy": toy,
+    "sbn": lambda: (bits(), images()),
 }
 DRAWS, WHOLE = range(2, 13), PassSize(units=4, samples=10**6)
 engines = pytest.mark.parametrize("engine", ENGINE, ids=lambda e: e.name)
 # The loop is what the others are held against.
 others = pytest.mark.parametrize("engine", [e for e in ENGINE if e.name != LoopEngine.name], ids=lambda e: e.name)
 models = pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
-EVERY = [build_estimator(name, {}) for name in ESTIMATORS.names]
+estimators = pytest.mark.parametrize("estimator", EVERY, ids=lambda e: e.name)
 
 
-def is_plain(estimator):
-    """Whether it works with each model here and five samples; tests/contract/test_pairs.py has the others."""
-    needs = estimator.needs
-    return estimator.few_samples[0] <= 5 and not (needs.prior or needs.kl or needs.sleep or needs.regenerated)
-
-
-estimators = pytest.mark.parametrize("estimator", [e for e in EVERY if is_plain(e)], ids=lambda e: e.name)
-
-
-def problem_of(make, direct, dtype=torch.float64, K=5):
+def problem_of(make, direct, dtype=torch.float64, K=5, dreams=False):
     model, x = make()
     model, x = model.to(dtype), x.to(dtype)
-    return Problem.direct(model, x, 2, K, Streams(3)) if direct else Problem.units(model, x, K, Streams(3))
+    if direct:
+        return Problem.direct(model, x, 2, K, Streams(3), dreams=dreams)
+    return Problem.units(model, x, K, Streams(3), dreams=dreams)
+
+
+@functools.cache
+def lacking(make, estimator):
+    """What a model lacks that an estimator needs."""
+    model, x = make()
+    with opened(model, x, "evaluation") as subject:
+        return unmet(estimator.needs, subject.findings)
+
+
+def cases(makes):
+    """Every model with every estimator that is right for it."""
+    return [
+        pytest.param(make, estimator, id=f"{name}-{estimator.name}")
+        for name, make in makes.items()
+        for estimator in EVERY
+        if not lacking(make, estimator)
+    ]
 
 
 def moments(engine, problem, estimator, size, groups=None):
@@ -77,7 +100,7 @@ def moments(engine, problem, estimator, size, groups=None):
 @functools.cache
 def of_loop(make, estimator, direct=False, K=5):
     """What the loop makes of a case, all of a draw at once."""
-    return moments(LoopEngine(), problem_of(make, direct, K=K), build_estimator(estimator, {}), WHOLE)
+    return moments(LoopEngine(), problem_of(make, direct, K=K, dreams=estimator.needs.sleep), estimator, WHOLE)
 
 
 @functools.cache
@@ -104,40 +127,47 @@ def assert_same(found, expected, tolerance):
 
 
 @others
-@models
-@estimators
+@pytest.mark.parametrize(("make", "estimator"), cases(MODELS))
 @pytest.mark.parametrize("direct", [False, True], ids=["units", "direct"])
 def test_moments_equal_the_loops(engine, make, estimator, direct):
-    found = moments(engine, problem_of(make, direct), estimator, WHOLE)
-    assert_same(found, of_loop(make, estimator.name, direct), 1e-10)
+    K = samples(estimator)
+    problem = problem_of(make, direct, K=K, dreams=estimator.needs.sleep)
+    assert_same(moments(engine, problem, estimator, WHOLE), of_loop(make, estimator, direct, K), 1e-10)
 
 
 @engines
 @models
 def test_moments_do_not_depend_on_the_chunk(engine, make):
     """Neither on the draws nor on the samples of one pass, down to a draw at a time."""
-    estimator = build_estimator("piwae", {})
+    estimator = build_estimator("rws" if make is MODELS["sbn"] else "piwae", {})
     for K in (1, 5):
-        problem, expected = problem_of(make, direct=False, K=K), of_loop(make, "piwae", K=K)
-        for units, samples in ((1, 10**6), (3, K), (7, 3 * K), (100, 7 * K)):
-            assert_same(moments(engine, problem, estimator, PassSize(units, samples)), expected, 1e-10)
+        problem, expected = problem_of(make, direct=False, K=K), of_loop(make, estimator, K=K)
+        for units, most in ((1, 10**6), (3, K), (7, 3 * K), (100, 7 * K)):
+            assert_same(moments(engine, problem, estimator, PassSize(units, most)), expected, 1e-10)
+
+
+def offering(estimator):
+    """A model that offers what an estimator needs."""
+    return next(make for make in (MODELS["mlp"], MODELS["hierarchical"]) if not lacking(make, estimator))
 
 
 @engines
 @estimators
-@pytest.mark.parametrize("samples", [1, 4, 7])
-def test_a_draw_in_parts_equals_the_whole(engine, estimator, samples):
+@pytest.mark.parametrize("portion", [1, 4, 7])
+def test_a_draw_in_parts_equals_the_whole(engine, estimator, portion):
+    make, K = offering(estimator), samples(estimator)
     for direct in (False, True):
-        problem, expected = problem_of(MODELS["mlp"], direct), of_loop(MODELS["mlp"], estimator.name, direct)
-        assert_same(moments(engine, problem, estimator, PassSize(3, samples)), expected, 1e-10)
+        problem = problem_of(make, direct, K=K, dreams=estimator.needs.sleep)
+        expected = of_loop(make, estimator, direct, K)
+        assert_same(moments(engine, problem, estimator, PassSize(3, portion)), expected, 1e-10)
 
 
 @estimators
 @pytest.mark.parametrize("network", ["encoder", "decoder"])
 def test_a_frozen_network_in_parts(estimator, network):
-    model = mlp()
+    model, x = offering(estimator)()
     getattr(model, network).requires_grad_(False)
-    problem = Problem.units(model, images(), 5, Streams(3))
+    problem = Problem.units(model, x, samples(estimator), Streams(3), dreams=estimator.needs.sleep)
     expected = moments(LoopEngine(), problem, estimator, WHOLE)
     assert_same(moments(LoopEngine(), problem, estimator, PassSize(3, 4)), expected, 1e-10)
 

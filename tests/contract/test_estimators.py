@@ -10,10 +10,11 @@ import torch
 from snrkit import DiagonalNormal
 from snrkit.core import bounds
 from snrkit.core.logweights import LogWeights, normalised, pooled
-from snrkit.core.objective import step
+from snrkit.core.objective import pull, step
 from snrkit.errors import SpecError
 from snrkit.estimators import ESTIMATORS
 from snrkit.estimators.base import Estimator, build_estimator
+from snrkit.estimators.streamed import streamed_gradients
 from tests.support.estimators import EVERY, VARIANTS, noise_of, parameters, samples, subject, title
 from tests.support.gradients import gradients, value_of
 from tests.zoo import B, D, K, M, images, mlp, numbers, toy
@@ -368,6 +369,16 @@ def test_with_noise_of_its_own_the_inference_network_sees_other_samples(estimato
         expected, _ = step(estimator.objective, forward, lambda _, kind=kind: noises[kind], wanted)
         assert all(torch.equal(a, b) for a, b in zip(found[network], expected[network], strict=True))
     torch.testing.assert_close(bound, estimator.bound(forward(noises["shared"]).log_w).mean())
+
+
+@every
+def test_samples_in_portions_give_what_they_give_at_once(estimator):
+    (model, x), parts, served = subject(estimator), estimator.needs.parts, estimator.objective.served()
+    wanted, noise = parameters(model, x), noise_of(estimator, model, 17, B, M, samples(estimator))
+    whole = pull(served, model(x, noise, parts=parts), wanted)
+    found, _ = streamed_gradients(model, served, parts, x, noise, wanted, 4 * B)
+    for network in wanted:
+        torch.testing.assert_close(found[network], whole[network])
 
 
 @pytest.mark.parametrize("former", ["surrogate", "path", "needs_reparameterised", "separate_networks", "least_samples"])

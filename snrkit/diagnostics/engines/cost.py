@@ -19,7 +19,7 @@ from snrkit.diagnostics.plan import BLOCKS_OF_DRAWS
 from snrkit.diagnostics.problem import Problem
 from snrkit.estimators.base import Estimator
 
-_FEW, _MORE = 2, 10
+_STEPS = 8
 # Seconds per operation, one by one and batched by vmap.
 _CALL, _BATCHED_CALL = 8e-6, 20e-6
 # Flops per second: of products; of convolutions, one by one and batched. Bytes written per second.
@@ -123,14 +123,16 @@ def _products(work: Work, convolved: float | None = None) -> float:
 
 def task_of(problem: Problem, estimator: Estimator) -> Task:
     """What one draw of one group takes, for the passes that shapes decide."""
-    few, more = (_counted(small(problem, K), estimator) for K in (_FEW, _MORE))
+    least, fewest = estimator.few_samples
+    apart = _STEPS * (fewest - least)
+    few, more = (_counted(small(problem, K), estimator) for K in (fewest, fewest + apart))
     own = small(problem, 1)
     drawn = own.points_per_group * own.M
-    steps = (problem.samples_per_draw / drawn - _FEW) / (_MORE - _FEW)
+    steps = (problem.samples_per_draw / drawn - fewest) / apart
     size = pass_size(problem, estimator, None)
     block = max(2, problem.planned // BLOCKS_OF_DRAWS)
     return Task(
-        few.extrapolated(more, steps), few.extrapolated(more, -_FEW / (_MORE - _FEW)),
+        few.extrapolated(more, steps), few.extrapolated(more, -fewest / apart),
         problem.samples_per_draw, problem.layout.size,
         min(size.units, block), min(max(1, size.samples // problem.samples_per_draw), block), block,
     )  # fmt: skip
