@@ -33,6 +33,7 @@ class Commands(click.Group):
         "beta": ("snrkit.cli.beta", "SNR of the gradients against the beta of ciwae."),
         "advise": ("snrkit.cli.advise", "Which estimator, M and K to spend a budget of samples on."),
         "report": ("snrkit.cli.report", "Figures and tables from what was measured."),
+        "list": ("snrkit.cli.listing", "Estimators, models, data and metrics that there are."),
         "data": ("snrkit.cli.data", "List, fetch and verify data sets."),
     }
 
