@@ -63,7 +63,8 @@ def run(settings: dict[str, Any]) -> tuple[str, Mapping[str, pd.DataFrame]]:
     ]
     verdict = f"All {sum(map(len, tables.values()))} rates agree" if not wrong else f"Not so: {', '.join(wrong)}"
     text = (
-        f"## Rates in K\n\nOptimum for {own['data']} data points plus noise of {own['perturb']}, the first {own['points']} of them by the algebra "
+        f"## Rates in K\n\nOptimum for {own['data']} data points plus noise of {own['perturb']}, the gradient that of "
+        f"the first {own['points']} of them by the algebra "
         f"of units, {own['draws']} unit draws, M = 1. `slope`: of log SNR against log K over K = "
         f"{', '.join(map(str, own['fitted']))} ± its jackknife error over {own['blocks']} blocks of draws; `|mean|` and "
         "`variance`: exponents of the norm of the mean and of the trace of the variance. Wanted: the declared rate ± "
