@@ -144,7 +144,7 @@ class Plan(What):
     @model_validator(mode="after")
     def _possible(self) -> Self:
         for K in sorted({K for _, K in self.pairs} if self.pairs else set(self.K)):
-            require_samples(self.estimators, K)
+            require_samples(filter(None, (*self.estimators, self.lends)), K)
         self._check_size()
         self._check_metrics()
         self._check_combinations()
@@ -173,7 +173,7 @@ class Plan(What):
 
     def _check_combinations(self) -> None:
         """What is right by itself and wrong together."""
-        lender = self._lends
+        lender = self.lends
         borrowers = {unit.estimator for e in self.estimators for unit in self.units(e, 1, 1)}
         if lender and not any(same_mean(lender, e) for e in borrowers):
             drawn = " drawn directly" if self.direct else ""
@@ -257,13 +257,13 @@ class Plan(What):
 
     def lender(self, job: Job) -> Job | None:
         """The draws that lend their mean to a job, if any."""
-        lender = self._lends
+        lender = self.lends
         if lender is None or lender == job.estimator or not same_mean(lender, job.estimator):
             return None
         return self.job(lender, job.M, job.K, job.noise)
 
     @property
-    def _lends(self) -> Estimator | None:
+    def lends(self) -> Estimator | None:
         """The estimator of ``mean_from``, a name with options maybe: ``jvi dreg=1``.
 
         Raises:
