@@ -19,11 +19,11 @@ CPU = torch.device("cpu")
 
 
 class UnitDensity(DiagonalNormal):
-    """A proposal whose detached density forgets its scale and takes 1, as released code has it (facts 57b)."""
+    """A proposal whose density forgets the scale of its samples and takes 1, as released code has it (facts 57b)."""
 
-    def detached(self) -> "DiagonalNormal":  # type: ignore[override]
-        """N(loc, 1) with the location held constant."""
-        return DiagonalNormal(self.loc.detach(), torch.ones_like(self.scale))
+    def log_prob(self, z: Tensor) -> Tensor:
+        """log N(z; loc, 1), whatever the scale."""
+        return DiagonalNormal(self.loc, torch.ones_like(self.scale)).log_prob(z)
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Toy:
         model: near its optimum.
         x: data ``[N, D]``.
         scale: standard deviation of the proposal.
-        faulty: its detached density has a standard deviation of 1.
+        faulty: the proposal's density has a standard deviation of 1, its samples have ``scale``.
     """
 
     model: Gaussian
