@@ -8,7 +8,8 @@ from snrkit.report import style
 LOOK = style.COLUMNS["a4"]
 CAPTION = (
     "Exact log p(x), and the exact divergence of the posterior from the proposal, along training on data of a network with "
-    "256 states; mean over seeds and its standard error. Every estimator begins alike and sees the same minibatches and noise."
+    "256 states; mean over seeds and its standard error. Every estimator begins alike and sees the same minibatches and "
+    "noise."
 )
 _PANELS = (("log_p", "log p(x), nats"), ("kl", "KL(q, p), nats"))
 

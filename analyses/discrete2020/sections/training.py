@@ -37,9 +37,9 @@ def run(place: Place) -> tuple[str, dict[str, pd.DataFrame]]:
     )
     text = (
         f"## Training with exact values\n\n![training](results/{place.scale}/training.png)\n\nThe same data; "
-        f"{own['steps']:,} steps of {own['batch']} data points, K = {own['K']}, Adam {own['lr']}, {len(own['seeds'])} seeds, "
-        "each with the same beginning, minibatches and noise for all estimators. Exact values at the last step, mean and "
-        f"standard error over seeds; the network that the data are from has log p(x) {truth.exact(data)[0]:.3f}.\n\n"
+        f"{own['steps']:,} steps of {own['batch']} data points, K = {own['K']}, Adam {own['lr']}, {len(own['seeds'])} "
+        "seeds, each with the same beginning, minibatches and noise for all estimators. Exact values at the last step, mean "
+        f"and standard error over seeds; the network that the data are from has log p(x) {truth.exact(data)[0]:.3f}.\n\n"
     )
     return text, {"_last": _last(curves, own["steps"])}
 
