@@ -125,6 +125,9 @@ class Opened:
         if own != found:
             problem = f"has points of {found} numbers, and the run was trained on {own}"
             raise DataError(data, problem, "choose data of the same size")
+        if dataset.words != self.dataset.words:
+            problem = "has other words than the run was trained on"
+            raise DataError(data, problem, "put the sentences into the file that the run was trained on")
         return replace(self, dataset=dataset, spec=self.spec.model_copy(update={"data": other}), is_elsewhere=True)
 
     @property

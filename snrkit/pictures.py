@@ -1,4 +1,4 @@
-"""Reconstructions of a run: their table, and their pictures side by side."""
+"""Reconstructions of a run: their table, and their pictures, or sentences, side by side."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from snrkit.files import require_writable, write_bytes
+from snrkit.files import require_writable, write_bytes, write_text
 from snrkit.runs.kinds.reconstructions import RECONSTRUCTIONS
 from snrkit.runs.place import Place, reserved, target
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from snrkit.report.style import Look
 
 ENDINGS = (".parquet", ".pdf", ".png")
+# Of sentences.
+WRITTEN = (".parquet", ".txt")
 # Value and standard error over points, which is None for one point.
 Means = dict[str, tuple[float, float | None]]
 
@@ -26,7 +28,7 @@ class Reconstructions:
     """Test points beside their reconstructions.
 
     Attributes:
-        table: one row per image, as ``evaluation.reconstruct.reconstruct`` gives it, with run, step and the like.
+        table: one row per image or sentence, as ``evaluation.reconstruct`` gives it, with run, step and the like.
         place: where they go.
     """
 
@@ -42,10 +44,23 @@ class Reconstructions:
         drawn = self.table[self.table.kind != "input"]
         mean = drawn.groupby(["kind", "point"])[column].mean()
         kinds = {"q": mean["q"], "q_iw": mean["q_iw"], "q_iw - q": mean["q_iw"] - mean["q"]}
+        kinds |= {"mean": mean["mean"]} if self.is_text else {}
         return {name: (float(v.mean()), float(v.sem()) if len(v) > 1 else None) for name, v in kinds.items()}
 
+    @property
+    def is_text(self) -> bool:
+        """Whether they are sentences."""
+        return "text" in self.table
+
+    def lines(self) -> Iterator[str]:
+        """Sentences, one a line, each with its point and what it is; of images none."""
+        if self.is_text:
+            table = self.table.sort_values(["point", "kind", "sample"])
+            rows = zip(table["point"], table["kind"], table["text"], strict=True)
+            yield from (f"{point} {kind}: {text}" for point, kind, text in rows)
+
     def save(self, path: Path | None = None) -> list[Path]:
-        """Write the table, and the pictures beside it as PDF and PNG.
+        """Write the table, and the pictures beside it as PDF and PNG, or the sentences as text.
 
         Args:
             path: the table, a Parquet file; None: where it was announced that it goes.
@@ -57,8 +72,11 @@ class Reconstructions:
             OutputError: one cannot be written.
         """
         with target(self.place, path) as file:
-            table, *pictures = files = files_of(file)
+            table, *pictures = files = files_of(file, WRITTEN if self.is_text else ENDINGS)
             RECONSTRUCTIONS.write(table, self.table)
+            if self.is_text:
+                write_text(pictures[0], "".join(f"{line}\n" for line in self.lines()))
+                return files
             # Matplotlib is slow to import, and most of those who open a run draw nothing.
             from snrkit.report.figures.reconstructions import draw_tables
 

@@ -18,9 +18,9 @@ from snrkit.errors import SpecError
 from snrkit.estimators.base import Estimator
 from snrkit.evaluation.evaluation import Evaluation, evaluated
 from snrkit.evaluation.points import chosen_points, described, named_points
-from snrkit.evaluation.reconstruct import reconstruct, with_ssim
+from snrkit.evaluation.reconstruct import reconstruct, rewrite, with_ssim
 from snrkit.evaluation.ssim import has_ssim
-from snrkit.pictures import Reconstructions, reserved_pictures
+from snrkit.pictures import WRITTEN, Reconstructions, reserved_pictures
 from snrkit.runs.folder import RunDir
 from snrkit.runs.kinds.snr import require_same_parameters
 from snrkit.runs.place import reserved
@@ -133,16 +133,18 @@ class Run(Showing):
     ) -> Reconstructions:
         """Test points beside their reconstructions from q(z|x) and from q_IW, which resamples by importance weights.
 
+        Sentences are decoded greedily, from the mean of q too.
+
         Args:
             points: numbers of test points, from 0.
             k: importance samples behind each of q_IW.
             samples: reconstructions per point and kind.
             seed: root of the noise.
-            out: the Parquet file that it is for, pictures going beside it; None: in the run.
+            out: the Parquet file that it is for, pictures or a text going beside it; None: in the run.
 
         Raises:
             SpecError: there is no such point, or nothing is asked for.
-            CapabilityError: the model has no ``pixel_means``.
+            CapabilityError: the model has no ``pixel_means``, and decodes no sentences.
             NonFiniteError, ResourceError: as for ``evaluation.reconstruct.resample``.
             OutputError: it cannot be written there.
         """
@@ -150,13 +152,17 @@ class Run(Showing):
         points = [whole("points", point, 0, remedy) for point in items("points", points, int, remedy)]
         x, label = chosen_points(self.dataset, self.spec, self.device, points)
         path = Path(out) if out else self.beside("reconstructions.parquet")
+        shared: dict[str, Any] = {**self.labels, "data": label, "k": k, "seed": seed}
+        if self.dataset.kind == "tokens":
+            with reserved_pictures(path, WRITTEN) as place:
+                sentences = rewrite(self.model, x, points, k, samples, Streams(seed))
+            return Reconstructions(sentences.assign(**shared), place)
         with reserved_pictures(path) as place:
             images = reconstruct(self.model, x, points, k, samples, Streams(seed))
             height, width = self.dataset.image_shape or (1, x.shape[1])
             if has_ssim(self.model, self.dataset.image_shape):
                 images = with_ssim(images, (height, width))
-        shared: dict[str, Any] = {**self.labels, "data": label, "k": k, "seed": seed, "height": height, "width": width}
-        return Reconstructions(images.assign(**shared), place)
+        return Reconstructions(images.assign(**shared, height=height, width=width), place)
 
     def advise(
         self,

@@ -1,7 +1,7 @@
 """What a run's model makes of its latent space, as files: samples of the prior, and what lies between two points."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -10,25 +10,24 @@ import pandas as pd
 
 from snrkit.core.streams import Streams
 from snrkit.errors import SpecError
+from snrkit.evaluation.canvases import canvases
 from snrkit.evaluation.points import chosen_points
 from snrkit.evaluation.samples import interpolate, sample
 from snrkit.files import write_text
 from snrkit.opened import Opened
-from snrkit.pictures import ENDINGS, draw_pictures, files_of, reserved_pictures
+from snrkit.pictures import ENDINGS, WRITTEN, draw_pictures, files_of, reserved_pictures
+from snrkit.runs.kinds.canvases import CANVASES
 from snrkit.runs.kinds.interpolations import INTERPOLATIONS
 from snrkit.runs.kinds.parquet import ParquetKind
 from snrkit.runs.kinds.samples import SAMPLES
 from snrkit.runs.place import Place, target
 from snrkit.specs.base import short
-from snrkit.specs.given import whole
+from snrkit.specs.given import items, whole
 from snrkit.types import Progress
 
 if TYPE_CHECKING:
     from snrkit.report.drawing import Drawing
     from snrkit.report.style import Look
-
-# Of sentences.
-_WRITTEN = (".parquet", ".txt")
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ class Shown(ABC):
             OutputError: one cannot be written.
         """
         with target(self.place, path) as file:
-            table, *beside = files = files_of(file, _WRITTEN if self.is_text else ENDINGS)
+            table, *beside = files = files_of(file, WRITTEN if self.is_text else ENDINGS)
             self.kind.write(table, self.table)
             if self.is_text:
                 write_text(beside[0], "".join(f"{line}\n" for line in self.lines()))
@@ -121,6 +120,28 @@ class Interpolations(Shown):
 
     def _drawing(self, look: "Look") -> "Drawing":
         from snrkit.report.figures.interpolations import draw_tables
+
+        return draw_tables([self.table], look)
+
+
+class Canvases(Shown):
+    """Images as they are written step by step."""
+
+    kind = CANVASES
+
+    def lines(self) -> Iterator[str]:
+        """What there is, and the mean over images of each step's divergence."""
+        written = self.table[self.table["kind"] == "canvas"]
+        images, steps = written["number"].nunique(), written["t"].nunique()
+        yield f"{images} {_ENDS[str(self.table['of'].iloc[0])]} in {steps} steps"
+        for t in sorted(written["t"].unique()):
+            kl = written.loc[written["t"] == t, "kl"]
+            if kl.notna().all():
+                spread = f" ± {kl.sem():.3f}" if len(kl) > 1 else ""
+                yield f"step {t}: KL {kl.mean():.3f}{spread} nats, mean over images: {len(kl)}"
+
+    def _drawing(self, look: "Look") -> "Drawing":
+        from snrkit.report.figures.canvases import draw_tables
 
         return draw_tables([self.table], look)
 
@@ -199,13 +220,46 @@ class Showing(Opened):
         table = table.assign(between=between)
         return Interpolations(self._labelled(table, label if numbers else self._title, seed), place)
 
+    def canvases(
+        self,
+        points: Sequence[int] = tuple(range(6)),
+        *,
+        of: Literal["test", "prior"] = "test",
+        seed: int = 0,
+        out: str | Path | None = None,
+    ) -> Canvases:
+        """Images as a model of several steps writes them: the canvas after each, and where it read and wrote.
+
+        Args:
+            points: numbers of test points, from 0, or of samples of the prior.
+            of: ``test``: reconstructions of test points, a sample of q(z|x) each; ``prior``: the samples that ``sample``
+                gives with the same seed.
+            seed: root of the noise.
+            out: the Parquet file that it is for, pictures going beside it; None: in the run.
+
+        Raises:
+            SpecError: there is no such point, or nothing is asked for.
+            CapabilityError: the model does not write in steps.
+            ResourceError, NonFiniteError: as for ``evaluation.canvases.canvases``.
+            OutputError: it cannot be written there.
+        """
+        if of not in _ENDS:
+            raise SpecError("of", f"cannot be {short(of)}", f"choose from {', '.join(_ENDS)}")
+        remedy = "give numbers of test points, for example [0, 1]"
+        points = [whole("points", point, 0, remedy) for point in items("points", points, int, remedy)]
+        x, label = chosen_points(self.dataset, self.spec, self.device, points if of == "test" else [0])
+        path = Path(out) if out else self.beside("canvases.parquet")
+        with reserved_pictures(path) as place:
+            table = canvases(self.model, x if of == "test" else None, points, Streams(seed)).assign(of=of)
+        return Canvases(self._labelled(table, label if of == "test" else self._title, seed), place)
+
     @property
     def _title(self) -> str:
         return self.dataset.label or self.spec.data.name
 
     @property
     def _endings(self) -> tuple[str, ...]:
-        return ENDINGS if hasattr(self.model, "pixel_means") else _WRITTEN
+        return ENDINGS if hasattr(self.model, "pixel_means") else WRITTEN
 
     def _labelled(self, table: pd.DataFrame, data: str, seed: int) -> pd.DataFrame:
         about: dict[str, Any] = {**self.labels, "data": data, "seed": seed}

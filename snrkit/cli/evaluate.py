@@ -46,11 +46,12 @@ def command(  # noqa: PLR0913 (one per option)
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Bounds, KL, ESS, active units and SSIM of a trained model on its test set.
+    """Bounds, KL, ESS, active units and SSIM of a trained model on its test set; perplexity of sentences.
 
     Each with its standard error over test points. Samples are streamed, so memory stays bounded. SSIM compares images of at
-    least 11 pixels a side with their reconstructions; for smaller ones it is left out. Ctrl-C keeps finished points, and the
-    same command goes on from there.
+    least 11 pixels a side with their reconstructions; for smaller ones it is left out. Of sentences there are reconstruction
+    and KL, at weight 1 and with all words given, however the model was trained, and perplexity per word. Ctrl-C keeps
+    finished points, and the same command goes on from there.
     """
     from snrkit.run import Run
 

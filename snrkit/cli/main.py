@@ -30,9 +30,11 @@ class Commands(click.Group):
         "reconstruct": ("snrkit.cli.reconstruct", "Reconstructions, with and without importance resampling."),
         "sample": ("snrkit.cli.sample", "Samples of a model's prior, decoded."),
         "interpolate": ("snrkit.cli.interpolate", "What lies between two points of a model's latent space."),
+        "canvases": ("snrkit.cli.canvases", "Images as a model of several steps writes them."),
         "beta": ("snrkit.cli.beta", "SNR of the gradients against the beta of ciwae."),
         "advise": ("snrkit.cli.advise", "Which estimator, M and K to spend a budget of samples on."),
         "report": ("snrkit.cli.report", "Figures and tables from what was measured."),
+        "list": ("snrkit.cli.listing", "Estimators, models, data and metrics that there are."),
         "data": ("snrkit.cli.data", "List, fetch and verify data sets."),
     }
 

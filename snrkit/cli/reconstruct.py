@@ -8,7 +8,7 @@ import click
 
 from snrkit.cli.flags import flags
 from snrkit.cli.options import OUTPUT, Whole, checkpoint_option, common, shortened
-from snrkit.cli.output import print_json, tell
+from snrkit.cli.output import one_line, print_json, tell
 from snrkit.specs.measure import MeasureSpec
 
 if TYPE_CHECKING:
@@ -70,7 +70,8 @@ def command(  # noqa: PLR0913 (one per option)
 
     Draws z from q(z|x), and from q_IW: k draws from q of which one is kept with probability its normalised weight. Writes
     the images (reconstructions.parquet: input, q, q_iw) and a figure of them side by side (.pdf, .png). Images that are not
-    too small get their SSIM with the input.
+    too small get their SSIM with the input. Sentences are decoded word by word, the most probable one each, and come as a
+    text (.txt) instead of a figure, with what the mean of q is decoded to.
     """
     from snrkit.run import Run
 
@@ -78,9 +79,11 @@ def command(  # noqa: PLR0913 (one per option)
     found = run.reconstruct(points, k=k, samples=samples, seed=seed, out=out)
     files = found.save()
     if as_json:
-        print_json({"run": run.name, "files": [str(file) for file in files], **found.means})
+        wanted = found.table[["point", "kind", "sample", "text"]].to_dict("records") if found.is_text else []
+        written = {"sentences": wanted} if found.is_text else {}
+        print_json({"run": run.name, "files": [str(file) for file in files], **found.means, **written})
         return
-    for line in [*_lines(found.means, len(points)), *files]:
+    for line in [*map(one_line, found.lines()), *_lines(found.means, len(points)), *files]:
         tell(str(line))
 
 

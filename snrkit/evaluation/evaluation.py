@@ -17,6 +17,7 @@ from snrkit.evaluation.bounds import PointScores, checked_scores, summarise
 from snrkit.evaluation.latents import means_table
 from snrkit.evaluation.portions import Portions
 from snrkit.evaluation.score import Score
+from snrkit.evaluation.sentences import SentenceScores, sentence_scores, summarise_sentences
 from snrkit.evaluation.ssim import has_ssim, point_ssim, ssim_score
 from snrkit.models.base import LatentModel
 from snrkit.runs.kinds.evaluation import EVALUATION
@@ -40,6 +41,7 @@ class Evaluation:
         about: what they are of, as the file says it: run, step, data, samples, seed and the like.
         each: bounds and ESS of every point, and its latent means.
         ssim: of every point, ``[N]``; None where there are no images to compare.
+        sentences: reconstruction, KL and words of every point; None where the data are no sentences.
         classes: of the points, ``[N]``; None where they have none.
         portions: the finished points, kept until the evaluation is saved.
         place: where it goes.
@@ -50,6 +52,7 @@ class Evaluation:
     about: Mapping[str, Any]
     each: PointScores = field(repr=False)
     ssim: Array | None = field(repr=False)
+    sentences: SentenceScores | None = field(repr=False)
     classes: Any = field(repr=False)
     portions: Portions = field(repr=False)
     place: Place = field(repr=False)
@@ -62,10 +65,11 @@ class Evaluation:
 
     @property
     def points(self) -> pd.DataFrame:
-        """What each test point has, one row each: bounds, KL, ESS, SSIM."""
+        """What each test point has, one row each: bounds, KL, ESS, SSIM; of a sentence reconstruction and words."""
         columns = {name: getattr(self.each, name) for name in _OF_POINT}
         table = pd.DataFrame({"point": range(len(self.each.log_p)), **columns})
         table = table if self.ssim is None else table.assign(ssim=self.ssim)
+        table = table if self.sentences is None else table.assign(**self.sentences.columns)
         return table.assign(**{name: self.about[name] for name in _LABELS})
 
     @property
@@ -130,9 +134,13 @@ def evaluated(
     require_memory("samples", f"{samples:,} samples of a point", 8 * samples, "ask for fewer")
     start, portions = time.perf_counter(), Portions(place.partial, context)
     each = checked_scores(model, x, samples, streams, progress, portions.scores)
-    ssim = None
+    ssim = sentences = None
+    scores = summarise(each, samples)
     if shape is not None and has_ssim(model, shape):
         ssim = point_ssim(model, x, shape, streams)
-    scores = summarise(each, samples) + ([] if ssim is None else [ssim_score(ssim)])
+        scores.append(ssim_score(ssim))
+    if dataset.kind == "tokens":
+        sentences = sentence_scores(model, x, each.elbo, each.log_p)
+        scores += summarise_sentences(sentences, samples, dataset.label or dataset.name)
     said = {**about, "points": len(x), "seconds": time.perf_counter() - start}
-    return Evaluation(scores, said, each, ssim, dataset.test_labels, portions, place, latents_file)
+    return Evaluation(scores, said, each, ssim, sentences, dataset.test_labels, portions, place, latents_file)

@@ -1,6 +1,7 @@
 """Reconstructions of data points from q(z|x), and from q after resampling by importance weights (q_IW)."""
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,8 @@ from snrkit.backend.memory import require_memory, within_memory
 from snrkit.core.logweights import normalised
 from snrkit.core.streams import Streams
 from snrkit.errors import CapabilityError, NonFiniteError
+from snrkit.evaluation.decoding import decoding
+from snrkit.evaluation.samples import at_zero_noise
 from snrkit.evaluation.ssim import image_ssim
 from snrkit.models.base import LatentModel, check_log_weights
 from snrkit.models.state import in_mode
@@ -126,6 +129,48 @@ def reconstruct(
                 for sample in range(samples)
             ]
     return pd.DataFrame(rows, columns=["point", "kind", "sample", "pixels", "z", "log_likelihood"])
+
+
+def rewrite(
+    model: LatentModel, x: Tensor, points: Sequence[int], k: int, samples: int, streams: Streams
+) -> pd.DataFrame:
+    """Sentences beside what is decoded greedily from the mean of q, from q and from q_IW; arguments as for ``resample``.
+
+    Returns:
+        One row per sentence: ``point``; ``kind`` (``input``, ``mean``, ``q`` or ``q_iw``); ``sample`` (0 for an input and a
+        mean); ``text``; ``z``, empty for an input; ``log_likelihood``, log p(x|z) of the input in nats, NaN for an input.
+
+    Raises:
+        SpecError: k or samples below 1, or a model that does not accept the points.
+        CapabilityError: the model decodes no sentences.
+        NonFiniteError, ResourceError: as for ``resample``.
+    """
+    for name, value in (("k", k), ("samples", samples)):
+        whole(name, value, 1, "give a positive number")
+    require_memory("k", f"{k:,} samples of a point", 8 * k, "ask for fewer")
+    shown = decoding(model)
+    check_log_weights(model, x)
+    rows: list[tuple[Any, ...]] = [
+        (point, "input", 0, text, (), float("nan")) for point, text in zip(points, shown.inputs(x), strict=True)
+    ]
+    with in_mode(model, "evaluation"), torch.no_grad():
+        plain, weighted = resample(model, x, points, k, samples, streams)
+        for kind, z in (("mean", at_zero_noise(model, x)[:, None]), ("q", plain), ("q_iw", weighted)):
+            texts = shown.show(z.flatten(0, 1))
+            logs = (model.log_joint(x[:, None, None], z[:, None]) - model.log_prior(z[:, None]))[:, 0]
+            rows += [
+                (
+                    point,
+                    kind,
+                    sample,
+                    texts[i * z.shape[1] + sample],
+                    z[i, sample].cpu().numpy(),
+                    float(logs[i, sample]),
+                )
+                for i, point in enumerate(points)
+                for sample in range(z.shape[1])
+            ]
+    return pd.DataFrame(rows, columns=["point", "kind", "sample", "text", "z", "log_likelihood"])
 
 
 def _log_likelihood(x: Tensor, means: Tensor) -> Tensor:

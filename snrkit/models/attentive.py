@@ -1,19 +1,21 @@
 """DRAW, the deep recurrent attentive writer of Gregor et al. 2015: an image is written onto a canvas in several steps."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
+from snrkit.core.logweights import LogWeights, Parts
 from snrkit.core.objective import Network
 from snrkit.core.streams import Streams
 from snrkit.models.base import DataSummary, Posterior, parse_options
 from snrkit.models.densities import bernoulli_log_prob, standard_normal_log_prob
 from snrkit.models.draw import Draw, Drawn
 from snrkit.models.standard import BernoulliPixels
-from snrkit.models.windows import Window
+from snrkit.models.windows import Place, Window
+from snrkit.models.writing import Cell, State, Unrolled, Written
 from snrkit.specs.base import Count, Positive, Spec
 
 _GENERATIVE = ("decoder.", "write.", "write_window.", "canvas")
@@ -38,68 +40,6 @@ class AttentiveOptions(Spec):
     write: Count = 5
 
 
-class Cell(nn.Module):
-    """One step of an LSTM (Hochreiter & Schmidhuber 1997) of two linear layers, which every engine can take apart.
-
-    Args:
-        fan_in: width of the input.
-        width: of the output and of the cell.
-    """
-
-    def __init__(self, fan_in: int, width: int) -> None:
-        super().__init__()
-        self.input, self.state = nn.Linear(fan_in, 4 * width), nn.Linear(width, 4 * width, bias=False)
-
-    def forward(self, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-        """Input ``[..., in]``, output and cell before it ``[..., width]`` to those after it."""
-        i, f, g, o = (self.input(x) + self.state(h)).chunk(4, dim=-1)
-        c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
-        return torch.sigmoid(o) * torch.tanh(c), c
-
-
-@dataclass(frozen=True)
-class State:
-    """Where the recurrence stands, for each sample.
-
-    Attributes:
-        encoder: output and cell of the encoder, each ``[..., hidden]``.
-        decoder: those of the decoder.
-        canvas: c_t, log-odds of the pixels, ``[..., P]``.
-    """
-
-    encoder: tuple[Tensor, Tensor]
-    decoder: tuple[Tensor, Tensor]
-    canvas: Tensor
-
-
-@dataclass(frozen=True)
-class Unrolled:
-    """All steps of the proposal, at samples z.
-
-    Attributes:
-        z: ``[B, M, K, T D]``.
-        loc: means of z_t given the steps before it, ``[B, M, K, T D]``.
-        log_scale: the logarithms of their standard deviations, same shape.
-        noise: (z - loc) / scale, same shape.
-    """
-
-    z: Tensor
-    loc: Tensor
-    log_scale: Tensor
-    noise: Tensor
-
-    @property
-    def log_q(self) -> Tensor:
-        """log q(z|x), ``[B, M, K]``."""
-        return standard_normal_log_prob(self.noise) - self.log_scale.sum(dim=-1)
-
-    @property
-    def kl(self) -> Tensor:
-        """The sum over steps of KL(q(z_t|z_1, ..., z_{t-1}, x), N(0, I)), ``[B, M, K]``, nats."""
-        terms = 0.5 * (self.loc.square() + (2 * self.log_scale).exp() - 1) - self.log_scale
-        return terms.sum(dim=-1)
-
-
 @dataclass(frozen=True)
 class AttentiveNormal(Drawn):
     """q(z|x) = q(z_1|x) q(z_2|z_1, x) ..., normals whose parameters depend on what has been written so far.
@@ -108,11 +48,13 @@ class AttentiveNormal(Drawn):
         model: whose networks they come from.
         x: data ``[B, P]``.
         constant: hold all parameters constant, those of the decoder too; the dependence on earlier steps stays.
+        last: what was drawn last, which is not done again for its divergence and for the image.
     """
 
     model: "Attentive"
     x: Tensor
     constant: bool = False
+    last: list[Unrolled] = field(default_factory=list, repr=False, compare=False)
 
     @property
     def noise_shape(self) -> tuple[int, ...]:
@@ -122,22 +64,27 @@ class AttentiveNormal(Drawn):
     def draw(self, noise: Tensor, path: bool) -> Draw:
         """Of noise ``[B, M, K, T D]``; the density of the path takes the steps once more."""
         own = self.unroll(noise, drawn=True)
+        self.last[:] = [own]
         return Draw(own.z, own.log_q, self.detached().log_prob(own.z) if path else None)
+
+    def at(self, z: Tensor) -> Unrolled:
+        """All steps at samples z ``[B, M, K, T D]``; those of the last draw are remembered."""
+        return next((own for own in self.last if own.z is z), None) or self.unroll(z)
 
     def log_prob(self, z: Tensor) -> Tensor:
         """log q(z|x): z ``[B, M, K, T D]`` to ``[B, M, K]``."""
-        return self.unroll(z).log_q
+        return self.at(z).log_q
 
     def kl(self, z: Tensor) -> Tensor:
         """The KL divergence of each step from the prior given the steps before it, summed: ``[B, M, K]``, nats.
 
         Its mean over samples is KL(q(z|x), p(z)): each step's is in closed form, and what comes before it is sampled.
         """
-        return self.unroll(z).kl
+        return self.at(z).kl.sum(dim=-1)
 
     def detached(self) -> Self:
         """The same density with its parameters held constant."""
-        return replace(self, constant=True)
+        return replace(self, constant=True, last=[])
 
     def layer_means(self, noise: Tensor) -> tuple[Tensor, ...]:
         """Means of every z_t given the steps before it, in a row: one layer, ``[B, M, K, T D]``."""
@@ -152,7 +99,9 @@ class AttentiveNormal(Drawn):
             z, noise = (loc + log_scale.exp() * step, step) if drawn else (step, (step - loc) * (-log_scale).exp())
             found.append((z, loc, log_scale, noise))
             state = self.model.generate(z, state, self.constant)
-        return Unrolled(*(torch.cat(parts, dim=-1) for parts in zip(*found, strict=True)))
+        z, loc, log_scale, noise = (torch.cat(parts, dim=-1) for parts in zip(*found, strict=True))
+        # The very tensor that was given, by which it is recognised.
+        return Unrolled(z if drawn else given, loc, log_scale, noise, state.canvas)
 
 
 class Attentive(BernoulliPixels):
@@ -181,10 +130,10 @@ class Attentive(BernoulliPixels):
         hidden, read, write = options.hidden, options.read, options.write
         self.encoder = Cell(2 * (read**2 if read else self.pixels) + hidden, hidden)
         self.posterior = nn.Linear(hidden, 2 * options.latent)
-        self.read_window = nn.Linear(hidden, Window.PARAMETERS) if read else None
+        self.read_window = nn.Linear(hidden, Window.PARAMETERS) if read else nn.Identity()
         self.decoder = Cell(options.latent, hidden)
         self.write = nn.Linear(hidden, write**2 if write else self.pixels)
-        self.write_window = nn.Linear(hidden, Window.PARAMETERS) if write else None
+        self.write_window = nn.Linear(hidden, Window.PARAMETERS) if write else nn.Identity()
         self.canvas = nn.Parameter(torch.zeros(self.pixels))
 
     def networks(self, x: Tensor) -> dict[str, Network]:
@@ -202,6 +151,23 @@ class Attentive(BernoulliPixels):
     def log_joint(self, x: Tensor, z: Tensor) -> Tensor:
         """x ``[B, 1, 1, P]``, z ``[B, M, K, T D]`` to ``[B, M, K]``."""
         return standard_normal_log_prob(z) + bernoulli_log_prob(x, self.states(z)[-1].canvas)
+
+    def weights_of(
+        self,
+        posterior: Posterior,
+        x: Tensor,
+        noise: Tensor,
+        parts: Parts,
+        log_joint: Callable[[Tensor, Tensor], Tensor],
+    ) -> LogWeights:
+        """As of any model; the canvas that the proposal has come to is not written once more."""
+
+        def known(x: Tensor, z: Tensor) -> Tensor:
+            assert isinstance(posterior, AttentiveNormal)
+            return standard_normal_log_prob(z) + bernoulli_log_prob(x, posterior.at(z).canvas)
+
+        own = isinstance(posterior, AttentiveNormal) and log_joint == self.log_joint
+        return super().weights_of(posterior, x, noise, parts, known if own else log_joint)
 
     def kl_to_prior(self, posterior: Posterior, z: Tensor) -> Tensor:
         """Of each step given the steps before it, summed: ``[B, M, K]``, nats; its mean over samples is the divergence."""
@@ -228,31 +194,43 @@ class Attentive(BernoulliPixels):
         """The state before the first step, for samples ``[..., D]``."""
         lead, zero = like.shape[:-1], like.new_zeros(*like.shape[:-1], self.options.hidden)
         canvas = self.canvas.detach() if constant else self.canvas
-        return State((zero, zero), (zero, zero), canvas.expand(*lead, -1))
+        return State(0, (zero, zero), (zero, zero), canvas.expand(*lead, -1))
 
     def infer(self, x: Tensor, state: State, constant: bool = False) -> tuple[Tensor, Tensor, State]:
         """Mean and log standard deviation of the next z_t, each ``[..., D]``, of x ``[B, 1, 1, P]``; the encoder."""
-        glimpse = self._read(x, x - torch.sigmoid(state.canvas), state.decoder[0], constant)
-        seen = torch.cat([*glimpse, state.decoder[0]], dim=-1)
-        encoder = _held(self.encoder, constant)(seen, *state.encoder)
-        loc, log_scale = _held(self.posterior, constant)(encoder[0]).chunk(2, dim=-1)
+        read, encode, posterior = (_held(network, constant) for network in self.inference(state.step))
+        h = state.decoder[0]
+        seen = x, x - torch.sigmoid(state.canvas)
+        if self.options.read:
+            window = Window.of(read(h), self.options.read, self.shape)
+            seen = window.read(seen[0]), window.read(seen[1])
+        encoder = encode(torch.cat([seen[0].expand_as(seen[1]), seen[1], h], dim=-1), *state.encoder)
+        loc, log_scale = posterior(encoder[0]).chunk(2, dim=-1)
         return loc, log_scale, replace(state, encoder=encoder)
+
+    def inference(self, step: int) -> tuple[nn.Module, nn.Module, nn.Module]:  # noqa: ARG002
+        """Reading window, encoder and proposal of a step: the same for all, which a model to study them may change."""
+        return self.read_window, self.encoder, self.posterior
 
     def generate(self, z: Tensor, state: State, constant: bool = False) -> State:
         """Decoder and canvas after a step of z_t ``[..., D]``."""
         decoder = _held(self.decoder, constant)(z, *state.decoder)
-        written = _held(self.write, constant)(decoder[0])
-        if self.write_window is not None:
-            parameters = _held(self.write_window, constant)(decoder[0])
-            written = Window.of(parameters, self.options.write, self.shape).write(written)
-        return replace(state, decoder=decoder, canvas=state.canvas + written)
+        written, place = _held(self.write, constant)(decoder[0]), None
+        if self.options.write:
+            window = Window.of(_held(self.write_window, constant)(decoder[0]), self.options.write, self.shape)
+            written, place = window.write(written), window.place
+        return replace(state, step=state.step + 1, decoder=decoder, canvas=state.canvas + written, window=place)
 
-    def _read(self, x: Tensor, error: Tensor, decoder: Tensor, constant: bool) -> tuple[Tensor, Tensor]:
-        """What is seen of the image and of what the canvas lacks, ``[..., N N]`` of windows or ``[..., P]``."""
-        if self.read_window is None:
-            return x.expand_as(error), error
-        window = Window.of(_held(self.read_window, constant)(decoder), self.options.read, self.shape)
-        return window.read(x), window.read(error)
+    def writing(self, z: Tensor) -> Written:
+        """How images come about, for z ``[..., T D]``."""
+        states = self.states(z)
+        read = None
+        if self.options.read:
+            own = [self.inference(state.step)[0](state.decoder[0]) for state in states[:-1]]
+            read = Place.stacked([Window.of(each, self.options.read, self.shape).place for each in own])
+        write = [state.window for state in states if state.window is not None]
+        pixels = torch.stack([torch.sigmoid(state.canvas) for state in states[1:]], dim=-2)
+        return Written(pixels, read, Place.stacked(write) if write else None)
 
 
 def _held(module: nn.Module, constant: bool) -> Call:

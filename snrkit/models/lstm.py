@@ -6,7 +6,7 @@ from torch import Tensor, nn
 class Lstm(nn.Module):
     """One layer of LSTM cells (Hochreiter & Schmidhuber 1997, with forget gates), taken a step at a time.
 
-    Its input layer has the bias. What it makes of inputs that are known beforehand can be computed at once, for all steps.
+    Its input layer has the bias; it is called by whoever takes a step, who may add to what it makes.
 
     Args:
         inputs: width of the input of a step.

@@ -20,9 +20,6 @@ from snrkit.models.lstm import Lstm
 from snrkit.models.standard import StandardNormalPrior
 from snrkit.specs.base import Positive, Spec
 
-# Rows of logits, each as wide as the vocabulary, that are made at once: more would only leave the cache.
-_ROWS = 1024
-
 
 class SentenceOptions(Spec):
     """Options of ``sentence``.
@@ -94,6 +91,8 @@ class Sentence(StandardNormalPrior):
         options: see ``SentenceOptions``.
     """
 
+    unrolled = True
+
     def __init__(self, words: tuple[str, ...], length: int, options: SentenceOptions) -> None:
         super().__init__()
         self.words, self.length, self.latent, self.keep = words, length, options.latent, options.keep
@@ -112,12 +111,11 @@ class Sentence(StandardNormalPrior):
     def encode(self, x: Tensor) -> Posterior:
         """Token numbers ``[B, L]`` to a normal proposal over D latents."""
         tokens = x.long()
-        into = self.encoder.input(self.encoder_words(tokens))
-        on = (tokens != PAD)[..., None]
-        h = c = into.new_zeros(*x.shape[:-1], self.encoder.width)
-        for t in range(self.length):
-            after = self.encoder(into[..., t, :], h, c)
-            h, c = (torch.where(on[..., t, :], new, old) for new, old in zip(after, (h, c), strict=True))
+        h = c = self.output.weight.new_zeros(*x.shape[:-1], self.encoder.width)
+        steps = zip(_steps(self.encoder_words, tokens), (tokens != PAD)[..., None].unbind(dim=-2), strict=True)
+        for word, on in steps:
+            after = self.encoder(self.encoder.input(word), h, c)
+            h, c = (torch.where(on, new, old) for new, old in zip(after, (h, c), strict=True))
         loc, raw_scale = self.proposal_of(h).chunk(2, dim=-1)
         normal = DiagonalNormal(loc, softplus(raw_scale))
         return WithDropout(normal, self._dropped) if self._dropped else normal
@@ -127,24 +125,23 @@ class Sentence(StandardNormalPrior):
         return self.log_prior(z) + self.log_likelihood(x, z)
 
     def log_likelihood(self, x: Tensor, z: Tensor) -> Tensor:
-        """log p(x|z), nats per sentence: x ``[B, 1, 1, L]``, z ``[B, M, K, D]`` to ``[B, M, K]``."""
+        """log p(x|z), nats per sentence: x ``[B, 1, 1, L]``, z ``[B, M, K, D]`` to ``[B, M, K]``.
+
+        Word by word: products of all words at once are no faster, and their last bits depend on how many there are.
+        """
         tokens = x.long()
-        into = self.decoder.input(self.decoder_words(self._given(tokens, z[..., self.latent :])))
+        given = self._given(tokens, z[..., self.latent :])
         h, c, from_z = self._begin(z)
-        total, states = z.new_zeros(z.shape[:-1]), []
-        rows = max(1, _ROWS // max(1, h[..., 0].numel()))
-        for t in range(self.length):
-            h, c = self.decoder(into[..., t, :] + from_z, h, c)
-            states.append(h)
-            if len(states) == rows or t + 1 == self.length:
-                total = total + self._log_prob(torch.stack(states, dim=-2), tokens[..., t + 1 - len(states) : t + 1])
-                states = []
+        total = z.new_zeros(z.shape[:-1])
+        for before, word in zip(_steps(self.decoder_words, given), tokens.unbind(dim=-1), strict=True):
+            h, c = self.decoder(self.decoder.input(before) + from_z, h, c)
+            total = total + self._log_prob(h, word)
         return total
 
     def _given(self, tokens: Tensor, drops: Tensor) -> Tensor:
         """The word before each, ``[..., L]``, ``EOS`` before the first; unknown where it is dropped."""
         given = torch.cat([torch.full_like(tokens[..., :1], EOS), tokens[..., :-1]], dim=-1)
-        if self.keep == 1 or (self.keep > 0 and not self.training):
+        if self.keep == 1 or (self.keep > 0 and not (self.training and drops.shape[-1])):
             return given
         unknown = torch.full_like(given[..., 1:], UNK)
         if self.keep > 0:
@@ -161,12 +158,12 @@ class Sentence(StandardNormalPrior):
         h, c = torch.tanh(self.start(z)).chunk(2, dim=-1)
         return h, c, self.decoder_latent(z)
 
-    def _log_prob(self, states: Tensor, tokens: Tensor) -> Tensor:
-        """Log probability of words ``[..., n]`` after states ``[..., n, H]``, summed, padding not counted: ``[...]``."""
-        logs = log_softmax(self.output(states)[..., EOS:], dim=-1)
+    def _log_prob(self, state: Tensor, tokens: Tensor) -> Tensor:
+        """Log probability of the next word ``[...]`` after a state ``[..., H]``, 0 of padding: ``[...]``."""
+        logs = log_softmax(self.output(state)[..., EOS:], dim=-1)
         tokens = tokens.expand(logs.shape[:-1])
         own = logs.gather(-1, (tokens - EOS).clamp(min=0)[..., None])[..., 0]
-        return torch.where(tokens == PAD, torch.zeros_like(own), own).sum(dim=-1)
+        return torch.where(tokens == PAD, torch.zeros_like(own), own)
 
     def log_prior(self, z: Tensor) -> Tensor:
         """log N(z; 0, I), of the latents alone: ``[..., D]`` to ``[...]``."""
@@ -221,6 +218,15 @@ class Sentence(StandardNormalPrior):
     def texts(self, tokens: Tensor) -> list[str]:
         """Token numbers ``[n, L]`` as n texts."""
         return [readable(self.words, sentence) for sentence in tokens.long().tolist()]
+
+
+def _steps(embedding: nn.Embedding, tokens: Tensor) -> tuple[Tensor, ...]:
+    """The vectors of words ``[..., L]``, one tensor ``[..., E]`` for each step.
+
+    They are looked up together, for each look-up has a gradient as large as the vocabulary. Each lies in one piece, so that
+    products with it are the same to the bit however many others there are.
+    """
+    return embedding(tokens.movedim(-1, 0)).unbind(dim=0)  # type: ignore[no-any-return]
 
 
 def _drawn(logits: Tensor, noise: Tensor) -> Tensor:

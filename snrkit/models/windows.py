@@ -1,5 +1,6 @@
 """Windows of Gaussian filters, through which images are read and written to (Gregor et al. 2015, section 3.2)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
@@ -9,6 +10,28 @@ from torch import Tensor
 # Beyond, in either direction, a filter is a single pixel or the whole side, to the last digit of float32; the exponential of
 # a logarithm further out would be zero or infinite.
 _LOG_VARIANCE = 20.0
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where windows are, in pixels counted from 1, each ``[...]``.
+
+    Attributes:
+        left: centre, from the left.
+        top: centre, from the top.
+        stride: from a filter to the next.
+    """
+
+    left: Tensor
+    top: Tensor
+    stride: Tensor
+
+    @classmethod
+    def stacked(cls, places: Sequence[Self]) -> Self:
+        """Several as one, along a last axis."""
+        return cls(
+            *(torch.stack([vars(place)[name] for place in places], dim=-1) for name in ("left", "top", "stride"))
+        )
 
 
 @dataclass(frozen=True)
@@ -22,13 +45,13 @@ class Window:
         rows: F_Y, the filters over rows of pixels, ``[..., N, H]``; each sums to 1.
         columns: F_X, those over columns, ``[..., N, W]``.
         intensity: gamma, ``[..., 1, 1]``.
-        place: (centre from the left, centre from the top, stride), each ``[...]``, in pixels.
+        place: where they are.
     """
 
     rows: Tensor
     columns: Tensor
     intensity: Tensor
-    place: tuple[Tensor, Tensor, Tensor]
+    place: Place
 
     PARAMETERS: ClassVar[int] = 5
 
@@ -56,7 +79,7 @@ class Window:
             return torch.softmax(-(pixel - mean[..., None]).square() * precision[..., None, None], dim=-1)
 
         rows, columns = filters(top, height), filters(left, width)
-        return cls(rows, columns, log_intensity.exp()[..., None, None], (left, top, stride))
+        return cls(rows, columns, log_intensity.exp()[..., None, None], Place(left, top, stride))
 
     def read(self, image: Tensor) -> Tensor:
         """gamma F_Y x F_X^T: pixels ``[..., H W]``, row by row, to ``[..., N N]``."""

@@ -79,6 +79,11 @@ def shown_pixels(pixels: "pd.Series[Any]") -> "pd.Series[str]":
     return pixels.map(lambda image: " ".join(f"{value:.4g}" for value in image))
 
 
+def corner(row: int, column: int, height: int, width: int) -> tuple[int, int]:
+    """Where a panel has the first pixel of the image in that row and column: x and y of its centre, in pixels."""
+    return column * (width + 2 * _GAP) + _GAP, row * (height + 2 * _GAP) + _GAP
+
+
 def rows_on_a_page(bands: Sequence[Band], look: Look) -> int:
     """How many rows of images fit a page, of every band; at least one."""
     row = _pixel(bands, look) * sum(band.height / band.rows for band in bands)

@@ -12,8 +12,8 @@ from tests.support.program import TOY
 # Arguments that come before the path under test.
 NEEDED = {
     "train": TOY, "sweep": ["grid.toml"], "evaluate": ["--ckpt", "x"], "snr": ["--ckpt", "x"], "beta": ["--ckpt", "x"],
-    "reconstruct": ["--ckpt", "x"], "advise": ["--ckpt", "x", "--budget", "4"], "report": [], "data": [],
-    "sample": ["--ckpt", "x"], "interpolate": ["--ckpt", "x"],
+    "reconstruct": ["--ckpt", "x"], "advise": ["--ckpt", "x", "--budget", "4"], "report": [], "data": [], "list": ["models"],
+    "sample": ["--ckpt", "x"], "interpolate": ["--ckpt", "x"], "canvases": ["--ckpt", "x"],
 }  # fmt: skip
 
 

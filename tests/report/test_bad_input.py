@@ -16,6 +16,7 @@ from snrkit.report.save import Destination
 from snrkit.runs.kinds.snr import SNR
 from tests.support.results import (
     advice,
+    canvases,
     draws,
     images,
     interpolations,
@@ -40,6 +41,7 @@ def demo(tmp_path):
     images().to_parquet(folder / "reconstructions.parquet")
     latents().to_parquet(folder / "latents.parquet")
     prior_samples().to_parquet(folder / "prior-samples.parquet")
+    canvases().to_parquet(folder / "canvases.parquet")
     interpolations().to_parquet(folder / "interpolations.parquet")
     (folder / "some.published.csv").write_text(PUBLISHED.format(-84))
     found = advice()
@@ -63,7 +65,7 @@ KINDS = {
     "advice": "advice.json", "metrics": "metrics.jsonl", "points": "evaluation.points.parquet",
     "draws": "snr.draws.parquet", "slopes": "snr.slopes.csv", "published": "some.published.csv",
     "latents": "latents.parquet", "reconstructions": "reconstructions.parquet", "samples": "prior-samples.parquet",
-    "interpolations": "interpolations.parquet",
+    "interpolations": "interpolations.parquet", "canvases": "canvases.parquet",
 }  # fmt: skip
 
 
@@ -100,6 +102,10 @@ def test_sound_files_are_read(demo):
         ("interpolations", lambda p: edit(p, lambda t: t[t["place"] != 1]), "rows are missing"),
         ("interpolations", lambda p: edit(p, lambda t: t[t["point"] != 3]), "rows are missing"),
         ("interpolations", lambda p: edit(p, lambda t: t.assign(t=-0.5)), "column 't' holds -0.5"),
+        ("canvases", lambda p: edit(p, lambda t: t[t["t"] != 2]), "rows are missing"),
+        ("canvases", lambda p: edit(p, lambda t: t.iloc[1:]), "rows are missing"),
+        ("canvases", lambda p: edit(p, lambda t: t.assign(kind="odd")), "column 'kind' holds 'odd'"),
+        ("canvases", lambda p: edit(p, lambda t: t.assign(width=3)), "'pixels' are not height x width"),
     ],
 )
 def test_the_file_and_what_is_wrong_with_it_are_named(demo, kind, damage, problem):

@@ -124,6 +124,7 @@ def _with_names(text):
         "reconstructions",
         "samples",
         "interpolations",
+        "canvases",
     ],
 )
 def test_figures_of_hostile_names_are_well_formed(name):

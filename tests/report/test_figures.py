@@ -397,7 +397,7 @@ def test_one_k_only(name):
 
 
 # Images have no numbers to be told apart from none.
-PICTURES = ("reconstructions", "samples", "interpolations")
+PICTURES = ("reconstructions", "samples", "interpolations", "canvases")
 
 
 @pytest.mark.parametrize("name", [name for name in FIGURES.names if name not in PICTURES])

@@ -172,6 +172,39 @@ def test_sentences_are_told_of_and_images_drawn(runs, drawn):
     assert set(drawing.data["run"]) == {"demo"}
 
 
+def test_wider_latents_are_shown_by_principal_components(runs, drawn):
+    """Points in a plane within five dimensions are seen as they lie in it, up to a turn."""
+    rng = np.random.default_rng(1)
+    plane = rng.standard_normal((40, 2)) * [3.0, 1.0]
+    basis = np.linalg.qr(rng.standard_normal((5, 2)))[0]
+    table = means("demo-vae", labels=True, dimensions=3).iloc[:0]
+    wide = plane @ basis.T + 7.0
+    for layer, columns in ((1, wide[:, :3]), (2, wide[:, 3:])):
+        part = pd.DataFrame(columns, columns=[f"z{d + 1}" for d in range(columns.shape[1])])
+        label = pd.array(np.arange(40) % 3, "Int64")
+        part = part.assign(label=label, run="demo-vae", step=5, data="digits:test[0:40]", layer=layer, point=range(40))
+        table = pd.concat([table, part], ignore_index=True) if len(table) else part
+    # Neither layer has two dimensions alone.
+    table["z4"] = np.where(table["layer"] == 2, 0.5, np.nan)
+    LATENTS.write(RunDir(runs / "demo-vae").latents, table)
+    drawing = drawn(latents, runs)
+    found = drawing.data[["z1", "z2"]].to_numpy()
+    centred = plane - plane.mean(axis=0)
+    np.testing.assert_allclose(found @ found.T, centred @ centred.T, atol=1e-10)
+    assert found[:, 0].var() > found[:, 1].var()
+    shares = [float(share) for share in drawing.data["explained"].iloc[0].split()]
+    assert sum(shares) == pytest.approx(1, abs=1e-3)
+    (axes,) = drawing.figure.axes
+    assert axes.get_xlabel() == f"component 1 ({shares[0]:.0%})"
+    assert "principal components" in drawing.caption
+    assert "all layers: 40 points" in drawing.alt
+
+
+def test_one_dimension_is_no_scatter(runs, drawn):
+    LATENTS.write(RunDir(runs / "demo-vae").latents, means("demo-vae", True, dimensions=1))
+    assert isinstance(drawn(latents, runs), Missing)
+
+
 @pytest.mark.parametrize("figure", [reconstructions, latents, samples, interpolations_])
 def test_without_data_the_command_is_named(figure, runs, drawn):
     missing = drawn(figure, runs)

@@ -226,6 +226,20 @@ def interpolations() -> pd.DataFrame:
     return table.assign(run="demo", step=5, data="digits:test[0:4]", between="test", seed=0, height=2, width=2)
 
 
+def canvases() -> pd.DataFrame:
+    """Two images in three steps, with windows, one of them far outside."""
+    table = pd.DataFrame([(number, t) for number in (0, 4) for t in range(4)], columns=["number", "t"])
+    table["kind"] = np.where(table["t"] == 0, "input", "canvas")
+    table["pixels"] = [[i / 10, 0.5, 0.25, 0.75, 1.0, 0.0] for i in range(len(table))]
+    written = table["t"] > 0
+    table["kl"] = np.where(written, 0.1 * table["t"], np.nan)
+    for kind, left in (("read", 1.5), ("write", 40.0)):
+        for what, value in (("left", left), ("top", 2.0), ("stride", 1.0)):
+            table[f"{kind}_{what}"] = np.where(written, value, np.nan)
+    about = {"run": "demo", "step": 5, "data": "digits:test[0,4]", "of": "test", "seed": 0}
+    return table.assign(read=2, write=3, height=3, width=2, **about)
+
+
 def latents() -> pd.DataFrame:
     generator = np.random.default_rng(2)
     table = pd.DataFrame(generator.standard_normal((30, 2)), columns=["z1", "z2"])
@@ -245,5 +259,5 @@ def all_frames() -> dict[str, pd.DataFrame]:
         "snr": readings().assign(source="demo.parquet"), "slopes": slopes(), "draws": draws(), "metrics": metrics(),
         "evaluations": evaluations(), "points": points(), "advice": advice(),
         "reconstructions": images(), "latents": latents(), "samples": prior_samples(),
-        "interpolations": interpolations(),
+        "interpolations": interpolations(), "canvases": canvases(),
     }  # fmt: skip

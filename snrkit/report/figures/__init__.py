@@ -20,6 +20,7 @@ FIGURES = Registry(
         "reconstructions": f"{_HERE}.reconstructions:figure",
         "samples": f"{_HERE}.samples:figure",
         "interpolations": f"{_HERE}.interpolations:figure",
+        "canvases": f"{_HERE}.canvases:figure",
         "latents": f"{_HERE}.latents:figure",
         "histograms": f"{_HERE}.histograms:figure",
         "snr_vs_k": f"{_HERE}.snr_vs_k:figure",

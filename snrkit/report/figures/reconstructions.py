@@ -22,8 +22,11 @@ def draw(tables: Tables, look: Look) -> Drawing | Missing:
     images = tables["reconstructions"]
     if images.empty:
         return Missing(f"no reconstructions.parquet found: run '{COMMAND}'")
+    images, written = tiles.only_images(images, "reconstructions")
+    if images.empty:
+        return Missing(f"no reconstructions are images: {'; '.join(written)}")
     shown, notes = _on_a_page([group for _, group in images.groupby("source", sort=False)], look)
-    return replace(draw_tables(shown, look), notes=notes)
+    return replace(draw_tables(shown, look), notes=(*written, *notes))
 
 
 def _on_a_page(tables: Sequence[pd.DataFrame], look: Look) -> tuple[list[pd.DataFrame], tuple[str, ...]]:

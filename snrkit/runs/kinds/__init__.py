@@ -11,6 +11,7 @@ KINDS = Registry(
         "reconstructions": "snrkit.runs.kinds.reconstructions:RECONSTRUCTIONS",
         "samples": "snrkit.runs.kinds.samples:SAMPLES",
         "interpolations": "snrkit.runs.kinds.interpolations:INTERPOLATIONS",
+        "canvases": "snrkit.runs.kinds.canvases:CANVASES",
         "latents": "snrkit.runs.kinds.latents:LATENTS",
         "snr": "snrkit.runs.kinds.snr:SNR",
         "slopes": "snrkit.runs.kinds.slopes:SLOPES",

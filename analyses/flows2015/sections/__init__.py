@@ -1,0 +1,1 @@
+"""What is asked about flows, one module per section."""
