@@ -1,6 +1,7 @@
 """A run on sentences from its data to what is asked of it: trained, gone on with, side by side, evaluated, decoded."""
 
 import math
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 import snrkit
+from snrkit.cli.main import main
 from snrkit.data import load
 from snrkit.errors import DataError
 from snrkit.evaluation.sentences import perplexity
@@ -162,3 +164,12 @@ def test_reconstructions_of_sentences_are_texts(run, tmp_path):
         assert row["log_likelihood"] == pytest.approx(float(own.detach()), abs=1e-4)
     assert text.read_text().splitlines()[0] == f"1 input: {model.texts(x[1:2])[0]}"
     assert set(found.means["log_likelihood"]) == {"q", "q_iw", "q_iw - q", "mean"}
+
+
+def test_the_readmes_command_is_one(tmp_path, capsys):
+    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    [line] = [line.strip() for line in readme.splitlines() if "--model sentence" in line]
+    main([*shlex.split(line.replace("FILE.txt", str(write(tmp_path, 100))))[1:], "--print-config"])
+    spec = RunSpec.from_toml(capsys.readouterr().out, "printed")
+    assert spec.model.options["keep"] == 0.5
+    assert spec.estimator.changes

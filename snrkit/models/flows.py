@@ -34,12 +34,8 @@ class Layer(ABC):
         """The layer of any numbers ``[..., size]``: constraints are put on here."""
 
     @abstractmethod
-    def apply(self, z: Tensor) -> Tensor:
-        """f(z): ``[..., D]`` to ``[..., D]``."""
-
-    @abstractmethod
-    def log_det(self, z: Tensor) -> Tensor:
-        """log |det df/dz| at z ``[..., D]``: ``[...]``, nats."""
+    def at(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """f(z) and log |det df/dz|, nats: ``[..., D]`` to ``[..., D]`` and ``[...]``."""
 
     @abstractmethod
     def solve(self, z: Tensor, v: Tensor) -> Tensor:
@@ -96,13 +92,10 @@ class Planar(Layer):
         gain = share * softplus(along) + (1 - share) * (1 + along)
         return cls(u + ((softplus(along) - 1 - along) / floored)[..., None] * w, w, b, gain)
 
-    def apply(self, z: Tensor) -> Tensor:
-        """z + u tanh(w.z + b)."""
-        return z + self.u * self._tanh(z)[..., None]
-
-    def log_det(self, z: Tensor) -> Tensor:
-        """log(1 + tanh'(w.z + b) w.u)."""
-        return self._det(self._tanh(z)).log()
+    def at(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """z + u tanh(w.z + b), and log(1 + tanh'(w.z + b) w.u)."""
+        t = self._tanh(z)
+        return z + self.u * t[..., None], self._det(t).log()
 
     def solve(self, z: Tensor, v: Tensor) -> Tensor:
         """By the formula of Sherman and Morrison."""
@@ -152,16 +145,12 @@ class Radial(Layer):
         """Of z0, alpha' and beta' in this order."""
         return cls(raw[..., :latent], softplus(raw[..., latent]), softplus(raw[..., latent + 1]))
 
-    def apply(self, z: Tensor) -> Tensor:
-        """z0 + (r + alpha + beta) / (r + alpha) (z - z0)."""
-        away, r = self._away(z)
-        return self.z0 + ((r + self.total) / (r + self.alpha))[..., None] * away
-
-    def log_det(self, z: Tensor) -> Tensor:
-        """(D - 1) log(1 + beta h) + log(1 + beta h - beta h^2 r), with h = 1 / (alpha + r)."""
-        r, width = self._away(z)[1], z.shape[-1]
-        across = ((r + self.total) / (r + self.alpha)).log()
-        return (width - 1) * across + self._along(r).log() - 2 * (r + self.alpha).log()
+    def at(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """z0 + a (z - z0), and (D - 1) log a + log(a - beta h^2 r), with h = 1 / (alpha + r) and a = 1 + beta h."""
+        (away, r), width = self._away(z), z.shape[-1]
+        stretch = (r + self.total) / (r + self.alpha)
+        log_det = (width - 1) * stretch.log() + self._along(r).log() - 2 * (r + self.alpha).log()
+        return self.z0 + stretch[..., None] * away, log_det
 
     def solve(self, z: Tensor, v: Tensor) -> Tensor:
         """By the formula of Sherman and Morrison."""
@@ -230,8 +219,8 @@ class FlowNormal(Drawn):
         layers, inputs = self._layers(), []
         for layer in layers:
             inputs.append(z)
-            log_q = log_q - layer.log_det(z)
-            z = layer.apply(z)
+            z, log_det = layer.at(z)
+            log_q = log_q - log_det
         return Draw(z, log_q, self._path(layers, inputs, z) if path else None)
 
     def log_prob(self, z: Tensor) -> Tensor:
@@ -242,8 +231,8 @@ class FlowNormal(Drawn):
             with torch.no_grad():
                 before = held.inverse(z.detach())
             # One step of Newton's: all but nothing in value, the derivative of the inverse function in z and parameters.
-            z = before + held.solve(before, z - layer.apply(before))
-            total = total - layer.log_det(z)
+            z = before + held.solve(before, z - layer.at(before)[0])
+            total = total - layer.at(z)[1]
         return total + normal_log_prob(z, self.loc[:, None, None], self.scale[:, None, None])
 
     def detached(self) -> Self:
@@ -260,6 +249,6 @@ class FlowNormal(Drawn):
             held, point = layer.detached(), before.detach()
             # Nothing in value; the derivative is that of the input of this layer in its output.
             z = point + held.solve(point, z - after.detach())
-            total, after = total - held.log_det(z), before
+            total, after = total - held.at(z)[1], before
         loc, scale = self.loc.detach(), self.scale.detach()
         return total + normal_log_prob(z, loc[:, None, None], scale[:, None, None])

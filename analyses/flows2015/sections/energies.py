@@ -165,7 +165,7 @@ def run(place: Place) -> tuple[str, pd.DataFrame]:
             row = {"energy": name, "layers": label, "KL, best": values[best], "KL, best se": errors[number, best]}
             rows.append(row | {"KL, worst": values.max(), "log Z": constants[name]})
             shown[label, name] = _density(fit, number * own["starts"] + best)
-        print(f"  {label}: {[round(row['KL, best'], 3) for row in rows[-4:]]}", flush=True)
+        print(f"  {label}: {[round(float(row['KL, best']), 3) for row in rows[-4:]]}", flush=True)
     _draw(shown, [label for label, name in shown if name == "U1"], constants).savefig(
         place.results / "energies.png", metadata={}
     )
