@@ -1,6 +1,8 @@
 """A run on sentences from its data to what is asked of it: trained, gone on with, side by side, evaluated, decoded."""
 
+import dataclasses
 import math
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 import torch
 
 import snrkit
+from snrkit.cli.main import main
 from snrkit.data import load
 from snrkit.errors import DataError
 from snrkit.evaluation.sentences import perplexity
@@ -105,6 +108,16 @@ def test_a_text_that_has_changed_is_not_taken_for_the_runs(run, tmp_path):
         snrkit.train(run.spec.model_copy(update={"data": moved}), tmp_path / "run", device="cpu", resume=True)
 
 
+def test_other_words_are_no_test_set_for_it(run, monkeypatch):
+    same = run.dataset
+    monkeypatch.setattr("snrkit.opened.load", lambda *_: same)
+    assert run.on("digits").dataset is same
+    other = dataclasses.replace(same, words=(*same.words[:-1], "unheard"))
+    monkeypatch.setattr("snrkit.opened.load", lambda *_: other)
+    with pytest.raises(DataError, match="other words than the run was trained on"):
+        run.on("digits")
+
+
 def test_perplexity_is_of_words_and_ends_and_adds_up(run, tmp_path):
     """At the whole weight of the KL and with every word given, though the run was trained with words dropped."""
     found = run.evaluate(128, 12, out=tmp_path / "own.json")
@@ -162,3 +175,12 @@ def test_reconstructions_of_sentences_are_texts(run, tmp_path):
         assert row["log_likelihood"] == pytest.approx(float(own.detach()), abs=1e-4)
     assert text.read_text().splitlines()[0] == f"1 input: {model.texts(x[1:2])[0]}"
     assert set(found.means["log_likelihood"]) == {"q", "q_iw", "q_iw - q", "mean"}
+
+
+def test_the_readmes_command_is_one(tmp_path, capsys):
+    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    [line] = [line.strip() for line in readme.splitlines() if "--model sentence" in line]
+    main([*shlex.split(line.replace("FILE.txt", str(write(tmp_path, 100))))[1:], "--print-config"])
+    spec = RunSpec.from_toml(capsys.readouterr().out, "printed")
+    assert spec.model.options["keep"] == 0.5
+    assert spec.estimator.changes

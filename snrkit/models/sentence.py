@@ -91,6 +91,8 @@ class Sentence(StandardNormalPrior):
         options: see ``SentenceOptions``.
     """
 
+    unrolled = True
+
     def __init__(self, words: tuple[str, ...], length: int, options: SentenceOptions) -> None:
         super().__init__()
         self.words, self.length, self.latent, self.keep = words, length, options.latent, options.keep

@@ -8,7 +8,9 @@ import pytest
 
 # Folder -> its scales, as their pages are named.
 SCALES = {
-    "burda2016": ["cpu"], "flows2015": ["cpu"], "hernandezlobato2016": ["cpu"], "mcharrak2021": ["cpu"], "reparameterisation": ["cpu"],
+    "burda2016": ["cpu"], "discrete2020": ["cpu"],
+    "hernandezlobato2016": ["cpu"], "mcharrak2021": ["cpu"], "reparameterisation": ["cpu"],
+    "flows2015": ["cpu"],
     "rainforth2018": ["cpu", "rainforth-longer"], "speed": ["cpu"], "toy": ["cpu"],
 }  # fmt: skip
 

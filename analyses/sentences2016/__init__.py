@@ -1,0 +1,1 @@
+"""Sentences: posterior collapse and its remedies."""
