@@ -15,8 +15,10 @@ from snrkit.diagnostics.engines.vmap import VmapEngine
 from snrkit.diagnostics.problem import Problem
 from snrkit.errors import CapabilityError, SpecError
 from snrkit.estimators.base import build_estimator
-from snrkit.models.base import DataSummary, build_model, parameters_of
+from snrkit.models.base import build_model
+from snrkit.models.calling import parameters_of
 from snrkit.models.flows import FlowNormal, Planar, Radial
+from snrkit.models.summary import DataSummary
 from snrkit.specs.run import ModelSpec
 from tests.support.training import learns
 from tests.zoo import B, K, M, flow, images, numbers
