@@ -15,7 +15,7 @@ from snrkit.data.base import Dataset
 from snrkit.errors import CheckpointError, DataError, PathError, ResultsError, SpecError
 from snrkit.estimators.hyper import require_same_past, staged
 from snrkit.files import read_json, write_json, write_text
-from snrkit.models.base import DataSummary
+from snrkit.models.summary import DataSummary
 from snrkit.registry import plugins
 from snrkit.runs.checkpoint import Checkpoint, load_checkpoint
 from snrkit.runs.folder import RunDir

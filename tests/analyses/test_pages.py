@@ -11,6 +11,8 @@ SCALES = {
     "burda2016": ["cpu"], "discrete2020": ["cpu"],
     "hernandezlobato2016": ["cpu"], "mcharrak2021": ["cpu"], "reparameterisation": ["cpu"],
     "sentences2016": ["cpu"],
+    "estimators": ["cpu"],
+    "flows2015": ["cpu"],
     "rainforth2018": ["cpu", "rainforth-longer"], "speed": ["cpu"], "toy": ["cpu"],
 }  # fmt: skip
 

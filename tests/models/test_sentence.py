@@ -8,8 +8,9 @@ import torch
 
 from snrkit.core.tokens import EOS, PAD, SPECIAL, UNK
 from snrkit.errors import SpecError
-from snrkit.models.base import DataSummary, build_model
+from snrkit.models.base import build_model
 from snrkit.models.sentence import Sentence, SentenceOptions
+from snrkit.models.summary import DataSummary
 from snrkit.specs.run import ModelSpec
 from tests.zoo import numbers, sentences
 
