@@ -4,7 +4,7 @@
 ``DiagonalNormal``, ``standard_normal_log_prob`` and ``bernoulli_log_prob`` help to write one, ``Estimator``, ``Term``,
 ``Objective``, ``Needs``, ``Theory``, ``Units`` and ``option`` to write an estimator, which ``build_estimator`` makes from
 its name. ``train`` carries out a ``RunSpec``; a ``Run`` is what was trained, opened: it measures a ``MeasureSpec`` as an
-``Execution`` says, evaluates, advises, reconstructs.
+``Execution`` says, evaluates, advises, reconstructs, samples its prior and interpolates.
 """
 
 import importlib

@@ -1,5 +1,6 @@
 """A run on sentences from its data to what is asked of it: trained, gone on with, side by side, evaluated, decoded."""
 
+import dataclasses
 import math
 import shlex
 from pathlib import Path
@@ -105,6 +106,16 @@ def test_a_text_that_has_changed_is_not_taken_for_the_runs(run, tmp_path):
     moved = snrkit.train(run.spec, tmp_path / "run", device="cpu").spec.data.model_copy(update={"path": str(path)})
     with pytest.raises(DataError, match="not those that the run began with"):
         snrkit.train(run.spec.model_copy(update={"data": moved}), tmp_path / "run", device="cpu", resume=True)
+
+
+def test_other_words_are_no_test_set_for_it(run, monkeypatch):
+    same = run.dataset
+    monkeypatch.setattr("snrkit.opened.load", lambda *_: same)
+    assert run.on("digits").dataset is same
+    other = dataclasses.replace(same, words=(*same.words[:-1], "unheard"))
+    monkeypatch.setattr("snrkit.opened.load", lambda *_: other)
+    with pytest.raises(DataError, match="other words than the run was trained on"):
+        run.on("digits")
 
 
 def test_perplexity_is_of_words_and_ends_and_adds_up(run, tmp_path):

@@ -26,6 +26,7 @@ from snrkit.specs.run import EstimatorSpec, RunSpec
 from snrkit.specs.schedule import stage_of
 from snrkit.training.loop import Stopped
 from snrkit.training.opening import resolve_spec
+from snrkit.training.sweep import Sweep
 from snrkit.training.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -57,6 +58,18 @@ def trained(spec: RunSpec, place: Place, observe: Callable[[Trainer, Stopped], N
     train(spec, run.path, data_dir=DATA, device="cpu", resume=True, observe=observe)
     place.used.add(run.path)
     return run
+
+
+def trained_together(specs: Sequence[RunSpec], place: Place) -> list[RunDir]:
+    """The finished runs of several specs, as ``trained`` gives them; those that are missing are trained side by side."""
+    specs = [resolve_spec(spec, load(spec.data, DATA)) for spec in specs]
+    known = {(own.identity(), own.epochs) for _, own in finished(place.runs)}
+    missing = [spec for spec in specs if (spec.identity(), spec.epochs) not in known]
+    if missing:
+        print(f"  training {len(missing)} runs, {missing[0].model.options}", flush=True)
+        sweep = Sweep(missing, place.runs, data_dir=DATA, device=CPU, side_by_side=len(missing), retry=True)
+        sweep.run(lambda: False, lambda: None)
+    return [trained(spec, place) for spec in specs]
 
 
 def finished(folder: Path) -> Iterator[tuple[RunDir, RunSpec]]:

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from analyses.common.report import Analysis, Place
-from analyses.common.runs import evaluated, opened_run, spec_of, trained
+from analyses.common.runs import evaluated, opened_run, spec_of, trained_together
 from snrkit.core.streams import Streams
 from snrkit.evaluation.bounds import checked_scores
 from snrkit.evaluation.reconstruct import reconstruct
@@ -32,15 +32,11 @@ Array = np.ndarray[Any, Any]
 def runs_of(place: Place, K: int) -> dict[str, list[RunDir]]:
     """The trained runs of each model, a seed each."""
     own = place.settings["comparison"]
-    return {
-        name: [
-            trained(
-                spec_of(place.settings["run"], {"model": model, "estimator": own["estimator"] | {"K": K}}, seed), place
-            )
-            for seed in own["seeds"]
-        ]
-        for name, model in place.settings["models"].items()
-    }
+    found = {}
+    for name, model in place.settings["models"].items():
+        changes = {"model": model, "estimator": own["estimator"] | {"K": K}}
+        found[name] = trained_together([spec_of(place.settings["run"], changes, seed) for seed in own["seeds"]], place)
+    return found
 
 
 def comparison(place: Place) -> tuple[str, pd.DataFrame]:

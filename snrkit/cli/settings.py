@@ -89,7 +89,7 @@ def _of_estimators() -> Iterator[Row]:
 
 def _values(option: Option) -> str:
     bounds = [f"{sign} {end:g}" for sign, end in ((">=", option.low), ("<=", option.high)) if math.isfinite(end)]
-    number = " ".join(filter(None, ["number", ", ".join(bounds)]))
+    number = " ".join(filter(None, ["whole number" if option.whole else "number", ", ".join(bounds)]))
     learnt = " | {learn, start, lr}" if option.learnable else ""
     annealed = "" if option.whole else " | {anneal, start, stop, until}"
     return f"{number} | list of one for each stage{learnt}{annealed}"

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from snrkit.backend.memory import require_memory
 from snrkit.data.base import Dataset, Source
 from snrkit.data.folder import digest, is_file, is_folder, read_unpacked
 from snrkit.data.naming import file_label
@@ -15,6 +16,8 @@ from snrkit.errors import DataError, SpecError
 if TYPE_CHECKING:
     from snrkit.specs.run import DataSpec
 
+# Bytes of memory that a byte of text takes as words of their own.
+_WORDS = 20
 _GIVE = "give a text file in UTF-8 with one sentence on each line"
 
 
@@ -23,10 +26,12 @@ def read_lines(path: Path) -> list[str]:
 
     Raises:
         DataError: no such file, one that cannot be read, or no text in UTF-8.
+        ResourceError: its words cannot fit in memory.
     """
     if not is_file(path):
         raise DataError(str(path), "no such file", _GIVE)
     content = read_unpacked(path)
+    require_memory("data.path", f"the words of {len(content):,} bytes of text", _WORDS * len(content), "give less text")
     if b"\0" in content:
         raise DataError(str(path), "is a binary file, not text", _GIVE)
     try:

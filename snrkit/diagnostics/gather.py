@@ -16,7 +16,7 @@ from snrkit.diagnostics.problem import Layout
 from snrkit.diagnostics.replay import replay
 from snrkit.errors import CapabilityError
 from snrkit.interrupt import Interrupted
-from snrkit.models.base import parameters_of
+from snrkit.models.calling import parameters_of
 from snrkit.runs.metrics import METRICS
 from snrkit.types import Array
 

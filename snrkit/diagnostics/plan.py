@@ -144,7 +144,7 @@ class Plan(What):
     @model_validator(mode="after")
     def _possible(self) -> Self:
         for K in sorted({K for _, K in self.pairs} if self.pairs else set(self.K)):
-            require_samples(self.estimators, K)
+            require_samples(filter(None, (*self.estimators, self.lends)), K)
         self._check_size()
         self._check_metrics()
         self._check_combinations()
@@ -173,15 +173,9 @@ class Plan(What):
 
     def _check_combinations(self) -> None:
         """What is right by itself and wrong together."""
-        if self.mean_from and self.mean_from not in ESTIMATORS.names:
-            near = hint(self.mean_from, ESTIMATORS.names)
-            problem, remedy = (
-                f"unknown estimator '{self.mean_from}'",
-                f"{near}choose from {', '.join(ESTIMATORS.names)}",
-            )
-            raise SpecError("mean_from", problem, remedy)
+        lender = self.lends
         borrowers = {unit.estimator for e in self.estimators for unit in self.units(e, 1, 1)}
-        if self.mean_from and not any(same_mean(build_estimator(self.mean_from, {}), e) for e in borrowers):
+        if lender and not any(same_mean(lender, e) for e in borrowers):
             drawn = " drawn directly" if self.direct else ""
             problem = f"{self.mean_from} has not the same mean as {', '.join(e.name for e in self.estimators)}{drawn}"
             to = "iwae; to miwae or piwae without direct" if self.direct else "iwae, miwae or piwae"
@@ -263,10 +257,32 @@ class Plan(What):
 
     def lender(self, job: Job) -> Job | None:
         """The draws that lend their mean to a job, if any."""
-        if self.mean_from is None or self.mean_from == job.estimator.name:
+        lender = self.lends
+        if lender is None or lender == job.estimator or not same_mean(lender, job.estimator):
             return None
-        lender = build_estimator(self.mean_from, {})
-        return self.job(lender, job.M, job.K, job.noise) if same_mean(lender, job.estimator) else None
+        return self.job(lender, job.M, job.K, job.noise)
+
+    @property
+    def lends(self) -> Estimator | None:
+        """The estimator of ``mean_from``, a name with options maybe: ``jvi dreg=1``.
+
+        Raises:
+            SpecError: there is no such estimator, or it has no such options.
+        """
+        if not self.mean_from:
+            return None
+        name, _, rest = self.mean_from.partition(" ")
+        if name not in ESTIMATORS.names:
+            problem = f"unknown estimator '{name}'"
+            remedy = f"{hint(name, ESTIMATORS.names)}choose from {', '.join(ESTIMATORS.names)}"
+            raise SpecError("mean_from", problem, remedy)
+        try:
+            given = [part.split("=") for part in rest.split(",") if part.strip()]
+            options = {key.strip(): float(value) for key, value in given}
+        except ValueError:
+            problem = f"'{rest}' is no list of options"
+            raise SpecError("mean_from", problem, "write for example 'jvi dreg=1'") from None
+        return build_estimator(name, options)
 
 
 def _is_found(estimator: Estimator, options: dict[str, Any]) -> bool:

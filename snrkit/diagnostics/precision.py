@@ -15,7 +15,8 @@ from snrkit.diagnostics.moments import PointMoments, Rounding
 from snrkit.diagnostics.problem import Problem
 from snrkit.diagnostics.rounding import Compared, Sizes, Unchecked
 from snrkit.estimators.base import Estimator
-from snrkit.models.base import FEW, LatentModel, call_with, parameters_of, shown
+from snrkit.models.base import FEW, LatentModel
+from snrkit.models.calling import call_with, parameters_of, shown
 from snrkit.types import Array
 
 # What is examined: draws, data points, and at most so many outer and importance samples; all points where it matters.

@@ -14,7 +14,8 @@ from snrkit.core.streams import Streams
 from snrkit.diagnostics.noise import Beside, NestedNoise, Noise
 from snrkit.diagnostics.seeding import Seeding
 from snrkit.errors import SpecError
-from snrkit.models.base import LatentModel, parameters_of
+from snrkit.models.base import LatentModel
+from snrkit.models.calling import parameters_of
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ from snrkit.diagnostics.moments import BlockMoments
 from snrkit.diagnostics.plan import Job
 from snrkit.errors import OutputError
 from snrkit.files import discard_partial, read_bytes, write_bytes
-from snrkit.models.base import LatentModel, parameters_of
+from snrkit.models.base import LatentModel
+from snrkit.models.calling import parameters_of
 from snrkit.registry import makers
 
 _FIELDS = ("mean", "variance", "points")

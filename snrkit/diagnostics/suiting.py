@@ -3,7 +3,7 @@
 from snrkit.diagnostics.means import source_of
 from snrkit.diagnostics.plan import Plan
 from snrkit.errors import CapabilityError, SpecError
-from snrkit.estimators.base import build_estimator, require_samples
+from snrkit.estimators.base import require_samples
 from snrkit.trial.findings import Findings, listed
 from snrkit.trial.needs import require
 
@@ -50,8 +50,8 @@ def _with_sources(plan: Plan, findings: Findings) -> Plan:
         CapabilityError: what lends its mean is not right for the model.
         SpecError: the target is not to be had at so few samples.
     """
-    if plan.mean_from:
-        require([build_estimator(plan.mean_from, {})], findings)
+    if plan.lends:
+        require([plan.lends], findings)
     plan = plan.replaced(pathless=findings.reparameterised is False)
     if plan.bias == "bound":
         targets = [source_of(estimator, plan.pathless) for estimator in plan.estimators]

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from snrkit.core.batches import Batch
 from snrkit.errors import CapabilityError, SpecError
-from snrkit.models.base import ADOPTED, LatentModel, Posterior
+from snrkit.models.base import LatentModel, Posterior
+from snrkit.models.calling import ADOPTED
 from snrkit.models.restoring import UNINITIALISED
 
 # Where wrappers keep the model: torch.compile, DataParallel and its kin, Lightning's Fabric.

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from snrkit.core.logweights import LogWeights, Parts
 from snrkit.core.objective import Network
 from snrkit.core.streams import Streams
-from snrkit.models.base import DataSummary, Posterior, parse_options
+from snrkit.models.base import Posterior, parse_options
 from snrkit.models.densities import bernoulli_log_prob, standard_normal_log_prob
 from snrkit.models.draw import Draw, Drawn
 from snrkit.models.standard import BernoulliPixels
+from snrkit.models.summary import DataSummary
 from snrkit.models.windows import Place, Window
 from snrkit.models.writing import Cell, State, Unrolled, Written
 from snrkit.specs.base import Count, Positive, Spec

@@ -1,10 +1,8 @@
 """What a latent-variable model is to the rest of the package."""
 
-import itertools
 import reprlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
@@ -18,18 +16,17 @@ from snrkit.core.streams import Streams
 from snrkit.errors import CapabilityError, SpecError
 from snrkit.models import MODELS
 from snrkit.models.blame import users_code
+from snrkit.models.calling import call_with, parameters_of
 from snrkit.models.draw import drawn, joined
 from snrkit.models.offers import Offers
 from snrkit.models.size import require_model_room
+from snrkit.models.summary import DataSummary
 from snrkit.registry import hint
 from snrkit.specs.run import ModelSpec
 
-# The name under which an adopted module lies, and what torch.compile puts into names; neither is shown to anyone.
 # Data points of a call that only asks what a model is like: batch statistics want more than one.
 FEW = 2
 _NOTHING = Parts()
-ADOPTED = "adopted module"
-_HIDDEN = (f"{ADOPTED}.", "_orig_mod.")
 
 
 @runtime_checkable
@@ -221,110 +218,6 @@ def _reached(model: nn.Module, value: Tensor, parameters: tuple[nn.Parameter, ..
     if hides_parameters([value]):
         return [bool(found.any()) for found in derivatives(model, [value], parameters, hidden=True)]
     return [gradient is not None for gradient in torch.autograd.grad(value, parameters, allow_unused=True)]
-
-
-def shown(name: str) -> str:
-    """The name of a parameter or buffer as a user knows it, without what wrappers put into it."""
-    for hidden in _HIDDEN:
-        name = name.replace(hidden, "")
-    return name
-
-
-def parameters_of(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Parameters by the names that a user knows, each once."""
-    return {shown(name): parameter for name, parameter in model.named_parameters()}
-
-
-def call_with(model: nn.Module, tensors: Mapping[str, Tensor], *arguments: Any, **named: Any) -> Any:
-    """``model(*arguments, **named)`` with other parameters and buffers.
-
-    Each place where a module holds a tensor is swapped once, however many names it has in the model. torch's own tying goes
-    by names; it would swap a module that is reached in two ways twice, and leave the exchanged tensor there for good.
-
-    Args:
-        model: the model; it is as before afterwards.
-        tensors: by the names of ``parameters_of``, buffers likewise; what is left out stays the model's own.
-        arguments: of the call.
-        named: its arguments by name.
-    """
-    first: dict[int, str] = {}
-    places: dict[str, Tensor] = {}
-    for prefix, module in model.named_modules():
-        held = (module.named_parameters, module.named_buffers)
-        for place, own in itertools.chain(*(f(prefix, recurse=False, remove_duplicate=False) for f in held)):
-            name = first.setdefault(id(own), shown(place))
-            if name in tensors:
-                places[place] = tensors[name]
-    return torch.func.functional_call(model, places, arguments, named, tie_weights=False)
-
-
-@dataclass(frozen=True)
-class DataSummary:
-    """What a model may know of the training data when it is built.
-
-    Attributes:
-        mean: mean of each input dimension over the training set, shape ``[P]``, float64; grey values lie in [0, 1].
-        real: True for real-valued data (and for numbers of words), False for images with values in [0, 1].
-        numbers: what real-valued data are, with their range, in words for an error message.
-        remedy: what makes them pixels.
-        image_shape: (height, width) if a row is an image in row-major order, else None.
-        words: of sentences, the vocabulary: a word's place is its number, and ``P`` the length that they are padded to.
-    """
-
-    mean: Tensor
-    real: bool
-    numbers: str = ""
-    remedy: str = ""
-    image_shape: tuple[int, int] | None = None
-    words: tuple[str, ...] = ()
-
-    def require_pixels(self, model: str) -> None:
-        """See to it that the data are pixels.
-
-        Raises:
-            SpecError: they are real-valued, or sentences.
-        """
-        self._refuse_words(model, "pixels in [0, 1]")
-        if self.real:
-            remedy = f"{self.remedy}, or choose model gaussian" if self.remedy else "choose model gaussian"
-            numbers = f" ({self.numbers})" if self.numbers else ""
-            problem = f"{model} models pixels in [0, 1], and the data are real-valued{numbers}"
-            raise SpecError("model", problem, remedy)
-
-    def require_image(self, model: str) -> tuple[int, int]:
-        """(height, width) of the images that the data are.
-
-        Raises:
-            SpecError: they are rows of numbers, of which no height and width are known.
-        """
-        if self.image_shape is None:
-            problem = (
-                f"{model} needs images of a known height and width, and the data are rows of {len(self.mean)} numbers"
-            )
-            raise SpecError("model", problem, "choose mlp, or data whose points are stored as [height, width]")
-        return self.image_shape
-
-    def require_numbers(self, model: str) -> None:
-        """See to it that the data are numbers, not words.
-
-        Raises:
-            SpecError: they are sentences.
-        """
-        self._refuse_words(model, "real numbers")
-
-    def _refuse_words(self, model: str, models: str) -> None:
-        if self.words:
-            raise SpecError("model", f"{model} models {models}, and the data are sentences", "choose model sentence")
-
-    def require_words(self, model: str) -> None:
-        """See to it that the data are sentences.
-
-        Raises:
-            SpecError: they are not.
-        """
-        if not self.words:
-            remedy = f"choose model {'gaussian' if self.real else 'mlp'}, or data sentences or text"
-            raise SpecError("model", f"{model} models sentences, and the data are numbers", remedy)
 
 
 def build_model(spec: ModelSpec, data: DataSummary, seed: int) -> LatentModel:

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from snrkit.core.streams import Streams
-from snrkit.models.base import DataSummary, parse_options
+from snrkit.models.base import parse_options
 from snrkit.models.densities import DiagonalNormal, bernoulli_log_prob, standard_normal_log_prob
 from snrkit.models.standard import BernoulliPixels
+from snrkit.models.summary import DataSummary
 from snrkit.specs.base import Positive, Spec
 
 

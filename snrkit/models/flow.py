@@ -9,11 +9,12 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from snrkit.core.streams import Streams
-from snrkit.models.base import DataSummary, Posterior, parse_options
+from snrkit.models.base import Posterior, parse_options
 from snrkit.models.densities import DiagonalNormal, bernoulli_log_prob, standard_normal_log_prob
 from snrkit.models.flows import FlowNormal, Layer, Planar, Radial
 from snrkit.models.mlp import tanh_network
 from snrkit.models.standard import BernoulliPixels
+from snrkit.models.summary import DataSummary
 from snrkit.specs.base import Count, Positive, Spec
 
 _KINDS: dict[str, type[Layer]] = {"planar": Planar, "radial": Radial}

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from snrkit.core.logweights import widened
 from snrkit.models.densities import normal_log_prob, standard_normal_log_prob
 from snrkit.models.draw import Draw, Drawn
 
@@ -214,17 +215,20 @@ class FlowNormal(Drawn):
 
     def draw(self, noise: Tensor, path: bool) -> Draw:
         """Noise ``[B, M, K, D]`` through the layers, whose log-determinants log q loses."""
-        z = self.loc[:, None, None] + self.scale[:, None, None] * noise
-        log_q = standard_normal_log_prob(noise) - self.scale.log().sum(dim=-1)[:, None, None]
+        wide, scale = widened(noise), widened(self.scale)
+        z = self.loc[:, None, None] + scale[:, None, None] * wide
+        log_q = standard_normal_log_prob(wide) - scale.log().sum(dim=-1)[:, None, None]
         layers, inputs = self._layers(), []
         for layer in layers:
             inputs.append(z)
             z, log_det = layer.at(z)
             log_q = log_q - log_det
-        return Draw(z, log_q, self._path(layers, inputs, z) if path else None)
+        held = self._path(layers, inputs, z).to(noise.dtype) if path else None
+        return Draw(z.to(noise.dtype), log_q.to(noise.dtype), held)
 
     def log_prob(self, z: Tensor) -> Tensor:
         """log q(z|x) at any z ``[B, M, K, D]``: ``[B, M, K]``."""
+        dtype, z = z.dtype, widened(z)
         total = torch.zeros_like(z[..., 0])
         for layer in reversed(self._layers()):
             held = layer.detached()
@@ -233,14 +237,14 @@ class FlowNormal(Drawn):
             # One step of Newton's: all but nothing in value, the derivative of the inverse function in z and parameters.
             z = before + held.solve(before, z - layer.at(before)[0])
             total = total - layer.at(z)[1]
-        return total + normal_log_prob(z, self.loc[:, None, None], self.scale[:, None, None])
+        return (total + normal_log_prob(z, self.loc[:, None, None], self.scale[:, None, None])).to(dtype)
 
     def detached(self) -> Self:
         """The same density with its parameters held constant."""
         return replace(self, loc=self.loc.detach(), scale=self.scale.detach(), raw=self.raw.detach())
 
     def _layers(self) -> list[Layer]:
-        return list(self.kind.of(self.raw[:, None, None], self.loc.shape[-1]).unbind(3))
+        return list(self.kind.of(widened(self.raw)[:, None, None], self.loc.shape[-1]).unbind(3))
 
     def _path(self, layers: Sequence[Layer], inputs: Sequence[Tensor], z: Tensor) -> Tensor:
         """log q with constant parameters, at samples whose way through the layers is known."""

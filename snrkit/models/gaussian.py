@@ -10,9 +10,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from snrkit.core.streams import Streams
-from snrkit.models.base import DataSummary, Posterior, parse_options
+from snrkit.models.base import Posterior, parse_options
 from snrkit.models.densities import DiagonalNormal, standard_normal_log_prob
 from snrkit.models.standard import StandardNormalPrior
+from snrkit.models.summary import DataSummary
 from snrkit.specs.base import Spec
 
 PROPOSAL_VARIANCE = 2 / 3

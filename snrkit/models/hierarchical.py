@@ -12,10 +12,11 @@ from torch.nn.functional import softplus
 
 from snrkit.core.streams import Streams
 from snrkit.errors import CapabilityError, SpecError
-from snrkit.models.base import DataSummary, Posterior, parse_options
+from snrkit.models.base import Posterior, parse_options
 from snrkit.models.densities import DiagonalNormal, bernoulli_log_prob, normal_log_prob, standard_normal_log_prob
 from snrkit.models.mlp import tanh_network
 from snrkit.models.standard import BernoulliPixels
+from snrkit.models.summary import DataSummary
 from snrkit.specs.base import Positive, Spec
 
 _SCALES: dict[str, Callable[[Tensor], Tensor]] = {"softplus": softplus, "exp": torch.exp}

@@ -22,9 +22,10 @@ from torch import Tensor, nn
 from torch.nn.functional import linear, softplus
 
 from snrkit.core.streams import Streams
-from snrkit.models.base import DataSummary, Posterior, parse_options
+from snrkit.models.base import Posterior, parse_options
 from snrkit.models.densities import bernoulli_log_prob, normal_log_prob, standard_normal_log_prob
 from snrkit.models.standard import BernoulliPixels
+from snrkit.models.summary import DataSummary
 from snrkit.specs.base import Positive, Spec
 
 _NODES = 32

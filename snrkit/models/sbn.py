@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from snrkit.core.logweights import widened
 from snrkit.core.streams import Streams
 from snrkit.errors import CapabilityError
-from snrkit.models.base import DataSummary, Posterior, parse_options
+from snrkit.models.base import Posterior, parse_options
 from snrkit.models.densities import bernoulli_log_prob
 from snrkit.models.draw import Draw, Drawn
 from snrkit.models.mlp import tanh_network
 from snrkit.models.standard import BernoulliPixels
+from snrkit.models.summary import DataSummary
 from snrkit.specs.base import Positive, Spec
 
 Network = Callable[[Tensor], Tensor]

@@ -14,10 +14,11 @@ from torch.nn.functional import log_softmax, softplus
 
 from snrkit.core.streams import Streams
 from snrkit.core.tokens import EOS, PAD, UNK, readable
-from snrkit.models.base import DataSummary, Posterior, parse_options
+from snrkit.models.base import Posterior, parse_options
 from snrkit.models.densities import DiagonalNormal, standard_normal_log_prob
 from snrkit.models.lstm import Lstm
 from snrkit.models.standard import StandardNormalPrior
+from snrkit.models.summary import DataSummary
 from snrkit.specs.base import Positive, Spec
 
 

@@ -15,7 +15,7 @@ from snrkit.core.streams import Streams
 from snrkit.errors import ResourceError, SnrkitError
 
 if TYPE_CHECKING:
-    from snrkit.models.base import DataSummary
+    from snrkit.models.summary import DataSummary
     from snrkit.specs.run import ModelSpec
 
 # No machine that runs torch lacks room for layers as wide as this.

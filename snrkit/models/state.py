@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from snrkit.backend.process import Generators, Restore, switches
-from snrkit.models.base import shown
+from snrkit.models.calling import shown
 from snrkit.models.inside import PLAIN, classes_of, own_data, packages_of, parts
 from snrkit.models.restoring import UNINITIALISED, has_state, of_class, restore_of, state_of
 from snrkit.specs.base import Mode

@@ -15,7 +15,8 @@ from snrkit import checksums
 from snrkit.errors import CheckpointError, SpecError
 from snrkit.estimators.hyper import Hyper
 from snrkit.files import read_bytes, write_bytes
-from snrkit.models.base import DataSummary, LatentModel, build_model
+from snrkit.models.base import LatentModel, build_model
+from snrkit.models.summary import DataSummary
 from snrkit.runs.folder import RunDir
 from snrkit.runs.sound import (
     data_problem,

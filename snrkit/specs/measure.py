@@ -135,7 +135,8 @@ class What(Told):
         K_ref: importance samples of the estimated ``log_p`` target.
         metrics: names of those to measure; left out: every one that takes no second pass over the draws.
         dsnr: also measure the DSNR, which takes a second pass over the draws.
-        mean_from: take E[g] from draws of this estimator (of lower variance, such as dreg) wherever it has the same mean.
+        mean_from: take E[g] from draws of this estimator (of lower variance, such as ``dreg`` or, with options, ``jvi
+            dreg=1``) wherever it has the same mean.
         nested: the samples of the largest K, in disjoint groups, serve the smaller K: more draws, more time.
         keep: coordinates whose draws are kept: ``largest`` (|mean|), ``median`` (SNR) of each network, or
             ``TENSOR[INDEX]``.

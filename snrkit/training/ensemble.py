@@ -19,7 +19,7 @@ from snrkit.backend.memory import out_of_memory
 from snrkit.core.logweights import LogWeights, Parts
 from snrkit.core.objective import Wanted, step
 from snrkit.errors import CapabilityError, NonFiniteError
-from snrkit.models.base import call_with
+from snrkit.models.calling import call_with
 from snrkit.runs.commit import Commit
 from snrkit.specs.run import RunSpec
 from snrkit.training.loop import Stopped

@@ -15,7 +15,7 @@ from snrkit.data.base import Dataset
 from snrkit.errors import CheckpointError, DataError, PathError, ResultsError, SpecError
 from snrkit.estimators.hyper import require_same_past, staged
 from snrkit.files import read_json, write_json, write_text
-from snrkit.models.base import DataSummary
+from snrkit.models.summary import DataSummary
 from snrkit.registry import plugins
 from snrkit.runs.checkpoint import Checkpoint, load_checkpoint
 from snrkit.runs.folder import RunDir
@@ -109,7 +109,8 @@ def _refuse_idle(data: DataSpec) -> None:
     for setting, of in _OF_SOME.items():
         if setting not in reads and getattr(data, setting) != getattr(DataSpec(), setting):
             problem = f"is of {of}, and does nothing to {data.name}"
-            raise SpecError(f"data.{setting}", problem, "drop it; data.train_limit takes fewer training points")
+            fewer = "; data.train_limit takes fewer training points" if setting in ("size", "dim") else ""
+            raise SpecError(f"data.{setting}", problem, f"drop it{fewer}")
 
 
 def is_finished(previous: Checkpoint | None, spec: RunSpec) -> bool:

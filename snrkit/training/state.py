@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from snrkit.core.objective import NETWORKS, Network
 from snrkit.errors import NonFiniteError
 from snrkit.estimators.hyper import Hyper
-from snrkit.models.base import DataSummary, LatentModel
+from snrkit.models.base import LatentModel
+from snrkit.models.summary import DataSummary
 from snrkit.runs.checkpoint import Checkpoint
 from snrkit.specs.run import RunSpec
 from snrkit.specs.schedule import learning_rate

@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from snrkit.backend.process import Generators, seed_generators
 from snrkit.core.batches import Batch, leaves, on, points, take, transform
 from snrkit.core.streams import Streams
-from snrkit.models.base import LatentModel, call_with, parameters_of, shown
+from snrkit.errors import NonFiniteError
+from snrkit.models.base import LatentModel
+from snrkit.models.calling import call_with, parameters_of, shown
 from snrkit.models.draw import drawn
 from snrkit.models.state import Snapshot
 
@@ -150,3 +152,20 @@ def flipped(values: Values) -> Values:
 def reverse(x: Batch) -> Batch:
     """Data points in reverse order."""
     return transform(x, lambda tensor: tensor.flip(0))
+
+
+def require_weights(values: Values, chosen: list[int]) -> float:
+    """The share of log-weights that are -inf.
+
+    Raises:
+        NonFiniteError: some are NaN or +inf, or a sample lies where the proposal has no density.
+    """
+    log_p, log_q = values
+    for name, value in (("log_joint", log_p), ("log_prob", log_q)):
+        wrong = (torch.isnan(value) | (value == torch.inf)).flatten(1).any(dim=1)
+        if bool(wrong.any()):
+            problem = f"is NaN or infinite at data point {chosen[int(wrong.int().argmax())]}"
+            raise NonFiniteError(name, problem, "check the model's parameters and the range of the data")
+    if bool((log_q == -torch.inf).any()):
+        raise NonFiniteError("log_prob", "is -inf at a sample of the proposal itself", "correct sample or log_prob")
+    return float((log_p == -torch.inf).double().mean())

@@ -9,35 +9,22 @@ from torch import Tensor, nn
 from snrkit.backend.process import Generators
 from snrkit.core.backward import hides_parameters
 from snrkit.core.batches import Batch, leaves, points, take, transform
-from snrkit.core.logweights import Parts
-from snrkit.errors import CapabilityError, NonFiniteError, SpecError
+from snrkit.errors import CapabilityError, SpecError
 from snrkit.models.base import LatentModel, check_log_weights
 from snrkit.models.blame import users_code
 from snrkit.models.distributions import as_posterior
 from snrkit.models.draw import NO_PATH, Drawn
 from snrkit.models.state import Snapshot, differences, digest, in_mode
 from snrkit.specs.base import Mode
-from snrkit.trial.calls import Caller, Values, distance, flipped, reverse, sample, weights
+from snrkit.trial.calls import Caller, Values, distance, flipped, require_weights, reverse, sample, weights
 from snrkit.trial.derivatives import Derivative, examine_derivative
 from snrkit.trial.findings import Findings, listed
+from snrkit.trial.offered import lacking
 
 # Relative distance of values that are the same: in float64, and in roundings of a type that the model fixes.
 _SAME, _ROUNDINGS = 1e-9, 4
 _EXACT = "float64"
 _SEEDS = range(1, 33)
-# What some estimators ask of a model, which not every one offers.
-_PARTS = {
-    "prior": Parts(prior=True),
-    "kl": Parts(kl=True),
-    "sleep": Parts(sleep=True),
-    "regenerated": Parts(regenerated=True),
-}
-_PARTS_IN_WORDS = {
-    "prior": "needs the prior's density by itself",
-    "kl": "needs the proposal's KL divergence from the prior in closed form",
-    "sleep": "needs samples of the model itself",
-    "regenerated": "needs a prior through whose parameters z can be drawn",
-}
 
 
 def examine(model: LatentModel, x: Batch, mode: Mode, snapshot: Snapshot | None = None) -> Findings:
@@ -75,7 +62,7 @@ class _Trial:
 
     def findings(self) -> Findings:
         values, draws, changes, remarks = self._purity()
-        share = _require_weights(values, self.caller.chosen)
+        share = require_weights(values, self.caller.chosen)
         matters = self._mode_matters(values)
         compare, checked_in = self._comparison()
         independent, exchangeable = (None, True) if draws else self._couplings(compare, checked_in)
@@ -89,13 +76,13 @@ class _Trial:
 
     def _of_parts(self, found: Findings) -> Findings:
         """With what the proposal and log_joint say by themselves."""
-        derivative = self._derivative()
+        caller, derivative = self.caller, self._derivative()
         shared, backward = self._shared()
         fixed_support, detached = self._density()
-        remarks = as_posterior(self.model.encode(self.caller.x), self.caller.x)[1]
+        remarks = as_posterior(self.model.encode(caller.x), caller.x)[1]
         return replace(
             found, draws=found.draws or backward, reparameterised=derivative.right, why_not=derivative.why, shared=shared,
-            shared_inference=self._of_inference(shared), lacks=self._lacks(),
+            shared_inference=self._of_inference(shared), lacks=lacking(self.model, caller.x, caller.noise, self._fresh),
             fixed_support=fixed_support, detached=detached, global_proposal=self._global(), idle=self.idle,
             remarks=(*found.remarks, *remarks),
         )  # fmt: skip
@@ -224,30 +211,6 @@ class _Trial:
             return shared
         return tuple(name for name in shared if owners.get(name) != "generative")
 
-    def _lacks(self) -> dict[str, str]:
-        """The parts that the model does not offer, and why."""
-        found: dict[str, str] = {}
-        for name, parts in _PARTS.items():
-            self._fresh()
-            try:
-                with torch.no_grad():
-                    weights = self.model(self.caller.x, self._noise_for(parts), parts=parts)
-                wrong = next((own for own, part in weights.present().items() if part.shape != weights.log_p.shape), "")
-                problem = f"its {wrong} is not [B, M, K]" if wrong else ""
-            except CapabilityError as error:
-                problem = error.problem
-            except Exception as error:  # a user's own method of that name; it matters to few estimators
-                problem = f"the model's own fails ({type(error).__name__})"
-            if problem:
-                found[name] = f"{_PARTS_IN_WORDS[name]}, and {problem}"
-        return found
-
-    def _noise_for(self, parts: Parts) -> Tensor:
-        noise = self.caller.noise
-        return (
-            torch.cat([noise, noise.new_zeros(*noise.shape[:3], self.model.dream_size)], -1) if parts.sleep else noise
-        )
-
     def _density(self) -> tuple[bool, str]:
         """Whether the proposal's support is fixed, and what is wrong with its detached density."""
         caller = self.caller
@@ -329,20 +292,3 @@ def _knows_modes(module: nn.Module) -> bool:
 
 def _name(kind: torch.dtype) -> str:
     return str(kind).removeprefix("torch.")
-
-
-def _require_weights(values: Values, chosen: list[int]) -> float:
-    """The share of log-weights that are -inf.
-
-    Raises:
-        NonFiniteError: some are NaN or +inf, or a sample lies where the proposal has no density.
-    """
-    log_p, log_q = values
-    for name, value in (("log_joint", log_p), ("log_prob", log_q)):
-        wrong = (torch.isnan(value) | (value == torch.inf)).flatten(1).any(dim=1)
-        if bool(wrong.any()):
-            problem = f"is NaN or infinite at data point {chosen[int(wrong.int().argmax())]}"
-            raise NonFiniteError(name, problem, "check the model's parameters and the range of the data")
-    if bool((log_q == -torch.inf).any()):
-        raise NonFiniteError("log_prob", "is -inf at a sample of the proposal itself", "correct sample or log_prob")
-    return float((log_p == -torch.inf).double().mean())

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from analyses.conv.run import ANALYSIS, _moved
-from snrkit.models.base import DataSummary, build_model
+from snrkit.models.base import build_model
+from snrkit.models.summary import DataSummary
 from snrkit.specs.run import ModelSpec
 
 TINY = """

@@ -10,6 +10,9 @@ import pytest
 SCALES = {
     "burda2016": ["cpu"], "discrete2020": ["cpu"],
     "hernandezlobato2016": ["cpu"], "mcharrak2021": ["cpu"], "reparameterisation": ["cpu"],
+    "sentences2016": ["cpu"],
+    "estimators": ["cpu"],
+    "flows2015": ["cpu"],
     "rainforth2018": ["cpu", "rainforth-longer"], "speed": ["cpu"], "toy": ["cpu"],
 }  # fmt: skip
 

@@ -11,6 +11,7 @@ from snrkit.errors import SpecError
 from snrkit.runs.kinds.interpolations import INTERPOLATIONS
 from snrkit.runs.kinds.samples import SAMPLES
 from snrkit.showing import Interpolations, Samples
+from tests.support.text import write
 
 SMALL = ["--set", "model.options.hidden=[6]", "--set", "model.options.latent=3", "--epochs", 0]
 
@@ -72,6 +73,27 @@ def test_the_same_from_python(digits_run):
     np.testing.assert_allclose(np.stack(line["z"]), np.stack(found.table["z"])[:2], rtol=1e-6)
     with pytest.raises(SpecError, match="between: cannot be 'train'; choose from test, prior"):
         run.interpolate(between="train")
+
+
+def test_a_model_of_sentences(snrkit, tmp_path):
+    options = {"model.name": "sentence", "model.options.embed": 5, "model.options.hidden": 6, "model.options.latent": 2}
+    settings = {"data.name": "text", "data.path": f'"{write(tmp_path, 200)}"', "data.min_count": 1, **options}
+    given = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
+    train = ["train", *given, "--estimator", "vae", "--K", 1, "--epochs", 0, "--out", tmp_path / "words", "--quiet"]
+    assert snrkit(*train).code == 0
+    result = snrkit("sample", "--ckpt", tmp_path / "words", "--number", 2)
+    assert (result.code, result.err) == (0, "")
+    written = (tmp_path / "words" / "prior-samples.txt").read_text().splitlines()
+    assert result.out.splitlines()[:4] == written
+    assert [line.split(":")[0] for line in written] == ["0 greedy", "0 sampled", "1 greedy", "1 sampled"]
+    found = json.loads(snrkit("interpolate", "--ckpt", tmp_path / "words", "--pairs", 1, "--steps", 3, "--json").out)
+    run = library.Run.open(tmp_path / "words", device="cpu")
+    x, _ = run.points(2)
+    texts = {(row["t"], row["kind"]): row["text"] for row in found["sentences"]}
+    assert [texts[0, "input"], texts[1, "input"]] == run.model.texts(x)
+    ends = run.model.encode(x).loc
+    middle = run.model.texts(run.model.decode(ends.mean(dim=0, keepdim=True)))
+    assert texts[0.5, "greedy"] == middle[0]
 
 
 def test_sentences_are_written_one_a_line(tmp_path):

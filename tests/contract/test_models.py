@@ -17,8 +17,10 @@ from snrkit.estimators import ESTIMATORS
 from snrkit.evaluation.bounds import evaluate
 from snrkit.evaluation.reconstruct import reconstruct
 from snrkit.models import MODELS
-from snrkit.models.base import DataSummary, LatentModel, build_model, parameters_of
+from snrkit.models.base import LatentModel, build_model
+from snrkit.models.calling import parameters_of
 from snrkit.models.draw import drawn
+from snrkit.models.summary import DataSummary
 from snrkit.specs.fields import attributes
 from snrkit.specs.run import ModelSpec, RunSpec
 from snrkit.trial.findings import Findings

@@ -29,6 +29,8 @@ VARIANTS = {
 }
 OPTIONED = [(name, options) for name in ESTIMATORS.names for options in [{}, *VARIANTS.get(name, [])]]
 OTHERS = [name for name in ENGINES.names if name != LoopEngine.name]
+# The quickest first: it is the one that is not slow.
+ORDERED = sorted(CASES, key=lambda case: case[0] != "gaussian")
 pairs = pytest.mark.rest_slow
 
 
@@ -55,9 +57,7 @@ def relative(one, other):
 
 
 @pairs
-@pytest.mark.parametrize(
-    ("name", "options"), CASES, ids=lambda v: v if isinstance(v, str) else " ".join(map(str, v.values()))
-)
+@pytest.mark.parametrize(("name", "options"), ORDERED, ids=str)
 def test_measured_or_refused(name, options):
     model, x = made(name, options)
     with opened(model, x, "evaluation") as subject:

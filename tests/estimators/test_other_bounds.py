@@ -9,11 +9,12 @@ import pytest
 import torch
 
 from snrkit.core.logweights import LogWeights, log_mean_exp
+from snrkit.diagnostics.measure import diagnose
 from snrkit.diagnostics.plan import Plan
 from snrkit.errors import SpecError
 from snrkit.estimators.base import Estimator, Theory, build_estimator
 from tests.support.rates import MOST, NETWORKS, gradients
-from tests.zoo import D, hierarchical, images, mlp, numbers
+from tests.zoo import D, hierarchical, images, mlp, numbers, toy
 
 K = 6
 GROUPS = MOST // K  # of K samples: 132,800 draws of the toy
@@ -224,3 +225,29 @@ def test_refused_samples_of_a_run(small, go, tmp_path):
     with pytest.raises(SpecError, match="batches of 8, got 12"):
         go(small(estimator={"name": "u-statistic", "K": 12}))
     assert not list(tmp_path.iterdir())
+
+
+def test_the_doubly_reparameterised_one_lends_its_mean_by_its_options():
+    """To the plain one of the same options, and to no other."""
+    model, x = toy(points=2, perturb=0.05)
+    plain, other = build_estimator("jvi", {}), build_estimator("vr-iwae", {"alpha": 0.3})
+
+    def measured(lender):
+        table = diagnose(model, x, Plan(estimators=[plain], K=[20], draws=200, seed=1, mean_from=lender)).table
+        return table[(table.metric == "snr_pooled") & (table.block == "inference")].iloc[0]
+
+    own, lent = measured(None), measured("jvi dreg=1")
+    assert lent["mean_from"] == "jvi dreg=1"
+    # By itself it sinks into noise.
+    assert not own["value"] > own["floor"]
+    assert 0 < lent["value"] < own["floor"]
+    assert 0 < lent["stderr"] < 0.2 * lent["value"]
+    Plan(estimators=[other], K=[4], draws=20, mean_from="vr-iwae alpha=0.3, detached=1")
+    for lender, words in (
+        ("vr-iwae detached=1", "has not the same mean as vr-iwae"),
+        ("vr-iwea", "unknown estimator 'vr-iwea'; did you mean 'vr-iwae'"),
+        ("vr-iwae alpha", "'alpha' is no list of options; write for example"),
+        ("vr-iwae beta=1", "vr-iwae has no such option"),
+    ):
+        with pytest.raises(SpecError, match=words):
+            Plan(estimators=[other], K=[4], draws=20, mean_from=lender)

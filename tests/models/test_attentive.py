@@ -16,8 +16,9 @@ from snrkit.diagnostics.problem import Problem
 from snrkit.errors import CapabilityError, SpecError
 from snrkit.estimators.base import build_estimator
 from snrkit.models.attentive import Attentive, AttentiveOptions
-from snrkit.models.base import DataSummary, build_model
+from snrkit.models.base import build_model
 from snrkit.models.densities import bernoulli_log_prob, standard_normal_log_prob
+from snrkit.models.summary import DataSummary
 from snrkit.models.windows import Window
 from snrkit.specs.run import ModelSpec, RunSpec
 from snrkit.training import ensemble

@@ -16,8 +16,9 @@ from snrkit.diagnostics.measure import measure
 from snrkit.diagnostics.problem import Problem
 from snrkit.errors import CheckpointError, SpecError
 from snrkit.estimators.base import build_estimator
-from snrkit.models.base import DataSummary, build_model
+from snrkit.models.base import build_model
 from snrkit.models.conv import Conv
+from snrkit.models.summary import DataSummary
 from snrkit.run import Run, train
 from snrkit.runs.checkpoint import load_checkpoint, save_checkpoint
 from snrkit.specs.run import ModelSpec, RunSpec

@@ -15,8 +15,10 @@ from snrkit.diagnostics.engines.vmap import VmapEngine
 from snrkit.diagnostics.problem import Problem
 from snrkit.errors import CapabilityError, SpecError
 from snrkit.estimators.base import build_estimator
-from snrkit.models.base import DataSummary, build_model, parameters_of
+from snrkit.models.base import build_model
+from snrkit.models.calling import parameters_of
 from snrkit.models.flows import FlowNormal, Planar, Radial
+from snrkit.models.summary import DataSummary
 from snrkit.specs.run import ModelSpec
 from tests.support.training import learns
 from tests.zoo import B, K, M, flow, images, numbers
@@ -197,6 +199,19 @@ def test_digits_lost_by_inversion_in_float32(kind):
         assert (single.log_q - exact.log_q).abs().max() < 2e-4
         assert (single.log_q - single.log_q_path).abs().max() < 2e-4
         assert (own.log_prob(single.z) - single.log_q).abs().max() < {Planar: 5e-3, Radial: 5e-4}[kind]
+
+
+@kinds
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_in_half_precision_only_the_result_is_rounded(kind, dtype):
+    """log q of 8 layers in 50 dimensions, some tens of nats, to the last digit that the type has."""
+    own, noise = proposal(kind, 50, B, 8, strength=0.3, dtype=dtype), numbers(8, B, M, K, 50).to(dtype)
+    with torch.no_grad():
+        exact = dataclasses.replace(own, **{n: getattr(own, n).double() for n in ("loc", "scale", "raw")})
+        drawn, expected = own.draw(noise, path=True), exact.draw(noise.double(), path=True)
+        assert drawn.z.dtype == drawn.log_q.dtype == drawn.log_q_path.dtype == own.log_prob(drawn.z).dtype == dtype
+        for one, other in ((drawn.log_q, expected.log_q), (drawn.log_q_path, expected.log_q_path)):
+            torch.testing.assert_close(one.double(), other, rtol=2 * torch.finfo(dtype).eps, atol=1e-2)
 
 
 @pytest.mark.rest_slow

@@ -9,8 +9,9 @@ from snrkit.diagnostics.engines.base import PassSize
 from snrkit.diagnostics.engines.vmap import VmapEngine
 from snrkit.diagnostics.problem import Problem
 from snrkit.estimators.base import build_estimator
-from snrkit.models.base import DataSummary, build_model
+from snrkit.models.base import build_model
 from snrkit.models.hierarchical import Hierarchical
+from snrkit.models.summary import DataSummary
 from snrkit.specs.run import ModelSpec, RunSpec
 from tests.support.gradients import gradients
 from tests.zoo import B, D, K, M, hierarchical, images, mlp, numbers

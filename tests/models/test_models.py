@@ -7,8 +7,9 @@ from torch import distributions, nn
 from snrkit import DiagonalNormal, bernoulli_log_prob, standard_normal_log_prob
 from snrkit.core import bounds
 from snrkit.errors import CapabilityError, ModelError, SpecError
-from snrkit.models.base import DataSummary, build_model, check_log_weights
+from snrkit.models.base import build_model, check_log_weights
 from snrkit.models.mlp import Mlp
+from snrkit.models.summary import DataSummary
 from snrkit.specs.run import ModelSpec
 from tests.zoo import B, D, K, M, Users, images, mlp, numbers, toy, users
 

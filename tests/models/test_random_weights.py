@@ -17,8 +17,9 @@ from snrkit.errors import SpecError
 from snrkit.estimators import ESTIMATORS
 from snrkit.estimators.base import build_estimator
 from snrkit.evaluation.bounds import evaluate
-from snrkit.models.base import DataSummary, build_model
+from snrkit.models.base import build_model
 from snrkit.models.random_weights import RandomLinear, RandomNetwork, RandomWeights
+from snrkit.models.summary import DataSummary
 from snrkit.specs.run import ModelSpec
 from tests.support.gradients import value_of
 from tests.zoo import B, D, K, M, images, numbers

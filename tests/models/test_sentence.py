@@ -8,8 +8,9 @@ import torch
 
 from snrkit.core.tokens import EOS, PAD, SPECIAL, UNK
 from snrkit.errors import SpecError
-from snrkit.models.base import DataSummary, build_model
+from snrkit.models.base import build_model
 from snrkit.models.sentence import Sentence, SentenceOptions
+from snrkit.models.summary import DataSummary
 from snrkit.specs.run import ModelSpec
 from tests.zoo import numbers, sentences
 
@@ -50,6 +51,48 @@ def test_probabilities_of_all_sentences_and_of_beginnings_sum_to_one():
     own, z = model(), numbers(1, 5, LATENT)
     torch.testing.assert_close(probabilities(own, z, every()).sum(0), torch.ones(5).double(), rtol=0, atol=1e-12)
     assert (probabilities(own, z, ended()).sum(0) < 1 - 1e-4).all()  # so the beginnings count
+
+
+def plainly(own, x, z):
+    """log q(z|x) and log p(x|z) of one sentence and one z by torch's own cells, a word at a time, until its end."""
+
+    def cell(lstm, extra=None):
+        made = torch.nn.LSTMCell(
+            lstm.input.in_features + (0 if extra is None else extra.in_features), lstm.width
+        ).double()
+        weights = lstm.input.weight if extra is None else torch.cat([lstm.input.weight, extra.weight], 1)
+        for name, value in (("weight_ih", weights), ("bias_ih", lstm.input.bias), ("weight_hh", lstm.state.weight)):
+            getattr(made, name).copy_(value)
+        made.bias_hh.zero_()
+        return made
+
+    reader, writer = cell(own.encoder), cell(own.decoder, own.decoder_latent)
+    state = torch.zeros(1, 7).double(), torch.zeros(1, 7).double()
+    h, c = torch.tanh(own.start(z))[None].chunk(2, -1)
+    before, total = torch.tensor([EOS]), 0.0
+    for word in x:
+        state = reader(own.encoder_words(word[None]), state)
+        h, c = writer(torch.cat([own.decoder_words(before), z[None]], -1), (h, c))
+        scores = own.output(h)[0]
+        total += scores[word] - scores[1:].logsumexp(0)
+        before = word[None]
+        if word == EOS:
+            break
+    loc, raw = own.proposal_of(state[0])[0].chunk(2)
+    return torch.distributions.Normal(loc, torch.nn.functional.softplus(raw)).log_prob(z).sum(), total
+
+
+@torch.no_grad()
+def test_log_weights_are_those_of_torchs_own_cells():
+    own, z = model(), numbers(11, 3, 2, 5, LATENT)
+    x = torch.tensor([[3, 5, 1, 0], [1, 0, 0, 0], [4, 2, 4, 1]])
+    posterior = own.encode(x.double())
+    log_q, log_p = posterior.log_prob(z), own.log_likelihood(x.double()[:, None, None], z)
+    prior = torch.distributions.Normal(0.0, 1.0).log_prob(z).sum(-1)
+    torch.testing.assert_close(own.log_joint(x.double()[:, None, None], z), log_p + prior)
+    for b, m, k in itertools.product(range(3), range(2), range(5)):
+        expected = plainly(own, x[b], z[b, m, k])
+        torch.testing.assert_close((log_q[b, m, k], log_p[b, m, k]), expected, rtol=1e-12, atol=1e-12)
 
 
 def test_more_padding_changes_nothing():

@@ -6,7 +6,8 @@ import torch
 from snrkit.backend import kernels
 from snrkit.diagnostics.measure import measure
 from snrkit.errors import CheckpointError
-from snrkit.models.base import DataSummary, build_model
+from snrkit.models.base import build_model
+from snrkit.models.summary import DataSummary
 from snrkit.runs.checkpoint import load_checkpoint
 from snrkit.runs.folder import RunDir
 from snrkit.specs.run import ModelSpec

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from snrkit.errors import CheckpointError, NonFiniteError, ResourceError, ResultsError, SpecError
-from snrkit.models.base import DataSummary, build_model
+from snrkit.models.base import build_model
+from snrkit.models.summary import DataSummary
 from snrkit.runs import commit
 from snrkit.runs.checkpoint import load_checkpoint
 from snrkit.runs.folder import RunDir

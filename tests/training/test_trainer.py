@@ -10,7 +10,8 @@ import torch
 from snrkit.data import load
 from snrkit.diagnostics.measure import measure
 from snrkit.errors import DataError, NonFiniteError, OutputError, SpecError
-from snrkit.models.base import DataSummary, build_model
+from snrkit.models.base import build_model
+from snrkit.models.summary import DataSummary
 from snrkit.runs.checkpoint import load_checkpoint
 from snrkit.runs.folder import RunDir
 from snrkit.specs.run import ModelSpec, RunSpec

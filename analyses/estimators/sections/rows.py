@@ -19,11 +19,11 @@ CPU = torch.device("cpu")
 
 
 class UnitDensity(DiagonalNormal):
-    """A proposal whose detached density forgets its scale and takes 1, as released code has it (facts 57b)."""
+    """A proposal whose density forgets the scale of its samples and takes 1, as released code has it (facts 57b)."""
 
-    def detached(self) -> "DiagonalNormal":  # type: ignore[override]
-        """N(loc, 1) with the location held constant."""
-        return DiagonalNormal(self.loc.detach(), torch.ones_like(self.scale))
+    def log_prob(self, z: Tensor) -> Tensor:
+        """log N(z; loc, 1), whatever the scale."""
+        return DiagonalNormal(self.loc, torch.ones_like(self.scale)).log_prob(z)
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Toy:
         model: near its optimum.
         x: data ``[N, D]``.
         scale: standard deviation of the proposal.
-        faulty: its detached density has a standard deviation of 1.
+        faulty: the proposal's density has a standard deviation of 1, its samples have ``scale``.
     """
 
     model: Gaussian
@@ -170,18 +170,18 @@ def instance(
     perturb: float,
     seed: int,
     *,
-    fixed: bool = False,
+    kept: int | None = None,
     diagonal: bool = False,
     centred: bool = False,
 ) -> Toy:
-    """The optimum for data from N(m, 2 I) plus noise.
+    """The optimum for data from N(m, 2 I), plus noise.
 
     Args:
         dim: D.
-        points: N.
-        perturb: standard deviation of the noise on b and mu, and on A.
+        points: N, of the data that it is the optimum for.
+        perturb: standard deviation of the noise on A, b and mu.
         seed: of data and noise.
-        fixed: A stays at its optimum.
+        kept: the gradient is that of the first so many points; None: of all.
         diagonal: only the diagonal of A is perturbed.
         centred: m = 0; otherwise it is drawn from N(0, I).
     """
@@ -190,12 +190,10 @@ def instance(
     def normal(purpose: str, *shape: int) -> Tensor:
         return streams.normal(purpose, (), shape, dtype=torch.float64, device=CPU)
 
-    x = math.sqrt(2) * normal("data", points, dim)
-    model = Gaussian.optimum((x if centred else x + normal("centre", dim)).mean(dim=0))
-    x = x if centred else x + normal("centre", dim)
+    x = math.sqrt(2) * normal("data", points, dim) + (0 if centred else normal("centre", dim))
+    model = Gaussian.optimum(x.mean(dim=0))
     with torch.no_grad():
         A = model.A.diagonal() if diagonal else model.A
         for name, own in (("A", A), ("b", model.b), ("mu", model.mu)):
-            if not (name == "A" and fixed):
-                own.add_(perturb * normal(f"perturb {name}", *own.shape))
-    return Toy(model, x)
+            own.add_(perturb * normal(f"perturb {name}", *own.shape))
+    return Toy(model, x[:kept])

@@ -49,7 +49,7 @@ def title(estimator: Estimator) -> str:
 def run(settings: dict[str, Any]) -> tuple[str, Mapping[str, pd.DataFrame]]:
     """SNR at each K, fitted rates and declared ones; and those of the norm of the mean and of the variance."""
     own = settings["slopes"]
-    toy = instance(settings["dim"], own["points"], own["perturb"], settings["seed"], fixed=True)
+    toy = instance(settings["dim"], own["data"], own["perturb"], settings["seed"], kept=own["points"])
     by_K: dict[int, Found] = {}
     for K in own["K"]:
         print(f"  K = {K} ...", flush=True)
@@ -63,7 +63,8 @@ def run(settings: dict[str, Any]) -> tuple[str, Mapping[str, pd.DataFrame]]:
     ]
     verdict = f"All {sum(map(len, tables.values()))} rates agree" if not wrong else f"Not so: {', '.join(wrong)}"
     text = (
-        f"## Rates in K\n\nOptimum plus noise of {own['perturb']} on b and mu, {own['points']} data points by the algebra "
+        f"## Rates in K\n\nOptimum for {own['data']} data points plus noise of {own['perturb']}, the gradient that of "
+        f"the first {own['points']} of them by the algebra "
         f"of units, {own['draws']} unit draws, M = 1. `slope`: of log SNR against log K over K = "
         f"{', '.join(map(str, own['fitted']))} ± its jackknife error over {own['blocks']} blocks of draws; `|mean|` and "
         "`variance`: exponents of the norm of the mean and of the trace of the variance. Wanted: the declared rate ± "
@@ -126,7 +127,7 @@ class _SNR:
         _, variance, _ = self._own.of(kept)
         if self._is_own:
             return float((mean.abs() / variance.sqrt()).mean())
-        return math.sqrt(max(float((mean.square() - error).sum() / variance.sum()), 1e-300))
+        return _root(float((mean.square() - error).sum() / variance.sum()))
 
     def _each(self, blocks: int) -> list[Sequence[int] | None]:
         """All blocks, then all but one."""
@@ -139,7 +140,7 @@ class _SNR:
     def norms(self, blocks: int) -> Array:
         """Of the mean, debiased, likewise."""
         parts = [self._lent.of(kept) for kept in self._each(blocks)]
-        return np.array([math.sqrt(max(float((mean.square() - error).sum()), 1e-300)) for mean, _, error in parts])
+        return np.array([_root(float((mean.square() - error).sum())) for mean, _, error in parts])
 
     def variances(self, blocks: int) -> Array:
         """Traces, likewise."""
@@ -150,3 +151,8 @@ def _slope(values: Mapping[int, Array]) -> tuple[float, float]:
     logs = np.log(np.stack(list(values.values()), axis=1))
     slopes = fit(np.log(list(values)), logs, np.ones(len(values)))
     return float(slopes[0]), float(jackknife_stderr(slopes[1:]))
+
+
+def _root(square: float) -> float:
+    """NaN of a square that noise has made negative."""
+    return math.sqrt(square) if square > 0 else math.nan

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from analyses.common.report import Place
-from analyses.common.runs import evaluated, spec_of, trained
+from analyses.common.runs import evaluated, spec_of, trained_together
 from snrkit.runs.folder import RunDir
 from snrkit.runs.orders import decide, pointwise
 from snrkit.specs.run import RunSpec
@@ -36,7 +36,7 @@ def cells(place: Place, seeds: list[int]) -> list[Cell]:
     for label, options in flows:
         model = {"name": "flow", "options": own["options"] | options}
         specs = tuple(spec_of(place.settings["run"], {"model": model}, seed) for seed in seeds)
-        found.append(Cell(label, specs, tuple(trained(spec, place) for spec in specs)))
+        found.append(Cell(label, specs, tuple(trained_together(specs, place))))
     return found
 
 

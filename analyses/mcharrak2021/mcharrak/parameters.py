@@ -4,7 +4,8 @@ import pandas as pd
 import torch
 
 from analyses.common.report import Place
-from snrkit.models.base import DataSummary, build_model
+from snrkit.models.base import build_model
+from snrkit.models.summary import DataSummary
 from snrkit.specs.run import ModelSpec
 
 PUBLISHED = {"reference": (217_300, 207_984, 425_284), "larger": (490_440, 483_184, 973_624)}

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from snrkit.data import load
-from snrkit.models.base import DataSummary, build_model
+from snrkit.models.base import build_model
 from snrkit.models.gaussian import Gaussian
+from snrkit.models.summary import DataSummary
 from snrkit.specs.run import DataSpec, ModelSpec
 
 

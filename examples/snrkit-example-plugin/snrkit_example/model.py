@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from snrkit import DiagonalNormal, LatentModel, bernoulli_log_prob, standard_normal_log_prob
 from snrkit.core.streams import Streams
-from snrkit.models.base import DataSummary, parse_options
+from snrkit.models.base import parse_options
+from snrkit.models.summary import DataSummary
 from snrkit.specs.base import Spec
 
 

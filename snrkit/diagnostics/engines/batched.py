@@ -12,7 +12,7 @@ from snrkit.core.objective import mean_of
 from snrkit.diagnostics.engines.base import PassSize
 from snrkit.diagnostics.problem import Problem
 from snrkit.estimators.base import Estimator
-from snrkit.models.base import call_with, parameters_of, shown
+from snrkit.models.calling import call_with, parameters_of, shown
 
 Parameters = dict[str, Tensor]
 
