@@ -10,6 +10,7 @@ from snrkit.core.batches import Batch
 from snrkit.errors import CapabilityError, SpecError
 from snrkit.models.base import LatentModel, Posterior
 from snrkit.models.calling import ADOPTED
+from snrkit.models.offers import OFFERED
 from snrkit.models.restoring import UNINITIALISED
 
 # Where wrappers keep the model: torch.compile, DataParallel and its kin, Lightning's Fabric.
@@ -34,6 +35,9 @@ class Adopted(LatentModel):
     def _user(self) -> Any:
         return self._modules[ADOPTED]
 
+    def _called(self) -> str:
+        return type(self._user).__name__
+
     def encode(self, x: Batch) -> Posterior:
         """The module's own."""
         posterior: Posterior = self._user.encode(x)
@@ -55,6 +59,20 @@ class Adopted(LatentModel):
     ) -> Iterator[tuple[str, Tensor]]:
         """Under the names that they have in the user's module."""
         return self._user.named_buffers(prefix, recurse, remove_duplicate) if recurse else iter(())
+
+
+def _passed_on(name: str) -> Any:
+    """What the user's class says under that name, if it does; else what a ``LatentModel`` has."""
+
+    def found(model: Adopted) -> Any:
+        user = model._user
+        return getattr(user if hasattr(type(user), name) else super(Adopted, model), name)
+
+    return property(found)
+
+
+for _name in (*OFFERED, "networks"):
+    setattr(Adopted, _name, _passed_on(_name))
 
 
 def as_latent_model(model: Any) -> LatentModel:

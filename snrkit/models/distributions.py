@@ -5,6 +5,7 @@ torch's own draw from a global generator.
 """
 
 import copy
+import reprlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -56,6 +57,9 @@ def as_posterior(value: Any, x: Batch) -> tuple[Posterior, list[str]]:
         SpecError: no distribution at all, parameters outside their range, or a shape that does not begin with B.
     """
     if all(hasattr(value, name) for name in ("noise_shape", "sample", "log_prob")):
+        if not isinstance(value.noise_shape, tuple | list):
+            problem = f"returned a {type(value).__name__} whose noise_shape is {reprlib.repr(value.noise_shape)}"
+            raise SpecError("encode", problem, "give a tuple of sizes, for example (D,)")
         return value, []
     if isinstance(value, distributions.Distribution):
         return _of_distribution(value, batches.points(x)), []

@@ -15,6 +15,9 @@ class Offers(nn.Module):
     A model may have something else by one of these names, a module for example: then that is what it has.
     """
 
+    def _called(self) -> str:
+        return type(self).__name__
+
     def log_prior(self, z: Tensor) -> Tensor:
         """log p(z) in nats: z ``[..., D]`` to ``[...]``.
 
@@ -31,7 +34,7 @@ class Offers(nn.Module):
         Raises:
             CapabilityError: the model does not say.
         """
-        problem = f"{type(self).__name__} does not say what its prior is"
+        problem = f"{self._called()} does not say what its prior is"
         raise CapabilityError(
             "prior_distribution",
             problem,
@@ -74,7 +77,7 @@ class Offers(nn.Module):
         Raises:
             CapabilityError: the model cannot draw data.
         """
-        raise CapabilityError("dream", f"{type(self).__name__} cannot draw data", "give it dream_size and dream(noise)")
+        raise CapabilityError("dream", f"{self._called()} cannot draw data", "give it dream_size and dream(noise)")
 
     def dream(self, noise: Tensor) -> tuple[Batch, Tensor]:  # noqa: ARG002
         """Samples of the model itself: noise ``[..., dream_size]`` to x ``[..., *event]`` and z ``[..., D]``.
@@ -82,7 +85,7 @@ class Offers(nn.Module):
         Raises:
             CapabilityError: the model cannot draw data.
         """
-        raise CapabilityError("dream", f"{type(self).__name__} cannot draw data", "give it dream_size and dream(noise)")
+        raise CapabilityError("dream", f"{self._called()} cannot draw data", "give it dream_size and dream(noise)")
 
     def regenerate(self, z: Tensor) -> Tensor:  # noqa: ARG002
         """z ``[..., D]`` itself, as a function of the prior's parameters: T(T^-1(z)), of which T^-1 is held constant.
@@ -90,7 +93,7 @@ class Offers(nn.Module):
         Raises:
             CapabilityError: the prior has no parameters, or z is no function of them.
         """
-        problem = f"the prior of {type(self).__name__} has no parameters through which z can be drawn"
+        problem = f"the prior of {self._called()} has no parameters through which z can be drawn"
         raise CapabilityError("regenerate", problem, "choose dreg, which is the same where the prior is fixed")
 
 
@@ -114,6 +117,7 @@ class _Unless:
 
 # Where torch keeps what is no plain attribute.
 _PLACES = ("_modules", "_parameters", "_buffers")
-for _name, _given in list(vars(Offers).items()):
-    if not _name.startswith("_"):
-        setattr(Offers, _name, _Unless(_name, _given))
+# What a model may offer, by name.
+OFFERED = tuple(name for name in vars(Offers) if not name.startswith("_"))
+for _name in OFFERED:
+    setattr(Offers, _name, _Unless(_name, vars(Offers)[_name]))

@@ -1,6 +1,7 @@
 """What follows from a prior that a model names as an object of ``torch.distributions``."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ _KL = "has no closed form here"
 
 def log_prior(prior: Distribution, z: Tensor) -> Tensor:
     """log p(z), summed over all of z: z ``[..., D]`` to ``[...]``."""
-    return _as_proposal(prior).log_prob(z.reshape(1, 1, -1, *z.shape[-1:])).view(z.shape[:-1])
+    return _as_proposal(_for_each(prior, z.shape[-1:])).log_prob(z.reshape(1, 1, -1, *z.shape[-1:])).view(z.shape[:-1])
 
 
 def prior_size(prior: Distribution) -> int:
@@ -40,6 +41,7 @@ def closed_kl(posterior: Any, prior: Distribution) -> Tensor:
         CapabilityError: torch knows none for the two, or the proposal is no distribution.
     """
     q = _distribution_of(posterior)
+    prior = _for_each(prior, (*q.batch_shape, *q.event_shape)[1:])
     # Coordinates that one of the two has as an event are an event of both.
     events = max(_events(q), _events(prior))
     if {_is_dense(q), _is_dense(prior)} == {True, False}:
@@ -64,6 +66,11 @@ def _dense(own: Distribution) -> Distribution:
         return own
     loc, scale = torch.broadcast_tensors(inside.loc, inside.scale)  # type: ignore[no-untyped-call]
     return MultivariateNormal(loc, scale_tril=torch.diag_embed(scale))
+
+
+def _for_each(prior: Distribution, shape: Sequence[int]) -> Distribution:
+    """One law for every coordinate where the prior is that of a single number."""
+    return prior if prior.batch_shape or prior.event_shape else prior.expand(torch.Size(shape))
 
 
 def _events(own: Distribution) -> int:

@@ -39,11 +39,11 @@ def examine_derivative(caller: Caller) -> Derivative:
     for name in caller.trained:
         tensors[name] = tensors[name].clone().requires_grad_()
     wanted = [tensors[name] for name in caller.trained]
-    narrowest = _narrowest(caller)
-    if narrowest not in _STEPS:
-        name = str(narrowest).removeprefix("torch.")
+    kind = narrowest(caller)
+    if kind not in _STEPS:
+        name = str(kind).removeprefix("torch.")
         return Derivative(None, f"could not be tried (the proposal is computed in {name} whatever it is given)")
-    step, true = _STEPS[narrowest]
+    step, true = _STEPS[kind]
     directions = _directions(wanted)
     found = _compare(caller, tensors, directions, step, true)
     if found.right is not False or found.error is None:
@@ -138,7 +138,7 @@ def _forward(z: Tensor, wanted: list[Tensor], directions: list[Tensor]) -> Tenso
     return torch.zeros_like(z) if along is None else along
 
 
-def _narrowest(caller: Caller) -> torch.dtype:
+def narrowest(caller: Caller) -> torch.dtype:
     """The narrowest type that the model itself casts to on the way to z, in float64 where it does not."""
     with torch.no_grad(), Casts() as casts:
         caller.exact(sample, caller.double, caller.x, caller.noise)

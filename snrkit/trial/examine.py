@@ -9,17 +9,18 @@ from torch import Tensor, nn
 from snrkit.backend.process import Generators
 from snrkit.core.backward import hides_parameters
 from snrkit.core.batches import Batch, leaves, points, take, transform
-from snrkit.errors import CapabilityError, SpecError
+from snrkit.errors import CapabilityError, SnrkitError, SpecError
 from snrkit.models.base import LatentModel, check_log_weights
 from snrkit.models.blame import users_code
 from snrkit.models.distributions import as_posterior
-from snrkit.models.draw import NO_PATH, Drawn
+from snrkit.models.draw import NO_PATH
 from snrkit.models.state import Snapshot, differences, digest, in_mode
 from snrkit.specs.base import Mode
 from snrkit.trial.calls import Caller, Values, distance, flipped, require_weights, reverse, sample, weights
 from snrkit.trial.derivatives import Derivative, examine_derivative
 from snrkit.trial.findings import Findings, listed
 from snrkit.trial.offered import lacking
+from snrkit.trial.proposals import examine_detached, examine_proposal
 
 # Relative distance of values that are the same: in float64, and in roundings of a type that the model fixes.
 _SAME, _ROUNDINGS = 1e-9, 4
@@ -82,7 +83,7 @@ class _Trial:
         remarks = as_posterior(self.model.encode(caller.x), caller.x)[1]
         return replace(
             found, draws=found.draws or backward, reparameterised=derivative.right, why_not=derivative.why, shared=shared,
-            shared_inference=self._of_inference(shared), lacks=lacking(self.model, caller.x, caller.noise, self._fresh),
+            shared_inference=self._of_inference(shared), lacks=lacking(caller, self._fresh, self.eps),
             fixed_support=fixed_support, detached=detached, global_proposal=self._global(), idle=self.idle,
             remarks=(*found.remarks, *remarks),
         )  # fmt: skip
@@ -213,36 +214,18 @@ class _Trial:
 
     def _density(self) -> tuple[bool, str]:
         """Whether the proposal's support is fixed, and what is wrong with its detached density."""
-        caller = self.caller
         self._fresh()
-        with torch.enable_grad():
-            posterior = self.model.proposal(caller.x)
-            fixed = bool(getattr(posterior, "fixed_support", True))
-            if isinstance(posterior, Drawn):
-                return fixed, self._wrong_path(posterior)
-            z = posterior.sample(caller.noise).detach()
-            try:
-                held = posterior.detached().log_prob(z)
-            except CapabilityError as error:
-                return fixed, error.problem
-            except Exception as error:  # a user's own proposal; it matters to some estimators only
-                return fixed, f"detached() fails ({type(error).__name__})"
-            if held.requires_grad:
-                return fixed, "detached() still depends on parameters"
-            if self._far((held,), (posterior.log_prob(z).detach(),)):
-                return fixed, "detached() is another density"
-        return fixed, ""
-
-    def _wrong_path(self, posterior: Drawn) -> str:
-        """What is wrong with a proposal that gives its density of the path itself; empty if nothing is."""
-        draw = posterior.draw(self.caller.noise, path=True)
-        if draw.log_q_path is None:
-            return "draw() gives none"
-        far = self._far((draw.log_q_path.detach(),), (draw.log_q.detach(),))
-        return "that of draw() is another density" if far else ""
-
-    def _far(self, one: Values, other: Values) -> bool:
-        return distance(one, other) > 1000 * self.eps
+        fixed, detached = examine_detached(self.caller, 1000 * self.eps)
+        if self.drawn:
+            return fixed, detached
+        self._fresh()
+        try:
+            own = examine_proposal(self.caller)
+        except SnrkitError:
+            raise
+        except Exception:  # the model's own code, in float64
+            own = ""
+        return fixed, detached or own
 
     def _global(self) -> bool:
         """Whether the proposal is the same for every data point: autograd sees no way to it, and values are equal."""

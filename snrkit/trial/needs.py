@@ -19,8 +19,13 @@ def require(estimators: Iterable[Estimator], findings: Findings) -> None:
         problem = unmet(estimator.needs, findings)
         if problem:
             suited = [name for name, needs in needs_by_name().items() if not unmet(needs, findings)]
-            remedy = f"choose {', '.join(suited)}" if suited else "no estimator here works with it: give z a path"
+            remedy = f"choose {', '.join(suited)}" if suited else _none(findings)
             raise CapabilityError(estimator.name, problem, remedy)
+
+
+def _none(findings: Findings) -> str:
+    correct = "correct its detached density, or " if findings.detached else ""
+    return f"no estimator here works with it: {correct}give z a path"
 
 
 def require_pure(what: str, findings: Findings) -> None:

@@ -61,7 +61,7 @@ def test_biases_are_those_of_the_enumeration(biases):
 
 
 def test_what_is_biased_and_has_no_target_is_said():
-    found = measured(100, estimators=("tvo", "rws"), bias="bound", metrics=BIASES)
+    found = measured(40, estimators=("tvo", "rws"), bias="bound", metrics=BIASES)
     assert any("no bias of tvo, since no estimator here has the gradient" in remark for remark in found.remarks)
     assert value(found, "tvo", "bias_norm") is None
     with pytest.raises(SpecError, match="bias: no estimator here has the gradient of the bound of tvo"):
@@ -85,15 +85,15 @@ def test_with_a_path_the_target_is_the_plain_gradient():
 
 
 def test_a_mean_is_lent_by_what_is_right_for_it():
-    lent = measured(400, estimators=("reinforce", "vimco"), mean_from="ovis-tilde", metrics=("mean_norm",))
-    own = measured(400, estimators=("ovis-tilde",), metrics=("mean_norm",))
+    lent = measured(60, estimators=("reinforce", "vimco"), mean_from="ovis-tilde", metrics=("mean_norm",))
+    own = measured(60, estimators=("ovis-tilde",), metrics=("mean_norm",))
     for network_ in NETWORKS:
         norms = [
             value(f, n, "mean_norm", network_) for f, n in ((lent, "vimco"), (lent, "reinforce"), (own, "ovis-tilde"))
         ]
         assert len({None if row is None else round(row.value, 12) for row in norms}) == 1
     with pytest.raises(CapabilityError, match="dreg: needs a reparameterised proposal"):
-        measured(100, estimators=("vimco",), mean_from="dreg")
+        measured(40, estimators=("vimco",), mean_from="dreg")
     with pytest.raises(SpecError, match="ovis-tilde has not the same mean as rws"):
         Plan(estimators=("rws",), K=(K,), mean_from="ovis-tilde")
 

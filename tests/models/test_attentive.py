@@ -303,7 +303,7 @@ def test_no_graph_is_captured_of_what_takes_steps(tmp_path, monkeypatch):
         assert (ensemble.Ensemble(members, tmp_path / "marker")._advance is None) == (name == "mlp")
 
 
-@pytest.mark.rest_slow
+@pytest.mark.slow
 @pytest.mark.parametrize("window", [0, 3])
 def test_it_learns_digits_and_resumes_to_the_bit(tmp_path, window):
     options = {"steps": 2, "hidden": 16, "latent": 3, "read": window, "write": window}
