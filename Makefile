@@ -5,7 +5,7 @@ BIN := .venv/bin
 CONSTRAINTS ?= constraints.txt
 REPORT := $(BIN)/snrkit report --html --quiet --out
 PAPER := analyses/rainforth2018
-DRAWN := $(addprefix figures-,rainforth2018 digits toy rainforth2018-curves mcharrak2021 burda2016)
+DRAWN := $(addprefix figures-,rainforth2018 digits toy rainforth2018-curves mcharrak2021 burda2016 discrete2020)
 
 .PHONY: demo figures $(DRAWN) test slow lint wheel speed gpu gpu-sweep
 
@@ -33,6 +33,8 @@ figures-rainforth2018-curves: ; $(REPORT) figures/rainforth2018-curves $(PAPER)/
 figures-mcharrak2021: ; $(REPORT) figures/mcharrak2021 analyses/mcharrak2021/results --figure generalisation \
 	  --figure learned_beta
 figures-burda2016: ; $(REPORT) figures/burda2016 analyses/burda2016/results
+figures-discrete2020: ; $(REPORT) figures/discrete2020 analyses/discrete2020/results/cpu/snr.parquet --column a4 \
+	  --figure snr_vs_k
 
 test: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 -m "not slow"

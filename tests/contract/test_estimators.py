@@ -15,6 +15,7 @@ from snrkit.errors import SpecError
 from snrkit.estimators import ESTIMATORS
 from snrkit.estimators.base import Estimator, build_estimator
 from snrkit.estimators.streamed import streamed_gradients
+from tests.support.enumeration import network as bits
 from tests.support.estimators import EVERY, VARIANTS, noise_of, parameters, samples, subject, title
 from tests.support.gradients import gradients, value_of
 from tests.zoo import B, D, K, M, images, mlp, numbers, toy
@@ -77,6 +78,18 @@ def test_units_average_to_the_estimate(estimator):
         groups = noise.reshape(B, unit.count, 1, unit.samples, -1)
         parts = [both(unit.estimator, model, x, groups[:, i])[network] for i in range(unit.count)]
         torch.testing.assert_close(whole[network], sum(parts) / unit.count)
+
+
+@pytest.mark.parametrize("estimator", [e for e in [*EVERY, *VARIANTS] if not e.needs.reparameterised], ids=title)
+def test_units_of_bits_average_to_the_estimate(estimator):
+    """And points to a minibatch, where z is discrete."""
+    model, x = bits()
+    x, own = x.expand(B, -1).roll(1, -1) * images(pixels=3), samples(estimator)
+    noise = numbers(5, B, M, own, model.latent + (model.dream_size if estimator.needs.sleep else 0))
+    whole = both(estimator, model, x, noise)
+    parts = [both(estimator, model, x[i : i + 1], noise[i : i + 1, j : j + 1]) for i in range(B) for j in range(M)]
+    for place in range(2):
+        torch.testing.assert_close(whole[place], sum(part[place] for part in parts) / (B * M), rtol=1e-10, atol=1e-12)
 
 
 @every

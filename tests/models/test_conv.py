@@ -94,6 +94,7 @@ def test_samples_are_those_of_a_loop():
         torch.testing.assert_close(own.squeeze(), weights[b, m, k], rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_engines_agree():
     problem = Problem.units(conv(), images(), K, Streams(3))
     for name in ("iwae", "dreg"):

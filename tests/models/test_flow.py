@@ -214,7 +214,7 @@ def test_in_half_precision_only_the_result_is_rounded(kind, dtype):
             torch.testing.assert_close(one.double(), other, rtol=2 * torch.finfo(dtype).eps, atol=1e-2)
 
 
-@pytest.mark.rest_slow
+@pytest.mark.slow
 @kinds
 def test_engines_agree(kind):
     model, x = flow(kind=kind), images()

@@ -177,6 +177,7 @@ def test_dreams_are_as_likely_as_the_model_says():
     assert ((share[torch.arange(256) ^ 1] - p) / stderr)[often].abs().max() > 20  # neighbours are told apart
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator", [Wake(), Asleep()], ids=lambda e: e.name)
 def test_engines_agree_draw_by_draw(estimator):
     problem = Problem.units(sbn(), images(), K, Streams(3), dreams=estimator.needs.sleep)
