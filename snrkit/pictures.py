@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from snrkit.errors import PathError
 from snrkit.files import require_writable, write_bytes, write_text
 from snrkit.runs.kinds.reconstructions import RECONSTRUCTIONS
 from snrkit.runs.place import Place, reserved, target
@@ -116,9 +117,13 @@ def reserved_pictures(path: Path, endings: Sequence[str] = ENDINGS) -> Iterator[
 
     Raises:
         OutputError: a file cannot be written there.
+        PathError: a file is there that is not of an earlier call.
     """
     table, *pictures = files_of(path, endings)
     with reserved(table) as place:
         for picture in pictures:
             require_writable(picture)
+            if picture.exists() and not table.exists():
+                problem = f"'{picture}' is there already, and no {table.name} to which it belongs"
+                raise PathError("out", problem, "name another file with `out`, or move that one away")
         yield place

@@ -63,7 +63,8 @@ def command(  # noqa: PLR0913 (one per option)
         return
     setting = f"{block}, M={outer}, K={importance}, {draws} draws"
     _show(table, f"{run.name}, step {run.step}, {table['data'].iloc[0]}, {setting}")
-    tell(f"highest snr_pooled: beta = {curve.best:g}")
+    if curve.best == curve.best:  # not NaN
+        tell(f"highest snr_pooled: beta = {curve.best:g}")
     for remark in curve.remarks:
         tell(f"note: {remark}")
 

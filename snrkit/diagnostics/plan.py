@@ -14,6 +14,7 @@ from snrkit.diagnostics.means import no_bias, same_mean, source_of
 from snrkit.errors import SpecError
 from snrkit.estimators import ESTIMATORS
 from snrkit.estimators.base import Estimator, Units, build_estimator, require_samples
+from snrkit.estimators.samples import nearest_samples
 from snrkit.registry import hint
 from snrkit.runs.metrics import METRICS
 from snrkit.specs.given import MOST_ROWS, items
@@ -125,7 +126,10 @@ class Plan(What):
         """
         asked = {name: value for name, value in spec if name in What.model_fields}
         named = [build_estimator(choice.name, choice.options) for choice in spec.estimators]
-        return cls(estimators=chosen(named or own), how=how, **asked)
+        estimators = chosen(named or own)
+        if "K" not in spec.model_fields_set:
+            asked["K"] = nearest_samples(spec.K, estimators)
+        return cls(estimators=estimators, how=how, **asked)
 
     def written(self, data_points: int) -> MeasureFile | None:
         """What asks for the same again; None where no file can.

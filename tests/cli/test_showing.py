@@ -147,3 +147,14 @@ def test_too_many_are_refused_before_any_work(snrkit, digits_run, contents):
 @pytest.mark.parametrize("command", ["sample", "interpolate"])
 def test_a_model_that_decodes_nothing(snrkit, toy_run, command):
     assert snrkit(command, "--ckpt", toy_run).refused("Gaussian has no pixel_means", "images or sentences")
+
+
+def test_a_file_that_is_no_ones_of_ours_is_kept(snrkit, digits_run, tmp_path):
+    """The name of the table is given, and what would go beside it is there already."""
+    mine = tmp_path / "mine.png"
+    mine.write_text("mine")
+    result = snrkit("sample", "--ckpt", digits_run, "--number", 2, "--out", tmp_path / "mine.parquet")
+    assert result.code == 2
+    assert "is there already, and no mine.parquet to which it belongs" in result.err
+    assert mine.read_text() == "mine"
+    assert not (tmp_path / "mine.parquet").exists()

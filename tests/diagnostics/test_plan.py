@@ -1,5 +1,6 @@
 """Which draws serve which row: jobs, nested samples, borrowed means."""
 
+import contextlib
 import math
 
 import numpy as np
@@ -14,6 +15,7 @@ from snrkit.diagnostics.plan import Job, Plan
 from snrkit.diagnostics.problem import Problem
 from snrkit.errors import SpecError
 from snrkit.estimators.base import Units, build_estimator
+from snrkit.specs.measure import MeasureSpec
 from tests.diagnostics.synthetic import row
 from tests.zoo import numbers, toy
 
@@ -152,3 +154,19 @@ def test_what_is_borrowed_is_the_mean_alone():
     scale = row(lent, "noise_scale", "inference")
     # Products of different blocks, and the sum of squares less the variance, estimate the same norm.
     assert scale.value == pytest.approx(row(own, "variance", "inference").value / norm**2, rel=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "expected"),
+    [
+        ("iwae", {}, (1, 10, 100, 1000)),
+        ("vimco", {}, (2, 10, 100, 1000)),
+        ("ovis-mc", {"S": 10}, (12, 100, 1000)),
+        ("u-statistic", {"inner": 8}, (8, 16, 104, 1000)),
+    ],
+)
+def test_numbers_of_samples_that_nobody_gave_suit_the_estimators(name, options, expected):
+    estimator = build_estimator(name, options)
+    assert expected == Plan.of(MeasureSpec(), estimator).K
+    with pytest.raises(SpecError, match=r"got 1") if expected[0] > 1 else contextlib.nullcontext():
+        Plan.of(MeasureSpec(K=(1,)), estimator)
