@@ -117,8 +117,20 @@ def _choices(value: object) -> object:
     if isinstance(value, str):
         value = [value]
     if isinstance(value, list | tuple):
-        return tuple({"name": item} if isinstance(item, str) else item for item in value)
+        return tuple(_worded(item) if isinstance(item, str) else item for item in value)
     return value
+
+
+def _worded(text: str) -> dict[str, Any]:
+    """``jvi dreg=1`` as the table that it stands for, as ``mean_from`` has it."""
+    name, *rest = text.split() or [text]
+    try:
+        options = {key: float(number) for key, _, number in (part.partition("=") for part in rest)}
+    except ValueError:
+        raise SpecError(
+            "estimators", f"cannot read the options of {short(text)}", "write for example 'jvi dreg=1'"
+        ) from None
+    return {"name": name, "options": options}
 
 
 class What(Told):
@@ -168,7 +180,8 @@ class MeasureSpec(What):
     """What to measure of a run.
 
     Attributes:
-        estimators: registered names, or tables of a name and options; none: the run's own. All see the same noise.
+        estimators: registered names, with options such as ``jvi dreg=1`` or as tables; none: the run's own. All see the same
+            noise.
         data_points: the first so many test points.
     """
 

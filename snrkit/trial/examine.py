@@ -1,6 +1,6 @@
 """The trial: a model is called on x, on another x, on x again, with points and samples in other orders, and compared."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import torch
@@ -9,9 +9,11 @@ from torch import Tensor, nn
 from snrkit.backend.process import Generators
 from snrkit.core.backward import hides_parameters
 from snrkit.core.batches import Batch, leaves, points, take, transform
+from snrkit.core.objective import NETWORKS
 from snrkit.errors import CapabilityError, SnrkitError, SpecError
 from snrkit.models.base import LatentModel, check_log_weights
 from snrkit.models.blame import users_code
+from snrkit.models.calling import shown
 from snrkit.models.distributions import as_posterior
 from snrkit.models.draw import NO_PATH
 from snrkit.models.state import Snapshot, differences, digest, in_mode
@@ -78,6 +80,7 @@ class _Trial:
     def _of_parts(self, found: Findings) -> Findings:
         """With what the proposal and log_joint say by themselves."""
         caller, derivative = self.caller, self._derivative()
+        self._require_networks()
         shared, backward = self._shared()
         fixed_support, detached = self._density()
         remarks = as_posterior(self.model.encode(caller.x), caller.x)[1]
@@ -203,6 +206,25 @@ class _Trial:
         self.idle = not any(q or p for q, p in reached.values())
         shared = tuple(name for name, (q, p) in reached.items() if q and p)
         return shared, () if self.drawn else before.advanced()
+
+    def _require_networks(self) -> None:
+        """See to it that a user's own ``networks`` says of parameters to which network they belong."""
+        if getattr(self.model.networks, "__func__", None) is LatentModel.networks:
+            return
+        self._fresh()
+        try:
+            found = self.model.networks(self.x)
+        except CapabilityError:  # said where the networks are asked for
+            return
+        remedy = f"return a dict of parameter names to {' or '.join(repr(name) for name in NETWORKS)}"
+        if not isinstance(found, Mapping):
+            raise SpecError("networks", f"returned {type(found).__name__}", remedy)
+        names = {shown(name) for name, _ in self.model.named_parameters()}
+        for name, network in found.items():
+            if name not in names:
+                raise SpecError("networks", f"names {name!r}, and the model has no such parameter", remedy)
+            if network not in NETWORKS:
+                raise SpecError("networks", f"says {network!r} of '{name}'", remedy)
 
     def _of_inference(self, shared: tuple[str, ...]) -> tuple[str, ...]:
         """Those of the parameters in both networks that count to the inference network; all where nobody says."""

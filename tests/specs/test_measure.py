@@ -20,6 +20,11 @@ def test_toml_reads_back_equal():
     assert MeasureSpec(**tomllib.loads(text)) == spec
 
 
+def test_estimators_take_options_in_words():
+    tables = [{"name": "jvi", "options": {"dreg": 1.0}}, "iwae", {"name": "rws", "options": {"sleep": 0.5}}]
+    assert MeasureSpec(estimators=["jvi dreg=1", "iwae", "rws sleep=0.5"]) == MeasureSpec(estimators=tables)
+
+
 def test_numbers_of_other_libraries_are_plain():
     spec = MeasureSpec(K=torch.tensor([3, 1]), M=1e3, draws=np.int64(7), seed=torch.tensor(4), dsnr=np.bool_(True))
     assert (spec.K, spec.M, spec.draws, spec.seed, spec.dsnr) == ((3, 1), (1000,), 7, 4, True)
@@ -36,6 +41,11 @@ def test_numbers_of_other_libraries_are_plain():
         ("bias", "all", "bias: must be 'none', 'bound' or 'log_p', got 'all'; leave it out for 'none'"),
         ("dsnr", 1, "dsnr: must be True or False, got 1"),
         ("draw", 1, "draw: no such setting; did you mean 'draws'?"),
+        (
+            "estimators",
+            ["jvi dreg"],
+            "estimators: cannot read the options of 'jvi dreg'; write for example 'jvi dreg=1'",
+        ),
         ("estimators", [{"nam": "iwae"}], "estimators.0.name: field required"),
     ],
 )

@@ -242,3 +242,17 @@ def test_ours_in_a_subclass_is_no_false_alarm():
     model = made(type("Model", (Vae,), {"proposed": lambda _, h: Mine(*halves(h))}))
     found, ours = measured(model, "dreg"), measured(made(Vae), "dreg")
     assert found.value.to_list() == pytest.approx(ours.value.to_list(), rel=1e-6, nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("returned", "said"),
+    [
+        (None, "returned NoneType"),
+        ({"absent": "inference"}, "no such parameter"),
+        ({"encoder.0.weight": "encoder"}, "says 'encoder'"),
+    ],
+)
+def test_networks_of_a_users_own_are_checked(returned, said):
+    model = made(type("Model", (Vae,), {"networks": lambda *_: returned}))
+    with pytest.raises(SnrkitError, match=said):
+        measured(model, "iwae")
