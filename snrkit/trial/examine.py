@@ -208,11 +208,7 @@ class _Trial:
         return shared, () if self.drawn else before.advanced()
 
     def _require_networks(self) -> None:
-        """See to it that a user's own ``networks`` says of parameters to which network they belong.
-
-        Raises:
-            SpecError: it does not.
-        """
+        """See to it that a user's own ``networks`` says of parameters to which network they belong."""
         if getattr(self.model.networks, "__func__", None) is LatentModel.networks:
             return
         self._fresh()
