@@ -17,6 +17,7 @@ from snrkit.run import Run
 
 _SAYS, _NETWORKS = "snr_pooled", ("inference", "generative")
 _ESTIMATORS = ("vae", "vae-analytic")
+_READ = ("inference", "inference ±")
 
 
 def run(place: Place) -> tuple[str, pd.DataFrame]:
@@ -65,10 +66,12 @@ def _measured(place: Place, own: Run) -> Iterator[dict[str, Any]]:
 def _told(table: pd.DataFrame) -> Iterator[str]:
     for name, own in table.groupby("run", sort=False):
         first, last = own["epoch"].min(), own["epoch"].max()
-        pivot = own.pivot(index="epoch", columns="estimator", values="inference")
-        ratios = (pivot["vae-analytic"] / pivot["vae"]).round(2)
+        pivot = own.pivot(index="epoch", columns="estimator", values=["inference", "inference ±"])
+        (snr, stderr), better = (pivot[column]["vae"] for column in _READ), pivot["inference"]["vae-analytic"]
+        # A reading that does not stand clear of the noise is nothing to divide by.
+        ratios = [f"{b / s:.1f}" if s > 2 * e else "-" for b, s, e in zip(better, snr, stderr, strict=True)]
         yield (
             f"{name}: KL {own[own.epoch == first]['KL'].iloc[0]:.2f} after epoch {first}, "
             f"{own[own.epoch == last]['KL'].iloc[0]:.2f} after epoch {last}; encoder SNR of `vae-analytic` over that of "
-            f"`vae` by epoch: {', '.join(map(str, ratios))}."
+            f"`vae` by epoch (- where `vae`'s does not stand clear of noise): {', '.join(ratios)}."
         )
