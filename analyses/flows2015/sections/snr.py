@@ -19,7 +19,7 @@ from snrkit.specs.measure import MeasureSpec
 LOOK = style.COLUMNS["a4"]
 CAPTION = (
     "SNR (pooled over the encoder's coordinates) of the gradients of iwae and dreg in the encoder against K, models trained "
-    "alike with and without a flow, seed {seed}; {draws} draws, {points} test points, bars: one standard error."
+    "alike with and without a flow, seed {seed}; {draws} draws, {points} test points, bars: one standard error; readings of 0 are not drawn."
 )
 
 
@@ -53,14 +53,17 @@ def run(place: Place) -> tuple[str, dict[str, pd.DataFrame]]:
 
 
 def _draw(points: pd.DataFrame, flows: list[str]) -> Figure:
+    """On axes of powers, so without readings of 0, which are those that do not stand clear of noise."""
+    drawn = points[points.value > 0]
+    lowest, highest = (drawn.value.min(), drawn.value.max()) if len(drawn) else (0.1, 1.0)
     with style.context(LOOK):
         figure = Figure(figsize=(LOOK.column, 2.7), layout="constrained")
         for axes, estimator in zip(figure.subplots(1, 2, sharey=True), ("iwae", "dreg"), strict=True):
             for label, colour, marker in zip(flows, ("#0072B2", "#D55E00", "#009E73"), "os^", strict=True):
-                rows = points[(points.estimator == estimator) & (points.layers == label)].sort_values("K")
+                rows = drawn[(drawn.estimator == estimator) & (drawn.layers == label)].sort_values("K")
                 axes.errorbar(rows.K, rows.value, rows.stderr, color=colour, marker=marker, label=label)
             log_x(axes, sorted(points.K.unique().tolist()), log_limits(points.K.min(), points.K.max()))
-            log_y(axes, log_limits(points.value.min(), points.value.max()))
+            log_y(axes, log_limits(lowest, highest))
             axes.set_title(estimator)
             axes.set_xlabel("K")
         figure.axes[0].set_ylabel("SNR of the encoder's gradient")
