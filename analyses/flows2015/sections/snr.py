@@ -19,8 +19,8 @@ from snrkit.specs.measure import MeasureSpec
 LOOK = style.COLUMNS["a4"]
 CAPTION = (
     "SNR (pooled over the encoder's coordinates) of the gradients of iwae and dreg in the encoder against K, models trained "
-    "alike with and without a flow, seed {seed}; {draws} draws, {points} test points, bars: one standard error; readings of 0 "
-    "are not drawn."
+    "alike with and without a flow, seed {seed}; {draws} draws, {points} test points, bars: one standard error; readings of "
+    "0 are not drawn."
 )
 
 
