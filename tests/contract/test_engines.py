@@ -64,7 +64,23 @@ engines = pytest.mark.parametrize("engine", ENGINE, ids=lambda e: e.name)
 # The loop is what the others are held against.
 others = pytest.mark.parametrize("engine", [e for e in ENGINE if e.name != LoopEngine.name], ids=lambda e: e.name)
 models = pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
-estimators = pytest.mark.parametrize("estimator", EVERY, ids=lambda e: e.name)
+# One of each way to be made of log-weights and their parts; tests/contract/test_pairs.py has every one with every model.
+KINDS = (
+    "vae",
+    "iwae",
+    "ciwae",
+    "piwae",
+    "dreg",
+    "stl",
+    "rws",
+    "wake-sleep",
+    "ovis-mc",
+    "u-statistic",
+    "gdreg",
+    "vae-analytic",
+)
+SOME = [estimator for estimator in EVERY if estimator.name in KINDS]
+estimators = pytest.mark.parametrize("estimator", SOME, ids=lambda e: e.name)
 
 
 def problem_of(make, direct, dtype=torch.float64, K=5, dreams=False):
@@ -76,19 +92,23 @@ def problem_of(make, direct, dtype=torch.float64, K=5, dreams=False):
 
 
 @functools.cache
-def lacking(make, estimator):
-    """What a model lacks that an estimator needs."""
+def found_of(make):
     model, x = make()
     with opened(model, x, "evaluation") as subject:
-        return unmet(estimator.needs, subject.findings)
+        return subject.findings
+
+
+def lacking(make, estimator):
+    """What a model lacks that an estimator needs."""
+    return unmet(estimator.needs, found_of(make))
 
 
 def cases(makes):
-    """Every model with every estimator that is right for it."""
+    """Every model with the estimators that are right for it."""
     return [
         pytest.param(make, estimator, id=f"{name}-{estimator.name}")
         for name, make in makes.items()
-        for estimator in EVERY
+        for estimator in SOME
         if not lacking(make, estimator)
     ]
 
