@@ -13,7 +13,6 @@ from snrkit.cli.settings import options_of
 from snrkit.core.streams import Streams
 from snrkit.diagnostics.measure import measure
 from snrkit.errors import CapabilityError, SpecError
-from snrkit.estimators import ESTIMATORS
 from snrkit.evaluation.bounds import evaluate
 from snrkit.evaluation.reconstruct import reconstruct
 from snrkit.models import MODELS
@@ -259,9 +258,7 @@ def test_it_is_measured(built, name, options):
     if not has_path(model, x):
         with pytest.raises(CapabilityError, match=f"that of {name} is discrete"):
             measure(model, x, estimators, K=[2], draws=4)
-        estimators = [own for own in ESTIMATORS.names if not ESTIMATORS.load(own).needs.reparameterised][:2]
-        if not estimators:
-            return
+        estimators = ["rws", "vimco"]
     table = measure(model, x, estimators, K=[2], draws=4, blocks=["inference", "generative"])
     variance = table[table.metric == "variance"]
     assert len(variance) == 2 * len(estimators)
