@@ -8,7 +8,7 @@ import pytest
 
 # Folder -> its scales, as their pages are named.
 SCALES = {
-    "burda2016": ["cpu"], "discrete2020": ["cpu"],
+    "burda2016": ["cpu"], "conv": ["cpu"], "discrete2020": ["cpu"],
     "draw2015": ["cpu"],
     "hernandezlobato2016": ["cpu"], "mcharrak2021": ["cpu"], "reparameterisation": ["cpu"],
     "sentences2016": ["cpu"],
