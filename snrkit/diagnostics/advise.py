@@ -252,11 +252,9 @@ def _best(
 
 def _towards(estimator: Estimator, network: str) -> str:
     """What an inference gradient is the gradient of, where that is not the estimator's own bound."""
-    if network != "inference":
+    if network != "inference" or estimator.unbiased[0]:
         return ""
-    if estimator.needs.sleep:
-        return f"; it learns from the model's own samples, not from the data ({estimator.theory.unbiased_for})"
-    return "" if estimator.unbiased[0] else f"; it is no gradient of its bound ({estimator.theory.unbiased_for})"
+    return f"; it is no gradient of its bound ({estimator.theory.unbiased_for})"
 
 
 def _to_resolve(interval: Interval, draws: int) -> float:

@@ -216,8 +216,8 @@ def _saved(model: LatentModel, objective: Objective, x: Batch, like: Tensor, K: 
         # Kept, so that its address is not used again; without its graph, or an output would hold itself and never be freed.
         return tensor.detach()
 
-    (*outer, numbers), parts = model.noise_shape(x), objective.needs.parts
-    noise = like.new_zeros(points(x), 1, K, *outer, numbers + (model.dream_size if parts.sleep else 0))
+    parts = objective.needs.parts
+    noise = like.new_zeros(points(x), 1, K, *model.shape_of_noise(x, parts))
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         weights = model(x, noise, **parts.asked)
         held = [value(weights) for value in objective.served()]

@@ -22,6 +22,8 @@ class WakeSleep(Estimator):
 
     name: ClassVar[str] = "wake-sleep"
     needs: ClassVar[Needs] = Needs(reparameterised=False, separate_networks=True, sleep=True)
+    reference: ClassVar[str | None] = "vae"
+    unbiased: ClassVar[tuple[bool, bool]] = (False, True)
 
     def terms(self) -> tuple[Term, ...]:
         """Dreams for the inference network, the proposal's samples for the generative one."""

@@ -43,8 +43,7 @@ def _median_seconds(model: LatentModel, estimator: Estimator, x: Tensor, M: int,
     optimiser = torch.optim.Adam(parameters, lr=0.0, maximize=True)
     objective, streams, times = estimator.objective, Streams(0), []
     passes, forward = Passes.needed(model, estimator, x, len(x), M, K), forward_of(model, x, objective.needs.parts)
-    (*outer, numbers), dream = model.noise_shape(x), model.dream_size if objective.needs.sleep else 0
-    shape = (len(x), M, K, *outer, numbers + dream)
+    shape = (len(x), M, K, *model.shape_of_noise(x, objective.needs.parts))
     for number in range(REPEATS + 1):
         _wait(x)
         start = time.perf_counter()

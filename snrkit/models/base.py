@@ -161,6 +161,11 @@ class LatentModel(Offers, ABC):
         with torch.no_grad():
             return self.proposal(take(x, slice(0, FEW))).noise_shape
 
+    def shape_of_noise(self, x: Batch, parts: Parts) -> tuple[int, ...]:
+        """``noise_shape``, with the noise of a dream behind it where ``parts`` ask for one."""
+        shape = self.noise_shape(x)
+        return (*shape[:-1], shape[-1] + self.dream_size) if parts.sleep else shape
+
     def networks(self, x: Batch) -> dict[str, Network]:
         """To which network each trainable parameter belongs, found by asking autograd what ``encode`` reaches.
 
