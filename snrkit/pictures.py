@@ -1,15 +1,17 @@
 """Reconstructions of a run: their table, and their pictures, or sentences, side by side."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import pandas as pd
 
 from snrkit.errors import PathError
 from snrkit.files import require_writable, write_bytes, write_text
+from snrkit.runs.kinds.parquet import ParquetKind
 from snrkit.runs.kinds.reconstructions import RECONSTRUCTIONS
 from snrkit.runs.place import Place, reserved, target
 
@@ -25,16 +27,58 @@ Means = dict[str, tuple[float, float | None]]
 
 
 @dataclass(frozen=True)
-class Reconstructions:
-    """Test points beside their reconstructions.
+class Shown(ABC):
+    """Images or sentences that a model makes.
 
     Attributes:
-        table: one row per image or sentence, as ``evaluation.reconstruct`` gives it, with run, step and the like.
+        table: one row per image or sentence.
         place: where they go.
     """
 
+    kind: ClassVar[ParquetKind]
+
     table: pd.DataFrame
     place: Place = field(repr=False)
+
+    @property
+    def is_text(self) -> bool:
+        """Whether they are sentences."""
+        return "text" in self.table
+
+    @abstractmethod
+    def lines(self) -> Iterator[str]:
+        """Sentences, one a line, each with what it is; of images what there are, if anything."""
+
+    @abstractmethod
+    def _drawing(self, look: "Look") -> "Drawing":
+        """The images side by side."""
+
+    def save(self, path: Path | None = None) -> list[Path]:
+        """Write the table, and beside it the pictures as PDF and PNG, or the sentences as text.
+
+        Args:
+            path: the table, a Parquet file; None: where it was announced that it goes.
+
+        Returns:
+            The files.
+
+        Raises:
+            OutputError: one cannot be written.
+        """
+        with target(self.place, path) as file:
+            table, *beside = files = files_of(file, WRITTEN if self.is_text else ENDINGS)
+            self.kind.write(table, self.table)
+            if self.is_text:
+                write_text(beside[0], "".join(f"{line}\n" for line in self.lines()))
+            else:
+                draw_pictures(beside, self._drawing)
+        return files
+
+
+class Reconstructions(Shown):
+    """Test points beside their reconstructions: a table as ``evaluation.reconstruct`` gives, with run, step and the like."""
+
+    kind = RECONSTRUCTIONS
 
     @property
     def means(self) -> dict[str, Means]:
@@ -48,11 +92,6 @@ class Reconstructions:
         kinds |= {"mean": mean["mean"]} if self.is_text else {}
         return {name: (float(v.mean()), float(v.sem()) if len(v) > 1 else None) for name, v in kinds.items()}
 
-    @property
-    def is_text(self) -> bool:
-        """Whether they are sentences."""
-        return "text" in self.table
-
     def lines(self) -> Iterator[str]:
         """Sentences, one a line, each with its point and what it is; of images none."""
         if self.is_text:
@@ -60,29 +99,10 @@ class Reconstructions:
             rows = zip(table["point"], table["kind"], table["text"], strict=True)
             yield from (f"{point} {kind}: {text}" for point, kind, text in rows)
 
-    def save(self, path: Path | None = None) -> list[Path]:
-        """Write the table, and the pictures beside it as PDF and PNG, or the sentences as text.
+    def _drawing(self, look: "Look") -> "Drawing":
+        from snrkit.report.figures.reconstructions import draw_tables
 
-        Args:
-            path: the table, a Parquet file; None: where it was announced that it goes.
-
-        Returns:
-            The files.
-
-        Raises:
-            OutputError: one cannot be written.
-        """
-        with target(self.place, path) as file:
-            table, *pictures = files = files_of(file, WRITTEN if self.is_text else ENDINGS)
-            RECONSTRUCTIONS.write(table, self.table)
-            if self.is_text:
-                write_text(pictures[0], "".join(f"{line}\n" for line in self.lines()))
-                return files
-            # Matplotlib is slow to import, and most of those who open a run draw nothing.
-            from snrkit.report.figures.reconstructions import draw_tables
-
-            draw_pictures(pictures, lambda look: draw_tables([self.table], look))
-        return files
+        return draw_tables([self.table], look)
 
 
 def draw_pictures(files: Sequence[Path], draw: "Callable[[Look], Drawing]") -> None:

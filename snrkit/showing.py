@@ -1,10 +1,8 @@
 """What a run's model makes of its latent space, as files: samples of the prior, and what lies between two points."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
@@ -13,14 +11,11 @@ from snrkit.errors import SpecError
 from snrkit.evaluation.canvases import canvases
 from snrkit.evaluation.points import chosen_points
 from snrkit.evaluation.samples import interpolate, sample
-from snrkit.files import write_text
 from snrkit.opened import Opened
-from snrkit.pictures import ENDINGS, WRITTEN, draw_pictures, files_of, reserved_pictures
+from snrkit.pictures import ENDINGS, WRITTEN, Shown, reserved_pictures
 from snrkit.runs.kinds.canvases import CANVASES
 from snrkit.runs.kinds.interpolations import INTERPOLATIONS
-from snrkit.runs.kinds.parquet import ParquetKind
 from snrkit.runs.kinds.samples import SAMPLES
-from snrkit.runs.place import Place, target
 from snrkit.specs.base import short
 from snrkit.specs.given import items, whole
 from snrkit.types import Progress
@@ -28,55 +23,6 @@ from snrkit.types import Progress
 if TYPE_CHECKING:
     from snrkit.report.drawing import Drawing
     from snrkit.report.style import Look
-
-
-@dataclass(frozen=True)
-class Shown(ABC):
-    """Points of the latent space, decoded to images or sentences.
-
-    Attributes:
-        table: one row per image or sentence.
-        place: where they go.
-    """
-
-    kind: ClassVar[ParquetKind]
-
-    table: pd.DataFrame
-    place: Place = field(repr=False)
-
-    @property
-    def is_text(self) -> bool:
-        """Whether they are sentences."""
-        return "text" in self.table
-
-    @abstractmethod
-    def lines(self) -> Iterator[str]:
-        """Sentences, one a line, each with what it is; of images what there are."""
-
-    @abstractmethod
-    def _drawing(self, look: "Look") -> "Drawing":
-        """The images side by side."""
-
-    def save(self, path: Path | None = None) -> list[Path]:
-        """Write the table, and beside it the pictures as PDF and PNG, or the sentences as text.
-
-        Args:
-            path: the table, a Parquet file; None: where it was announced that it goes.
-
-        Returns:
-            The files.
-
-        Raises:
-            OutputError: one cannot be written.
-        """
-        with target(self.place, path) as file:
-            table, *beside = files = files_of(file, WRITTEN if self.is_text else ENDINGS)
-            self.kind.write(table, self.table)
-            if self.is_text:
-                write_text(beside[0], "".join(f"{line}\n" for line in self.lines()))
-            else:
-                draw_pictures(beside, self._drawing)
-        return files
 
 
 class Samples(Shown):

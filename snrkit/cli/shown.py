@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from snrkit.cli.output import one_line, print_json, tell
 
 if TYPE_CHECKING:
-    from snrkit.showing import Shown
+    from snrkit.pictures import Shown
 
 
 def tell_shown(run: str, found: "Shown", as_json: bool) -> None:
