@@ -1,6 +1,5 @@
 """Random weights: local reparameterisation against explicit weight draws, and the model as the package uses it."""
 
-import functools
 import math
 
 import pytest
@@ -8,13 +7,8 @@ import torch
 from torch import Tensor
 
 from snrkit.core.streams import Streams
-from snrkit.diagnostics.engines import ENGINES
-from snrkit.diagnostics.engines.base import PassSize
-from snrkit.diagnostics.engines.loop import LoopEngine
 from snrkit.diagnostics.measure import measure
-from snrkit.diagnostics.problem import Problem
 from snrkit.errors import SpecError
-from snrkit.estimators import ESTIMATORS
 from snrkit.estimators.base import build_estimator
 from snrkit.evaluation.bounds import evaluate
 from snrkit.models.base import build_model
@@ -172,23 +166,6 @@ def test_vanishing_scales_give_the_deterministic_networks():
     expected = pixels.sum(-1) + torch.distributions.Normal(0.0, 1.0).log_prob(z).sum(-1) - q.log_prob(z).sum(-1)
     noise = torch.cat([latent, noise_of(25, model, B, M, K)[..., D:]], dim=-1)
     torch.testing.assert_close(model(x, noise).log_w, expected, atol=1e-6, rtol=0)
-
-
-@functools.cache
-def moments(random, engine, estimator):
-    problem = Problem.units(model_of(random), images(pixels=PIXELS), 5, Streams(3))
-    pass_, draws = PassSize(units=4, samples=10**6), range(2, 9)
-    return ENGINES.load(engine)().moments(problem, build_estimator(estimator, {}), range(B), draws, pass_)
-
-
-@pytest.mark.rest_slow
-@EITHER
-@pytest.mark.parametrize("engine", [name for name in ENGINES.names if name != LoopEngine.name])
-@pytest.mark.parametrize("estimator", ESTIMATORS.names)
-def test_engines_give_the_loops_moments(random, engine, estimator):
-    found, expected = (moments(random, name, estimator) for name in (engine, LoopEngine.name))
-    for one, other in zip([*found.mean, *found.m2], [*expected.mean, *expected.m2], strict=True):
-        assert (one - other).norm() <= 1e-10 * other.norm()
 
 
 def test_path_gradient_of_the_bound_is_unbiased():

@@ -23,7 +23,7 @@ from tests.support.results import advice, draws, make_run, readings, slopes
 pytestmark = pytest.mark.slow
 
 # The browser's pictures stay here to be looked at; git ignores the folder.
-SHOTS = Path(__file__).parents[2] / "build" / "page"
+SHOTS = Path(__file__).parents[2] / ".pytest_cache" / "page"
 AXE = "axe-core@4.14.1"
 AXE_INTEGRITY = "sha512-FHfa+lmNjQZfJz1q8wKqIDwC6DExcHt/pkjNQb09a3NPjCKg2rhu5qb2S4r76ASyFNNtuFooJpZe37OgudVGtQ=="
 NARROW, WIDE = 390, 1100
