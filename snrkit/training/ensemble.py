@@ -31,8 +31,8 @@ from snrkit.types import Progress
 # What the batched step knows to honour. Whatever else a spec may come to say, such as another order of updates, must be at
 # its default.
 _KNOWN = {
-    "data", "model", "estimator", "optimiser", "epochs", "batch_size", "seed", "dtype", "checkpoint_every", "keep_every",
-    "eval_points",
+    "data", "model", "estimator", "optimiser", "epochs", "batch_size", "seed", "dtype", "precision", "checkpoint_every",
+    "keep_every", "eval_points",
 }  # fmt: skip
 
 _ONE_BY_ONE = "train its runs one by one: `side_by_side=1`"
@@ -77,7 +77,7 @@ class Ensemble:
         self.failed: dict[str, str] = {}
         self._marker = marker
         lead = self.members[0]
-        self.spec, self.steps = lead.spec, lead.steps
+        self.spec, self.steps, self.device = lead.spec, lead.steps, lead.device
         for member in self.members[1:]:
             member.feed.batches = lead.feed.batches.under(member.feed.streams)
         self._join()

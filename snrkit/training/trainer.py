@@ -10,6 +10,7 @@ from torch import Tensor
 
 from snrkit.backend.kernels import chosen, using
 from snrkit.backend.memory import within_memory
+from snrkit.backend.precision import products, require_precision
 from snrkit.data.base import Dataset
 from snrkit.data.binarise import test_points
 from snrkit.estimators.base import option_values, require_samples
@@ -50,7 +51,7 @@ class Trainer:
         steps: steps to an epoch.
 
     Raises:
-        SpecError: estimator, options or model cannot be built.
+        SpecError: estimator, options or model cannot be built, or the device lacks the precision asked for.
         CapabilityError: the estimator is not right for the model.
         ResourceError: the model, or a step, does not fit into memory.
     """
@@ -59,6 +60,7 @@ class Trainer:
         self, spec: RunSpec, dataset: Dataset, run: RunDir, device: torch.device, previous: Checkpoint | None
     ) -> None:
         self.spec, self.run_dir, self.device, self.dataset = spec, run, device, dataset
+        require_precision(spec.precision, device)
         dtype, summary, own = getattr(torch, spec.dtype), data_summary(dataset), spec.estimator
         hyper = Hyper(spec)
         self.estimator = hyper.present(0)
@@ -183,7 +185,8 @@ class Trainer:
         }
         row |= option_values(self.estimator)
         if len(self._followed):
-            row["test_iwae64"] = followed_bound(self.model, self._followed, self.feed.streams)
+            with products("float32", self.device):
+                row["test_iwae64"] = followed_bound(self.model, self._followed, self.feed.streams)
             if not math.isfinite(row["test_iwae64"]):
                 self.state.complain("test_iwae64", str(row["test_iwae64"]))
         self.state.finish_epoch()
