@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from snrkit.backend.kernels import FastLinear
+from snrkit.backend.kernels import fast_linear
 from snrkit.backend.memory import available_on, out_of_memory
 from snrkit.core.streams import Streams
 from snrkit.models.base import LatentModel
@@ -165,7 +165,7 @@ def fill_log_weights(
         size = samples, shape, portion
         return streams.normal_rows("evaluate", (point,), *size, dtype=x.dtype, device=x.device)
 
-    with FastLinear():
+    with fast_linear(x.device):
         if len(points) > 1:
             every = torch.cat([piece for point in points for piece in noise(point, samples)])
             log_w.copy_(_in_halves(model, own, every.view(len(points), samples, *shape)))
