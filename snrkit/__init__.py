@@ -1,8 +1,8 @@
 """Gradient signal-to-noise diagnostics for multi-sample variational objectives.
 
-``measure`` draws gradients of a model and tells their SNR, ``measure_loss`` those of any stochastic loss, ``check`` tells
-what a model is; ``LatentModel``,
-``DiagonalNormal``, ``standard_normal_log_prob`` and ``bernoulli_log_prob`` help to write one, ``Estimator``, ``Term``,
+``measure`` draws gradients of a model and tells their SNR, ``measure_loss`` those of any stochastic loss, which a
+``Monitor`` measures along a training; ``check`` tells what a model is; ``LatentModel``, ``DiagonalNormal``,
+``standard_normal_log_prob`` and ``bernoulli_log_prob`` help to write one, ``Estimator``, ``Term``,
 ``Objective``, ``Needs``, ``Theory``, ``Units`` and ``option`` to write an estimator, which ``build_estimator`` makes from
 its name. ``train`` carries out a ``RunSpec``; a ``Run`` is what was trained, opened: it measures a ``MeasureSpec`` as an
 ``Execution`` says, evaluates, advises, reconstructs, samples its prior and interpolates.
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from snrkit.losses.measure import measure_loss
     from snrkit.models.base import LatentModel
     from snrkit.models.densities import DiagonalNormal, bernoulli_log_prob, standard_normal_log_prob
+    from snrkit.monitor.monitor import Monitor
     from snrkit.run import Run, train
     from snrkit.specs.measure import Execution, MeasureSpec
     from snrkit.specs.run import RunSpec
@@ -29,6 +30,7 @@ __all__ = [
     "Execution",
     "LatentModel",
     "MeasureSpec",
+    "Monitor",
     "Needs",
     "Objective",
     "Run",
@@ -54,6 +56,7 @@ _HOME = {
     "Execution": "snrkit.specs.measure",
     "measure": "snrkit.diagnostics.measure",
     "measure_loss": "snrkit.losses.measure",
+    "Monitor": "snrkit.monitor.monitor",
     "check": "snrkit.trial.check",
     "build_estimator": "snrkit.estimators.base",
     "Estimator": "snrkit.estimators.base",
