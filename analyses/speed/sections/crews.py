@@ -10,6 +10,8 @@ import numpy as np
 
 from analyses.speed.sections.reference import device
 from analyses.speed.sections.timing import Call
+from snrkit.backend.kernels import same_convolutions
+from snrkit.backend.precision import products
 from snrkit.data.base import Dataset
 from snrkit.runs.folder import RunDir
 from snrkit.specs.run import RunSpec
@@ -48,11 +50,12 @@ def estimators(names: Sequence[str], outer: int, inner: int, count: int) -> list
 
 
 def steps(crews: Sequence[Crew], count: int) -> Call:
-    """A call that takes so many steps of every crew."""
+    """A call that takes so many steps of every crew, in the precision of its own that training sets."""
 
     def call() -> None:
-        for _ in range(count):
-            for crew in crews:
-                crew.take_step()
+        for crew in crews:
+            with same_convolutions(), products(crew.spec.precision, crew.device):
+                for _ in range(count):
+                    crew.take_step()
 
     return call
