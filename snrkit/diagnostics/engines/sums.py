@@ -47,7 +47,9 @@ class _Scale:
     def __call__(self, x: Tensor) -> Tensor:
         """Numbers ``[..., width]``, scaled."""
         if not self._settled:
-            self._settle(x.abs().flatten(0, -2).amax(dim=0))
+            rows = x.flatten(0, -2)
+            # Both ends, for to write the absolute values would cost more than to read the numbers twice.
+            self._settle(torch.maximum(rows.amax(dim=0), rows.amin(dim=0).neg()))
         return x if self.powers is None else x * self.powers
 
     def _settle(self, largest: Tensor) -> None:
