@@ -1,8 +1,8 @@
 """Gradient signal-to-noise diagnostics for multi-sample variational objectives.
 
-``measure`` draws gradients of a model and tells their SNR, ``measure_loss`` those of any stochastic loss, ``check`` tells
-what a model is; ``LatentModel``,
-``DiagonalNormal``, ``standard_normal_log_prob`` and ``bernoulli_log_prob`` help to write one, ``Estimator``, ``Term``,
+``measure`` draws gradients of a model and tells their SNR, ``measure_loss`` those of any stochastic loss, which a
+``Monitor`` measures along a training; ``check`` tells what a model is; ``LatentModel``, ``DiagonalNormal``,
+``standard_normal_log_prob`` and ``bernoulli_log_prob`` help to write one, ``Estimator``, ``Term``,
 ``Objective``, ``Needs``, ``Theory``, ``Units`` and ``option`` to write an estimator, which ``build_estimator`` makes from
 its name. ``train`` carries out a ``RunSpec``; a ``Run`` is what was trained, opened: it measures a ``MeasureSpec`` as an
 ``Execution`` says, evaluates, advises, reconstructs, samples its prior and interpolates.
@@ -22,7 +22,11 @@ if TYPE_CHECKING:
     from snrkit.losses.measure import measure_loss
     from snrkit.models.base import LatentModel
     from snrkit.models.densities import DiagonalNormal, bernoulli_log_prob, standard_normal_log_prob
+<<<<<<< HEAD
     from snrkit.report.given import report
+=======
+    from snrkit.monitor.monitor import Monitor
+>>>>>>> speed
     from snrkit.run import Run, train
     from snrkit.runs.kinds.outside import load_table, save_table
     from snrkit.specs.measure import Execution, MeasureSpec
@@ -35,6 +39,7 @@ __all__ = [
     "Execution",
     "LatentModel",
     "MeasureSpec",
+    "Monitor",
     "Needs",
     "Objective",
     "Run",
@@ -66,6 +71,7 @@ _HOME = {
     "Execution": "snrkit.specs.measure",
     "measure": "snrkit.diagnostics.measure",
     "measure_loss": "snrkit.losses.measure",
+    "Monitor": "snrkit.monitor.monitor",
     "check": "snrkit.trial.check",
     "evaluate": "snrkit.direct",
     "diagnose": "snrkit.direct",

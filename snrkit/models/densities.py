@@ -6,6 +6,7 @@ float32 computes, and only the result is rounded.
 
 import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from snrkit.backend.kernels import may_overwrite
 from snrkit.core.logweights import widened
 
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
@@ -41,8 +43,8 @@ def bernoulli_log_prob(x: Tensor, logits: Tensor) -> Tensor:
     wide = widened(logits)
     x = x if x.is_floating_point() else x.to(logits.dtype)
     result = logits.dtype if wide is logits else torch.promote_types(x.dtype, logits.dtype)
-    value: Tensor = _Bernoulli.apply(x if wide is logits else x.to(wide.dtype), wide)  # type: ignore[no-untyped-call]
-    return value.to(result)
+    call: Callable[[Tensor, Tensor], Tensor] = _Bernoulli.forward if may_overwrite() else _Bernoulli.apply
+    return call(x if wide is logits else x.to(wide.dtype), wide).to(result)
 
 
 class _Bernoulli(torch.autograd.Function):
@@ -58,7 +60,7 @@ class _Bernoulli(torch.autograd.Function):
         size = min(_FACTORS, logits.shape[-1])
         s = pad(buffer, (0, -logits.shape[-1] % size), value=1.0) if logits.shape[-1] % size else buffer
         log_s = s.view(*s.shape[:-1], -1, size).prod(dim=-1).log_().sum(dim=-1)
-        return log_s.sub_(buffer.copy_(logits).clamp_(min=0).addcmul_(x, logits, value=-1).sum(dim=-1))
+        return log_s.sub_(torch.clamp(logits, min=0, out=buffer).addcmul_(x, logits, value=-1).sum(dim=-1))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:  # noqa: ARG004
@@ -68,8 +70,7 @@ class _Bernoulli(torch.autograd.Function):
     def backward(ctx: Any, *cotangents: Any) -> Any:
         x, logits = ctx.saved_tensors
         (cotangent,) = cotangents
-        # Nothing in place: under vmap x may have a batch axis that logits lack.
-        to_logits = (x - logits.sigmoid()) * cotangent.unsqueeze(-1)
+        to_logits = _scaled(_residual(x, logits), cotangent.unsqueeze(-1))
         if not ctx.needs_input_grad[0]:
             return None, to_logits
         to_x = cotangent.unsqueeze(-1) * logits
@@ -83,6 +84,22 @@ class _Bernoulli(torch.autograd.Function):
             x = x.movedim(in_dims[0], 0)
             x = x.reshape(info.batch_size, *[1] * (logits.ndim - x.ndim), *x.shape[1:])
         return _Bernoulli.apply(x, logits), 0  # type: ignore[no-untyped-call]
+
+
+def _residual(x: Tensor, logits: Tensor) -> Tensor:
+    """x - sigmoid(logits), a tensor of its own, in one piece of memory where that can be: a second costs as much again."""
+    s = logits.sigmoid()
+    return torch.sub(x, s, out=s) if may_overwrite() and x.dtype == s.dtype else x - s
+
+
+def _scaled(residual: Tensor, each: Tensor) -> Tensor:
+    """Their product, in place of the residual where that can be."""
+    if not may_overwrite() or each.dtype != residual.dtype:
+        return residual * each
+    try:
+        return residual.mul_(each)
+    except RuntimeError:  # autograd's own batches of cotangents (``is_grads_batched``) show only here
+        return residual * each
 
 
 def normal_log_prob(z: Tensor, loc: Tensor, scale: Tensor) -> Tensor:

@@ -79,3 +79,33 @@ def test_normals_in_half_precision(dtype):
     expected = DiagonalNormal(loc.double(), scale.double()).log_prob(z.double())
     assert found.dtype == dtype
     torch.testing.assert_close(found.double(), expected, rtol=torch.finfo(dtype).eps, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_bernoulli_derivatives_however_they_are_asked_for(dtype):
+    """By autograd alone, with a graph, in batches of cotangents and under torch.func: the same bits; inputs are kept."""
+    generator = torch.Generator().manual_seed(0)
+    x = (torch.rand(3, 1, 11, generator=generator) < 0.4).to(dtype)
+    logits = (3 * torch.randn(3, 5, 11, generator=generator)).to(dtype).requires_grad_()
+    kept, cotangent = (x.clone(), logits.detach().clone()), torch.randn(3, 5, generator=generator).to(dtype)
+    value = bernoulli_log_prob(x, logits)
+    expected = (x - logits.sigmoid()) * cotangent[..., None]
+    (plain,) = torch.autograd.grad(value, logits, cotangent, retain_graph=True)
+    (graphed,) = torch.autograd.grad(value, logits, cotangent, create_graph=True)
+    assert torch.equal(plain, expected)
+    assert torch.equal(graphed, expected)
+    (second,) = torch.autograd.grad(graphed.sum(), logits)
+    torch.testing.assert_close(second, -(logits.sigmoid() * (1 - logits.sigmoid()) * cotangent[..., None]).detach())
+    both = torch.stack([cotangent, 2 * cotangent])
+    (batched,) = torch.autograd.grad(bernoulli_log_prob(x, logits), logits, both, is_grads_batched=True)
+    assert torch.equal(batched, torch.stack([expected, 2 * expected]))
+
+    def one(image, point):
+        return (bernoulli_log_prob(image, point) * cotangent[0]).sum()
+
+    each = torch.func.vmap(torch.func.grad(one, 1), (0, None))(x, logits[0].detach())
+    torch.testing.assert_close(each, (x - logits[0].sigmoid()).detach() * cotangent[0][None, :, None])
+    with torch.no_grad():
+        assert torch.equal(bernoulli_log_prob(x, logits), value)
+    assert torch.equal(x, kept[0])
+    assert torch.equal(logits, kept[1])
