@@ -68,10 +68,13 @@ class State:
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.spec.optimiser, self.epoch)
 
-    def count(self, bound: float, points: int, seconds: float) -> None:
-        """Count a step on so many points, with its bound, nats per data point."""
+    def advance(self) -> None:
+        """Count a step."""
         self.step += 1
         self.position += 1
+
+    def note(self, bound: float, points: int, seconds: float) -> None:
+        """Note the bound of a step on so many points, nats per data point."""
         for key, value in (("bound", bound * points), ("points", points), ("seconds", seconds)):
             self.running[key] += value
 
@@ -116,11 +119,12 @@ class State:
             if not bool(torch.isfinite(parameter).all()):
                 self.complain(f"parameter {name}", "NaN or infinite")
 
-    def complain(self, what: str, value: str) -> NoReturn:
-        """Raise a NonFiniteError."""
+    def complain(self, what: str, value: str, step: int | None = None) -> NoReturn:
+        """Raise a NonFiniteError of a step of this epoch, by default the present one."""
+        step = self.step if step is None else step
         raise NonFiniteError(
             what,
-            f"became {value} at step {self.step} (epoch {self.epoch + 1}); the last checkpoint is kept",
+            f"became {value} at step {step} (epoch {self.epoch + 1}); the last checkpoint is kept",
             f"try a smaller learning rate (now {self.rate:g}: `optimiser.lr={self.rate / 10:g}`) or `dtype=float64`",
         )
 
