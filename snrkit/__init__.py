@@ -8,13 +8,16 @@ its name. ``train`` carries out a ``RunSpec``; a ``Run`` is what was trained, op
 ``Execution`` says, evaluates, advises, reconstructs, samples its prior and interpolates.
 
 Of a model at hand, without a run: ``evaluate`` gives bounds, ``diagnose`` all that can be measured, ``advise`` what to spend
-a budget of samples on. ``report`` draws tables, ``save_table`` and ``load_table`` keep them.
+a budget of samples on. ``report`` draws tables, ``save_table`` and ``load_table`` keep them. ``from_functions``,
+``from_pyro`` and ``from_pythae`` make models of what other libraries have, ``pyro_loss`` a loss for ``measure_loss``.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from snrkit.adapters.functions import from_functions
+    from snrkit.adapters.libraries import from_pyro, from_pythae, pyro_loss
     from snrkit.core.objective import Needs, Objective, Term
     from snrkit.diagnostics.measure import measure
     from snrkit.direct import advise, diagnose, evaluate
@@ -50,10 +53,14 @@ __all__ = [
     "check",
     "diagnose",
     "evaluate",
+    "from_functions",
+    "from_pyro",
+    "from_pythae",
     "load_table",
     "measure",
     "measure_loss",
     "option",
+    "pyro_loss",
     "report",
     "save_table",
     "standard_normal_log_prob",
@@ -61,6 +68,10 @@ __all__ = [
 ]
 
 _HOME = {
+    "from_functions": "snrkit.adapters.functions",
+    "from_pyro": "snrkit.adapters.libraries",
+    "from_pythae": "snrkit.adapters.libraries",
+    "pyro_loss": "snrkit.adapters.libraries",
     "Run": "snrkit.run",
     "train": "snrkit.run",
     "RunSpec": "snrkit.specs.run",

@@ -1,0 +1,102 @@
+"""A model of two functions is the model that a class of them is."""
+
+import functools
+
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+from torch.distributions import Normal
+
+import snrkit
+from snrkit.errors import CapabilityError, SpecError
+
+ENCODER, DECODER = nn.Linear(6, 4), nn.Linear(2, 6)
+X = (torch.rand(3, 6, generator=torch.Generator().manual_seed(1)) < 0.5).float()
+
+
+def encode(x):
+    mean, log_scale = ENCODER(x).chunk(2, dim=-1)
+    return Normal(mean, log_scale.exp())
+
+
+def log_joint(x, z):
+    return Normal(0.0, 1.0).log_prob(z).sum(-1) + snrkit.bernoulli_log_prob(x, DECODER(z))
+
+
+class Same(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.enc, self.dec = ENCODER, DECODER
+
+    def encode(self, x):
+        return encode(x)
+
+    def log_joint(self, x, z):
+        return log_joint(x, z)
+
+    def prior_distribution(self):
+        return Normal(0.0, 1.0)
+
+
+def values(model, **named):
+    return snrkit.measure(model, X, ["iwae", "dreg"], K=[1, 3], draws=8, blocks=["inference", "generative"], **named)[
+        "value"
+    ]
+
+
+def test_it_is_what_a_class_of_them_is():
+    model = snrkit.from_functions(encode, log_joint)
+    assert set(dict(model.named_parameters())) == {
+        f"{a}.{b}" for a in ("ENCODER", "DECODER") for b in ("weight", "bias")
+    }
+    for engine in ("factors", "vmap", "loop"):
+        pd.testing.assert_series_equal(values(model, engine=engine), values(Same(), engine=engine))
+
+
+def test_modules_are_found_wherever_functions_keep_them():
+    inner = Same()
+
+    def closed(x):
+        return inner.encode(x)
+
+    for first, second in (
+        (closed, inner.log_joint),
+        (functools.partial(lambda net, x: Normal(*net(x).chunk(2, -1)), ENCODER), log_joint),
+        (inner.encode, lambda x, z: 1.0 * log_joint(x, z)),
+    ):
+        found = dict(snrkit.from_functions(first, second).named_parameters())
+        assert {id(parameter) for parameter in found.values()} >= {id(p) for p in inner.parameters()}
+        assert len(found) == 4
+
+
+def test_a_prior_serves_the_kl_in_closed_form():
+    model = snrkit.from_functions(encode, log_joint, prior=Normal(torch.zeros(2), torch.ones(2)))
+    found = snrkit.measure(model, X, "vae-analytic", K=1, draws=8)["value"]
+    pd.testing.assert_series_equal(found, snrkit.measure(Same(), X, "vae-analytic", K=1, draws=8)["value"])
+    with pytest.raises(CapabilityError, match="does not say what its prior is"):
+        snrkit.measure(snrkit.from_functions(encode, log_joint), X, "vae-analytic", K=1, draws=8)
+
+
+def test_what_cannot_be_adapted_is_told():
+    loose = nn.Parameter(torch.zeros(2))
+    with pytest.raises(CapabilityError, match="'loose' is a parameter that lies in no module"):
+        snrkit.from_functions(lambda x: Normal(loose.expand(len(x), 2), 1.0), log_joint)
+    with pytest.raises(SpecError, match="encode: is a int"):
+        snrkit.from_functions(3, log_joint)
+    with pytest.raises(SpecError, match="reach no module"):
+        snrkit.from_functions(lambda x: Normal(x, 1.0), lambda x, z: z.sum(-1))
+    with pytest.raises(SpecError, match="holds a int"):
+        snrkit.from_functions(encode, log_joint, modules=[3])
+
+
+def test_libraries_that_are_absent_are_named(monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "pyro", None)
+    for name in [name for name in sys.modules if name.startswith("snrkit.adapters.pyro")]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(SpecError, match=r"pip install 'snrkit\[pyro\]'"):
+        snrkit.from_pyro(encode, encode)
+    with pytest.raises(SpecError, match="none of pythae's"):
+        snrkit.from_pythae(ENCODER)
