@@ -4,7 +4,8 @@
 ``DiagonalNormal``, ``standard_normal_log_prob`` and ``bernoulli_log_prob`` help to write one, ``Estimator``, ``Term``,
 ``Objective``, ``Needs``, ``Theory``, ``Units`` and ``option`` to write an estimator, which ``build_estimator`` makes from
 its name. ``train`` carries out a ``RunSpec``; a ``Run`` is what was trained, opened: it measures a ``MeasureSpec`` as an
-``Execution`` says, evaluates, advises, reconstructs, samples its prior and interpolates.
+``Execution`` says, evaluates, advises, reconstructs, samples its prior and interpolates. ``plot`` has the report's
+figures for tables in memory.
 """
 
 import importlib
@@ -66,12 +67,18 @@ _HOME = {
 }
 
 
+# Packages that are reached through this one, whose names they keep to themselves.
+_PACKAGES = ("plot",)
+
+
 def __getattr__(name: str) -> Any:
     # Imported on first use, so that the command line need not wait for torch.
+    if name in _PACKAGES:
+        return importlib.import_module(f"snrkit.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'snrkit' has no attribute '{name}'")
     return getattr(importlib.import_module(_HOME[name]), name)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_PACKAGES})
