@@ -1,3 +1,4 @@
+import matplotlib as mpl
 import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
@@ -102,10 +103,10 @@ def test_models_measured_apart_are_lines_apart(table):
 
 
 def test_pyplot_and_the_tables_stay_as_they_are(table):
-    before, settings = table.copy(), plt.rcParams.copy()
+    before, settings = table.copy(), dict(mpl.rcParams)
     plot.snr_vs_k(table)._repr_html_()
     assert plt.get_fignums() == []
-    assert plt.rcParams == settings
+    assert dict(mpl.rcParams) == settings
     pd.testing.assert_frame_equal(table, before)
 
 
