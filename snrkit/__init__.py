@@ -1,6 +1,7 @@
 """Gradient signal-to-noise diagnostics for multi-sample variational objectives.
 
-``measure`` draws gradients of a model and tells their SNR, ``check`` tells what a model is; ``LatentModel``,
+``measure`` draws gradients of a model and tells their SNR, ``measure_loss`` those of any stochastic loss, ``check`` tells
+what a model is; ``LatentModel``,
 ``DiagonalNormal``, ``standard_normal_log_prob`` and ``bernoulli_log_prob`` help to write one, ``Estimator``, ``Term``,
 ``Objective``, ``Needs``, ``Theory``, ``Units`` and ``option`` to write an estimator, which ``build_estimator`` makes from
 its name. ``train`` carries out a ``RunSpec``; a ``Run`` is what was trained, opened: it measures a ``MeasureSpec`` as an
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from snrkit.core.objective import Needs, Objective, Term
     from snrkit.diagnostics.measure import measure
     from snrkit.estimators.base import Estimator, Theory, Units, build_estimator, option
+    from snrkit.losses.measure import measure_loss
     from snrkit.models.base import LatentModel
     from snrkit.models.densities import DiagonalNormal, bernoulli_log_prob, standard_normal_log_prob
     from snrkit.run import Run, train
@@ -39,6 +41,7 @@ __all__ = [
     "build_estimator",
     "check",
     "measure",
+    "measure_loss",
     "option",
     "standard_normal_log_prob",
     "train",
@@ -51,6 +54,7 @@ _HOME = {
     "MeasureSpec": "snrkit.specs.measure",
     "Execution": "snrkit.specs.measure",
     "measure": "snrkit.diagnostics.measure",
+    "measure_loss": "snrkit.losses.measure",
     "check": "snrkit.trial.check",
     "build_estimator": "snrkit.estimators.base",
     "Estimator": "snrkit.estimators.base",

@@ -131,7 +131,8 @@ def _run(args: list[str]) -> int:  # noqa: PLR0911 (one per kind of end)
         return INTERRUPTED
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "snrkit"
-        complain(f"{command}: {error.format_message()} (see '{command} --help')")
+        problem = " ".join(error.format_message().split())  # click lists choices on lines of their own
+        complain(f"{command}: {problem} (see '{command} --help')")
         return BAD_INPUT
     except SnrkitError as error:
         complain(f"snrkit: {error_in_flags(error, called(args), args)}")

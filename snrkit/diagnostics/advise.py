@@ -238,16 +238,25 @@ def _best(
             "reason": reason,
             "draws_needed": _to_resolve(readings[first].interval, draws),
         }
+    alike = [first]
     for other in ranked[1:]:
         interval = log_ratio(readings[first], readings[other])
         if interval.value == 0 and interval.stderr == 0:
-            first = min(first, other, key=lambda s: costs[s])  # the same gradient: the cheaper one
+            alike.append(other)
         elif interval.low > 0:
             break
         else:
             reason = f"{name(first)} and {name(other)} are too close in {draws} draws: cannot tell, more draws needed"
             return {"of": None, "setting": "", "reason": reason, "draws_needed": _to_resolve(interval, draws)}
-    return {"of": first, "setting": name(first), "reason": why + _towards(first[0], network), "draws_needed": math.nan}
+    first = min(alike, key=lambda s: costs[s])
+    reason = why + _towards(first[0], network) + _tie(first, alike, network)
+    return {"of": first, "setting": name(first), "reason": reason, "draws_needed": math.nan}
+
+
+def _tie(first: Setting, alike: Sequence[Setting], network: str) -> str:
+    """Which settings have the very same gradient, so that only the time of a step speaks against them."""
+    others = ", ".join(name(other) for other in alike if other != first)
+    return f"; the {network} gradient is the same with {others}, whose step took longer here" if others else ""
 
 
 def _towards(estimator: Estimator, network: str) -> str:

@@ -116,8 +116,13 @@ class Store:
 
 def parameters_digest(model: nn.Module) -> str:
     """First 12 hex digits of the SHA-256 of the model's parameters and buffers: which model a table's rows are about."""
+    return digest_of([*model.named_parameters(), *model.named_buffers()])
+
+
+def digest_of(tensors: Iterable[tuple[str, Tensor]]) -> str:
+    """First 12 hex digits of the SHA-256 of named tensors."""
     digest = hashlib.sha256()
-    _update(digest, [*model.named_parameters(), *model.named_buffers()])
+    _update(digest, tensors)
     return digest.hexdigest()[:12]
 
 

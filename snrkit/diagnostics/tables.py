@@ -195,7 +195,7 @@ def comparisons(source: Source) -> pd.DataFrame:
                     source.labels | {
                         "M": M, "K": K, "block": block, "first": title(first), "second": title(second),
                         "log_ratio": interval.value, "stderr": interval.stderr, "ci_low": interval.low,
-                        "ci_high": interval.high, "verdict": _verdict(interval, title(first), title(second)),
+                        "ci_high": interval.high, "verdict": verdict(interval, title(first), title(second)),
                     }
                 )  # fmt: skip
     table = pd.DataFrame(rows, columns=list(COMPARISONS.columns))
@@ -219,7 +219,8 @@ def log_ratio(one: Reading, two: Reading) -> Interval:
     )
 
 
-def _verdict(interval: Interval, first: str, second: str) -> str:
+def verdict(interval: Interval, first: str, second: str) -> str:
+    """Which of two is larger, in words."""
     if interval.low > 0:
         return f"{first} is larger"
     if interval.value == 0 and interval.stderr == 0:

@@ -15,7 +15,7 @@ from snrkit.models.base import LatentModel
 from snrkit.types import Array
 
 ACTIVE_THRESHOLD = 0.01
-# Samples of the layers below behind E_q[z_l|x], where it has no closed form.
+# Samples behind E_q[z_l|x], where it has no closed form.
 MEAN_SAMPLES = 1000
 _BOOTSTRAP = 200
 
@@ -37,7 +37,7 @@ class LayerMeans:
 
 @torch.no_grad()
 def latent_means(model: LatentModel, x: Tensor, streams: Streams) -> list[LayerMeans]:
-    """E_q[z_l|x] of every stochastic layer l, by Monte Carlo where it depends on samples of the layers below.
+    """E_q[z_l|x] of every stochastic layer l, by Monte Carlo where it depends on samples (of the layers below, say).
 
     Args:
         model: the model, in evaluation mode.
@@ -107,7 +107,7 @@ def _score(layer: LayerMeans, metric: str, number: int) -> Score:
     stderr = np.std([_count(layer, pick) for pick in picks], ddof=1)
     definition = f"latent dimensions of {dimensions} with Var_x(E_q[z_d]) > {ACTIVE_THRESHOLD} over {points} points"
     if layer.samples > 1:
-        definition += f"; E_q from {layer.samples} samples of the layers below, their noise subtracted"
+        definition += f"; E_q from {layer.samples} samples each, their noise subtracted"
     value = float(_count(layer, np.arange(points)))
     return Score(metric, value, float(stderr), definition, layer=number, dimensions=dimensions)
 

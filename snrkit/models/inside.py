@@ -51,7 +51,7 @@ def is_users(value: Any, packages: frozenset[str]) -> bool:
     kind = type(value)
     if isinstance(value, (*_FUNCTIONS, ModuleType, Tensor)) or not (hasattr(value, "__dict__") or slots(value)):
         return False
-    return _package(kind) in packages or _is_local(kind.__module__)
+    return _package(kind) in packages or is_local(kind.__module__)
 
 
 def slots(value: Any) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def _names_of_slots(kind: type) -> list[str]:
 
 
 @cache
-def _is_local(module: str) -> bool:
+def is_local(module: str) -> bool:
     """Whether a module is a user's own: neither installed, nor Python's, nor ours."""
     file = getattr(sys.modules.get(module), "__file__", None)
     if file is None:

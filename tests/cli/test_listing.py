@@ -55,4 +55,5 @@ def test_three_forms_of_one_list(snrkit, what, names):
 def test_data_and_nothing_else(snrkit):
     assert "digits" in snrkit("list", "data").out
     assert snrkit("list", "cats").refused("estimators")
+    assert snrkit("list").refused("Choose from: estimators, models, data, metrics (see 'snrkit list --help')")
     assert as_markdown([{"a": "x", "b": "p|q"}]).splitlines()[-1] == "| `x` | p\\|q |"

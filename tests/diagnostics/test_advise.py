@@ -85,6 +85,19 @@ def test_noise_gives_no_advice():
     assert row.draws_needed > 40 or math.isinf(row.draws_needed)
 
 
+def test_a_tie_is_named():
+    """iwae and dreg ascend the same bound with the same generative gradient: only the time of a step chooses."""
+    model, x = near_toy()
+    advice = advise(model, x, x, 2, estimators("iwae", "dreg"), draws=400, seed=1)
+    answers = advice.recommendations.set_index("network")
+    row = answers.loc["generative"]
+    (other,) = {"iwae M=1 K=2", "dreg M=1 K=2"} - {row.setting}
+    assert row.reason.endswith(f"; the generative gradient is the same with {other}, whose step took longer here")
+    costs = advice.table.set_index(["estimator", "K"]).seconds_per_step
+    assert costs[(row.setting.split()[0], 2)] < costs[(other.split()[0], 2)]
+    assert "is the same with" not in answers.loc["inference"].reason
+
+
 def test_affordable_budget_and_cost():
     model, x = near_toy()
     iwae = build_estimator("iwae", {})

@@ -34,8 +34,8 @@ def test_layers_have_their_own_names():
     scores = active_units([exact(np.ones((N, 3))), LayerMeans(np.ones((N, 2)), np.zeros((N, 2)), 1000)])
     told = [(score.metric, score.layer, score.dimensions) for score in scores]
     assert told == [("active_units_1", 1, 3), ("active_units_2", 2, 2)]
-    assert "1000 samples of the layers below" not in scores[0].definition
-    assert "1000 samples of the layers below" in scores[1].definition
+    assert "1000 samples each" not in scores[0].definition
+    assert "1000 samples each" in scores[1].definition
 
 
 def test_the_noise_of_estimated_means_is_not_taken_for_activity():

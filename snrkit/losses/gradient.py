@@ -1,0 +1,139 @@
+"""One gradient of a loss as a row of numbers, whatever the loss does to give it."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from snrkit.core.backward import derivatives
+from snrkit.errors import SnrkitError, SpecError
+from snrkit.losses.parameters import Trained
+
+# A batch left out: the loss is called without one.
+NONE: Any = None
+Kind = Literal["scalar", "groups", "backward"]
+Loss = Callable[..., Any]
+
+
+class Gradient:
+    """Gradients of one loss.
+
+    Args:
+        name: of the loss, for messages.
+        loss: what a user gave.
+        trained: the parameters.
+        holder: a module that has all modules and parameters concerned.
+        kind: how it gives its gradient: by returning a scalar, or one per group, or by calling ``backward`` itself.
+        hidden: whether parameters are out of the graph's sight (see ``core.backward``).
+    """
+
+    def __init__(
+        self, name: str, loss: Loss, trained: Trained, holder: nn.Module, kind: Kind = "scalar", hidden: bool = False
+    ) -> None:
+        self.name, self.loss, self.trained, self.holder = name, loss, trained, holder
+        self.kind, self.hidden = kind, hidden
+        self._tensors = trained.tensors
+
+    def call(self, batch: Any, noise: Tensor | None = None) -> Any:
+        """What the loss returns."""
+        given = [part for part in (batch, noise) if part is not None]
+        return self.loss(self.trained.given, *given)
+
+    def into(self, row: Tensor, batch: Any, noise: Tensor | None = None) -> Tensor | None:
+        """Write one gradient to a row ``[P]``; returns the loss, a scalar, or None where it is not told.
+
+        Raises:
+            SpecError: the loss did something else than at its trial.
+        """
+        if self.kind == "backward":
+            return self._from_backward(row, batch, noise)
+        found = self.call(batch, noise)
+        if self.kind == "groups":
+            return self._from_groups(row, require_groups(self.name, found, self.trained))
+        value = require_scalar(self.name, found)
+        self._write(row, self._derivatives(value, self._tensors))
+        return value.detach()
+
+    def _derivatives(self, value: Tensor, wanted: Sequence[Tensor], retain: bool = False) -> Sequence[Tensor]:
+        if not self.hidden:
+            return torch.autograd.grad(value, wanted, retain_graph=retain, materialize_grads=True)
+        return derivatives(self.holder, [value], wanted, retain=retain, hidden=True)
+
+    def _from_groups(self, row: Tensor, values: Mapping[str, Tensor]) -> Tensor:
+        row.zero_()
+        blocks, last = self.trained.blocks, list(values)[-1]
+        for group, value in values.items():
+            wanted = [self.trained.named[name] for name in self.trained.groups[group]]
+            self._write(row[blocks[group]], self._derivatives(value, wanted, retain=group != last))
+        return torch.stack([value.detach().double() for value in values.values()]).sum()
+
+    def _from_backward(self, row: Tensor, batch: Any, noise: Tensor | None) -> Tensor | None:
+        for tensor in self._tensors:
+            tensor.grad = None
+        found = self.call(batch, noise)
+        got = [torch.zeros_like(t) if t.grad is None else t.grad for t in self._tensors]
+        self._write(row, got)
+        return found.detach() if isinstance(found, Tensor) and found.numel() == 1 else None
+
+    def _write(self, row: Tensor, gradients: Sequence[Tensor]) -> None:
+        dense = [g if g.layout == torch.strided else g.to_dense() for g in gradients]
+        torch.cat([g.detach().reshape(-1) for g in dense], out=row)
+
+
+def require_scalar(name: str, found: Any) -> Tensor:
+    """What a loss returned, seen to be a scalar that can be differentiated.
+
+    Raises:
+        SpecError: it is not.
+    """
+    if not isinstance(found, Tensor):
+        raise _wrong(name, found)
+    if found.numel() != 1:
+        problem = f"'{name}' returns {list(found.shape)} values"
+        raise SpecError("loss", problem, "return one number, e.g. its mean(), reduced as in training")
+    if not found.is_floating_point():
+        raise SpecError("loss", f"'{name}' returns {found.dtype}", "return a real number")
+    if not found.requires_grad:
+        problem = f"'{name}' returns a number that no parameter leads to"
+        raise SpecError("loss", problem, "compute it from the parameters, not under torch.no_grad nor by .item()")
+    return found.reshape(())
+
+
+def require_groups(name: str, found: Any, trained: Trained) -> Mapping[str, Tensor]:
+    """What a loss returned, seen to be a scalar for each group.
+
+    Raises:
+        SpecError: it is not.
+    """
+    if not isinstance(found, Mapping):
+        raise _wrong(name, found)
+    if set(found) != set(trained.groups):
+        problem = f"'{name}' returns losses of {_listed(found)}, and the groups are {_listed(trained.groups)}"
+        raise SpecError("groups", problem, "name the parameters of each: groups={'actor': actor, 'critic': critic}")
+    return {group: require_scalar(f"{name}['{group}']", value) for group, value in found.items()}
+
+
+def _listed(names: Any) -> str:
+    return ", ".join(f"'{name}'" for name in names) or "none"
+
+
+def _wrong(name: str, found: Any) -> SnrkitError:
+    what = "None and calls no backward" if found is None else f"a {type(found).__name__}"
+    inside = getattr(found, "loss", None)
+    remedy = "return its .loss" if isinstance(inside, Tensor) else "return the scalar loss, or {group: scalar}"
+    return SpecError("loss", f"'{name}' returns {what}", remedy)
+
+
+@contextmanager
+def without_gradients(tensors: Sequence[Tensor]) -> Iterator[None]:
+    """Within the block the tensors have no gradients; afterwards they have those of before, the very objects."""
+    before = [(tensor, tensor.grad) for tensor in tensors]
+    try:
+        for tensor, _ in before:
+            tensor.grad = None
+        yield
+    finally:
+        for tensor, gradient in before:
+            tensor.grad = gradient

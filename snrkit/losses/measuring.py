@@ -1,0 +1,164 @@
+"""One loss measured: tried, drawn and read."""
+
+import time
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from snrkit.diagnostics.metrics.base import Reading
+from snrkit.diagnostics.moments import Moments, Rounding
+from snrkit.diagnostics.plan import Job
+from snrkit.diagnostics.rounding import remarks as told_by
+from snrkit.estimators.base import Estimator
+from snrkit.losses.asked import Asked
+from snrkit.losses.drawing import Batches, Rows, Within, fixed, parts, redrawn, rows_at_once
+from snrkit.losses.makers import Maker, maker
+from snrkit.losses.opening import Ready
+from snrkit.losses.precision import examine, named
+from snrkit.losses.reading import Projections, Read, noise_parts
+from snrkit.losses.seeding import Seeds
+from snrkit.losses.trial import Found
+from snrkit.types import Progress
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one loss gave.
+
+    Attributes:
+        found: what its trial said.
+        read: what readings are made from.
+        readings: M to the readings of the mean over M repetitions.
+        engine: what made the draws: ``loop`` or ``vmap``.
+        dtype: the precision that it computes in.
+        device: where, by name.
+        parameters: digest of what was measured.
+        remarks: what a user should know, in sentences.
+        seconds: wall time of the draws and their readings.
+    """
+
+    found: Found
+    read: Read
+    readings: dict[int, list[Reading]]
+    engine: str
+    dtype: str
+    device: str
+    parameters: str
+    remarks: list[str]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class _Named:
+    """What stands for an estimator where there is a loss."""
+
+    name: str
+
+
+def measured(ready: Ready, what: Asked, name: str, known: Found | None, progress: Progress | None) -> Measured:
+    """Everything that is asked of a loss; arguments and errors as for ``diagnose_loss``."""
+    start, told = time.perf_counter(), _Told(name, what, progress)
+    batches = Batches(what.batch, Seeds(ready.streams, "batch")) if what.redrawn else None
+    first = what.batch if batches is None else batches.draw(0)
+    found = known or ready.trial(name, first)
+    ready.restart.needed = found.moves
+    make = maker(ready, name, found, first)
+    rounding = _rounding(ready, make, first, found)
+    job = Job(cast("Estimator", _Named(name)), 1, 1, True, 1, what.batches)
+    read, within = _draw(what, name, job, make, batches, rounding, told)
+    once = list(read.readings(what.repeats))
+    readings = {M: [reading.of_average(M) for reading in once] for M in what.M}
+    readings[what.M[0]] += noise_parts(read, within, what.repeats)
+    lost = _add_dsnr(readings, what, found, read, make, name, told)
+    remarks = [*found.remarks(name), *make.remarks, *_on_rounding(read, name), *lost]
+    device = torch.cuda.get_device_name(what.trained.device) if what.trained.device.type == "cuda" else "cpu"
+    return Measured(
+        found, read, readings, make.engine, named(what.trained.own, found.narrowest), device,
+        ready.digest(), remarks, time.perf_counter() - start,
+    )  # fmt: skip
+
+
+def _draw(
+    what: Asked, name: str, job: Job, make: Maker, batches: Batches | None, rounding: Rounding, told: "_Told"
+) -> tuple[Read, list[Within]]:  # fmt: skip
+    layout, blocks = what.trained.layout, what.trained.blocks
+    if batches is None:
+        drawn = fixed(name, what.trained, job, make.write, what.batch, told)
+        return Read(job, layout, blocks, Moments(drawn, rounding)), []
+    nested = redrawn(name, what.trained, job, what.repeats, make.write, batches, told)
+    means = None if nested.means is None else Moments(nested.means)
+    return Read(job, layout, blocks, Moments(nested.single, rounding), means), nested.within
+
+
+def _rounding(ready: Ready, make: Maker, batch: Any, found: Found) -> Rounding:
+    def write(draw: int, row: Tensor, given: Any) -> None:
+        make.one(draw, row, given)
+
+    trained = ready.trained
+    return examine(write, batch, ready.held, trained.layout.size, trained.own, found.narrowest)
+
+
+def _on_rounding(read: Read, name: str) -> list[str]:
+    verdict = read.moments.verdict
+    said = [] if verdict is None else told_by({read.job: verdict}, read.layout)
+    return [f"'{name}': {sentence.partition(': ')[2]}" for sentence in said]
+
+
+def _add_dsnr(
+    readings: dict[int, list[Reading]], what: Asked, found: Found, read: Read, make: Maker, name: str, told: "_Told"
+) -> list[str]:
+    """Add the DSNR of every M where it is asked for and can be had; returns what is lost, in sentences."""
+    if not what.dsnr:
+        return []
+    if not found.reproducible:
+        return [f"no DSNR of '{name}', whose draws cannot be made again"]
+    blocks = read.job.blocks()
+    many = [M for M in what.M if min(len(draws) for draws in blocks) >= M]
+    groups = what.trained.groups
+    spans = {group: read.blocks[group] for group in groups}
+    end = max((span.stop for span in spans.values()), default=0)
+    if end < read.layout.size:
+        spans["(rest)" if spans else "all"] = slice(end, read.layout.size)
+    averaged = {M: Projections(read, spans) for M in many}
+    held = Rows(name, what.trained, rows_at_once(what.trained, max(map(len, blocks))))
+    for number, draws in enumerate(blocks):
+        averagers = {M: _Averager(M) for M in many}
+        for part in parts(draws, len(held.held)):
+            make.write(part, held.held[: len(part)], what.batch)
+            for M, averager in averagers.items():
+                averaged[M].add(number, averager.add(held.held[: len(part)]))
+            told(len(part))
+    for M, projections in averaged.items():
+        readings[M] += projections.readings()
+    lost = [str(M) for M in what.M if M not in many]
+    return [f"no DSNR of '{name}' at M={','.join(lost)}: a block of draws has fewer; give more draws"] if lost else []
+
+
+class _Averager:
+    """Averages of M consecutive draws; those that do not fill a group wait for the next portion."""
+
+    def __init__(self, M: int) -> None:
+        self._M = M
+        self._rest: Tensor | None = None
+
+    def add(self, rows: Tensor) -> Tensor:
+        """Draws ``[r, P]`` to the averages that they complete, ``[r', P]``, float64."""
+        rows = rows.double() if self._rest is None else torch.cat([self._rest, rows.double()])
+        whole = len(rows) // self._M * self._M
+        self._rest = rows[whole:]
+        return rows[:whole].reshape(-1, self._M, rows.shape[1]).mean(dim=1)
+
+
+class _Told:
+    """Tells how far the draws are."""
+
+    def __init__(self, name: str, what: Asked, progress: Progress | None) -> None:
+        self._name, self._progress = name, progress
+        self._done, self._total = 0, what.batches * what.repeats * (2 if what.dsnr else 1)
+
+    def __call__(self, draws: int) -> None:
+        self._done += draws
+        if self._progress is not None:
+            self._progress(self._done, self._total, self._name)

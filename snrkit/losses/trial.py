@@ -1,0 +1,189 @@
+"""A loss called a few times before the first draw: what it gives, what it moves, whether its seed repeats it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from snrkit.backend.kernels import Casts
+from snrkit.backend.process import Generators
+from snrkit.core.backward import hides_parameters
+from snrkit.errors import CapabilityError, NonFiniteError, SpecError
+from snrkit.losses.gradient import Gradient, Kind, Loss, require_groups, require_scalar
+from snrkit.losses.parameters import Trained
+from snrkit.losses.seeding import Restart, Seeds, same
+from snrkit.models.blame import users_code
+
+# Names in a remark.
+_NAMED = 3
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a trial says of a loss.
+
+    Attributes:
+        kind: how it gives its gradient.
+        hidden: whether parameters are out of the graph's sight.
+        moves: whether the model is not as before after a call, so that it is put back before each.
+        reproducible: whether a seed gives the same gradient twice.
+        random: whether it drew from a global generator, or had noise as an argument.
+        narrowest: the type with the largest rounding that it computed in.
+        unused: names of parameters that got no gradient.
+    """
+
+    kind: Kind
+    hidden: bool
+    moves: bool
+    reproducible: bool
+    random: bool
+    narrowest: torch.dtype
+    unused: tuple[str, ...]
+
+    def remarks(self, name: str) -> list[str]:
+        """What a user should know, in sentences."""
+        said = []
+        if not self.reproducible:
+            said.append(
+                f"'{name}' gives another gradient when it is called twice with one seed, so it draws from a generator "
+                "of its own or goes on with something that it keeps: its readings hold, another call will not repeat them"
+            )
+        elif not self.random:
+            said.append(
+                f"'{name}' draws from no generator of torch, numpy or random: unless it keeps one, its gradient has no noise"
+            )
+        if self.unused:
+            more = len(self.unused) - _NAMED
+            few = ", ".join(self.unused[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+            said.append(f"'{name}' gives no gradient to {few}, which is read as zero")
+        return said
+
+
+class Trial:
+    """Calls of a loss that find out what it does.
+
+    Args:
+        name: of the loss.
+        loss: what a user gave.
+        trained: the parameters.
+        holder: a module that has all modules and parameters concerned; its state is put back by whoever opened it.
+        restart: the state that every call begins with.
+        seeds: of the draws.
+    """
+
+    def __init__(
+        self, name: str, loss: Loss, trained: Trained, holder: nn.Module, restart: Restart, seeds: Seeds
+    ) -> None:
+        self._name, self._loss, self._trained, self._holder = name, loss, trained, holder
+        self._restart, self._seeds = restart, seeds
+
+    def find(self, batch: Any, noise: Tensor | None = None) -> Found:
+        """Try the loss on a batch.
+
+        Raises:
+            SpecError: what it gives cannot be measured, or it changes the parameters or its batch.
+            ModelError: its code raised.
+            NonFiniteError: its gradient is NaN or infinite.
+            CapabilityError: a hook would run at every draw.
+        """
+        before = [tensor.detach().clone() for tensor in self._trained.tensors]
+        held = [(tensor, tensor.detach().clone()) for tensor in tensors_of(batch)]
+        self._begin()
+        generators, casts = Generators(), Casts()
+        with users_code(f"'{self._name}'"):
+            kind, hidden, unused = self._kind(batch, noise, casts)
+        drawn = bool(generators.advanced()) or noise is not None
+        self._require_left(before, held)
+        moves = bool(self._restart.moved())
+        gradient = Gradient(self._name, self._loss, self._trained, self._holder, kind, hidden)
+        rows = torch.zeros(2, self._trained.layout.size, dtype=self._trained.dtype, device=self._trained.device)
+        for row in rows:
+            self._begin()
+            with users_code(f"'{self._name}'"):
+                gradient.into(row, batch, noise)
+        if not bool(torch.isfinite(rows).all()):
+            raise NonFiniteError("loss", f"the gradient of '{self._name}' is NaN or infinite", "check its parameters")
+        own = self._trained.own
+        narrowest = max({own, *casts.of(own)}, key=lambda dtype: torch.finfo(dtype).eps)
+        alike = same(rows[0], rows[1], torch.finfo(narrowest).eps)
+        return Found(kind, hidden, moves, alike, drawn, narrowest, unused)
+
+    def _begin(self) -> None:
+        self._restart.back()
+        self._seeds.set(0)
+
+    def _kind(self, batch: Any, noise: Tensor | None, casts: Casts) -> tuple[Kind, bool, tuple[str, ...]]:
+        """How the loss gives its gradient, whether a checkpoint hides parameters, and which parameters get none."""
+        for tensor in self._trained.tensors:
+            tensor.grad = None
+        gradient = Gradient(self._name, self._loss, self._trained, self._holder)
+        with casts:
+            found = gradient.call(batch, noise)
+        if any(tensor.grad is not None for tensor in self._trained.tensors):
+            self._require_no_hooks()
+            return "backward", False, tuple(n for n, t in self._trained.named.items() if t.grad is None)
+        values: Mapping[str, Tensor]
+        if isinstance(found, Mapping):
+            kind: Kind = "groups"
+            values = require_groups(self._name, found, self._trained)
+            wanted = {group: self._trained.groups[group] for group in values}
+        else:
+            kind, values = "scalar", {"": require_scalar(self._name, found)}
+            wanted = {"": list(self._trained.named)}
+        hidden = hides_parameters(list(values.values()))
+        if hidden:
+            self._require_no_hooks()
+            return kind, True, ()
+        return kind, False, self._unused(values, wanted)
+
+    def _unused(self, values: Mapping[str, Tensor], wanted: Mapping[str, list[str]]) -> tuple[str, ...]:
+        got: set[str] = set()
+        for group, value in values.items():
+            names = wanted[group]
+            tensors = [self._trained.named[name] for name in names]
+            found = torch.autograd.grad(value, tensors, retain_graph=True, allow_unused=True)
+            got |= {name for name, gradient in zip(names, found, strict=True) if gradient is not None}
+        if not got:
+            problem = f"'{self._name}' does not depend on the parameters given"
+            raise SpecError(
+                "loss", problem, "give the parameters that it is computed from, and use those that it is given"
+            )
+        return tuple(name for name in self._trained.named if name not in got)
+
+    def _require_no_hooks(self) -> None:
+        for name, tensor in self._trained.named.items():
+            if tensor._post_accumulate_grad_hooks:
+                problem = f"'{name}' has a hook on its accumulated gradient, which would run at every draw"
+                raise CapabilityError("model_or_parameters", problem, "remove the hook, or return the loss")
+
+    def _require_left(self, before: list[Tensor], held: list[tuple[Tensor, Tensor]]) -> None:
+        """See to it that a call left parameters and batch as they were.
+
+        Raises:
+            SpecError: it did not.
+        """
+        for (name, tensor), was in zip(self._trained.named.items(), before, strict=True):
+            if not _equal(tensor, was):
+                problem = f"'{self._name}' changes the parameter '{name}'"
+                raise SpecError("loss", problem, "leave out the optimiser's step: a draw is of the gradient alone")
+        if any(not _equal(now, was) for now, was in held):
+            raise SpecError("batch", f"is changed in place by '{self._name}'", "work on a clone of it")
+
+
+def tensors_of(batch: Any) -> list[Tensor]:
+    """The tensors of a batch, which may hold anything else beside them."""
+    if isinstance(batch, Tensor):
+        return [batch] if batch.layout == torch.strided and not batch.is_nested else []
+    if isinstance(batch, Mapping):
+        return [tensor for part in batch.values() for tensor in tensors_of(part)]
+    if isinstance(batch, list | tuple):
+        return [tensor for part in batch for tensor in tensors_of(part)]
+    return []
+
+
+def _equal(now: Tensor, was: Tensor) -> bool:
+    if now.shape != was.shape or now.dtype != was.dtype:
+        return False
+    return torch.equal(now, was) or bool(torch.isclose(now, was, rtol=0, atol=0, equal_nan=True).all())
