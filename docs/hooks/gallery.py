@@ -36,9 +36,9 @@ def gallery() -> str:
         command = " ".join(known["command"])
         parts += [
             f"### {known['title']} ({folder.name})\n",
-            f'![{alt}]({place}){{ loading=lazy }}\n',
+            f"![{alt}]({place}){{ loading=lazy }}\n",
             f"{html.escape(known['caption'], quote=False)}\n".replace("*", "\\*").replace("_", "\\_"),
-            f"```text title=\"made by\"\n{command}\n```\n",
+            f'```text title="made by"\n{command}\n```\n',
         ]
     return "\n".join(parts)
 

@@ -75,7 +75,7 @@ def executed(text: str, where: str) -> tuple[str, list[dict[str, Any]]]:
                 continue
             printed, shown = run(part, names, f"{where}, cell {number}")
             parts.append(f"```python\n{part}\n```")
-            parts += [f"```text title=\"printed\"\n{printed.rstrip()}\n```"] if printed.strip() else []
+            parts += [f'```text title="printed"\n{printed.rstrip()}\n```'] if printed.strip() else []
             parts += [f'<div class="output">{_flat(shown)}</div>'] if shown else []
             notebook.append(_code_cell(number, part, printed, shown))
     return "\n\n".join(parts) + "\n", notebook
