@@ -1,81 +1,92 @@
 """A step on a CUDA device as one captured graph, so that launching its hundreds of kernels costs one call."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor
 
+from snrkit.backend.memory import out_of_memory
+
 WARM_UP = 3
 
-Step = Callable[..., Tensor]
-
-
-def captured(step: Step, state: Sequence[Tensor]) -> Step:
-    """The same step, replayed from a captured graph where ``state`` lies on a CUDA device; elsewhere the step itself.
-
-    Args:
-        step: takes tensors, changes ``state`` in place and returns a tensor. It must do the same kernels at every call: no
-            number read back from the device, no decision on a value.
-        state: what it changes.
-    """
-    return CapturedStep(step, state) if state[0].is_cuda else step
-
-
-@dataclass(frozen=True)
-class Capture:
-    """A captured step.
-
-    Attributes:
-        graph: what replays it.
-        inputs: tensors that it reads.
-        output: the tensor that it writes.
-    """
-
-    graph: torch.cuda.CUDAGraph
-    inputs: list[Tensor]
-    output: Tensor
+# Takes the number of data points. It reads and changes tensors that stay where they are, and gives nothing back.
+Step = Callable[[int], None]
 
 
 class CapturedStep:
-    """Captures the step once for every combination of shapes, such as those of a full batch and of a smaller last one.
+    """A step that is captured once for every number of data points, and replayed.
+
+    One that cannot be captured, because it reads a number back from the device or decides on one, is called as it is.
 
     Args:
-        step: see ``captured``.
-        state: see ``captured``.
+        step: the step. It must do the same kernels at every call with the same number.
+        state: the tensors that it changes, on a CUDA device, at least one.
+
+    Attributes:
+        why_not: why it is not captured; empty where it is, or has not been tried.
     """
 
     def __init__(self, step: Step, state: Sequence[Tensor]) -> None:
         self._step, self._state = step, state
-        self._captured: dict[tuple[torch.Size, ...], Capture] = {}
+        self._graphs: dict[int, torch.cuda.CUDAGraph] = {}
+        self.why_not = ""
 
-    def __call__(self, *inputs: Tensor) -> Tensor:
-        """One step; the returned tensor is overwritten by the next of the same shapes."""
-        shapes = tuple(tensor.shape for tensor in inputs)
+    def __call__(self, points: int) -> None:
+        """One step on so many points, without waiting for it."""
         # Streams and graphs are made on the current device, which need not be that of the tensors.
         with torch.cuda.device(self._state[0].device):
-            if shapes not in self._captured:
-                self._captured[shapes] = self._capture(inputs)
-            capture = self._captured[shapes]
-            for held, given in zip(capture.inputs, inputs, strict=True):
-                held.copy_(given)
-            capture.graph.replay()
-        return capture.output
+            if points not in self._graphs and not self.why_not:
+                self._try(points)
+            if self.why_not:
+                self._step(points)
+            else:
+                self._graphs[points].replay()
 
-    def _capture(self, inputs: Sequence[Tensor]) -> Capture:
-        held = [tensor.clone() for tensor in inputs]
+    def _try(self, points: int) -> None:
+        """Capture it, or note why that cannot be; the state is as before."""
         before = [tensor.clone() for tensor in self._state]
+        try:
+            self._graphs[points] = self._capture(points, before)
+        except RuntimeError as error:
+            if out_of_memory(error):
+                raise
+            self.why_not = str(error).splitlines()[0]
+        finally:
+            self._restore(before)
+
+    def _capture(self, points: int, before: Sequence[Tensor]) -> torch.cuda.CUDAGraph:
+        current = torch.cuda.current_stream()
         # Libraries set themselves up in the first calls, which a capture does not allow.
         stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        stream.wait_stream(torch.cuda.current_stream())
+        stream.wait_stream(current)
         with torch.cuda.stream(stream):
-            for _ in range(WARM_UP):
-                self._step(*held)
-        torch.cuda.current_stream().wait_stream(stream)
+            for call in range(WARM_UP):
+                with _refusing_to_wait() if call == WARM_UP - 1 else nullcontext():
+                    self._step(points)
+                # Each call begins where the step will; a counter that ran on would point past its table.
+                self._restore(before)
+        current.wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            output = self._step(*held)
-        # The capture itself ran nothing; the calls before it did.
+        # The outer block puts the stream back where a capture that fails does not.
+        with torch.cuda.stream(current), torch.cuda.graph(graph):
+            self._step(points)
+        return graph
+
+    def _restore(self, before: Sequence[Tensor]) -> None:
         for tensor, old in zip(self._state, before, strict=True):
             tensor.copy_(old)
-        return Capture(graph, held, output)
+
+
+@contextmanager
+def _refusing_to_wait() -> Iterator[None]:
+    """A block in which what waits for the device raises a RuntimeError: a capture of it would fail, less cleanly."""
+    mode = torch.cuda.get_sync_debug_mode()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that the mode may not notice everything
+        torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode(mode)

@@ -9,7 +9,7 @@ same bits. CUDA tensors and other types than float32 always take torch's own way
 import functools
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -102,6 +102,14 @@ def _seconds(call: Callable[[], Tensor]) -> float:
     return time.perf_counter() - start
 
 
+def may_overwrite() -> bool:
+    """Whether an operation may write over a tensor that it has just made.
+
+    Not where a graph is made of it, nor under a transform of ``torch.func``, in whose eyes another tensor may be larger.
+    """
+    return not (torch.is_grad_enabled() or torch._C._are_functorch_transforms_active())
+
+
 @contextmanager
 def full_precision() -> Iterator[None]:
     """Products of float32 in float32 within the block, whatever the process allows elsewhere (TF32, bfloat16)."""
@@ -177,6 +185,11 @@ class _Linear(torch.autograd.Function):
             outer_sum(x, d).T.contiguous() if needs_weight else None,
             d.sum(dim=0) if needs_bias else None,
         )
+
+
+def fast_linear(device: torch.device) -> AbstractContextManager[object]:
+    """``FastLinear`` where a library is faster than torch's own; elsewhere nothing, and nothing is what it costs."""
+    return FastLinear() if chosen(torch.float32, device) == "onednn" else nullcontext()
 
 
 class FastLinear(TorchFunctionMode):

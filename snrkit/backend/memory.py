@@ -7,8 +7,12 @@ import resource
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from snrkit.errors import ResourceError
+
+if TYPE_CHECKING:
+    import torch
 
 # glibc's numbers for mallopt (malloc.h).
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
@@ -102,6 +106,14 @@ def available() -> int:
     if allowed != resource.RLIM_INFINITY:
         found.append(allowed)
     return min(found)
+
+
+def available_on(device: "torch.device") -> int:
+    """Bytes of a CUDA device that this process may come to use: what is free there, and what torch holds of it unused."""
+    import torch  # not needed for anything else here, and slow to load
+
+    free, _ = torch.cuda.mem_get_info(device)
+    return int(free) + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
 
 
 def in_words(size: int) -> str:

@@ -15,7 +15,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from snrkit.backend.kernels import FastLinear
+from snrkit.backend.kernels import fast_linear
 from snrkit.backend.memory import require_memory, within_memory
 from snrkit.core.batches import Batch, points, take
 from snrkit.core.logweights import LogWeights, Parts
@@ -49,7 +49,7 @@ def forward_of(model: LatentModel, x: Tensor, parts: Parts) -> Callable[[Tensor]
     """Noise to the log-weights of data ``[B, *event]``, as a step computes them: by the faster library's products."""
 
     def forward(noise: Tensor) -> LogWeights:
-        with FastLinear():
+        with fast_linear(noise.device):
             weights: LogWeights = model(x, noise, **parts.asked)
         return weights
 

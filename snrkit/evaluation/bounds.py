@@ -8,12 +8,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from snrkit.backend.kernels import FastLinear
-from snrkit.backend.memory import out_of_memory, require_memory, within_memory
+from snrkit.backend.memory import require_memory, within_memory
 from snrkit.core.logweights import effective_sample_size, log_mean_exp
 from snrkit.core.streams import Streams
 from snrkit.errors import NonFiniteError, SpecError
 from snrkit.evaluation.latents import LayerMeans, active_units, latent_means
+from snrkit.evaluation.passes import Pass, fill_log_weights, one_pass
 from snrkit.evaluation.score import Score
 from snrkit.models.base import LatentModel
 from snrkit.models.state import in_mode
@@ -25,7 +25,6 @@ from snrkit.types import Array, Progress
 Scoring = Callable[[LatentModel, Tensor, int, Streams, Progress | None], "PointScores"]
 
 IWAE_SAMPLES = 64
-_ROWS = 2048
 # Groups of 64 samples at once when they are averaged: 32 MiB of log-weights.
 _GROUPS = 2**16
 # Points that a message names.
@@ -128,23 +127,38 @@ def summarise(scores: PointScores, samples: int) -> list[Score]:
 
 
 def point_scores(
-    model: LatentModel, x: Tensor, samples: int, streams: Streams, progress: Progress | None = None
+    model: LatentModel,
+    x: Tensor,
+    samples: int,
+    streams: Streams,
+    progress: Progress | None = None,
+    at_once: Pass | None = None,
 ) -> PointScores:
-    """Bounds and ESS of each point, a few thousand samples at a time; only log-weights are kept, those of one point."""
-    per_point, (log_w,) = [], _room(1, samples, x.device)
-    with (
-        in_mode(model, "evaluation"),
-        torch.no_grad(),
-        within_memory("samples", f"{samples:,} samples per point", _FEWER),
-    ):
-        for point in range(len(x)):
-            _log_weights(model, x[point : point + 1], streams, point, log_w)
-            per_point.append(_summaries(log_w))
+    """Bounds and ESS of each point, a few thousand samples at a time; only log-weights are kept, those of one pass.
+
+    Args:
+        model: the model.
+        x: points ``[N, *event]``.
+        samples: importance samples per point.
+        streams: source of the noise; each point has its own stream.
+        progress: called with (done, total, note).
+        at_once: what one pass computes; None: what suits the device. It changes no more than the last digits.
+
+    Raises:
+        ResourceError: the log-weights of one point do not fit into memory.
+    """
+    found, within = [], within_memory("samples", f"{samples:,} samples per point", _FEWER)
+    with in_mode(model, "evaluation"), torch.no_grad(), within:
+        at_once, shape = at_once or one_pass(model, x), model.noise_shape(x)
+        log_w = _room(min(at_once.points(samples), len(x)), samples, x.device)
+        for points in at_once.parts(len(x), samples):
+            own = log_w[: len(points)]
+            fill_log_weights(model, x, points, streams, shape, at_once.rows, own)
+            found.append(_summaries(own))
             if progress is not None:
-                progress(point + 1, len(x), "points")
-        layers = latent_means(model, x, streams)
-    elbo, iwae_64, log_p, ess_64, ess, zero = np.array(per_point).T
-    return PointScores(elbo, iwae_64, log_p, ess_64, ess, zero, layers)
+                progress(points.stop, len(x), "points")
+        layers = latent_means(model, x, streams, at_once)
+    return PointScores(*torch.cat(found).T.cpu().numpy(), layers=layers)
 
 
 def _require_finite(scores: PointScores) -> None:
@@ -165,20 +179,28 @@ def _named(points: npt.NDArray[np.int64]) -> str:
     return f"{len(points)} test point{'s' * (len(points) > 1)} ({', '.join(map(str, points[:_NAMED]))}{more})"
 
 
-def sample_log_weights(model: LatentModel, x: Tensor, samples: int, streams: Streams) -> Tensor:
+def sample_log_weights(
+    model: LatentModel, x: Tensor, samples: int, streams: Streams, at_once: Pass | None = None
+) -> Tensor:
     """Log-weights of points ``[B, *event]``, ``[B, samples]``, float64; the same numbers as ``evaluate`` sees.
+
+    Args:
+        model: the model.
+        x: the points.
+        samples: importance samples per point.
+        streams: source of the noise.
+        at_once: as for ``point_scores``.
 
     Raises:
         ResourceError: they do not fit into memory.
     """
     log_w = _room(len(x), samples, x.device)
-    with (
-        in_mode(model, "evaluation"),
-        torch.no_grad(),
-        within_memory("samples", f"{samples:,} samples per point", _FEWER),
-    ):
-        for point in range(len(x)):
-            _log_weights(model, x[point : point + 1], streams, point, log_w[point])
+    within = within_memory("samples", f"{samples:,} samples per point", _FEWER)
+    with in_mode(model, "evaluation"), torch.no_grad(), within:
+        at_once, shape = at_once or one_pass(model, x), model.noise_shape(x)
+        for points in at_once.parts(len(x), samples):
+            own = log_w[points.start : points.stop]
+            fill_log_weights(model, x, points, streams, shape, at_once.rows, own)
     return log_w
 
 
@@ -191,50 +213,26 @@ def _room(points: int, samples: int, device: torch.device) -> Tensor:
         return torch.empty(points, samples, dtype=torch.float64, device=device)
 
 
-def _log_weights(model: LatentModel, x: Tensor, streams: Streams, point: int, log_w: Tensor) -> None:
-    """Log-weights of one point ``[1, *event]`` into ``log_w``, ``[samples]``, a few thousand at a time."""
-    shape = model.noise_shape(x)
-    noise = streams.normal_rows("evaluate", (point,), len(log_w), shape, _ROWS, dtype=x.dtype, device=x.device)
-    start = 0
-    with FastLinear():
-        for portion in noise:
-            log_w[start : start + len(portion)].copy_(_in_halves(model, x, portion))
-            start += len(portion)
+def _summaries(log_w: Tensor) -> Tensor:
+    """(elbo, iwae_64, log_p, ess_64, ess, zero weights) of each point, ``[n, 6]``; log-weights ``[n, samples]`` are spoilt.
 
-
-def _in_halves(model: LatentModel, x: Tensor, noise: Tensor) -> Tensor:
-    """Log-weights of noise ``[n, *noise_shape]`` for one point, ``[n]``; in halves where memory runs out.
-
-    A sample's log-weight does not depend on the others in its pass, but for the last bits of matrix products.
+    Nothing is read back from a device.
     """
-    try:
-        return model(x, noise[None, None]).log_w.flatten()  # type: ignore[no-any-return]
-    except (MemoryError, RuntimeError) as error:
-        if not out_of_memory(error) or len(noise) == 1:
-            raise
-    # Outside of the handler, whose traceback keeps the tensors of what failed.
-    return torch.cat([_in_halves(model, x, half) for half in noise.tensor_split(2)])
-
-
-def _summaries(log_w: Tensor) -> tuple[float, ...]:
-    """(elbo, iwae_64, log_p, ess_64, ess, zero weights) of one point; its log-weights ``[samples]`` are spoilt."""
-    groups = log_w[: len(log_w) // IWAE_SAMPLES * IWAE_SAMPLES].view(-1, IWAE_SAMPLES)
-    parts = torch.split(groups, _GROUPS)
-    values = (
-        log_w.mean(), _mean(log_mean_exp, parts), log_mean_exp(log_w), _mean(_ess, parts), (log_w == -torch.inf).sum(),
-        _ess_in_place(log_w),
-    )  # fmt: skip
-    elbo, iwae_64, log_p, ess_64, zero, ess = (float(value) for value in values)
-    return elbo, iwae_64, log_p, ess_64, ess, zero
+    points, samples = log_w.shape
+    groups = log_w[:, : samples // IWAE_SAMPLES * IWAE_SAMPLES].unflatten(1, (-1, IWAE_SAMPLES))
+    parts = groups.split(max(1, _GROUPS // points), dim=1)
+    values = log_w.mean(dim=1), _mean(log_mean_exp, parts), log_mean_exp(log_w), _mean(_ess, parts)
+    zero = (log_w == -torch.inf).sum(dim=1)
+    return torch.stack([*values, _ess_in_place(log_w), zero.double()], dim=1)
 
 
 def _mean(value: Callable[[Tensor], Tensor], parts: Sequence[Tensor]) -> Tensor:
-    """The mean over groups of what is computed of some thousands at a time."""
-    return torch.cat([value(part) for part in parts]).mean()
+    """The mean over groups, ``[n]``, of what is computed of some thousands ``[n, G, 64]`` at a time."""
+    return torch.cat([value(part) for part in parts], dim=1).mean(dim=1)
 
 
 def _ess(groups: Tensor) -> Tensor:
-    """Effective sample sizes ``[G]`` of log-weights ``[G, n]``: none where every weight is zero."""
+    """Effective sample sizes ``[n, G]`` of log-weights ``[n, G, 64]``: none where every weight is zero."""
     return torch.where(groups.amax(dim=-1) > -torch.inf, effective_sample_size(groups), 0.0)
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from snrkit.core.streams import Streams
+from snrkit.evaluation.passes import Pass, one_pass
 from snrkit.evaluation.score import Score
 from snrkit.models.base import LatentModel
 from snrkit.types import Array
@@ -36,33 +37,49 @@ class LayerMeans:
 
 
 @torch.no_grad()
-def latent_means(model: LatentModel, x: Tensor, streams: Streams) -> list[LayerMeans]:
+def latent_means(model: LatentModel, x: Tensor, streams: Streams, at_once: Pass | None = None) -> list[LayerMeans]:
     """E_q[z_l|x] of every stochastic layer l, by Monte Carlo where it depends on samples (of the layers below, say).
 
     Args:
         model: the model, in evaluation mode.
         x: points ``[N, *event]``.
         streams: source of the noise; each point has its own stream.
+        at_once: what one pass computes; None: what suits the device.
     """
-    shape = model.noise_shape(x)
+    at_once, shape = at_once or one_pass(model, x), model.noise_shape(x)
     layers = model.proposal(x[:1]).layer_means(x.new_zeros(1, 1, 2, *shape))
     counts = [MEAN_SAMPLES if means.shape[2] > 1 else 1 for means in layers]
-    size = (1, 1, max(counts), *shape)
-    # Reduced point by point: what is averaged would be gigabytes for the points of a test set.
-    points = []
-    for point in range(len(x)):
-        noise = streams.normal("active", (point,), size, dtype=x.dtype, device=x.device)
-        found = model.proposal(x[point : point + 1]).layer_means(noise)
-        points.append([_mean_and_variance(means[0, 0].double().cpu().numpy()) for means in found])
-    layered = [zip(*each, strict=True) for each in zip(*points, strict=True)]
-    pairs = [(np.stack(means), np.stack(variances)) for means, variances in layered]
+    samples = max(counts)
+
+    def noise(point: int) -> Tensor:
+        size = (1, samples, *shape)
+        return streams.normal("active", (point,), size, dtype=x.dtype, device=x.device)
+
+    # Reduced pass by pass, where it lies if the passes are large: what is averaged would be gigabytes for a test set.
+    passes, reduced = [], _mean_and_variance if at_once.many else _by_numpy
+    for points in at_once.parts(len(x), samples):
+        # Where no layer's mean depends on the noise none is drawn.
+        drawn = torch.stack([noise(n) for n in points]) if samples > 1 else x.new_zeros(len(points), 1, 1, *shape)
+        found = model.proposal(x[points.start : points.stop]).layer_means(drawn)
+        passes.append([reduced(means[:, 0].double()) for means in found])
+    layered = [zip(*each, strict=True) for each in zip(*passes, strict=True)]
+    pairs = [[torch.cat(parts).cpu().numpy() for parts in pair] for pair in layered]
     return [LayerMeans(*pair, count) for pair, count in zip(pairs, counts, strict=True)]
 
 
-def _mean_and_variance(conditional: Array) -> tuple[Array, Array]:
-    """The mean of conditional means ``[samples, D_l]`` and its variance, each ``[D_l]``."""
-    mean, samples = conditional.mean(axis=0), len(conditional)
-    return mean, np.zeros_like(mean) if samples == 1 else conditional.var(axis=0, ddof=1) / samples
+def _mean_and_variance(conditional: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean of conditional means ``[n, samples, D_l]`` and its variance, each ``[n, D_l]``."""
+    samples = conditional.shape[1]
+    mean = conditional.mean(dim=1)
+    return mean, torch.zeros_like(mean) if samples == 1 else conditional.var(dim=1) / samples
+
+
+def _by_numpy(conditional: Tensor) -> tuple[Tensor, Tensor]:
+    """The same to the last digit but two, as it was from the first: results keep all of theirs."""
+    samples, own = conditional.shape[1], conditional[0].cpu().numpy()
+    mean = own.mean(axis=0)
+    variance = np.zeros_like(mean) if samples == 1 else own.var(axis=0, ddof=1) / samples
+    return torch.from_numpy(mean[None]), torch.from_numpy(variance[None])
 
 
 def means_table(layers: list[LayerMeans], labels: npt.NDArray[np.integer[Any]] | None) -> pd.DataFrame:
@@ -104,14 +121,21 @@ def _score(layer: LayerMeans, metric: str, number: int) -> Score:
     points, dimensions = layer.means.shape
     generator = np.random.Generator(np.random.PCG64DXSM(0))
     picks = generator.integers(0, points, size=(_BOOTSTRAP, points))
-    stderr = np.std([_count(layer, pick) for pick in picks], ddof=1)
+    # How often each point was picked, of which everything else follows by products.
+    times = np.stack([np.bincount(pick, minlength=points) for pick in picks]).astype(np.float64)
+    stderr = np.std(_counts(layer, times), ddof=1)
     definition = f"latent dimensions of {dimensions} with Var_x(E_q[z_d]) > {ACTIVE_THRESHOLD} over {points} points"
     if layer.samples > 1:
         definition += f"; E_q from {layer.samples} samples each, their noise subtracted"
-    value = float(_count(layer, np.arange(points)))
-    return Score(metric, value, float(stderr), definition, layer=number, dimensions=dimensions)
+    (value,) = _counts(layer, np.ones((1, points)))
+    return Score(metric, float(value), float(stderr), definition, layer=number, dimensions=dimensions)
 
 
-def _count(layer: LayerMeans, pick: npt.NDArray[np.int64]) -> int:
-    variance = layer.means[pick].var(axis=0, ddof=1) - layer.variances[pick].mean(axis=0)
-    return int((variance > ACTIVE_THRESHOLD).sum())
+def _counts(layer: LayerMeans, times: Array) -> npt.NDArray[np.int64]:
+    """Active dimensions of samples of the points, each given so many times ``[S, N]``: ``[S]``."""
+    points = layer.means.shape[0]
+    # About the mean of all, so that no digits are lost in the squares.
+    centred = layer.means - layer.means.mean(axis=0)
+    squares, mean = times @ centred**2, times @ centred / points
+    variance = (squares - points * mean**2) / (points - 1) - times @ layer.variances / points
+    return (variance > ACTIVE_THRESHOLD).sum(axis=1)

@@ -16,8 +16,10 @@ from snrkit.files import atomic_path
 from snrkit.models.base import LatentModel
 from snrkit.types import Progress
 
-# Importance samples of one portion, and at least and at most so many points: seconds of work.
+# Importance samples of one portion, and at least and at most so many points: seconds of work on a CPU.
 _SAMPLES, _FEWEST, _MOST = 2**18, 2, 64
+# A GPU does so many times as much in less time.
+_ON_CUDA = 64
 _SCORES = [field.name for field in dataclasses.fields(PointScores) if field.name != "layers"]
 
 
@@ -59,7 +61,7 @@ class Portions:
             OutputError: the folder cannot be written.
         """
         found = []
-        for points in portions(len(x), samples):
+        for points in portions(len(x), samples, _ON_CUDA if x.is_cuda else 1):
 
             def told(done: float, _: float, note: str, first: int = points.start) -> None:
                 if progress is not None:
@@ -87,9 +89,15 @@ class Portions:
         return hashlib.sha256(f"{self._context} {points.start} {points.stop}".encode()).hexdigest()[:24]
 
 
-def portions(points: int, samples: int) -> list[range]:
-    """The numbers of all points in portions of at least two, unless there is but one: a function of the counts alone."""
-    size = min(max(_SAMPLES // samples, _FEWEST), _MOST)
+def portions(points: int, samples: int, times: int = 1) -> list[range]:
+    """The numbers of all points in portions of at least two, unless there is but one: a function of the counts alone.
+
+    Args:
+        points: how many there are.
+        samples: importance samples of each.
+        times: how much larger than a CPU's portions they are.
+    """
+    size = min(max(times * _SAMPLES // samples, _FEWEST), times * _MOST)
     starts = list(range(0, max(points - 1, 1), size))
     return [range(start, stop) for start, stop in zip(starts, [*starts[1:], points], strict=True)]
 

@@ -62,14 +62,17 @@ def _pair(model: LatentModel, x: Tensor, k: int, streams: Streams, index: tuple[
     """One sample ``[D]`` of q and one of q_IW for one point ``[1, *event]``."""
     log_w = torch.cat([model(x, part[None, None]).log_w.flatten() for part in _noise(model, x, k, streams, index)])
     log_w = log_w.double()
-    if not bool((log_w < torch.inf).all()):
-        raise NonFiniteError("log-weight", f"NaN or infinite at test point {index[0]}", "check the model's parameters")
-    if not bool((log_w > -torch.inf).any()):
-        problem = f"every one of {k} is -inf at test point {index[0]}"
-        raise NonFiniteError("log-weight", problem, "leave this point out, or raise `k`")
     cumulated = normalised(log_w).cumsum_(dim=0)
     level = streams.uniform("resample", index, (1,), dtype=torch.float64, device=x.device)
-    chosen = int(torch.searchsorted(cumulated, level * cumulated[-1], right=True).clamp(max=k - 1))
+    found = torch.searchsorted(cumulated, level * cumulated[-1], right=True).clamp(max=k - 1)
+    # One read from the device for all that is decided.
+    decided = torch.stack([found[0], (log_w < torch.inf).all(), (log_w > -torch.inf).any()])
+    chosen, sound, any_left = (int(value) for value in decided.tolist())
+    if not sound:
+        raise NonFiniteError("log-weight", f"NaN or infinite at test point {index[0]}", "check the model's parameters")
+    if not any_left:
+        problem = f"every one of {k} is -inf at test point {index[0]}"
+        raise NonFiniteError("log-weight", problem, "leave this point out, or raise `k`")
     both = _rows(_noise(model, x, k, streams, index), (0, chosen))
     plain, weighted = model.proposal(x).sample(both[None, None])[0, 0]
     return plain, weighted

@@ -23,6 +23,7 @@ Seed = Count
 Scalar = bool | int | float | str
 Binarise = Literal["dynamic", "fixed", "threshold", "none"]
 DType = Literal["float32", "float64"]
+Precision = Literal["float32", "tf32"]
 Mode = Literal["evaluation", "training"]
 
 

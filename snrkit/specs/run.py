@@ -11,6 +11,7 @@ from snrkit.specs.base import (
     Count,
     DType,
     Positive,
+    Precision,
     Scalar,
     Seed,
     Spec,
@@ -59,12 +60,16 @@ class ModelSpec(Spec):
     """Which model, and its options (each model documents its own).
 
     Attributes:
-        name: a registered model.
-        options: its own settings.
+        name: a registered model, or a class of a file of your own as FILE.py:CLASS, which only ``--model`` can name.
+        options: its own settings; of a class of your own, the arguments that it is made with.
+        path: the file of a class of your own; filled in.
+        sha256: of that file, which has to be as it was for the run to be opened; filled in.
     """
 
     name: str = "mlp"
     options: dict[str, Scalar | list[int] | list[list[int]]] = {}
+    path: str | None = None
+    sha256: str | None = None
 
 
 class LearntOption(Spec):
@@ -215,6 +220,8 @@ class RunSpec(Spec):
         batch_size: data points per step; the last batch of an epoch may be smaller.
         seed: root of every random stream of the run.
         dtype: floating-point type of parameters and data.
+        precision: of matrix products and convolutions of float32: ``float32``, or ``tf32``, for which CUDA devices round
+            their factors to 10 bits and are faster. Measurements and evaluations of the run are made in float32 either way.
         checkpoint_every: epochs between checkpoints; the last epoch is always saved.
         keep_every: also keep a checkpoint of its own every so many epochs, under ``steps/`` (0: none).
         eval_points: test points on which the IWAE-64 bound is followed after each epoch (0: none).
@@ -229,6 +236,7 @@ class RunSpec(Spec):
     batch_size: Positive = 20
     seed: Seed = 0
     dtype: DType = "float32"
+    precision: Precision = "float32"
     checkpoint_every: Positive = 10
     keep_every: Count = 0
     eval_points: Count = 500
@@ -243,6 +251,13 @@ class RunSpec(Spec):
     @classmethod
     def _of_any_schema(cls, data: Any) -> Any:
         return translated(data)
+
+    @model_validator(mode="after")
+    def _rounds_what_is_there(self) -> Self:
+        if self.precision == "tf32" and self.dtype != "float32":
+            problem = f"tf32 is a way to multiply float32, and dtype is {self.dtype}"
+            raise SpecError("precision", problem, "leave one of the two out")
+        return self
 
     def identity(self) -> str:
         """Digest of what makes the run what it is: all but how long it goes on and what is kept of it."""

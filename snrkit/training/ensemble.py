@@ -6,36 +6,27 @@ following test points) works on a member unchanged, and leaves behind what ``snr
 """
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-from torch.func import vmap
-
-from snrkit.backend.graph import captured
 from snrkit.backend.memory import out_of_memory
-from snrkit.core.logweights import LogWeights, Parts
-from snrkit.core.objective import Wanted, step
 from snrkit.errors import CapabilityError, NonFiniteError
-from snrkit.models.calling import call_with
 from snrkit.runs.commit import Commit
 from snrkit.specs.run import RunSpec
+from snrkit.training.ahead import Way, way_on
 from snrkit.training.loop import Stopped
-from snrkit.training.step import clipping
-from snrkit.training.together import Share, together
+from snrkit.training.rows import ONE_BY_ONE, Rows
 from snrkit.training.trainer import Trainer
 from snrkit.types import Progress
 
 # What the batched step knows to honour. Whatever else a spec may come to say, such as another order of updates, must be at
 # its default.
 _KNOWN = {
-    "data", "model", "estimator", "optimiser", "epochs", "batch_size", "seed", "dtype", "checkpoint_every", "keep_every",
-    "eval_points",
+    "data", "model", "estimator", "optimiser", "epochs", "batch_size", "seed", "dtype", "precision", "checkpoint_every",
+    "keep_every", "eval_points",
 }  # fmt: skip
-
-_ONE_BY_ONE = "train its runs one by one: `side_by_side=1`"
 
 
 def ensemble_key(spec: RunSpec) -> str:
@@ -57,27 +48,31 @@ class Ensemble:
     """Runs of equal ``ensemble_key`` that stand at the same step.
 
     A member whose bound, parameters or followed bound become NaN or infinite leaves; the others are saved at that very step
-    and go on. So what they compute is a function of the runs, not of when the process was stopped.
+    and go on. So what they compute is a function of the runs, not of when the process was stopped. Where steps are taken
+    over what lies ahead, it stands still from that step on and leaves at the end of the epoch, or when a stop is asked for.
 
     Args:
         members: at least one; they are moved side by side.
         marker: the file through which the members' checkpoints are written together.
+        way: how steps are taken, where the model allows it; None: as the device does best.
 
     Raises:
         CapabilityError: a step of one of them already takes several passes, or its networks do not see the same samples.
     """
 
-    def __init__(self, members: Sequence[Trainer], marker: Path) -> None:
+    def __init__(self, members: Sequence[Trainer], marker: Path, *, way: Way | None = None) -> None:
         if any(member.feed.passes is not None for member in members):
-            raise CapabilityError("side_by_side", "a step of one run fills the memory", _ONE_BY_ONE)
+            raise CapabilityError("side_by_side", "a step of one run fills the memory", ONE_BY_ONE)
         if any("own" in member.estimator.objective.noises() for member in members):
             problem = "the networks of a run see samples of their own"
-            raise CapabilityError("side_by_side", problem, _ONE_BY_ONE)
+            raise CapabilityError("side_by_side", problem, ONE_BY_ONE)
         self.members = list(members)
+        self._halted: dict[Trainer, NonFiniteError] = {}
         self.failed: dict[str, str] = {}
         self._marker = marker
         lead = self.members[0]
-        self.spec, self.steps = lead.spec, lead.steps
+        self.spec, self.steps, self.device = lead.spec, lead.steps, lead.device
+        self._way = way or way_on(lead.device)
         for member in self.members[1:]:
             member.feed.batches = lead.feed.batches.under(member.feed.streams)
         self._join()
@@ -98,27 +93,10 @@ class Ensemble:
         return self.members[0].position
 
     def _join(self) -> None:
-        """Lay the members' parameters and moments side by side and make their own tensors views of the rows."""
-        states = [member.state for member in self.members]
-        names = {parameter: name for name, parameter in states[0].model.named_parameters()}
-        self._names = [names[parameter] for parameter in states[0].trained]
-        self._shapes = [parameter.shape for parameter in states[0].trained]
-        tensors = [state.model.state_dict() for state in states]
-        self._constant = {n: torch.stack([own[n] for own in tensors]) for n in tensors[0].keys() - set(self._names)}
-        self._values = _side_by_side([state.trained for state in states])
-        self._first = _side_by_side([state.moments("exp_avg") for state in states])
-        self._second = _side_by_side([state.moments("exp_avg_sq") for state in states])
-        for e, state in enumerate(states):
-            state.live_in(*(self._parts(matrix[e]) for matrix in (self._values, self._first, self._second)))
-        samples = [(member.spec.estimator.M, member.spec.estimator.K) for member in self.members]
-        self._shares = [Share(e, shape) for e, shape in enumerate(samples)]
-        changed = self._values, self._first, self._second
-        self._advance = self._ascend if self.members[0].model.unrolled else captured(self._ascend, changed)
-
-    def _parts(self, rows: Tensor) -> list[Tensor]:
-        """Views of rows ``[..., P]`` in the shapes of the parameters, each ``[..., *shape]``."""
-        parts = torch.split(rows, [shape.numel() for shape in self._shapes], dim=-1)
-        return [part.view(*rows.shape[:-1], *shape) for part, shape in zip(parts, self._shapes, strict=True)]
+        """Lay the members' parameters and moments side by side."""
+        rows = self._rows = Rows(self.members)
+        way: Way = "plain" if self.members[0].model.unrolled else self._way
+        self._ahead = None if way == "plain" else rows.ahead(captured=way == "captured")
 
     def begin_epoch(self) -> None:
         """Set each member's learning rate and shuffle its data points."""
@@ -133,82 +111,45 @@ class Ensemble:
             CapabilityError: there is no memory for the step of all.
         """
         start = time.perf_counter()
+        with self._within_memory():
+            if self._ahead is None:
+                found, points = self._rows.step()
+                bounds = found.tolist()
+            else:
+                self._ahead.take()
+        if self._ahead is None:
+            seconds = (time.perf_counter() - start) / len(self.members)
+            self._each(lambda member, bound: member.account(bound, points, seconds), bounds)
+            return
+        for member in self.members:
+            member.state.advance()
+        if self._ahead.due:
+            self._settle()
+        if self.position == self.steps:
+            self._let_go(self._halted)
+
+    @contextmanager
+    def _within_memory(self) -> Iterator[None]:
         try:
-            x = torch.stack([member.feed.batch() for member in self.members])
-            points = x.shape[1]
-            sleep = any(member.estimator.needs.sleep for member in self.members)
-            noises = [member.feed.noises(points, sleep=sleep)("shared") for member in self.members]
-            noise = torch.stack([own.flatten(1, 2)[:, None] for own in noises])
-            bounds = self._advance(x, noise, *self._adam_factors()).tolist()
+            yield
         except (MemoryError, RuntimeError) as error:
             if not out_of_memory(error):
                 raise
             problem = f"memory ran out with {len(self.members)} runs side by side"
-            raise CapabilityError("side_by_side", problem, _ONE_BY_ONE) from None
-        seconds = (time.perf_counter() - start) / len(self.members)
-        self._each(lambda member, bound: member.account(bound, points, seconds), bounds)
+            raise CapabilityError("side_by_side", problem, ONE_BY_ONE) from None
 
-    def _adam_factors(self) -> tuple[Tensor, Tensor]:
-        """What of Adam's step depends on time: the rate over the first moment's correction ``[E, 1]``, the second's root."""
-        decay, decay_square = self.spec.optimiser.betas
-        step = self.step + 1
-        rates = [[m.state.rate / (1 - decay**step)] for m in self.members]
-        return self._values.new_tensor(rates), self._values.new_tensor((1 - decay_square**step) ** 0.5)
-
-    def _ascend(self, x: Tensor, noise: Tensor, rate: Tensor, correction: Tensor) -> Tensor:
-        """One step of all members, in place.
-
-        Args:
-            x: minibatches ``[E, B, *event]``.
-            noise: ``[E, B, 1, M K, *noise_shape]``.
-            rate: ``[E, 1]``.
-            correction: scalar.
-
-        Returns:
-            Bounds before the step ``[E]``, nats per data point.
-
-        Raises:
-            CapabilityError: the model's operations cannot be batched.
-        """
-        leaves = [part.requires_grad_() for part in self._parts(self._values.detach())]
-        objective = together(self._shares, [member.estimator.objective for member in self.members])
-        count = len(self.members[0].state.networks["generative"])
-        wanted: Wanted = {"generative": leaves[:count], "inference": leaves[count:]}
-        found, bounds = step(
-            objective, lambda own: self._log_weights(leaves, x, own, objective.needs.parts), lambda _: noise, wanted
-        )
-        with torch.no_grad():
-            parts = (*found["generative"], *found["inference"])
-            self._adam(torch.cat([part.reshape(len(part), -1) for part in parts], dim=1), rate, correction)
-        return bounds
-
-    def _log_weights(self, leaves: list[Tensor], x: Tensor, noise: Tensor, parts: Parts) -> LogWeights:
-        """All members' log-weights, ``[E, B, 1, M K]``."""
-        model = self.members[0].model
-        state = dict(zip(self._names, leaves, strict=True)) | self._constant
-
-        def one(state: dict[str, Tensor], x: Tensor, noise: Tensor) -> dict[str, Tensor]:
-            weights: LogWeights = call_with(model, state, x, noise, **parts.asked)
-            return weights.present()
-
-        try:
-            return LogWeights.of(vmap(one)(state, x, noise))
-        except RuntimeError as error:
-            if out_of_memory(error):
-                raise
-            problem = f"cannot be computed for several runs at once ({str(error).splitlines()[0]})"
-            raise CapabilityError("model", problem, _ONE_BY_ONE) from None
-
-    def _adam(self, gradient: Tensor, rate: Tensor, correction: Tensor) -> None:
-        """As torch's Adam with ``maximize``, whose first moment is that of the descent direction; each row clipped first."""
-        optimiser = self.spec.optimiser
-        decay, decay_square = optimiser.betas
-        if optimiser.clip is not None:
-            gradient = gradient * clipping(torch.linalg.vector_norm(gradient, dim=1, keepdim=True), optimiser.clip)
-        descent = -gradient
-        self._first.lerp_(descent, 1 - decay)
-        self._second.mul_(decay_square).addcmul_(descent, descent, value=1 - decay_square)
-        self._values.addcdiv_(-rate * self._first, (self._second.sqrt() / correction).add_(optimiser.eps))
+    def _settle(self) -> None:
+        """Read the bounds of the steps that were taken without waiting for them, and note who came to a halt."""
+        for taken in self._ahead.read() if self._ahead is not None else ():
+            for member, bound in zip(self.members, taken.bounds, strict=True):
+                if member in self._halted:
+                    continue
+                try:
+                    member.note(taken, bound)
+                except NonFiniteError as error:
+                    self._halted[member] = error
+        if len(self._halted) == len(self.members):
+            self._let_go(self._halted)
 
     def observe(self, act: Callable[[Trainer, Stopped], None], stopped: Stopped) -> None:
         """Let each member be observed at the end of an epoch.
@@ -236,7 +177,7 @@ class Ensemble:
         Raises:
             NonFiniteError: the last member failed.
         """
-        self._each(lambda member, _: member.state.require_finite(), self.members)
+        self._let_go_of_unsound()
         for member in self.members:
             member.state.note_steps()
             member.keep()
@@ -247,8 +188,13 @@ class Ensemble:
         Raises:
             NonFiniteError: the last member failed.
         """
-        self._each(lambda member, _: member.state.require_finite(), self.members)
+        self._let_go_of_unsound()
         self._commit(self.members, {})
+
+    def _let_go_of_unsound(self) -> None:
+        self._settle()
+        self._let_go(self._halted)
+        self._each(lambda member, _: member.state.require_finite(), self.members)
 
     def _each(self, act: Callable[[Trainer, Any], None], values: Sequence[Any]) -> None:
         """Let every member act; those that fail leave, and the others are saved where they stand."""
@@ -258,8 +204,13 @@ class Ensemble:
                 act(member, value)
             except NonFiniteError as error:
                 failed[member] = error
+        self._let_go(failed)
+
+    def _let_go(self, failed: dict[Trainer, NonFiniteError]) -> None:
+        """Let members leave that failed, if there are any, and save the others where they stand."""
         if not failed:
             return
+        self._halted = {}
         reasons = {member.run_dir.name: str(error) for member, error in failed.items()}
         self.failed |= reasons
         survivors = [member for member in self.members if member not in failed]
@@ -276,8 +227,3 @@ class Ensemble:
             member.state.note_steps()
             commit.stage(member.run_dir, member.state.checkpoint())
         commit.finish(failed)
-
-
-def _side_by_side(members: Iterable[Sequence[Tensor]]) -> Tensor:
-    """Each member's tensors as one row, ``[E, P]``."""
-    return torch.stack([torch.cat([tensor.detach().flatten() for tensor in tensors]) for tensors in members])

@@ -3,7 +3,10 @@
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
+import torch
+
 from snrkit.backend.kernels import same_convolutions
+from snrkit.backend.precision import products
 from snrkit.interrupt import Interrupted
 from snrkit.specs.run import RunSpec
 from snrkit.types import Progress
@@ -20,6 +23,7 @@ class Crew(Protocol):
 
     spec: RunSpec
     steps: int
+    device: torch.device
 
     @property
     def epoch(self) -> int:
@@ -74,7 +78,7 @@ def run_epochs(crew: C, stopped: Stopped, progress: Progress, observe: Callable[
     while crew.epoch < crew.spec.epochs:
         crew.begin_epoch()
         while crew.position < crew.steps:
-            with same_convolutions():
+            with same_convolutions(), products(crew.spec.precision, crew.device):
                 crew.take_step()
             crew.report(progress)
             if stopped():

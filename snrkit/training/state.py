@@ -34,6 +34,7 @@ class State:
         step: optimiser steps done.
         position: steps done within the unfinished epoch.
         running: sums over the unfinished epoch.
+        rounded: steps at which the optimiser's moments were rounded and gone on from.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class State:
         )
         self.epoch = self.step = self.position = 0
         self.running = {"bound": 0.0, "points": 0.0, "seconds": 0.0}
+        self.rounded: list[int] = []
 
     @property
     def trained(self) -> list[nn.Parameter]:
@@ -68,10 +70,13 @@ class State:
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.spec.optimiser, self.epoch)
 
-    def count(self, bound: float, points: int, seconds: float) -> None:
-        """Count a step on so many points, with its bound, nats per data point."""
+    def advance(self) -> None:
+        """Count a step."""
         self.step += 1
         self.position += 1
+
+    def note(self, bound: float, points: int, seconds: float) -> None:
+        """Note the bound of a step on so many points, nats per data point."""
         for key, value in (("bound", bound * points), ("points", points), ("seconds", seconds)):
             self.running[key] += value
 
@@ -85,7 +90,7 @@ class State:
         self.epoch, self.step, self.position = previous.epoch, previous.step, previous.position
         self.running = dict(previous.running)
         self.hyper.restore(previous.hyper)
-        self.kernels = previous.kernels
+        self.kernels, self.rounded = previous.kernels, list(previous.rounded)
 
     def checkpoint(self) -> Checkpoint:
         """The present state."""
@@ -104,6 +109,7 @@ class State:
             kernels=self.kernels,
             data_digest=self.data_digest,
             image_shape=self.summary.image_shape or (),
+            rounded=list(self.rounded),
         )
 
     def require_finite(self) -> None:
@@ -116,11 +122,12 @@ class State:
             if not bool(torch.isfinite(parameter).all()):
                 self.complain(f"parameter {name}", "NaN or infinite")
 
-    def complain(self, what: str, value: str) -> NoReturn:
-        """Raise a NonFiniteError."""
+    def complain(self, what: str, value: str, step: int | None = None) -> NoReturn:
+        """Raise a NonFiniteError of a step of this epoch, by default the present one."""
+        step = self.step if step is None else step
         raise NonFiniteError(
             what,
-            f"became {value} at step {self.step} (epoch {self.epoch + 1}); the last checkpoint is kept",
+            f"became {value} at step {step} (epoch {self.epoch + 1}); the last checkpoint is kept",
             f"try a smaller learning rate (now {self.rate:g}: `optimiser.lr={self.rate / 10:g}`) or `dtype=float64`",
         )
 

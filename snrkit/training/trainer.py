@@ -10,22 +10,26 @@ from torch import Tensor
 
 from snrkit.backend.kernels import chosen, using
 from snrkit.backend.memory import within_memory
+from snrkit.backend.precision import products, require_precision
 from snrkit.data.base import Dataset
 from snrkit.data.binarise import test_points
 from snrkit.estimators.base import option_values, require_samples
 from snrkit.estimators.hyper import Context, Hyper
 from snrkit.estimators.passes import Passes, memory_for_step
 from snrkit.models.base import LatentModel, build_model
+from snrkit.models.naming import is_own
 from snrkit.runs.checkpoint import Checkpoint, save_checkpoint
 from snrkit.runs.folder import RunDir
 from snrkit.specs.run import RunSpec
 from snrkit.specs.schedule import learning_rate
+from snrkit.training.ahead import Ahead, Taken, Way, way_on
+from snrkit.training.alone import ahead_of, looks_ahead
 from snrkit.training.feed import Feed
 from snrkit.training.follow import followed_bound
 from snrkit.training.opening import data_digest, data_summary
 from snrkit.training.state import State
 from snrkit.training.step import ascend, mean_over_points
-from snrkit.trial.needs import require
+from snrkit.trial.needs import require, require_seeded
 from snrkit.trial.opening import tried
 from snrkit.types import Progress
 
@@ -42,6 +46,7 @@ class Trainer:
         run: where checkpoints and metrics go.
         device: where to compute.
         previous: the checkpoint to go on from, if any.
+        way: how steps are taken, where the spec and the model allow it; None: as the device does best.
 
     Attributes:
         state: what a checkpoint holds.
@@ -50,15 +55,23 @@ class Trainer:
         steps: steps to an epoch.
 
     Raises:
-        SpecError: estimator, options or model cannot be built.
+        SpecError: estimator, options or model cannot be built, or the device lacks the precision asked for.
         CapabilityError: the estimator is not right for the model.
         ResourceError: the model, or a step, does not fit into memory.
     """
 
     def __init__(
-        self, spec: RunSpec, dataset: Dataset, run: RunDir, device: torch.device, previous: Checkpoint | None
+        self,
+        spec: RunSpec,
+        dataset: Dataset,
+        run: RunDir,
+        device: torch.device,
+        previous: Checkpoint | None,
+        *,
+        way: Way | None = None,
     ) -> None:
         self.spec, self.run_dir, self.device, self.dataset = spec, run, device, dataset
+        require_precision(spec.precision, device)
         dtype, summary, own = getattr(torch, spec.dtype), data_summary(dataset), spec.estimator
         hyper = Hyper(spec)
         self.estimator = hyper.present(0)
@@ -67,7 +80,10 @@ class Trainer:
         self._followed = test_points(dataset, spec.data, dtype, device, slice(0, spec.eval_points))
         probe = test_points(dataset, spec.data, dtype, device, slice(0, 2))
         require_samples(hyper.kinds(), own.K)
-        require(hyper.kinds(), tried(model, probe, "training"))
+        findings = tried(model, probe, "training")
+        require(hyper.kinds(), findings)
+        if is_own(spec.model.name):
+            require_seeded(findings)
         passes = Passes.needed(model, self.estimator, probe, spec.batch_size, own.M, own.K)
         self.state = State(spec, model, probe, summary, data_digest(dataset), hyper)
         self.feed = Feed(self.state, dataset, device, model.noise_shape(probe), passes)
@@ -77,6 +93,9 @@ class Trainer:
             # An epoch whose steps are all done is finished without another step to say what the options are.
             self.estimator = hyper.present(self.epoch, max(0, self.step - 1))
         self.state.kernels = self.state.kernels or chosen(dtype, device)
+        self._way = way or way_on(device)
+        # Made at the first step: beside other runs it takes none.
+        self._ahead: Ahead | None = None
 
     @property
     def model(self) -> LatentModel:
@@ -104,7 +123,7 @@ class Trainer:
         Raises:
             NonFiniteError: a parameter is NaN or infinite; nothing is written.
         """
-        self.state.require_finite()
+        self._require_sound()
         save_checkpoint(self.run_dir.checkpoint, self.state.checkpoint())
 
     def keep(self) -> None:
@@ -113,8 +132,14 @@ class Trainer:
         Raises:
             NonFiniteError: a parameter is NaN or infinite; nothing is written.
         """
-        self.state.require_finite()
+        self._require_sound()
         save_checkpoint(self.run_dir.steps / f"step-{self.step:08d}.pt", self.state.checkpoint())
+
+    def _require_sound(self) -> None:
+        self.settle()
+        self.state.require_finite()
+        if self._ahead is not None:
+            self.state.note_steps()
 
     def begin_epoch(self) -> None:
         """Set the learning rate and shuffle the data points."""
@@ -128,6 +153,17 @@ class Trainer:
             NonFiniteError: the bound is NaN or infinite; the parameters are as before.
             ResourceError: memory ran out; the step is not counted.
         """
+        ahead = self._looking_ahead()
+        if ahead is None:
+            self._take_plain_step()
+            return
+        with memory_for_step(self.spec), using(self.state.kernels):
+            ahead.take()
+        self.state.advance()
+        if ahead.due:
+            self.settle()
+
+    def _take_plain_step(self) -> None:
         start = time.perf_counter()
         with memory_for_step(self.spec), using(self.state.kernels):
             x = self.feed.batch()
@@ -135,6 +171,31 @@ class Trainer:
                 self.estimator = self.state.hyper.step(self._context(x))
             bound = self._step(x)
         self.account(bound, len(x), time.perf_counter() - start)
+
+    def _looking_ahead(self) -> Ahead | None:
+        """What lies ahead of it, where its steps are taken so."""
+        if self._ahead is None and self._way != "plain" and looks_ahead(self.state, self.feed, self.estimator):
+            self._ahead = ahead_of(self.state, self.feed, self.estimator, captured=self._way == "captured")
+        return self._ahead
+
+    def settle(self) -> None:
+        """Read the bounds of the steps that were taken without waiting for them.
+
+        Raises:
+            NonFiniteError: one is NaN or infinite; the parameters are as before its step.
+        """
+        for taken in self._ahead.read() if self._ahead is not None else ():
+            self.note(taken, taken.bounds[0])
+
+    def note(self, taken: Taken, bound: float) -> None:
+        """Note a step that was counted before its bound was known, nats per data point.
+
+        Raises:
+            NonFiniteError: the bound is NaN or infinite.
+        """
+        if not math.isfinite(bound):
+            self.state.complain("bound", str(bound), taken.step)
+        self.state.note(bound, taken.points, taken.seconds)
 
     def _step(self, x: Tensor) -> float:
         return ascend(self.state, self.feed, self.estimator, x)
@@ -156,14 +217,16 @@ class Trainer:
         """
         if not math.isfinite(bound):
             self.state.complain("bound", str(bound))
-        self.state.count(bound, points, seconds)
+        self.state.advance()
+        self.state.note(bound, points, seconds)
 
     def report(self, progress: Progress) -> None:
         """Call ``progress`` with the steps done, those there are, and a note."""
-        running = self.state.running
-        mean = running["bound"] / running["points"]
-        speed = running["points"] / max(running["seconds"], 1e-9)
-        note = f"epoch {self.epoch + 1}/{self.spec.epochs} bound {mean:.2f} nats {speed:.0f} images/s"
+        running, note = self.state.running, f"epoch {self.epoch + 1}/{self.spec.epochs}"
+        if running["points"]:  # of the steps whose bounds are known
+            mean = running["bound"] / running["points"]
+            speed = running["points"] / max(running["seconds"], 1e-9)
+            note += f" bound {mean:.2f} nats {speed:.0f} images/s"
         progress(self.epoch * self.steps + self.position, self.spec.epochs * self.steps, note)
 
     def finish_epoch(self) -> None:
@@ -182,8 +245,11 @@ class Trainer:
             "images_per_second": running["points"] / max(running["seconds"], 1e-9),
         }
         row |= option_values(self.estimator)
+        if self.state.rounded:
+            row["rounded_at"] = self.state.rounded[-1]
         if len(self._followed):
-            row["test_iwae64"] = followed_bound(self.model, self._followed, self.feed.streams)
+            with products("float32", self.device):
+                row["test_iwae64"] = followed_bound(self.model, self._followed, self.feed.streams)
             if not math.isfinite(row["test_iwae64"]):
                 self.state.complain("test_iwae64", str(row["test_iwae64"]))
         self.state.finish_epoch()

@@ -20,13 +20,13 @@ class Graph:
 
     def replay(self):
         Graph.replays += 1
-        self.output.copy_(self.again())
+        self.again()
 
 
 @pytest.fixture
 def cuda(monkeypatch):
-    """What was captured, and the devices made current."""
-    record = {"capturing": None, "devices": []}
+    """What is being captured, the devices made current, and whether waiting for the device is an error."""
+    record = {"capturing": None, "devices": [], "waiting": 0}
 
     @contextmanager
     def capturing(made):
@@ -41,42 +41,77 @@ def cuda(monkeypatch):
     monkeypatch.setattr(Graph, "replays", 0)
     for name, stand_in in {
         "Stream": Stream, "current_stream": Stream, "stream": lambda _: nullcontext(), "CUDAGraph": Graph,
-        "graph": capturing, "device": device,
+        "graph": capturing, "device": device, "get_sync_debug_mode": lambda: record["waiting"],
+        "set_sync_debug_mode": lambda mode: record.update(waiting=mode),
     }.items():  # fmt: skip
         monkeypatch.setattr(torch.cuda, name, stand_in)
     return record
 
 
-@pytest.mark.parametrize("sizes", [[5, 5, 3] * 4, [3] + [5, 5, 3] * 4], ids=["from the start", "from the last batch"])
-def test_every_shape_is_captured_once_and_then_replayed(cuda, sizes):
-    """Also where a resumed run begins with the smaller last batch of an epoch."""
-    state, plain = torch.zeros(2), 0
+class Counting:
+    """A step that adds to a sum, and notes it in a table at a place that it moves on."""
 
-    def step(x):
-        nonlocal plain
-        plain += cuda["capturing"] is None
-        before = state.clone()
-        state.add_(x.sum())
-        made, found = cuda["capturing"], state.clone()
-        if made is not None:
-            made.output, made.again = found, lambda: step(x)
-            state.copy_(before)
-        return found
+    def __init__(self, cuda, steps):
+        self.cuda, self.calls = cuda, 0
+        self.sum, self.place, self.table = torch.zeros(()), torch.zeros(1, dtype=torch.int64), torch.zeros(steps)
+        self.state = (self.sum, self.place, self.table)
 
-    taken = graph.CapturedStep(step, (state,))
-    found = [float(taken(torch.ones(size))[0]) for size in sizes]
-    assert found == torch.tensor(sizes).cumsum(0).tolist()
+    def __call__(self, points):
+        if self.cuda["capturing"] is not None:
+            self.cuda["capturing"].again = lambda: self(points)
+            return
+        self.calls += 1
+        self.sum.add_(points)
+        self.table.index_copy_(0, self.place, self.sum[None])
+        self.place.add_(1)
+
+
+@pytest.mark.parametrize("sizes", [[5, 5, 3] * 4, [3] + [5, 5, 3] * 4, [5, 3]], ids=["many", "last batch", "few"])
+def test_every_number_of_points_is_captured_once_and_then_replayed(cuda, sizes):
+    """Also where a resumed run begins with the smaller last batch of an epoch, and where the table has no row to spare."""
+    own = Counting(cuda, len(sizes))
+    taken = graph.CapturedStep(own, own.state)
+    for size in sizes:
+        taken(size)
+    assert own.table.tolist() == torch.tensor(sizes).cumsum(0).tolist()
     assert Graph.replays == len(sizes)
-    assert plain == len(sizes) + 2 * graph.WARM_UP
+    assert own.calls == len(sizes) + 2 * graph.WARM_UP
+    assert taken.why_not == ""
+    assert cuda["waiting"] == 0
 
 
 def test_it_is_captured_and_replayed_on_the_device_of_its_tensors(cuda):
-    state = torch.zeros(2)
+    own = Counting(cuda, 1)
+    graph.CapturedStep(own, own.state)(3)
+    assert cuda["devices"] == [own.sum.device]
 
-    def step(x):
-        if cuda["capturing"] is not None:
-            vars(cuda["capturing"]).update(output=state, again=lambda: state)
-        return state
 
-    graph.CapturedStep(step, (state,))(torch.ones(3))
-    assert cuda["devices"] == [state.device]
+def test_a_step_that_waits_for_the_device_is_called_as_it_is(cuda):
+    own = Counting(cuda, 4)
+
+    def step(points):
+        if cuda["waiting"] == "error":
+            raise RuntimeError("called a synchronizing CUDA operation\nand more")
+        own(points)
+
+    taken = graph.CapturedStep(step, own.state)
+    for size in (5, 5, 3, 5):
+        taken(size)
+    assert own.table.tolist() == [5, 10, 13, 18]
+    assert taken.why_not == "called a synchronizing CUDA operation"
+    assert Graph.replays == cuda["waiting"] == 0
+    assert own.calls == 4 + graph.WARM_UP - 1
+
+
+def test_where_memory_runs_out_the_state_is_as_before(cuda):
+    own = Counting(cuda, 4)
+
+    def step(points):
+        own(points)
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    taken = graph.CapturedStep(step, own.state)
+    with pytest.raises(torch.OutOfMemoryError):
+        taken(5)
+    assert own.sum == own.place == 0
+    assert not own.table.any()

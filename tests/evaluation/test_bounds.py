@@ -9,10 +9,12 @@ import torch
 from torch import nn
 
 import snrkit.evaluation.bounds as module
+import snrkit.evaluation.passes
 from snrkit.core.logweights import effective_sample_size
 from snrkit.core.streams import Streams
 from snrkit.errors import ModelError, NonFiniteError, ResourceError, SpecError
 from snrkit.evaluation.bounds import evaluate, point_scores, sample_log_weights
+from snrkit.evaluation.passes import Pass, pass_within, rows_within
 from snrkit.models.gaussian import Gaussian
 from tests.zoo import images, mlp, toy
 
@@ -72,7 +74,7 @@ def test_against_plain_formulas(near):
 def test_streaming_changes_nothing(monkeypatch, make, rows):
     model, x = make()
     reference = sample_log_weights(model, x, 150, Streams(0))[2]
-    monkeypatch.setattr(module, "_ROWS", rows)
+    monkeypatch.setattr(snrkit.evaluation.passes, "_ROWS", rows)
     streamed = sample_log_weights(model, x, 150, Streams(0))[2]
     assert streamed.shape == (150,)
     torch.testing.assert_close(streamed, reference, rtol=0, atol=1e-10)
@@ -190,7 +192,7 @@ def test_weights_of_zero_leave_the_bounds_that_are_finite():
 def test_groups_without_weight_have_no_effective_sample():
     log_w = torch.full((192,), -torch.inf, dtype=torch.float64)
     log_w[:64] = 0.0
-    elbo, iwae_64, log_p, ess_64, ess, zero = module._summaries(log_w)
+    elbo, iwae_64, log_p, ess_64, ess, zero = module._summaries(log_w[None])[0].tolist()
     assert (elbo, iwae_64, zero) == (-math.inf, -math.inf, 128)
     assert log_p == pytest.approx(math.log(64 / 192))
     assert (ess_64, ess) == (pytest.approx(64 / 3), pytest.approx(64))
@@ -217,10 +219,10 @@ def test_noise_is_never_made_for_all_samples(monkeypatch, near):
 
 def test_large_numbers_of_groups_are_averaged_alike(monkeypatch):
     log_w = torch.randn(64 * 1000 + 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    whole = module._summaries(log_w.clone())
+    whole = module._summaries(log_w.clone()[None])
     monkeypatch.setattr(module, "_GROUPS", 13)
-    assert module._summaries(log_w.clone()) == whole
-    assert whole[4] == float(effective_sample_size(log_w))
+    assert torch.equal(module._summaries(log_w.clone()[None]), whole)
+    assert whole[0, 4] == effective_sample_size(log_w)
 
 
 @pytest.mark.parametrize(
@@ -267,3 +269,72 @@ def test_modes_are_put_back_whatever_happens(stop):
     with pytest.raises((stop, ResourceError)):
         evaluate(model, images(points=3), 128, Streams(0), update)
     assert all(module.training for module in model.modules())
+
+
+def test_passes_of_several_points_are_halved_too(monkeypatch, near):
+    model, x = near
+    many = Pass(4 * 640, many=True)
+    whole = point_scores(model, x, 640, Streams(0), at_once=many)
+    forward, seen = type(model).forward, []
+
+    def short(self, x, noise, path=False):
+        if noise.shape[:3].numel() > 300:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        seen.append(tuple(noise.shape[:3]))
+        return forward(self, x, noise, path)
+
+    monkeypatch.setattr(type(model), "forward", short)
+    halved = point_scores(model, x, 640, Streams(0), at_once=many)
+    assert set(seen) == {(1, 1, 160)}
+    np.testing.assert_allclose(halved.log_p, whole.log_p, rtol=1e-12)
+
+
+class OnePointOnly(Gaussian):
+    """The toy for one data point, as a user may write it."""
+
+    def log_joint(self, x, z):
+        return super().log_joint(x.reshape(-1), z) if x.shape[0] == 1 else super().log_joint(x[:1], z)
+
+
+class Refuses(Gaussian):
+    """The toy, which fails on two data points."""
+
+    def log_joint(self, x, z):
+        return super().log_joint(x.reshape(self.latent), z)
+
+
+@pytest.mark.parametrize("kind", [OnePointOnly, Refuses])
+def test_a_model_that_takes_one_point_only_gets_one(near, kind):
+    model, x = near
+    assert pass_within(model, x, 2**30) == Pass(2**17, many=True)
+    model.__class__ = kind
+    at_once = pass_within(model, x, 2**30)
+    assert not at_once.many
+    assert [list(part) for part in at_once.parts(3, 64)] == [[0], [1], [2]]
+    found = point_scores(model, x, 150, Streams(3), at_once=at_once)
+    model.__class__ = Gaussian
+    np.testing.assert_allclose(found.log_p, point_scores(model, x, 150, Streams(3)).log_p, rtol=1e-12)
+
+
+def test_a_pass_takes_a_quarter_of_the_free_memory_and_no_more_than_helps():
+    assert rows_within(free=8000, each=100) == 20
+    assert rows_within(free=10, each=100) == 1
+    assert rows_within(free=2**40, each=100) == 2**17
+    at_once = Pass(10_000, many=True)
+    assert [(part.start, part.stop) for part in at_once.parts(5, 5000)] == [(0, 2), (2, 4), (4, 5)]
+    assert at_once.points(20_000) == 1
+    assert Pass(10_000).points(10) == 1
+
+
+def test_log_weights_of_several_points_at_once(near):
+    model, x = near
+    one, many = (sample_log_weights(model, x, 70, Streams(0), at_once) for at_once in (None, Pass(300, many=True)))
+    assert one.shape == (N, 70)
+    torch.testing.assert_close(many, one, rtol=1e-12, atol=1e-12)
+
+
+def test_progress_is_told_after_every_pass(near):
+    model, x = near
+    told = []
+    point_scores(model, x, 64, Streams(0), lambda *each: told.append(each), Pass(4 * 64, many=True))
+    assert told == [(4, N, "points"), (6, N, "points")]

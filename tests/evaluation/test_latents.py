@@ -79,3 +79,16 @@ def test_a_points_means_do_not_depend_on_the_others(dtype):
     model, x = hierarchical(dtype=dtype), images(dtype=dtype)
     whole, part = (latent_means(model, points, Streams(0))[1].means for points in (x, x[:2]))
     assert np.array_equal(whole[:2], part)
+
+
+def test_the_standard_error_is_that_of_resampled_points():
+    """By products with how often each point was picked; here by taking the points themselves."""
+    rng = np.random.default_rng(2)
+    z = 5 + rng.standard_normal((40, 6)) * np.sqrt([0.008, 0.009, 0.010, 0.011, 0.012, 0.0])
+    layer = LayerMeans(z, np.full_like(z, 0.0005), 10)
+    (score,) = active_units([layer])
+    picks = np.random.Generator(np.random.PCG64DXSM(0)).integers(0, 40, size=(200, 40))
+    counts = [((z[pick].var(axis=0, ddof=1) - 0.0005) > 0.01).sum() for pick in picks]
+    assert score.stderr == pytest.approx(np.std(counts, ddof=1), rel=1e-12)
+    assert score.value == ((z.var(axis=0, ddof=1) - 0.0005) > 0.01).sum()
+    assert score.stderr > 0.3

@@ -21,7 +21,8 @@ from snrkit.models.densities import bernoulli_log_prob, standard_normal_log_prob
 from snrkit.models.summary import DataSummary
 from snrkit.models.windows import Window
 from snrkit.specs.run import ModelSpec, RunSpec
-from snrkit.training import ensemble
+from snrkit.training import ahead, ensemble
+from snrkit.training.alone import looks_ahead
 from snrkit.trial.needs import needs_by_name, unmet
 from snrkit.trial.opening import opened
 from tests.support.training import learns, trainer
@@ -292,15 +293,17 @@ def test_what_is_refused_and_what_works():
 
 @pytest.mark.slow
 def test_no_graph_is_captured_of_what_takes_steps(tmp_path, monkeypatch):
-    """Beside one another two runs go through the plain step; those of another model through what ``captured`` makes."""
-    monkeypatch.setattr(ensemble, "captured", lambda step, state: None)
+    """Beside one another two runs go through the plain step; those of another model through what ``CapturedStep`` makes."""
+    monkeypatch.setattr(ahead, "CapturedStep", lambda step, state: None)
     options = {"steps": 2, "hidden": 4, "latent": 2, "read": 0, "write": 0}
     for name, own in (("draw", options), ("mlp", {"hidden": [4], "latent": 2})):
         table = {"data": {"name": "digits", "train_limit": 8}, "model": {"name": name, "options": own}}
         members = [
             trainer(RunSpec.parse(table | {"seed": seed}, "test"), tmp_path / f"{name}{seed}") for seed in (0, 1)
         ]
-        assert (ensemble.Ensemble(members, tmp_path / "marker")._advance is None) == (name == "mlp")
+        crew = ensemble.Ensemble(members, tmp_path / "marker", way="captured")
+        assert (crew._ahead is None) == (name == "draw")
+        assert looks_ahead(members[0].state, members[0].feed, members[0].estimator) == (name == "mlp")
 
 
 @pytest.mark.slow

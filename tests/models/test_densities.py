@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from snrkit import DiagonalNormal, bernoulli_log_prob, standard_normal_log_prob
+from snrkit.models.densities import _Bernoulli
 from tests.zoo import numbers
 
 HALF = pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
@@ -66,6 +67,44 @@ def test_per_example_gradients_with_either_argument_batched(batched):
     assert torch.equal(found, torch.stack(each))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("shape", [(700,), (4, 150), (3, 1, 107), (1, 1, 1), (300,)], ids=str)
+@pytest.mark.parametrize("pixels", [1, 7, 49])
+@pytest.mark.parametrize("of", ["all", "repeated", "each"])
+def test_in_portions_no_bit_changes(monkeypatch, request, dtype, shape, pixels, of):
+    """Neither of the value nor of the derivatives, however many rows and pixels there are and whose the pixels are.
+
+    With several threads the whole falls apart into as many parts, whose ends other code computes.
+    """
+    threads = torch.get_num_threads()
+    request.addfinalizer(lambda: torch.set_num_threads(threads))
+    torch.set_num_threads(1)
+    logits = (3 * numbers(1, *shape, pixels)).to(dtype).requires_grad_()
+    x = (numbers(2, shape[0], *[1] * (len(shape) - 1), pixels) > 0).to(dtype)
+    x = {"all": x.view(-1, pixels)[0], "repeated": x[:1].expand_as(x), "each": x}[of]
+    cotangent = numbers(3, *shape).to(dtype)
+
+    def results():
+        value = bernoulli_log_prob(x, logits)
+        return value.detach(), torch.autograd.grad(value, logits, cotangent)[0]
+
+    whole = results()
+    for rows in (1, 130):
+        monkeypatch.setattr("snrkit.models.densities._PORTION", rows * pixels * logits.element_size())
+        for one, other in zip(results(), whole, strict=True):
+            assert torch.equal(one, other)
+
+
+def test_many_logits_of_one_image_are_taken_in_portions(monkeypatch):
+    seen = []
+    value = _Bernoulli._value
+    monkeypatch.setattr(
+        _Bernoulli, "_value", staticmethod(lambda x, logits: seen.append(len(logits)) or value(x, logits))
+    )
+    bernoulli_log_prob(torch.zeros(784).expand(3, 1, 1, 784), torch.zeros(3, 1, 600, 784))
+    assert seen == [640, 640, 520]
+
+
 @HALF
 def test_normals_in_half_precision(dtype):
     """Squares of 300 are no float16; sums of 500 terms lose digits in both."""
@@ -79,3 +118,33 @@ def test_normals_in_half_precision(dtype):
     expected = DiagonalNormal(loc.double(), scale.double()).log_prob(z.double())
     assert found.dtype == dtype
     torch.testing.assert_close(found.double(), expected, rtol=torch.finfo(dtype).eps, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_bernoulli_derivatives_however_they_are_asked_for(dtype):
+    """By autograd alone, with a graph, in batches of cotangents and under torch.func: the same bits; inputs are kept."""
+    generator = torch.Generator().manual_seed(0)
+    x = (torch.rand(3, 1, 11, generator=generator) < 0.4).to(dtype)
+    logits = (3 * torch.randn(3, 5, 11, generator=generator)).to(dtype).requires_grad_()
+    kept, cotangent = (x.clone(), logits.detach().clone()), torch.randn(3, 5, generator=generator).to(dtype)
+    value = bernoulli_log_prob(x, logits)
+    expected = (x - logits.sigmoid()) * cotangent[..., None]
+    (plain,) = torch.autograd.grad(value, logits, cotangent, retain_graph=True)
+    (graphed,) = torch.autograd.grad(value, logits, cotangent, create_graph=True)
+    assert torch.equal(plain, expected)
+    assert torch.equal(graphed, expected)
+    (second,) = torch.autograd.grad(graphed.sum(), logits)
+    torch.testing.assert_close(second, -(logits.sigmoid() * (1 - logits.sigmoid()) * cotangent[..., None]).detach())
+    both = torch.stack([cotangent, 2 * cotangent])
+    (batched,) = torch.autograd.grad(bernoulli_log_prob(x, logits), logits, both, is_grads_batched=True)
+    assert torch.equal(batched, torch.stack([expected, 2 * expected]))
+
+    def one(image, point):
+        return (bernoulli_log_prob(image, point) * cotangent[0]).sum()
+
+    each = torch.func.vmap(torch.func.grad(one, 1), (0, None))(x, logits[0].detach())
+    torch.testing.assert_close(each, (x - logits[0].sigmoid()).detach() * cotangent[0][None, :, None])
+    with torch.no_grad():
+        assert torch.equal(bernoulli_log_prob(x, logits), value)
+    assert torch.equal(x, kept[0])
+    assert torch.equal(logits, kept[1])

@@ -1,0 +1,193 @@
+"""How many samples, and of how many test points, an evaluation computes at once.
+
+A CPU is fastest with one point at a time, a few thousand samples of it at once: what more points add no longer lies in its
+cache. A CUDA device takes as many points as its memory allows, up to where more gain nothing.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from snrkit.backend.kernels import fast_linear
+from snrkit.backend.memory import available_on, out_of_memory
+from snrkit.core.streams import Streams
+from snrkit.models.base import LatentModel
+from snrkit.models.state import uncompiled
+
+# Samples at once on a CPU.
+_ROWS = 2048
+# At most on a GPU: 26 points of 5,000 samples each.
+_MOST = 2**17
+# Of the memory that is free, a pass is to take one part in so many.
+_SHARE = 4
+# Samples of one point in the tiny passes that find out what one takes.
+_FEW, _SOME = 8, 16
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What is computed at once.
+
+    Attributes:
+        rows: samples, of all points of a pass together; at least 1.
+        many: whether a pass may be of several points.
+    """
+
+    rows: int
+    many: bool = False
+
+    def points(self, samples: int) -> int:
+        """Points of a pass, each with so many samples."""
+        return max(1, self.rows // samples) if self.many else 1
+
+    def parts(self, points: int, samples: int) -> Iterator[range]:
+        """The numbers of all points, those of one pass at a time."""
+        size = self.points(samples)
+        return (range(start, min(points, start + size)) for start in range(0, points, size))
+
+
+def one_pass(model: LatentModel, x: Tensor) -> Pass:
+    """What suits a model where its points ``[N, *event]`` lie; here alone the kind of device decides.
+
+    Args:
+        model: the model, in evaluation mode.
+        x: the points.
+    """
+    return pass_within(model, x, available_on(x.device)) if x.is_cuda else Pass(_ROWS)
+
+
+@torch.no_grad()
+def pass_within(model: LatentModel, x: Tensor, free: int) -> Pass:
+    """A pass of several points within free memory, or of one point where the model takes but one.
+
+    Args:
+        model: the model, in evaluation mode.
+        x: points ``[N, *event]``.
+        free: bytes.
+    """
+    shape = model.noise_shape(x)
+    many = takes_many(model, x, shape)
+    return Pass(rows_within(free, bytes_per_sample(model, x, shape)), many)
+
+
+def rows_within(free: int, each: int) -> int:
+    """Samples at once that leave three quarters of the free bytes free, ``each`` bytes one; at least one."""
+    return max(1, min(_MOST, free // _SHARE // max(1, each)))
+
+
+def takes_many(model: LatentModel, x: Tensor, shape: tuple[int, ...]) -> bool:
+    """Whether two points at once get the log-weights that each gets alone; a user's model may take one point only.
+
+    Args:
+        model: the model.
+        x: points ``[N, *event]``.
+        shape: of the noise behind one sample.
+    """
+    if len(x) < 2 or not model.independent_points:
+        return False
+    noise = _some_noise(x, 2, 3, shape)
+    try:
+        both = model(x[:2], noise).log_w
+        alone = torch.cat([model(x[i : i + 1], noise[i : i + 1]).log_w for i in range(2)])
+    except Exception:  # of whatever kind, from the user's code; one point at a time it is told as ever
+        return False
+    if both.shape != alone.shape:
+        return False
+    apart = torch.finfo(both.dtype).eps ** 0.5
+    return torch.allclose(both, alone, rtol=apart, atol=apart, equal_nan=True)
+
+
+def bytes_per_sample(model: LatentModel, x: Tensor, shape: tuple[int, ...]) -> int:
+    """Bytes that one more sample of a point makes without a graph; all at once would be the most that it holds.
+
+    Args:
+        model: the model.
+        x: points ``[N, *event]``, N at least 1.
+        shape: of the noise behind one sample.
+    """
+    found = []
+    for samples in (_FEW, _SOME):
+        noise = _some_noise(x, 1, samples, shape)
+        with uncompiled(), _Made() as made:
+            model(x[:1], noise)
+        found.append(made.bytes + noise.nbytes)
+    return max(1, (found[1] - found[0]) // (_SOME - _FEW))
+
+
+def _some_noise(x: Tensor, points: int, samples: int, shape: tuple[int, ...]) -> Tensor:
+    """Numbers between -1 and 1 in the place of noise, ``[points, 1, samples, *shape]``: no stream is touched."""
+    noise = x.new_empty(points, 1, samples, *shape)
+    return torch.linspace(-1, 1, noise.numel(), dtype=x.dtype, device=x.device).view_as(noise)
+
+
+class _Made(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Within the block, counts the bytes of new tensors."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.bytes = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Let everything pass."""
+        kwargs = kwargs or {}
+        found = func(*args, **kwargs)
+        given = {tensor.untyped_storage().data_ptr() for tensor in _tensors((args, kwargs))}
+        self.bytes += sum(t.nbytes for t in _tensors(found) if t.untyped_storage().data_ptr() not in given)
+        return found
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor)]
+
+
+def fill_log_weights(
+    model: LatentModel, x: Tensor, points: range, streams: Streams, shape: tuple[int, ...], rows: int, log_w: Tensor
+) -> None:
+    """Log-weights of the points of one pass; each point has its own stream, whatever its company.
+
+    Args:
+        model: the model, in evaluation mode, without gradients.
+        x: all points ``[N, *event]``.
+        points: the numbers of those of the pass.
+        streams: source of the noise.
+        shape: of the noise behind one sample.
+        rows: samples of one point at once where the pass is of one.
+        log_w: where they go, ``[len(points), samples]``.
+    """
+    samples, own = log_w.shape[1], x[points.start : points.stop]
+
+    def noise(point: int, portion: int) -> Iterator[Tensor]:
+        size = samples, shape, portion
+        return streams.normal_rows("evaluate", (point,), *size, dtype=x.dtype, device=x.device)
+
+    with fast_linear(x.device):
+        if len(points) > 1:
+            every = torch.cat([piece for point in points for piece in noise(point, samples)])
+            log_w.copy_(_in_halves(model, own, every.view(len(points), samples, *shape)))
+            return
+        start = 0
+        for portion in noise(points.start, rows):
+            log_w[:, start : start + len(portion)].copy_(_in_halves(model, own, portion[None]))
+            start += len(portion)
+
+
+def _in_halves(model: LatentModel, x: Tensor, noise: Tensor) -> Tensor:
+    """Log-weights of noise ``[n, k, *noise_shape]`` for points ``[n, *event]``, ``[n, k]``; in halves where memory runs out.
+
+    A sample's log-weight does not depend on the others in its pass, but for the last bits of matrix products.
+    """
+    try:
+        return model(x, noise[:, None]).log_w.flatten(1)  # type: ignore[no-any-return]
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error) or noise.shape[:2].numel() == 1:
+            raise
+    # Outside of the handler, whose traceback keeps the tensors of what failed.
+    if len(x) > 1:
+        halves = zip(x.tensor_split(2), noise.tensor_split(2), strict=True)
+        return torch.cat([_in_halves(model, own, half) for own, half in halves])
+    return torch.cat([_in_halves(model, x, half) for half in noise.tensor_split(2, dim=1)], dim=1)
