@@ -1,11 +1,14 @@
 """Gradient signal-to-noise diagnostics for multi-sample variational objectives.
 
-``measure`` draws gradients of a model and tells their SNR, ``measure_loss`` those of any stochastic loss, ``check`` tells
-what a model is; ``LatentModel``,
-``DiagonalNormal``, ``standard_normal_log_prob`` and ``bernoulli_log_prob`` help to write one, ``Estimator``, ``Term``,
+``measure`` draws gradients of a model and tells their SNR, ``measure_loss`` those of any stochastic loss, which a
+``Monitor`` measures along a training; ``check`` tells what a model is; ``LatentModel``, ``DiagonalNormal``,
+``standard_normal_log_prob`` and ``bernoulli_log_prob`` help to write one, ``Estimator``, ``Term``,
 ``Objective``, ``Needs``, ``Theory``, ``Units`` and ``option`` to write an estimator, which ``build_estimator`` makes from
 its name. ``train`` carries out a ``RunSpec``; a ``Run`` is what was trained, opened: it measures a ``MeasureSpec`` as an
 ``Execution`` says, evaluates, advises, reconstructs, samples its prior and interpolates.
+
+Of a model at hand, without a run: ``evaluate`` gives bounds, ``diagnose`` all that can be measured, ``advise`` what to spend
+a budget of samples on. ``report`` draws tables, ``save_table`` and ``load_table`` keep them.
 """
 
 import importlib
@@ -14,11 +17,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from snrkit.core.objective import Needs, Objective, Term
     from snrkit.diagnostics.measure import measure
+    from snrkit.direct import advise, diagnose, evaluate
     from snrkit.estimators.base import Estimator, Theory, Units, build_estimator, option
     from snrkit.losses.measure import measure_loss
     from snrkit.models.base import LatentModel
     from snrkit.models.densities import DiagonalNormal, bernoulli_log_prob, standard_normal_log_prob
+<<<<<<< HEAD
+    from snrkit.report.given import report
+=======
+    from snrkit.monitor.monitor import Monitor
+>>>>>>> speed
     from snrkit.run import Run, train
+    from snrkit.runs.kinds.outside import load_table, save_table
     from snrkit.specs.measure import Execution, MeasureSpec
     from snrkit.specs.run import RunSpec
     from snrkit.trial.check import check
@@ -29,6 +39,7 @@ __all__ = [
     "Execution",
     "LatentModel",
     "MeasureSpec",
+    "Monitor",
     "Needs",
     "Objective",
     "Run",
@@ -36,12 +47,18 @@ __all__ = [
     "Term",
     "Theory",
     "Units",
+    "advise",
     "bernoulli_log_prob",
     "build_estimator",
     "check",
+    "diagnose",
+    "evaluate",
+    "load_table",
     "measure",
     "measure_loss",
     "option",
+    "report",
+    "save_table",
     "standard_normal_log_prob",
     "train",
 ]
@@ -54,7 +71,14 @@ _HOME = {
     "Execution": "snrkit.specs.measure",
     "measure": "snrkit.diagnostics.measure",
     "measure_loss": "snrkit.losses.measure",
+    "Monitor": "snrkit.monitor.monitor",
     "check": "snrkit.trial.check",
+    "evaluate": "snrkit.direct",
+    "diagnose": "snrkit.direct",
+    "advise": "snrkit.direct",
+    "report": "snrkit.report.given",
+    "save_table": "snrkit.runs.kinds.outside",
+    "load_table": "snrkit.runs.kinds.outside",
     "build_estimator": "snrkit.estimators.base",
     "Estimator": "snrkit.estimators.base",
     "Theory": "snrkit.estimators.base",
@@ -74,7 +98,9 @@ def __getattr__(name: str) -> Any:
     # Imported on first use, so that the command line need not wait for torch.
     if name not in _HOME:
         raise AttributeError(f"module 'snrkit' has no attribute '{name}'")
-    return getattr(importlib.import_module(_HOME[name]), name)
+    found = getattr(importlib.import_module(_HOME[name]), name)
+    # Importing the package that is called like the function has put it in its place; it can be called too.
+    return globals().get(name, found)
 
 
 def __dir__() -> list[str]:

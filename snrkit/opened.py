@@ -16,6 +16,7 @@ from snrkit.estimators import ESTIMATORS
 from snrkit.estimators.base import Estimator
 from snrkit.evaluation.points import named_points
 from snrkit.models.base import LatentModel
+from snrkit.models.own import lending
 from snrkit.runs.checkpoint import find_checkpoint, load_checkpoint
 from snrkit.runs.folder import RunDir
 from snrkit.specs.run import RunSpec
@@ -51,17 +52,27 @@ class Opened:
     is_elsewhere: bool = False
 
     @classmethod
-    def open(cls, path: str | Path, *, data_dir: str | Path | None = None, device: str = "auto") -> Self:
+    def open(
+        cls,
+        path: str | Path,
+        *,
+        data_dir: str | Path | None = None,
+        device: str = "auto",
+        model: str | None = None,
+    ) -> Self:
         """Open a checkpoint with its data.
 
         Args:
             path: a ``run.pt`` or another checkpoint, or a run directory.
             data_dir: folder of the data files; None: SNRKIT_DATA or the cache.
             device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+            model: ``FILE.py:CLASS``, of a run that was trained with a model of your own: the file is run only because you
+                name it, and only if it is as it was.
 
         Raises:
+            ModelError: that file raises.
             CheckpointError: there is none, there are several, or it is damaged.
-            DataError, SpecError: the run's data are not there, or have changed; there is no such device.
+            DataError, SpecError: the run's data are not there, or have changed; there is no such device, or no such model.
         """
         path, where = Path(path), select_device(device)
         file = find_checkpoint(path)
@@ -75,8 +86,10 @@ class Opened:
         require_same_data(checkpoint, dataset)
         # Checkpoints kept along the way lie in a folder of the run directory.
         home = file.parent.parent if file.parent.name == RunDir(file.parent.parent).steps.name else file.parent
-        model, name = checkpoint.restore_model(where), spec.data.name
-        return cls(RunDir(home), spec, file, checkpoint.epoch, checkpoint.step, model, dataset, name, where)
+        with lending(spec.model, model):
+            restored = checkpoint.restore_model(where)
+        name = spec.data.name
+        return cls(RunDir(home), spec, file, checkpoint.epoch, checkpoint.step, restored, dataset, name, where)
 
     @property
     def path(self) -> Path:
@@ -138,7 +151,7 @@ class Opened:
     def fingerprint(self, x: Tensor, *labels: object) -> str:
         """Of all that scores of points depend on."""
         tensors = [*self.model.named_parameters(), *self.model.named_buffers()]
-        return fingerprint(tensors, x, self.spec.model.model_dump_json(), *labels, self.device.type)
+        return fingerprint(tensors, x, self.spec.model.model_dump_json(exclude_none=True), *labels, self.device.type)
 
     def beside(self, name: str) -> Path:
         """Where a result on this checkpoint goes: in the run directory, or beside a checkpoint with a name of its own."""

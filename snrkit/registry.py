@@ -11,7 +11,8 @@ import importlib
 import importlib.util
 import reprlib
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,6 +48,7 @@ class Registry:
         self.kind = kind
         self.group = group
         self._entries, self._what = dict(entries), what
+        self._lent: dict[str, Any] = {}
 
     @property
     def names(self) -> list[str]:
@@ -65,6 +67,8 @@ class Registry:
             CapabilityError: it is of another package, and cannot be imported or is not what it should be.
         """
         self.require(name)
+        if name in self._lent:
+            return self._lent[name]
         return _named(self._entries[name]) if name in self._entries else self._imported(self._added()[name])
 
     def require(self, name: str) -> None:
@@ -73,9 +77,23 @@ class Registry:
         Raises:
             SpecError: no such name, or it stands for two things; the message lists the names and the nearest one.
         """
-        if not isinstance(name, str) or (name not in self._entries and name not in self._added()):
+        known = isinstance(name, str) and (name in self._entries or name in self._lent or name in self._added())
+        if not known:
             problem, near = f"unknown {self.kind} {reprlib.repr(name)}", hint(str(name), self.names)
             raise SpecError(self.kind, problem, f"{near}choose from {', '.join(self.names)}")
+
+    @contextmanager
+    def lent(self, name: str, thing: Any) -> Iterator[None]:
+        """Within the block a name that is nobody's stands for a thing of the caller's; it is not listed."""
+        before = self._lent.get(name)
+        self._lent[name] = thing
+        try:
+            yield
+        finally:
+            if before is None:
+                del self._lent[name]
+            else:
+                self._lent[name] = before
 
     def _added(self) -> "dict[str, EntryPoint]":
         """What other packages add."""

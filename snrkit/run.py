@@ -20,6 +20,7 @@ from snrkit.evaluation.evaluation import Evaluation, evaluated
 from snrkit.evaluation.points import chosen_points, described, named_points
 from snrkit.evaluation.reconstruct import reconstruct, rewrite, with_ssim
 from snrkit.evaluation.ssim import has_ssim
+from snrkit.models.own import lending, named
 from snrkit.pictures import WRITTEN, Reconstructions, reserved_pictures
 from snrkit.runs.folder import RunDir
 from snrkit.runs.kinds.snr import require_same_parameters
@@ -255,6 +256,7 @@ def train(
     *,
     data_dir: str | Path | None = None,
     device: str = "auto",
+    model: str | None = None,
     resume: bool = False,
     progress: Progress = lambda *_: None,
     watch: WatchFile | None = None,
@@ -267,6 +269,8 @@ def train(
         out: the run directory.
         data_dir: folder of the data files; None: SNRKIT_DATA or the cache.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        model: a registered model, or ``FILE.py:CLASS`` for one of your own, in the place of the specification's; the file is
+            run only because you name it.
         resume: go on from the run's checkpoint, if there is one.
         progress: called with (done, total, note).
         watch: what to measure at the end of epochs; the rows are added to the run's tables.
@@ -283,11 +287,14 @@ def train(
     folder, where, measure = None if data_dir is None else Path(data_dir), select_device(device), watching(watch)
     require_measurable(watch, spec, folder, where)
 
+    spec = spec.model_copy(update={"model": named(spec.model, model)})
+
     def both(trainer: Trainer, stopped: Stopped) -> None:
         measure(trainer, stopped)
         observe(trainer, stopped)
 
-    session.train(
-        spec, RunDir(Path(out)), data_dir=folder, device=where, resume=resume, progress=progress, observe=both
-    )
-    return Run.open(out, data_dir=data_dir, device=device)
+    with lending(spec.model, model):
+        session.train(
+            spec, RunDir(Path(out)), data_dir=folder, device=where, resume=resume, progress=progress, observe=both
+        )
+    return Run.open(out, data_dir=data_dir, device=device, model=model)

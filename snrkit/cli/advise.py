@@ -8,7 +8,16 @@ import click
 from rich.table import Table
 
 from snrkit.cli.flags import flags
-from snrkit.cli.options import NAMES, OUTPUT, Whole, build_estimators, checkpoint_option, common, parse_options
+from snrkit.cli.options import (
+    NAMES,
+    OUTPUT,
+    Whole,
+    build_estimators,
+    checkpoint_option,
+    common,
+    model_option,
+    parse_options,
+)
 from snrkit.cli.output import print_table, progress, tell
 from snrkit.specs.measure import MeasureSpec
 
@@ -18,6 +27,7 @@ if TYPE_CHECKING:
 
 @click.command(name="advise")
 @checkpoint_option
+@model_option
 @click.option("--budget", type=Whole(1), help="Samples per data point, T = M K.")
 @click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="Instead: what a training step may take.")
 @click.option(
@@ -35,6 +45,7 @@ if TYPE_CHECKING:
 def command(  # noqa: PLR0913 (one per option)
     *,
     path: Path,
+    model: str | None,
     budget: int | None,
     seconds: float | None,
     names: list[str] | None,
@@ -58,7 +69,7 @@ def command(  # noqa: PLR0913 (one per option)
     from snrkit.interrupt import stop_requests
     from snrkit.run import Run
 
-    run = Run.open(path, data_dir=data_dir, device=device)
+    run = Run.open(path, data_dir=data_dir, device=device, model=model)
     candidates = build_estimators(names, parse_options(options)) if names else None
     with progress(f"advise {run.name}", quiet) as update, stop_requests() as stopped:
         advice = run.advise(

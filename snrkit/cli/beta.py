@@ -7,7 +7,7 @@ import click
 from rich.table import Table
 
 from snrkit.cli.flags import flags
-from snrkit.cli.options import OUTPUT, Whole, checkpoint_option, common
+from snrkit.cli.options import OUTPUT, Whole, checkpoint_option, common, model_option
 from snrkit.cli.output import print_json, print_table, progress, tell
 from snrkit.specs.measure import MeasureSpec
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 @click.command(name="beta")
 @checkpoint_option
+@model_option
 @click.option("--K", "importance", type=Whole(1), default=64, show_default=True, help="Samples per group, at least 2.")
 @click.option("--M", "outer", type=Whole(1), default=1, show_default=True, help="Groups, by algebra.")
 @click.option("--block", default="inference", show_default=True, help="inference, generative, all or a tensor's name.")
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 def command(  # noqa: PLR0913 (one per option)
     *,
     path: Path,
+    model: str | None,
     importance: int,
     outer: int,
     draws: int,
@@ -48,7 +50,7 @@ def command(  # noqa: PLR0913 (one per option)
     from snrkit.interrupt import stop_requests
     from snrkit.run import Run
 
-    run = Run.open(path, data_dir=data_dir, device=device)
+    run = Run.open(path, data_dir=data_dir, device=device, model=model)
     with progress(f"beta {run.name}", quiet) as update, stop_requests() as stopped:
         curve = run.beta(
             importance, M=outer, draws=draws, data_points=data_points, block=block, seed=seed, out=out,

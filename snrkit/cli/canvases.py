@@ -6,7 +6,7 @@ from typing import Literal
 import click
 
 from snrkit.cli.flags import flags
-from snrkit.cli.options import OUTPUT, checkpoint_option, common
+from snrkit.cli.options import OUTPUT, checkpoint_option, common, model_option
 from snrkit.cli.reconstruct import Numbers
 from snrkit.cli.shown import tell_shown
 from snrkit.specs.measure import MeasureSpec
@@ -14,6 +14,7 @@ from snrkit.specs.measure import MeasureSpec
 
 @click.command(name="canvases")
 @checkpoint_option
+@model_option
 @click.option(
     "--of",
     type=click.Choice(["test", "prior"]),
@@ -25,9 +26,10 @@ from snrkit.specs.measure import MeasureSpec
 @flags(MeasureSpec, {"seed": "--seed"}, filled=True)
 @click.option("--out", type=OUTPUT, help="FILE.parquet, with the figure beside it. Default: in the run directory.")
 @common
-def command(
+def command(  # noqa: PLR0913 (one per option)
     *,
     path: Path,
+    model: str | None,
     of: Literal["test", "prior"],
     points: list[int],
     seed: int,
@@ -45,5 +47,5 @@ def command(
     """
     from snrkit.run import Run
 
-    run = Run.open(path, data_dir=data_dir, device=device)
+    run = Run.open(path, data_dir=data_dir, device=device, model=model)
     tell_shown(run.name, run.canvases(points, of=of, seed=seed, out=out), as_json)

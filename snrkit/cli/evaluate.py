@@ -8,7 +8,7 @@ import click
 from rich.table import Table
 
 from snrkit.cli.flags import flags
-from snrkit.cli.options import OUTPUT, Whole, checkpoint_option, common
+from snrkit.cli.options import OUTPUT, Whole, checkpoint_option, common, model_option
 from snrkit.cli.output import print_table, progress, tell
 from snrkit.interrupt import Interrupted
 from snrkit.specs.measure import MeasureSpec
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 @click.command(name="evaluate")
 @checkpoint_option
+@model_option
 @click.option(
     "--samples", type=Whole(1), default=5000, show_default=True, help="Importance samples per point behind log p(x)."
 )
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 def command(  # noqa: PLR0913 (one per option)
     *,
     path: Path,
+    model: str | None,
     samples: int,
     points: int | None,
     data: str | None,
@@ -55,7 +57,7 @@ def command(  # noqa: PLR0913 (one per option)
     """
     from snrkit.run import Run
 
-    run = Run.open(path, data_dir=data_dir, device=device)
+    run = Run.open(path, data_dir=data_dir, device=device, model=model)
     if data is not None:
         run = run.on(data, data_dir=data_dir)
     try:

@@ -6,7 +6,7 @@ from typing import Literal
 import click
 
 from snrkit.cli.flags import flags
-from snrkit.cli.options import OUTPUT, Whole, checkpoint_option, common
+from snrkit.cli.options import OUTPUT, Whole, checkpoint_option, common, model_option
 from snrkit.cli.output import progress
 from snrkit.cli.shown import tell_shown
 from snrkit.specs.measure import MeasureSpec
@@ -14,6 +14,7 @@ from snrkit.specs.measure import MeasureSpec
 
 @click.command(name="interpolate")
 @checkpoint_option
+@model_option
 @click.option(
     "--between",
     type=click.Choice(["test", "prior"]),
@@ -29,6 +30,7 @@ from snrkit.specs.measure import MeasureSpec
 def command(  # noqa: PLR0913 (one per option)
     *,
     path: Path,
+    model: str | None,
     between: Literal["test", "prior"],
     pairs: int,
     steps: int,
@@ -47,7 +49,7 @@ def command(  # noqa: PLR0913 (one per option)
     """
     from snrkit.run import Run
 
-    run = Run.open(path, data_dir=data_dir, device=device)
+    run = Run.open(path, data_dir=data_dir, device=device, model=model)
     with progress(f"interpolate {run.name}", quiet) as update:
         found = run.interpolate(pairs, steps=steps, between=between, seed=seed, out=out, progress=update)
     tell_shown(run.name, found, as_json)

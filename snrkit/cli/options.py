@@ -179,6 +179,14 @@ def checkpoint_option(command: Command) -> Command:
     return option(command)
 
 
+def model_option(command: Command) -> Command:
+    """--model, of commands that open runs."""
+    text = (
+        "Of a run with a model of your own: its file and class. The file is run, since you name it, if it is as it was."
+    )
+    return click.option("--model", metavar="FILE.py:CLASS", help=text)(command)
+
+
 def parse_options(settings: tuple[str, ...]) -> dict[str, float]:
     """``NAME=VALUE`` settings to numbers.
 

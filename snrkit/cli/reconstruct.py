@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from snrkit.cli.flags import flags
-from snrkit.cli.options import OUTPUT, Whole, checkpoint_option, common, shortened
+from snrkit.cli.options import OUTPUT, Whole, checkpoint_option, common, model_option, shortened
 from snrkit.cli.output import one_line, print_json, tell
 from snrkit.specs.measure import MeasureSpec
 
@@ -47,6 +47,7 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]
 
 @click.command(name="reconstruct")
 @checkpoint_option
+@model_option
 @click.option("--resample", "k", type=Whole(1), default=50, show_default=True, help="Importance samples behind q_IW.")
 @click.option("--points", type=Numbers(), default="0-9", show_default=True, help="Test points, counted from 0.")
 @click.option("--samples", type=Whole(1), default=5, show_default=True, help="Reconstructions per point and kind.")
@@ -56,6 +57,7 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]
 def command(  # noqa: PLR0913 (one per option)
     *,
     path: Path,
+    model: str | None,
     k: int,
     points: list[int],
     samples: int,
@@ -75,7 +77,7 @@ def command(  # noqa: PLR0913 (one per option)
     """
     from snrkit.run import Run
 
-    run = Run.open(path, data_dir=data_dir, device=device)
+    run = Run.open(path, data_dir=data_dir, device=device, model=model)
     found = run.reconstruct(points, k=k, samples=samples, seed=seed, out=out)
     files = found.save()
     if as_json:

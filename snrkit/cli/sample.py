@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from snrkit.cli.flags import flags
-from snrkit.cli.options import OUTPUT, Whole, checkpoint_option, common
+from snrkit.cli.options import OUTPUT, Whole, checkpoint_option, common, model_option
 from snrkit.cli.output import progress
 from snrkit.cli.shown import tell_shown
 from snrkit.specs.measure import MeasureSpec
@@ -13,6 +13,7 @@ from snrkit.specs.measure import MeasureSpec
 
 @click.command(name="sample")
 @checkpoint_option
+@model_option
 @click.option("--number", type=Whole(1), default=20, show_default=True, help="How many.")
 @click.option(
     "--drawn/--no-drawn",
@@ -22,9 +23,10 @@ from snrkit.specs.measure import MeasureSpec
 @flags(MeasureSpec, {"seed": "--seed"}, filled=True)
 @click.option("--out", type=OUTPUT, help="FILE.parquet, with the figure beside it. Default: in the run directory.")
 @common
-def command(
+def command(  # noqa: PLR0913 (one per option)
     *,
     path: Path,
+    model: str | None,
     number: int,
     drawn: bool | None,
     seed: int,
@@ -41,7 +43,7 @@ def command(
     """
     from snrkit.run import Run
 
-    run = Run.open(path, data_dir=data_dir, device=device)
+    run = Run.open(path, data_dir=data_dir, device=device, model=model)
     with progress(f"sample {run.name}", quiet) as update:
         found = run.sample(number, drawn=drawn, seed=seed, out=out, progress=update)
     tell_shown(run.name, found, as_json)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from snrkit.cli.flags import flags, put
-from snrkit.cli.options import INPUT, OUTPUT, common, parse_options, required, with_options
+from snrkit.cli.options import INPUT, OUTPUT, common, model_option, parse_options, required, with_options
 from snrkit.cli.output import print_json, print_table, progress, tell
 from snrkit.cli.wording import in_flags
 from snrkit.errors import DIVERGED, SpecError
@@ -34,6 +34,7 @@ _WHAT = {
 @click.command(name="snr")
 @click.option("--ckpt", "ckpts", type=INPUT, multiple=True, help="A run.pt, a run directory, or a folder of runs or of "
               "checkpoints; may be repeated.  [required]")  # fmt: skip
+@model_option
 @click.option("--config", type=INPUT, help="A TOML file with a table [measure]; flags and --set go over it.")
 @flags(MeasureSpec, _WHAT, "measure")
 @click.option(
@@ -47,6 +48,7 @@ _WHAT = {
 def command(  # noqa: PLR0913 (one per option)
     *,
     ckpts: tuple[Path, ...],
+    model: str | None,
     config: Path | None,
     options: tuple[str, ...],
     settings: tuple[str, ...],
@@ -78,7 +80,7 @@ def command(  # noqa: PLR0913 (one per option)
 
     files, shown, lost = find_checkpoints(ckpts), [], []
     for file in files:
-        run = Run.open(file, data_dir=data_dir, device=device)
+        run = Run.open(file, data_dir=data_dir, device=device, model=model)
         what = asked.measure.replaced(estimators=_estimators(run, asked.measure, options))
         with progress(f"snr {run.name}", quiet) as update, stop_requests() as stopped:
             measurement = run.measure(what, asked.execution, out=out, progress=update, stop=stopped)

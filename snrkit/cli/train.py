@@ -10,6 +10,7 @@ from snrkit.cli.flags import flags, put
 from snrkit.cli.options import FOLDER, INPUT, RUNS, common, parse_options
 from snrkit.cli.output import complain, print_json, progress, tell
 from snrkit.errors import INTERRUPTED, SpecError
+from snrkit.models.naming import is_own
 from snrkit.runs.folder import RunDir
 from snrkit.specs.base import apply_settings, assign, read_toml
 from snrkit.specs.measure import WatchFile, WatchSpec
@@ -83,9 +84,10 @@ def command(  # noqa: PLR0913 (one per option)
         assign(data, f"estimator.options.{name}", number)
     apply_settings(data, settings)
     asked = WatchFile.taken(data)
+    own = _own_model(data, given["model__name"])
     spec = RunSpec.parse(data, str(config) if config is not None else "the flags")
     if only_print:
-        tell(_resolved(spec, data_dir))
+        tell(_resolved(spec, data_dir, own))
         if asked is not None:
             tell(f"\n{asked.replaced(measure=asked.measure.of(spec)).to_toml().rstrip()}")
         return
@@ -98,7 +100,7 @@ def command(  # noqa: PLR0913 (one per option)
     try:
         with progress(f"train {RunDir(path).name}", quiet) as update:
             run = train(
-                spec, path, data_dir=data_dir, device=device, resume=resume, progress=update, watch=asked,
+                spec, path, data_dir=data_dir, device=device, model=own, resume=resume, progress=update, watch=asked,
                 observe=lambda trainer, _: ended.append(trainer.epoch),
             )  # fmt: skip
     except (Interrupted, KeyboardInterrupt):
@@ -115,7 +117,7 @@ def command(  # noqa: PLR0913 (one per option)
         tell(f"{run.file}: {run.epoch} epochs, {run.step} steps{bound}")
 
 
-def _resolved(spec: RunSpec, data_dir: Path | None) -> str:
+def _resolved(spec: RunSpec, data_dir: Path | None, own: str | None) -> str:
     """What config.toml would hold, the model's options that were left out as remarks.
 
     Raises:
@@ -127,19 +129,39 @@ def _resolved(spec: RunSpec, data_dir: Path | None) -> str:
     from snrkit.data import load
     from snrkit.estimators.hyper import Hyper
     from snrkit.models.base import build_model
+    from snrkit.models.own import lending
     from snrkit.training.opening import data_summary, resolve_spec
 
     dataset = load(spec.data, data_dir)
     spec = resolve_spec(spec, dataset)
     Hyper(spec)
-    build_model(spec.model, data_summary(dataset), spec.seed)
-    kind = options_of(spec.model.name)
+    with lending(spec.model, own):
+        build_model(spec.model, data_summary(dataset), spec.seed)
+        kind = options_of(spec.model.name)
     left_out = {} if kind is None else kind().model_dump(mode="json", exclude=set(spec.model.options))
     remarks = [
         f"# model.options.{name} = {json.dumps(value)}  (default of {spec.model.name})"
         for name, value in left_out.items()
     ]
     return "\n".join([spec.to_toml().rstrip("\n"), *remarks])
+
+
+def _own_model(data: dict[str, Any], given: str | None) -> str | None:
+    """What ``--model`` named if it is a class of a file, whose record is put into settings, in place; else None.
+
+    Raises:
+        SpecError: there is no such file.
+    """
+    if given is None or not is_own(given):
+        if given is not None:
+            data["model"] = {key: value for key, value in data["model"].items() if key not in ("path", "sha256")}
+        return None
+    from snrkit.models.own import OwnModel
+
+    own = OwnModel.at(given)
+    for key, value in (("name", own.name), ("path", str(own.path)), ("sha256", own.sha256)):
+        assign(data, f"model.{key}", value)
+    return given
 
 
 def _refuse_idle(given: dict[str, Any]) -> None:

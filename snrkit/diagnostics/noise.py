@@ -11,11 +11,23 @@ from snrkit.core.streams import Streams, dreams_of
 
 # The stream of each kind of noise; dreams have another beside each.
 _PURPOSES: dict[NoiseKind, str] = {"shared": "draws", "own": "draws-inference"}
-# One page of noise has its own stream. Small enough that drawing a whole page for part of it wastes little, large enough
-# that starting streams (about 15 us each) does not show.
+# One page of noise, of so many numbers, has its own stream. Small enough that drawing a whole page for part of it wastes
+# little, large enough that starting streams (15 to 44 us each) does not show: a GPU draws a large page in less than that.
 _PAGE_ELEMENTS = 2**13
+_PAGE_ELEMENTS_OF = {"cuda": 2**22}
 # A draw of more numbers than that is made in portions of its samples, and made again when it is needed again.
 _HELD = 2**25
+
+
+def page_elements(device: torch.device) -> int:
+    """Numbers in one page of noise there."""
+    return _PAGE_ELEMENTS_OF.get(device.type, _PAGE_ELEMENTS)
+
+
+def labels_of(device: torch.device) -> list[str]:
+    """What names the numbers of a kind of device beside seed and job: nothing where they are as they always were."""
+    size = page_elements(device)
+    return [] if size == _PAGE_ELEMENTS else [f"pages of {size}"]
 
 
 class Noise:
@@ -30,6 +42,7 @@ class Noise:
         device: where.
         kind: whose noise.
         dreams: whether it is that of dreams.
+        page: numbers in one page; None: as many as the kind of device has. Other pages are other numbers.
     """
 
     def __init__(
@@ -40,10 +53,11 @@ class Noise:
         device: torch.device,
         kind: NoiseKind = "shared",
         dreams: bool = False,
+        page: int | None = None,
     ) -> None:
         self._streams, self._purpose = streams, dreams_of(_PURPOSES[kind]) if dreams else _PURPOSES[kind]
         self._shape = tuple(unit_shape)
-        self._rows = max(1, _PAGE_ELEMENTS // math.prod(self._shape))
+        self._rows = max(1, (page or page_elements(device)) // math.prod(self._shape))
         self._dtype, self._device = dtype, device
         self._last: tuple[tuple[int, int], Tensor] | None = None
 

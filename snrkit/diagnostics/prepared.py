@@ -8,6 +8,7 @@ from snrkit.backend.kernels import chosen
 from snrkit.core.streams import Streams
 from snrkit.diagnostics.draws import Drawer
 from snrkit.diagnostics.engines import ENGINES
+from snrkit.diagnostics.noise import labels_of
 from snrkit.diagnostics.plan import Plan
 from snrkit.diagnostics.precision import computed_in
 from snrkit.diagnostics.problem import Layout
@@ -57,7 +58,7 @@ def prepared(
     made_by = makers(model, ENGINES.load(plan.how.engine))
     labels = (
         layout.names, plan.seed, plan.how.engine, plan.how.chunk, subject.device.type, said, precision, plan.mode, *made_by,
-        chosen(next(model.parameters()).dtype, subject.device),
+        chosen(next(model.parameters()).dtype, subject.device), *labels_of(subject.device),
     )  # fmt: skip
     store = Store(folder, fingerprint(tensors, x, *labels), (layout.size, len(layout.names)))
     worker = Worker(

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -29,7 +28,8 @@ class WeightTally:
 
     def __init__(self, job: Job, groups: int, draws: int, families: Sequence[Family] = ()) -> None:
         self._job, self._groups, self._draws = job, groups, draws
-        self._totals = [(f, f.statistics, np.zeros((draws, len(f.metrics)))) for f in families if f.statistics]
+        self._families = [(family, family.statistics) for family in families if family.statistics]
+        self._totals: list[Tensor] = []  # of each, [draws, metrics], where the log-weights are
         self._samples: dict[int, int] = {}
         self._zeros: dict[int, int] = {}
         self._bounds: dict[int, int] = {}
@@ -42,26 +42,36 @@ class WeightTally:
         """
         points = len(log_w)
         log_w = log_w.double() if log_w.shape[-1] <= AT_ONCE else log_w
-        for family, statistics, total in self._totals:
+        if not self._totals:
+            sizes = [(self._draws, len(family.metrics)) for family, _ in self._families]
+            self._totals = [torch.zeros(size, dtype=torch.float64, device=log_w.device) for size in sizes]
+        for (family, statistics), total in zip(self._families, self._totals, strict=True):
             each = statistics(log_w).view(points, len(draws), -1, len(family.metrics))
-            total[draws.start : draws.stop] += each.mean(dim=(0, 2)).cpu().numpy()
+            total[draws.start : draws.stop] += each.mean(dim=(0, 2))
         apart = log_w.view(points, len(draws), self._job.M, -1)
         bound = self._job.estimator.bound(apart)
         require_per_point(f"{self._job.estimator.name}.bound", bound, apart)
-        wrong = (~(log_w < torch.inf)).flatten(1).any(dim=1)  # NaN is below nothing
-        if bool(wrong.any()):
-            point = group * points + int(wrong.int().argmax())
-            problem = f"NaN or +inf at data point {point}, K={self._job.K}"
-            raise NonFiniteError("log-weight", problem, _CHECK)
-        for i in range(points):
-            point = group * points + i
-            zeros, lost = int((log_w[i] == -torch.inf).sum()), int((~torch.isfinite(bound[i])).sum())
-            for counts, number in ((self._samples, log_w[i].numel()), (self._zeros, zeros), (self._bounds, lost)):
+        wrong = (~(log_w < torch.inf)).flatten(1).sum(dim=1)  # NaN is below nothing
+        zeros = (log_w == -torch.inf).flatten(1).sum(dim=1)
+        lost = (~torch.isfinite(bound)).reshape(len(bound), -1).sum(dim=1)[:points]
+        # All that is asked of a device at once, since every question waits for it.
+        counted: list[list[int]] = torch.stack([wrong, zeros, lost]).tolist()
+        self._count(group * points, log_w[0].numel(), *counted)
+
+    def _count(self, first: int, samples: int, wrong: list[int], zeros: list[int], lost: list[int]) -> None:
+        """Count of points from ``first`` on so many samples each, and which of them are what."""
+        for point, found in enumerate(wrong, first):
+            if found:
+                problem = f"NaN or +inf at data point {point}, K={self._job.K}"
+                raise NonFiniteError("log-weight", problem, _CHECK)
+        for counts, numbers in ((self._samples, [samples] * len(zeros)), (self._zeros, zeros), (self._bounds, lost)):
+            for point, number in enumerate(numbers, first):
                 counts[point] = counts.get(point, 0) + number
 
     def statistics(self) -> list[tuple[Family, Array]]:
         """Of each family its statistics of each draw, mean over data points and M: ``[draws, metrics]``."""
-        return [(family, total / self._groups) for family, _, total in self._totals]
+        pairs = zip(self._families, self._totals, strict=True)
+        return [(family, total.cpu().numpy() / self._groups) for (family, _), total in pairs]
 
     def remark(self) -> str:
         """Where weights were zero, how often, and at which K; empty if none was."""

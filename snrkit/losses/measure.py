@@ -46,6 +46,11 @@ class LossMeasurement:
     _trained: Trained = field(repr=False)
     _sign: int = field(repr=False)
 
+    @property
+    def drawing_seconds(self) -> float:
+        """Time that the draws took, without trials and readings."""
+        return sum(found.drawing for found in self._measured.values())
+
     def save(self, path: Path | str) -> Path:
         """Add what was measured to the tables there: rows measured again replace the old ones.
 

@@ -37,6 +37,7 @@ class Measured:
         parameters: digest of what was measured.
         remarks: what a user should know, in sentences.
         seconds: wall time of the draws and their readings.
+        drawing: that of the draws alone.
     """
 
     found: Found
@@ -48,6 +49,7 @@ class Measured:
     parameters: str
     remarks: list[str]
     seconds: float
+    drawing: float
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,9 @@ def measured(ready: Ready, what: Asked, name: str, known: Found | None, progress
     make = maker(ready, name, found, first)
     rounding = _rounding(ready, make, first, found)
     job = Job(cast("Estimator", _Named(name)), 1, 1, True, 1, what.batches)
+    begin = time.perf_counter()
     read, within = _draw(what, name, job, make, batches, rounding, told)
+    drawing = time.perf_counter() - begin
     once = list(read.readings(what.repeats))
     readings = {M: [reading.of_average(M) for reading in once] for M in what.M}
     readings[what.M[0]] += noise_parts(read, within, what.repeats)
@@ -76,7 +80,7 @@ def measured(ready: Ready, what: Asked, name: str, known: Found | None, progress
     device = torch.cuda.get_device_name(what.trained.device) if what.trained.device.type == "cuda" else "cpu"
     return Measured(
         found, read, readings, make.engine, named(what.trained.own, found.narrowest), device,
-        ready.digest(), remarks, time.perf_counter() - start,
+        ready.digest(), remarks, time.perf_counter() - start, drawing,
     )  # fmt: skip
 
 

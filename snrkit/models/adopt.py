@@ -54,6 +54,14 @@ class Adopted(LatentModel):
         """Under the names that they have in the user's module."""
         return self._user.named_parameters(prefix, recurse, remove_duplicate) if recurse else iter(())
 
+    def state_dict(self, *args: Any, **named: Any) -> Any:
+        """The module's own: a checkpoint of it can be loaded into the user's class."""
+        return self._user.state_dict(*args, **named)
+
+    def load_state_dict(self, *args: Any, **named: Any) -> Any:
+        """The module's own."""
+        return self._user.load_state_dict(*args, **named)
+
     def named_buffers(
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
     ) -> Iterator[tuple[str, Tensor]]:

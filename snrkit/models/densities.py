@@ -6,7 +6,7 @@ float32 computes, and only the result is rounded.
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -20,6 +20,9 @@ from snrkit.core.logweights import widened
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 # The smallest product of so many values in [1/2, 1] is a normal float32.
 _FACTORS = 98
+# Bytes of logits that a CPU takes through all steps at once: few enough to stay in a cache, many enough that calls do not
+# show. Rows go by so many, for the few numbers at an end that fill no vector are computed by other code, to other last bits.
+_PORTION, _ROWS = 2**21, 64
 
 
 def standard_normal_log_prob(z: Tensor) -> Tensor:
@@ -50,11 +53,20 @@ def bernoulli_log_prob(x: Tensor, logits: Tensor) -> Tensor:
 class _Bernoulli(torch.autograd.Function):
     """x l - softplus(l), summed, in few passes: with s = sigmoid(|l|), softplus(l) = max(l, 0) - log s.
 
-    One logarithm is taken of the product of up to 98 values of s, each in [1/2, 1], which float32 holds.
+    One logarithm is taken of the product of up to 98 values of s, each in [1/2, 1], which float32 holds. On a CPU more
+    logits of one image than a cache holds are taken in portions, which changes no bit of what one thread computes.
     """
 
     @staticmethod
     def forward(x: Tensor, logits: Tensor) -> Tensor:
+        image = _image_of(x, logits)
+        if image is None:
+            return _Bernoulli._value(x, logits)
+        parts = [_Bernoulli._value(image, part) for part in _portions(logits)]
+        return torch.cat(parts).view(logits.shape[:-1])
+
+    @staticmethod
+    def _value(x: Tensor, logits: Tensor) -> Tensor:
         # One buffer for all steps: writing to memory that is not in the cache would cost more than the arithmetic.
         buffer = logits.abs().sigmoid_()
         size = min(_FACTORS, logits.shape[-1])
@@ -70,7 +82,7 @@ class _Bernoulli(torch.autograd.Function):
     def backward(ctx: Any, *cotangents: Any) -> Any:
         x, logits = ctx.saved_tensors
         (cotangent,) = cotangents
-        to_logits = _scaled(_residual(x, logits), cotangent.unsqueeze(-1))
+        to_logits = _to_logits(x, logits, cotangent.unsqueeze(-1))
         if not ctx.needs_input_grad[0]:
             return None, to_logits
         to_x = cotangent.unsqueeze(-1) * logits
@@ -84,6 +96,36 @@ class _Bernoulli(torch.autograd.Function):
             x = x.movedim(in_dims[0], 0)
             x = x.reshape(info.batch_size, *[1] * (logits.ndim - x.ndim), *x.shape[1:])
         return _Bernoulli.apply(x, logits), 0  # type: ignore[no-untyped-call]
+
+
+def _image_of(x: Tensor, logits: Tensor) -> Tensor | None:
+    """The pixels ``[P]`` behind all rows of logits that are to be taken in portions; None where they are not."""
+    if logits.device.type != "cpu" or logits.nbytes <= _PORTION or not logits.is_contiguous():
+        return None
+    every = x.expand_as(logits)
+    leading = zip(every.stride()[:-1], every.shape[:-1], strict=True)
+    return every[(0,) * (every.ndim - 1)] if all(not s or n == 1 for s, n in leading) else None
+
+
+def _portions(rows: Tensor) -> Sequence[Tensor]:
+    """Rows ``[..., P]`` as ``[n, P]``, a portion at a time."""
+    fitting = _PORTION // max(1, rows.shape[-1] * rows.element_size())
+    return torch.split(rows.reshape(-1, rows.shape[-1]), max(1, fitting // _ROWS) * _ROWS)
+
+
+def _to_logits(x: Tensor, logits: Tensor, each: Tensor) -> Tensor:
+    """(x - sigmoid(logits)) each."""
+    image = _image_of(x, logits) if may_overwrite() else None
+    if image is None or image.dtype != logits.dtype or each.dtype != logits.dtype:
+        return _scaled(_residual(x, logits), each)
+    found, start, scale = torch.empty_like(logits), 0, each.reshape(-1, 1)
+    try:
+        for part, own in zip(_portions(logits), _portions(found), strict=True):
+            torch.sub(image, torch.sigmoid(part, out=own), out=own).mul_(scale[start : start + len(part)])
+            start += len(part)
+    except RuntimeError:  # as in ``_scaled``
+        return _scaled(_residual(x, logits), each)
+    return found
 
 
 def _residual(x: Tensor, logits: Tensor) -> Tensor:

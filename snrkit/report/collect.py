@@ -15,7 +15,7 @@ from snrkit.report.find import find, inputs, run_folder
 from snrkit.report.identity import Owner, owners, said
 from snrkit.report.trained import TRAINED, trained
 from snrkit.runs.folder import RunDir
-from snrkit.runs.kinds import KINDS
+from snrkit.runs.kinds import KINDS, outside
 from snrkit.runs.kinds.snr import SNR
 
 
@@ -78,7 +78,7 @@ class Tables:
     ) -> None:
         self._found = {kind: tuple(found) for kind, found in files.items()}
         self._frames = {kind: _located(frame) for kind, frame in (frames or {}).items()}
-        self._unread = tuple(unread)
+        self._unread, self._remarks = tuple(unread), list[str]()
 
     def __getitem__(self, kind: str) -> pd.DataFrame:
         """All files of a kind, one under the other; empty, with the columns it always has, where there are none.
@@ -88,7 +88,7 @@ class Tables:
             SpecError: a run's ``config.toml`` is not valid.
         """
         if kind not in self._frames:
-            parts = [owned(_read(kind, path), kind, path, self._owners) for path in self._files.get(kind, ())]
+            parts = [owned(self._read(kind, path), kind, path, self._owners) for path in self._files.get(kind, ())]
             filled = [part for part in parts if len(part)]
             empty = pd.DataFrame(columns=list(dict.fromkeys([*KINDS.load(kind).columns, *TRAINED, "source"])))
             self._frames[kind] = _shown(rows_once(pd.concat(filled, ignore_index=True), kind) if filled else empty)
@@ -102,7 +102,13 @@ class Tables:
     @property
     def notes(self) -> list[str]:
         """What was found more than once or could not be looked at, a line each."""
-        return [*self._unread, *said(self._owners), *self._copies[1]]
+        return [*self._unread, *said(self._owners), *self._copies[1], *self._remarks]
+
+    def _read(self, kind: str, path: Path) -> pd.DataFrame:
+        """One file, and what another program's table lacks noted."""
+        table, remarks = _read(kind, path)
+        self._remarks += remarks
+        return table
 
     @functools.cached_property
     def _owners(self) -> dict[Path, Owner]:
@@ -130,16 +136,18 @@ class Tables:
         return list(dict.fromkeys(found))
 
 
-def _read(kind: str, path: Path) -> pd.DataFrame:
-    """One file.
+def _read(kind: str, path: Path) -> tuple[pd.DataFrame, list[str]]:
+    """One file; and what it lacks, if another program wrote it, in sentences.
 
     Raises:
         ResultsError: it is damaged or of a newer schema.
         SpecError: its run's ``config.toml`` is not valid.
     """
     try:
-        table = drawable(KINDS.load(kind).read(path))
-        return _ADDED[kind](table, path) if kind in _ADDED else table
+        of_another = kind == "snr" and outside.is_one(path)
+        found, remarks = outside.read(path) if of_another else (KINDS.load(kind).read(path), [])
+        table = drawable(found)
+        return (_ADDED[kind](table, path) if kind in _ADDED else table), [visible(line) for line in remarks]
     except SnrkitError:
         raise
     except Exception as error:  # whatever pandas and pyarrow make of arbitrary bytes

@@ -54,7 +54,7 @@ def trained(path: Path) -> dict[str, Any]:
 # What has a column of its own, or does not change the run.
 _TOLD: Any = {
     "estimator": True, "seed": True, "epochs": True, "checkpoint_every": True, "keep_every": True, "data": {"name"},
-    "model": {"name"},
+    "model": {"name", "path"},
 }  # fmt: skip
 
 

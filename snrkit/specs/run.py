@@ -60,12 +60,16 @@ class ModelSpec(Spec):
     """Which model, and its options (each model documents its own).
 
     Attributes:
-        name: a registered model.
-        options: its own settings.
+        name: a registered model, or a class of a file of your own as FILE.py:CLASS, which only ``--model`` can name.
+        options: its own settings; of a class of your own, the arguments that it is made with.
+        path: the file of a class of your own; filled in.
+        sha256: of that file, which has to be as it was for the run to be opened; filled in.
     """
 
     name: str = "mlp"
     options: dict[str, Scalar | list[int] | list[list[int]]] = {}
+    path: str | None = None
+    sha256: str | None = None
 
 
 class LearntOption(Spec):

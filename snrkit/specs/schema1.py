@@ -76,6 +76,7 @@ def told_apart(spec: Spec, extensible: frozenset[str]) -> dict[str, Any]:
         extensible: what a resumed run may change, which so is no part of what it is.
     """
     every, changed = spec.model_dump(mode="json"), spec.model_dump(mode="json", exclude_defaults=True)
+    changed.get("model", {}).pop("path", None)  # a file that is moved is the same model
     moved = _moved_back(changed.get("estimator", {}).get("options", {}))
     every["estimator"] |= {"options": moved.pop("options")}
     found = _kept(every | moved, changed | moved, SCHEMA_1)

@@ -87,9 +87,15 @@ def find_previous(run: RunDir, spec: RunSpec, dataset: Dataset, resume: bool) ->
     begun = previous.epoch + (previous.position > 0)
     require_same_past(previous.run_spec(), spec, begun)
     # Stages were looked at; and where the data lie does not matter, for they are compared themselves.
-    settled = {f"estimator.options.{name}" for name in staged(previous.run_spec()) | staged(spec)} | {"data.path"}
+    settled = {f"estimator.options.{name}" for name in staged(previous.run_spec()) | staged(spec)} | {
+        "data.path",
+        "model.path",
+    }
     for setting in old | new:
         if setting not in settled and old.get(setting) != new.get(setting):
+            if setting == "model.sha256" and old.get("model.name") == new.get("model.name"):
+                problem = f"its file is not as it was when the run at '{run.path}' began"
+                raise SpecError("model", problem, "put it back as it was, or give another `out`")
             problem = f"the run at '{run.path}' has {old.get(setting)}, not {new.get(setting)}"
             raise SpecError(setting, problem, "resume it with its own settings, or give another `out`")
     if (previous.epoch, previous.position) > (spec.epochs, 0):

@@ -17,6 +17,7 @@ from snrkit.estimators.base import option_values, require_samples
 from snrkit.estimators.hyper import Context, Hyper
 from snrkit.estimators.passes import Passes, memory_for_step
 from snrkit.models.base import LatentModel, build_model
+from snrkit.models.naming import is_own
 from snrkit.runs.checkpoint import Checkpoint, save_checkpoint
 from snrkit.runs.folder import RunDir
 from snrkit.specs.run import RunSpec
@@ -28,7 +29,7 @@ from snrkit.training.follow import followed_bound
 from snrkit.training.opening import data_digest, data_summary
 from snrkit.training.state import State
 from snrkit.training.step import ascend, mean_over_points
-from snrkit.trial.needs import require
+from snrkit.trial.needs import require, require_seeded
 from snrkit.trial.opening import tried
 from snrkit.types import Progress
 
@@ -79,7 +80,10 @@ class Trainer:
         self._followed = test_points(dataset, spec.data, dtype, device, slice(0, spec.eval_points))
         probe = test_points(dataset, spec.data, dtype, device, slice(0, 2))
         require_samples(hyper.kinds(), own.K)
-        require(hyper.kinds(), tried(model, probe, "training"))
+        findings = tried(model, probe, "training")
+        require(hyper.kinds(), findings)
+        if is_own(spec.model.name):
+            require_seeded(findings)
         passes = Passes.needed(model, self.estimator, probe, spec.batch_size, own.M, own.K)
         self.state = State(spec, model, probe, summary, data_digest(dataset), hyper)
         self.feed = Feed(self.state, dataset, device, model.noise_shape(probe), passes)

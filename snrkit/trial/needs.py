@@ -50,6 +50,20 @@ def require_pure(what: str, findings: Findings) -> None:
             )
 
 
+def require_seeded(findings: Findings) -> None:
+    """See to it that a model draws no random numbers of its own, with which no run could go on bit for bit.
+
+    Raises:
+        CapabilityError: it does.
+    """
+    if findings.draws:
+        problem = (
+            f"it draws from the generators of {', '.join(findings.draws)} (dropout, for example), which no run keeps"
+        )
+        remedy = "make it a function of its noise, or train it in a loop of your own and call snrkit.measure there"
+        raise CapabilityError("model", problem, remedy)
+
+
 def needs_by_name() -> dict[str, Needs]:
     """What each registered estimator needs with its options left out; one that must be given some is absent."""
     kinds = {name: ESTIMATORS.load(name) for name in ESTIMATORS.names}

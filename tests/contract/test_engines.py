@@ -9,9 +9,10 @@ import snrkit
 from snrkit.core.streams import Streams
 from snrkit.diagnostics.engines import ENGINES
 from snrkit.diagnostics.engines.base import PassSize, pass_size
-from snrkit.diagnostics.engines.factors import Plans
+from snrkit.diagnostics.engines.factors import FactorEngine, Plans
 from snrkit.diagnostics.engines.loop import LoopEngine
 from snrkit.diagnostics.engines.probe import restricted
+from snrkit.diagnostics.engines.ways import AT_ONCE
 from snrkit.diagnostics.problem import Problem
 from snrkit.estimators.base import build_estimator
 from snrkit.models.sbn import Sbn
@@ -41,7 +42,12 @@ from tests.zoo import conv, flow, hierarchical, images, mlp, toy, users
 
 pytestmark = pytest.mark.slow
 
-ENGINE = [ENGINES.load(name)() for name in ENGINES.names]
+GPUS = FactorEngine(AT_ONCE)  # factors as a GPU sums them
+ENGINE = [*(ENGINES.load(name)() for name in ENGINES.names), GPUS]
+
+
+def label(engine):
+    return "factors-at-once" if engine is GPUS else engine.name
 
 
 def bits():
@@ -60,9 +66,10 @@ MODELS = {
     "sbn": lambda: (bits(), images()),
 }
 DRAWS, WHOLE = range(2, 13), PassSize(units=4, samples=10**6)
-engines = pytest.mark.parametrize("engine", ENGINE, ids=lambda e: e.name)
+engines = pytest.mark.parametrize("engine", ENGINE, ids=label)
 # The loop is what the others are held against.
-others = pytest.mark.parametrize("engine", [e for e in ENGINE if e.name != LoopEngine.name], ids=lambda e: e.name)
+others = pytest.mark.parametrize("engine", [e for e in ENGINE if e.name != LoopEngine.name], ids=label)
+factors = pytest.mark.parametrize("engine", [e for e in ENGINE if e.name == FactorEngine.name], ids=label)
 models = pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
 # One of each way to be made of log-weights and their parts; tests/contract/test_pairs.py has every one with every model.
 KINDS = (
@@ -305,12 +312,13 @@ def test_what_varies_by_rounding_alone_is_dropped(engine, dtype, K):
     assert row.value < 10
 
 
-def test_a_small_variance_beside_a_large_mean_is_kept():
+@factors
+def test_a_small_variance_beside_a_large_mean_is_kept(engine):
     """One sample per draw and a narrow proposal: the squares of what the factors give would cancel in float32."""
     model = awkward(Narrow).float()
     problem, estimator = Problem.units(model, images().float(), 1, Streams(4)), build_estimator("iwae", {})
-    assert ENGINES.load("factors")().serving(problem, estimator)["out.weight"] == "factors"
-    found, expected = (moments(e, problem, estimator, WHOLE) for e in (ENGINES.load("factors")(), LoopEngine()))
+    assert engine.serving(problem, estimator)["out.weight"] == "factors"
+    found, expected = (moments(e, problem, estimator, WHOLE) for e in (engine, LoopEngine()))
     assert_same(found, expected, 1e-3)
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from snrkit import DiagonalNormal, bernoulli_log_prob, standard_normal_log_prob
+from snrkit.models.densities import _Bernoulli
 from tests.zoo import numbers
 
 HALF = pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
@@ -64,6 +65,44 @@ def test_per_example_gradients_with_either_argument_batched(batched):
     found = torch.func.vmap(torch.func.grad(value), in_dims=dims)(*own)
     each = [torch.func.grad(value)(logits[i] if over_logits else logits[0], x[i] if over_x else x[0]) for i in range(5)]
     assert torch.equal(found, torch.stack(each))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("shape", [(700,), (4, 150), (3, 1, 107), (1, 1, 1), (300,)], ids=str)
+@pytest.mark.parametrize("pixels", [1, 7, 49])
+@pytest.mark.parametrize("of", ["all", "repeated", "each"])
+def test_in_portions_no_bit_changes(monkeypatch, request, dtype, shape, pixels, of):
+    """Neither of the value nor of the derivatives, however many rows and pixels there are and whose the pixels are.
+
+    With several threads the whole falls apart into as many parts, whose ends other code computes.
+    """
+    threads = torch.get_num_threads()
+    request.addfinalizer(lambda: torch.set_num_threads(threads))
+    torch.set_num_threads(1)
+    logits = (3 * numbers(1, *shape, pixels)).to(dtype).requires_grad_()
+    x = (numbers(2, shape[0], *[1] * (len(shape) - 1), pixels) > 0).to(dtype)
+    x = {"all": x.view(-1, pixels)[0], "repeated": x[:1].expand_as(x), "each": x}[of]
+    cotangent = numbers(3, *shape).to(dtype)
+
+    def results():
+        value = bernoulli_log_prob(x, logits)
+        return value.detach(), torch.autograd.grad(value, logits, cotangent)[0]
+
+    whole = results()
+    for rows in (1, 130):
+        monkeypatch.setattr("snrkit.models.densities._PORTION", rows * pixels * logits.element_size())
+        for one, other in zip(results(), whole, strict=True):
+            assert torch.equal(one, other)
+
+
+def test_many_logits_of_one_image_are_taken_in_portions(monkeypatch):
+    seen = []
+    value = _Bernoulli._value
+    monkeypatch.setattr(
+        _Bernoulli, "_value", staticmethod(lambda x, logits: seen.append(len(logits)) or value(x, logits))
+    )
+    bernoulli_log_prob(torch.zeros(784).expand(3, 1, 1, 784), torch.zeros(3, 1, 600, 784))
+    assert seen == [640, 640, 520]
 
 
 @HALF

@@ -20,6 +20,8 @@ from snrkit.estimators.passes import bytes_per_sample
 # where larger passes are slower (fresh memory costs more than the arithmetic).
 _GRADIENT_BUDGET = 48 * 2**20
 _SAMPLE_BUDGET = 32 * 2**20
+# Of what is free on a GPU a quarter is for both, and as much again for temporaries.
+_SHARE = 8
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def pass_size(problem: Problem, estimator: Estimator, chunk: int | None) -> Pass
         chunk: draws at once; None chooses.
     """
     probe = bytes_per_sample(problem.model, estimator, problem.group(0), problem.like)
-    share = _share_of_device(problem.device)
+    share = budgets_in(_free_on(problem.device))
     samples = max(1, share * _SAMPLE_BUDGET // probe)
     if chunk is not None:
         return PassSize(chunk, samples)
@@ -90,13 +92,22 @@ def pass_size(problem: Problem, estimator: Estimator, chunk: int | None) -> Pass
     return PassSize(max(1, min(by_gradient, samples // problem.samples_per_draw)), samples)
 
 
-def _share_of_device(device: torch.device) -> int:
-    """How many times the budgets of a CPU: a power of two, so that it is the same for about the same free memory."""
-    if device.type != "cuda":
+def budgets_in(free: int | None) -> int:
+    """How many times a CPU's budgets fit into so many free bytes of a GPU, at least once; None: a CPU, once.
+
+    A power of two, so that it is the same for about the same free memory.
+    """
+    if free is None:
         return 1
+    return 1 << max(0, (free // _SHARE // (_GRADIENT_BUDGET + _SAMPLE_BUDGET)).bit_length() - 1)
+
+
+def _free_on(device: torch.device) -> int | None:
+    """Free bytes of a GPU, those included that torch holds and does not use; None of a CPU."""
+    if device.type != "cuda":
+        return None
     free, _ = torch.cuda.mem_get_info(device)
-    # A quarter of what is free, for both budgets and as much again for temporaries.
-    return 1 << max(0, (free // 8 // (_GRADIENT_BUDGET + _SAMPLE_BUDGET)).bit_length() - 1)
+    return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
 
 
 class PlainGradients:

@@ -1,8 +1,8 @@
 """What a draw costs by the loop and by vmap, predicted from the operations of a draw: the same answer on every machine.
 
 A draw is made twice with few samples, its operations are counted (calls, multiply-adds of products and of convolutions,
-bytes written), and what grows with the samples is carried on. The prices are those of one core of a common processor; only
-their ratios matter, and they err by a factor of 1.3 or so.
+bytes written), and what grows with the samples is carried on. Of a CPU the prices are those of one core of a common
+processor; only their ratios matter, and they err by a factor of 1.3 or so. Those of a GPU are less certain (see ``GPU``).
 """
 
 from dataclasses import dataclass, replace
@@ -20,13 +20,51 @@ from snrkit.diagnostics.problem import Problem
 from snrkit.estimators.base import Estimator
 
 _STEPS = 8
-# Seconds per operation, one by one and batched by vmap.
-_CALL, _BATCHED_CALL = 8e-6, 20e-6
-# Flops per second: of products; of convolutions, one by one and batched. Bytes written per second.
-_FLOPS, _CONVOLVED, _BATCHED_CONVOLVED, _BYTES = 150e9, 20e9, 16e9, 4e9
-# Seconds per coordinate to merge a gradient into moments: by itself, many at once, and tile by tile in cache.
-_MERGED_ONE, _MERGED, _TILED = 8e-9, 3e-9, 1.2e-9
 _CONVOLUTIONS = (torch.ops.aten.convolution, torch.ops.aten.convolution_backward)
+
+
+@dataclass(frozen=True)
+class Prices:
+    """What operations cost on a kind of device.
+
+    Attributes:
+        call: seconds per operation, one by one.
+        batched_call: the same, batched by vmap.
+        flops: per second, of products.
+        convolved: of convolutions, one by one.
+        batched_convolved: of convolutions with weights of each draw's own, batched by vmap.
+        bytes: written per second.
+        merged_one: seconds per coordinate to merge a gradient into moments, by itself.
+        merged: the same, many at once.
+        tiled: the same, tile by tile.
+    """
+
+    call: float
+    batched_call: float
+    flops: float
+    convolved: float
+    batched_convolved: float
+    bytes: float
+    merged_one: float
+    merged: float
+    tiled: float
+
+
+CPU = Prices(
+    call=8e-6, batched_call=20e-6, flops=150e9, convolved=20e9, batched_convolved=16e9, bytes=4e9,
+    merged_one=8e-9, merged=3e-9, tiled=1.2e-9,
+)  # fmt: skip
+# Calls from the time of a draw by the loop and by vmap on an H200, products from float32 batches there, both of the papers'
+# model; convolutions, bytes and merging were not measured, but reckoned from what such a card can do.
+GPU = Prices(
+    call=12e-6, batched_call=24e-6, flops=35e12, convolved=15e12, batched_convolved=1e12, bytes=2e12,
+    merged_one=6e-11, merged=1.6e-11, tiled=6e-12,
+)  # fmt: skip
+
+
+def prices_on(device: torch.device) -> Prices:
+    """The prices of a kind of device."""
+    return GPU if device.type == "cuda" else CPU
 
 
 @dataclass(frozen=True)
@@ -66,6 +104,7 @@ class Task:
         units: draws that one pass of vmap takes.
         rows: draws that one pass of factors takes.
         block: draws for which the encoder's part of factors is done once.
+        prices: of the device.
     """
 
     work: Work
@@ -75,6 +114,7 @@ class Task:
     units: int
     rows: int
     block: int
+    prices: Prices = CPU
 
     def of_points(self, points: int) -> "Task":
         """A draw of so many data points together, which takes no more calls."""
@@ -87,12 +127,20 @@ class Task:
 
     def loop(self) -> float:
         """Seconds by the loop."""
-        return _CALL * self.work.calls + _products(self.work) + self._moved() + _MERGED_ONE * self.coordinates
+        price = self.prices
+        return (
+            price.call * self.work.calls
+            + self._products(self.work)
+            + self._moved()
+            + price.merged_one * self.coordinates
+        )
 
     def vmap(self, slow_calls: int = 0) -> float:
         """Seconds by vmap, where so many operations are taken one by one."""
-        calls = _BATCHED_CALL * self.work.calls / self.units + _CALL * slow_calls
-        return calls + _products(self.work, _BATCHED_CONVOLVED) + self._moved() + _MERGED * self.coordinates
+        price = self.prices
+        calls = price.batched_call * self.work.calls / self.units + price.call * slow_calls
+        products = self._products(self.work, price.batched_convolved)
+        return calls + products + self._moved() + price.merged * self.coordinates
 
     def factors(self, coordinates: int, width: int, by_jacobian: bool) -> float:
         """Seconds by factors, without what others draw.
@@ -102,23 +150,24 @@ class Task:
             width: of the proposal.
             by_jacobian: how the encoder's moments are made (see encoder.py).
         """
-        passes = 2 / 3 * _products(self.work) + self._moved()
-        sums = coordinates * (2 * self.samples / _FLOPS + _TILED)
+        price = self.prices
+        passes = 2 / 3 * self._products(self.work) + self._moved()
+        sums = coordinates * (2 * self.samples / price.flops + price.tiled)
         encoders = 0.5 * width / self.block if by_jacobian else 1.0
-        return _BATCHED_CALL * self.work.calls / self.rows + passes + sums + encoders * _products(self.encoder)
+        calls = price.batched_call * self.work.calls / self.rows
+        return calls + passes + sums + encoders * self._products(self.encoder)
 
     def saved(self, coordinates: int, by: str) -> float:
         """Seconds that vmap or the loop saves if so many coordinates need not be drawn."""
-        merged = _MERGED if by == "vmap" else _MERGED_ONE
-        return coordinates * (2 * self.samples / _FLOPS + merged)
+        merged = self.prices.merged if by == "vmap" else self.prices.merged_one
+        return coordinates * (2 * self.samples / self.prices.flops + merged)
 
     def _moved(self) -> float:
         # The gradients themselves count with their merging.
-        return max(0.0, self.work.moved - 4 * self.coordinates) / _BYTES
+        return max(0.0, self.work.moved - 4 * self.coordinates) / self.prices.bytes
 
-
-def _products(work: Work, convolved: float | None = None) -> float:
-    return work.flops / _FLOPS + work.convolved / (convolved or _CONVOLVED)
+    def _products(self, work: Work, convolved: float | None = None) -> float:
+        return work.flops / self.prices.flops + work.convolved / (convolved or self.prices.convolved)
 
 
 def task_of(problem: Problem, estimator: Estimator) -> Task:
@@ -135,6 +184,7 @@ def task_of(problem: Problem, estimator: Estimator) -> Task:
         few.extrapolated(more, steps), few.extrapolated(more, -fewest / apart),
         problem.samples_per_draw, problem.layout.size,
         min(size.units, block), min(max(1, size.samples // problem.samples_per_draw), block), block,
+        prices_on(problem.device),
     )  # fmt: skip
 
 

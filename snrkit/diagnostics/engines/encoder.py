@@ -19,8 +19,6 @@ Pair = tuple[Tensor, Tensor]
 # Up to this size the Jacobian is formed once; beyond, its square (and the scatter of the cotangents) costs more than to pull
 # every cotangent back by itself.
 _JACOBIAN = 256
-# Cotangents pulled back at once.
-_ROWS = 512
 
 
 class EncoderMoments(Protocol):
@@ -38,9 +36,20 @@ def by_jacobian(width: int, several: bool) -> bool:
     return width <= _JACOBIAN and not several
 
 
-def encoder_moments(problem: Problem, x: Batch, varying: list[str], width: int, several: bool) -> EncoderMoments:
-    """What is cheaper for data points ``[p, *event]`` and a proposal of ``width`` numbers per point."""
-    return (ByJacobian if by_jacobian(width, several) else PulledBack)(problem, x, varying)
+def encoder_moments(
+    problem: Problem, x: Batch, varying: list[str], width: int, several: bool, rows: int
+) -> EncoderMoments:
+    """What is cheaper for data points ``[p, *event]`` and a proposal of ``width`` numbers per point.
+
+    Args:
+        problem: what is drawn.
+        x: the data points.
+        varying: names of the proposal's tensors that depend on parameters.
+        width: of the proposal.
+        several: whether several points share a pass.
+        rows: cotangents that may be pulled back at once.
+    """
+    return ByJacobian(problem, x, varying) if by_jacobian(width, several) else PulledBack(problem, x, varying, rows)
 
 
 class ByJacobian:
@@ -83,10 +92,11 @@ class PulledBack:
         problem: what is drawn.
         x: data ``[p, *event]``.
         varying: names of the proposal's tensors that depend on parameters.
+        rows: cotangents pulled back at once.
     """
 
-    def __init__(self, problem: Problem, x: Batch, varying: list[str]) -> None:
-        self._problem, self._x, self._varying = problem, x, varying
+    def __init__(self, problem: Problem, x: Batch, varying: list[str], rows: int) -> None:
+        self._problem, self._x, self._varying, self._rows = problem, x, varying, rows
         self._draws = 0
         self._first: Tensor | None = None
         self._origin: dict[str, Tensor] = {}
@@ -101,7 +111,7 @@ class PulledBack:
                 self._origin[sink.weight] = origin[:, 0].double()
                 self._inputs[sink.weight] = sink.input.clone(), sink.bias
         self._draws += cotangents.shape[1]
-        step = max(1, _ROWS // len(cotangents))
+        step = max(1, self._rows // len(cotangents))
         for part in torch.split(cotangents - self._first, step, dim=1):
             for sink, off in self._pull(part):
                 deviations = off.double()

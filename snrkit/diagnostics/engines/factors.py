@@ -1,8 +1,8 @@
 """The fast engine: a linear layer's gradient is a sum of outer products, so keep the factors.
 
 Per draw r and layer, dW_r = sum_k d_rk a_rk^T with inputs a and output cotangents d. One forward and one backward pass
-through the decoder serve many draws; squares are summed over small tiles that stay in cache, and the gradients of all
-draws never exist at once. The encoder's moments follow from the cotangents of the proposal's parameters (see encoder.py).
+through the decoder serve many draws; squares are summed over tiles of draws (see ways.py), and the gradients of all draws
+never exist at once. The encoder's moments follow from the cotangents of the proposal's parameters (see encoder.py).
 
 Which parameters this serves is found out, not assumed: tiny problems are drawn both ways, and a parameter whose moments
 differ (tied, used elsewhere, rows in another order, ...) is left to the vmap engine, or to the loop where vmap fails too.
@@ -32,6 +32,7 @@ from snrkit.diagnostics.engines.probe import (
     try_vmap,
 )
 from snrkit.diagnostics.engines.vmap import VmapEngine
+from snrkit.diagnostics.engines.ways import Way, way_of
 from snrkit.diagnostics.moments import PointMoments
 from snrkit.diagnostics.problem import Problem
 from snrkit.estimators.base import Estimator
@@ -49,9 +50,14 @@ Key = tuple[Estimator, int, int, int, bool]
 
 
 class Plans:
-    """What was found of one model: which parameters factors reach, whether vmap works, what a draw takes, who serves."""
+    """What was found of one model: which parameters factors reach, whether vmap works, what a draw takes, who serves.
 
-    def __init__(self) -> None:
+    Args:
+        way: how factors are summed; None: as is faster on the model's device.
+    """
+
+    def __init__(self, way: Way | None = None) -> None:
+        self._way = way
         self.served: dict[Key, dict[str, str]] = {}
         self._reached: dict[tuple[Estimator, bool], set[str]] = {}
         self._trials: dict[tuple[Estimator, int, int, tuple[str, ...]], Trial] = {}
@@ -64,7 +70,7 @@ class Plans:
             return set()
         key = estimator, problem.groups > FEW
         if key not in self._reached:
-            self._reached[key] = _agreeing(problem, estimator)
+            self._reached[key] = _agreeing(problem, estimator, self._way or way_of(problem.device))
         return self._reached[key]
 
     def task(self, problem: Problem, estimator: Estimator) -> Task:
@@ -85,11 +91,16 @@ class Plans:
 
 
 class FactorEngine:
-    """Moments from factors where the model allows it and it pays, from vmap or the loop where not."""
+    """Moments from factors where the model allows it and it pays, from vmap or the loop where not.
+
+    Args:
+        way: how factors are summed; None: as is faster on the model's device.
+    """
 
     name = "factors"
 
-    def __init__(self) -> None:
+    def __init__(self, way: Way | None = None) -> None:
+        self._way = way
         # By the model itself, weakly: an address is used again for another model once this one is gone.
         self._plans: WeakKeyDictionary[LatentModel, tuple[State, Plans]] = WeakKeyDictionary()
 
@@ -117,7 +128,8 @@ class FactorEngine:
             moments = accumulate(draw(part, estimator, groups, draws, size))
             found |= dict(zip(rest, zip(moments.mean, moments.m2, strict=True), strict=True))
         if len(rest) < len(problem.layout.names):
-            factors = factor_moments(problem, estimator, groups, draws, size)
+            way = self._way or way_of(problem.device)
+            factors = factor_moments(problem, estimator, groups, draws, size, way)
             found |= {name: pair for name, pair in factors.items() if served[name] == self.name}
         pairs = [found[name] for name in problem.layout.names]
         return PointMoments(len(draws), [mean for mean, _ in pairs], [m2 for _, m2 in pairs])
@@ -163,7 +175,7 @@ class FactorEngine:
         """What was found of a model, as long as its parameters are what they were: a gate may have been opened since."""
         state = [(parameter.requires_grad, parameter._version) for parameter in model.parameters()]
         if model not in self._plans or self._plans[model][0] != state:
-            self._plans[model] = state, Plans()
+            self._plans[model] = state, Plans(self._way)
         return self._plans[model][1]
 
 
@@ -171,7 +183,7 @@ def _key(problem: Problem, estimator: Estimator) -> Key:
     return estimator, problem.K, problem.samples_per_draw, problem.planned, problem.groups > FEW
 
 
-def _agreeing(problem: Problem, estimator: Estimator) -> set[str]:
+def _agreeing(problem: Problem, estimator: Estimator, way: Way) -> set[str]:
     """Parameters whose factor moments equal the loop's on tiny problems, each at one of a few data points.
 
     What happens at none of these points is not seen: a layer that only some other point's branch or gate uses again would
@@ -191,7 +203,7 @@ def _agreeing(problem: Problem, estimator: Estimator) -> set[str]:
         for own in probes(problem, K):
             expected = truth(own, estimator)
             try:
-                found = factor_moments(own, estimator, range(own.groups), DRAWS, SIZE)
+                found = factor_moments(own, estimator, range(own.groups), DRAWS, SIZE, way)
             except Exception as error:  # a model's own code may raise anything; other engines are then left
                 if out_of_memory(error):
                     raise

@@ -10,9 +10,8 @@ from snrkit.core.batches import Batch, points, repeated, take, transform
 from snrkit.core.objective import pull
 from snrkit.diagnostics.engines.base import PassSize
 from snrkit.diagnostics.engines.encoder import EncoderMoments, by_jacobian, encoder_moments
-from snrkit.diagnostics.engines.many import PointSums
-from snrkit.diagnostics.engines.sums import LayerSums
 from snrkit.diagnostics.engines.taps import Sink, Taps
+from snrkit.diagnostics.engines.ways import Way
 from snrkit.diagnostics.problem import Problem
 from snrkit.estimators.base import Estimator
 from snrkit.models.base import LatentModel, Posterior
@@ -31,13 +30,13 @@ def encoder_of(problem: Problem) -> tuple[int, bool]:
 
 
 def factor_moments(
-    problem: Problem, estimator: Estimator, groups: range, draws: range, size: PassSize
+    problem: Problem, estimator: Estimator, groups: range, draws: range, size: PassSize, way: Way
 ) -> dict[str, Pair]:
     """Name to (mean, m2), each ``[len(groups), *shape]``, of every parameter that factors reach."""
     several = problem.groups > FEW
     together = max(1, size.samples // (len(draws) * problem.K)) if several else 1
     parts = [
-        _moments_of(problem, estimator, groups[start : start + together], draws, size, several)
+        _moments_of(problem, estimator, groups[start : start + together], draws, size, several, way)
         for start in range(0, len(groups), together)
     ]
     return {
@@ -47,12 +46,12 @@ def factor_moments(
 
 
 def _moments_of(
-    problem: Problem, estimator: Estimator, groups: range, draws: range, size: PassSize, several: bool
+    problem: Problem, estimator: Estimator, groups: range, draws: range, size: PassSize, several: bool, way: Way
 ) -> dict[str, Pair]:
     """The same for groups, of one data point each, that share every pass."""
     x = take(take(problem.x, slice(groups.start, groups.stop)), (slice(None), 0))
     proposals = _Proposals(problem.model, x)
-    layers: LayerSums | PointSums = PointSums(len(groups)) if several else LayerSums(problem.parameters)
+    layers = way.sums(problem.parameters, len(groups) if several else None, size)
     encoder: EncoderMoments | None = None
     step = max(1, size.samples // (len(groups) * problem.K))
     for start in range(draws.start, draws.stop, step):
@@ -62,11 +61,10 @@ def _moments_of(
         layers.add(sinks, len(portion))
         if cotangents is not None:
             if encoder is None:
-                encoder = encoder_moments(problem, x, proposals.varying, cotangents.shape[1], several)
+                rows = way.encoder_rows(size)
+                encoder = encoder_moments(problem, x, proposals.varying, cotangents.shape[1], several, rows)
             encoder.add(cotangents.view(len(groups), len(portion), -1))
     found = layers.moments()
-    if isinstance(layers, LayerSums):
-        found = {name: (mean[None], m2[None]) for name, (mean, m2) in found.items()}
     return found if encoder is None else found | encoder.moments()
 
 

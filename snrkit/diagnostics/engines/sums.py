@@ -17,6 +17,20 @@ _STEADY = 1000
 _ORDINARY = 24 / 126
 
 
+def least_ordinary(dtype: torch.dtype) -> float:
+    """The smallest size of numbers that need no scaling; its inverse is the largest."""
+    least: float = torch.finfo(dtype).tiny ** _ORDINARY
+    return least
+
+
+def powers_of(largest: Tensor) -> Tensor:
+    """Powers of two that bring columns, of which these are the largest sizes, to about 1; 1 for zero and ordinary ones."""
+    least = least_ordinary(largest.dtype)
+    extreme = (largest > 0) & ((largest < least) | (largest > 1 / least))
+    exponent = torch.where(extreme, largest.frexp().exponent.clamp(-126, 126), 0)
+    return torch.ones_like(largest).ldexp(-exponent)
+
+
 class _Scale:
     """Powers of two, one a column, that bring columns of extreme numbers to about 1, whose squares do not leave the range.
 
@@ -28,12 +42,14 @@ class _Scale:
         self.powers: Tensor | None = None
         self._open = torch.ones(width, dtype=torch.bool, device=like.device)
         self._settled = False
-        self._least = torch.finfo(like.dtype).tiny ** _ORDINARY
+        self._least = least_ordinary(like.dtype)
 
     def __call__(self, x: Tensor) -> Tensor:
         """Numbers ``[..., width]``, scaled."""
         if not self._settled:
-            self._settle(x.abs().flatten(0, -2).amax(dim=0))
+            rows = x.flatten(0, -2)
+            # Both ends, for to write the absolute values would cost more than to read the numbers twice.
+            self._settle(torch.maximum(rows.amax(dim=0), rows.amin(dim=0).neg()))
         return x if self.powers is None else x * self.powers
 
     def _settle(self, largest: Tensor) -> None:
@@ -44,8 +60,7 @@ class _Scale:
         seen = self._open & (largest > 0)
         extreme = seen & ((largest < self._least) | (largest > 1 / self._least))
         if bool(extreme.any()):
-            exponent = torch.where(extreme, largest.frexp().exponent.clamp(-126, 126), 0)
-            powers = torch.ones_like(largest).ldexp(-exponent)
+            powers = powers_of(largest.where(self._open, 0))
             self.powers = powers if self.powers is None else self.powers * powers
         self._open &= ~seen
         self._settled = not bool(self._open.any())
@@ -96,7 +111,7 @@ class LayerSums:
         for sink in sinks:
             by_weight.setdefault(sink.weight, []).append(sink)
         for name, calls in by_weight.items():
-            if not all(sink.intact and _rows(sink.input) % draws == 0 for sink in calls):
+            if not all(sink.intact and rows_of(sink.input) % draws == 0 for sink in calls):
                 self._lost |= {name, *(sink.bias for sink in calls if sink.bias is not None)}
                 continue
             a = _joined([sink.input for sink in calls], draws)
@@ -106,9 +121,9 @@ class LayerSums:
                 self._bias(self._of(calls[0].bias, d), d.sum(dim=1))
 
     def moments(self) -> dict[str, tuple[Tensor, Tensor]]:
-        """Name to (mean, m2), float64."""
+        """Name to (mean, m2), ``[1, *shape]``, float64."""
         found = {name: sums.moments() for name, sums in self._sums.items() if name not in self._lost}
-        return {name: (mean.t().contiguous(), m2.t().contiguous()) for name, (mean, m2) in found.items()}
+        return {name: (mean.t().contiguous()[None], m2.t().contiguous()[None]) for name, (mean, m2) in found.items()}
 
     def _of(self, name: str, like: Tensor) -> _Sums:
         if name not in self._sums:
@@ -171,7 +186,8 @@ def _joined(calls: list[Tensor], draws: int) -> Tensor:
     return rows[0] if len(rows) == 1 else torch.cat(rows, dim=1)
 
 
-def _rows(x: Tensor) -> int:
+def rows_of(x: Tensor) -> int:
+    """n of ``[..., width]`` seen as ``[n, width]``."""
     return x.numel() // x.shape[-1]
 
 

@@ -1,0 +1,90 @@
+"""A report of tables that are at hand, from Python."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from snrkit.errors import SpecError
+from snrkit.report.make import Made, make
+from snrkit.runs.kinds.comparisons import COMPARISONS
+from snrkit.runs.kinds.outside import completed
+from snrkit.runs.kinds.slopes import SLOPES
+from snrkit.runs.kinds.snr import SNR
+
+Given = pd.DataFrame | str | Path
+
+
+def report(
+    tables: Given | Iterable[Given] | Mapping[str, pd.DataFrame],
+    out: str | Path,
+    *,
+    column: str = "icml",
+    figures: Sequence[str] = (),
+    page: bool = True,
+) -> Made:
+    """Figures, tables and a page from tables, files and run directories, as ``snrkit report`` makes them.
+
+    Args:
+        tables: what ``measure``, ``diagnose`` and ``measure_loss`` return; any table of pandas with columns ``metric`` and
+            ``value``, the more of the others the better; paths; one or several, or name to table.
+        out: folder to write to; the tables that are at hand are kept there, under ``tables/``.
+        column: width, fonts and lines to match: ``icml``, ``neurips``, ``a4`` or ``slide``.
+        figures: only these; none: all that have data.
+        page: also write one self-contained page, ``report.html``.
+
+    Returns:
+        ``files``, all that was written; ``notes``, what is missing of tables and figures; ``drawn``.
+
+    Raises:
+        SpecError: nothing is given, or there is no such figure.
+        ResultsError: a table has no readings, or there is nothing to show.
+        OutputError: a file cannot be written.
+    """
+    folder, notes, paths = Path(out) / "tables", list[str](), list[Path]()
+    called = isinstance(tables, Mapping)
+    for name, given in _named(tables):
+        if isinstance(given, pd.DataFrame):
+            path, said = _kept(_called(given, name) if called else given, name, folder)
+            notes += said
+            paths.append(path)
+        else:
+            paths.append(Path(given))
+    made = make(paths, Path(out), column=column, figures=figures, page=page)
+    return Made(made.files, [*notes, *made.notes], made.drawn)
+
+
+def _named(tables: Given | Iterable[Given] | Mapping[str, pd.DataFrame]) -> list[tuple[str, Given]]:
+    if isinstance(tables, Mapping):
+        found: list[tuple[str, Given]] = [(str(name), table) for name, table in tables.items()]
+    else:
+        single = isinstance(tables, pd.DataFrame | str | Path)
+        items: list[Given] = [tables] if single else list(tables)  # type: ignore[list-item, arg-type]
+        found = [(f"table-{number}", item) for number, item in enumerate(items, start=1)]
+    if not found:
+        raise SpecError("tables", "is empty", "give tables of snrkit.measure, or paths")
+    odd = next((item for _, item in found if not isinstance(item, pd.DataFrame | str | Path)), None)
+    if odd is not None:
+        raise SpecError("tables", f"holds a {type(odd).__name__}", "give tables of snrkit.measure, or paths")
+    return found
+
+
+def _called(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Rows of a model that nobody named under the name of their table."""
+    unnamed = "run" not in table or bool(table["run"].isin(["python"]).all())
+    return table.assign(run=name) if unnamed else table
+
+
+def _kept(table: pd.DataFrame, name: str, folder: Path) -> tuple[Path, list[str]]:
+    """A table as a file of the kind that its columns tell, and what is missing of it."""
+    stem = re.sub(r"[^\w.-]+", "-", name) or "table"
+    for kind in (SLOPES, COMPARISONS):
+        if not kind.missing([str(column) for column in table.columns], 1) and "metric" not in table:
+            path = folder / kind.pattern.replace("*", stem)
+            kind.write(path, kind.complete(table))
+            return path, []
+    rows, notes = completed(table, name)
+    path = folder / f"{stem}.parquet"
+    SNR.write(path, rows)
+    return path, notes

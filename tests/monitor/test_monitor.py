@@ -1,0 +1,268 @@
+"""A monitored training is the unmonitored one, costs what it was allowed, and tells what was measured."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import snrkit
+from snrkit.errors import SpecError
+from snrkit.monitor import budget as accounts
+from snrkit.runs.kinds.snr import SNR
+from tests.losses import zoo
+
+IMAGES, LABELS = zoo.data(60, 6), torch.arange(60) % 3
+HELD_OUT = zoo.data(10, 6, seed=2), torch.arange(10) % 3
+
+
+class Points(torch.utils.data.Dataset):
+    """Points with noise of their own."""
+
+    def __len__(self):
+        return len(IMAGES)
+
+    def __getitem__(self, index):
+        return IMAGES[index] + 0.1 * torch.randn(6), LABELS[index]
+
+
+def training(monitor=None, steps=24, loss=zoo.classify, workers=0):
+    """A training with everything that a measurement could disturb; returns all that it leaves."""
+    torch.manual_seed(0), np.random.seed(0), random.seed(0)
+    model = zoo.Dropped()
+    optimiser = torch.optim.Adam(model.parameters(), 1e-2)
+    schedule = torch.optim.lr_scheduler.StepLR(optimiser, 5, 0.5)
+    watch = None if monitor is None else monitor(model)
+    step = 0
+    while step < steps:
+        for x, labels in torch.utils.data.DataLoader(Points(), 12, shuffle=True, num_workers=workers):
+            batch = x + 0.01 * float(np.random.randn()) * random.random(), labels
+            optimiser.zero_grad(set_to_none=bool(step % 2))
+            loss(model, batch).backward()
+            optimiser.step()
+            schedule.step()
+            step += 1
+            if watch is not None:
+                watch(step)
+    state = optimiser.state_dict()["state"]
+    left = [*model.state_dict().values(), *(v for s in state.values() for v in s.values()), torch.get_rng_state()]
+    left += [p.grad for p in model.parameters()]
+    return left, (np.random.get_state()[1].tolist(), random.getstate(), schedule.state_dict()), watch
+
+
+def equal(one, other):
+    tensors = all(torch.equal(a, b) for a, b in zip(one[0], other[0], strict=True))
+    return tensors and one[1] == other[1]
+
+
+def monitor(loss=zoo.classify, **options):
+    options = {"every": 4, "draws": 8, "budget": None} | options
+    return lambda model: snrkit.Monitor(loss, model, HELD_OUT, **options)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_monitored_training_is_the_unmonitored_one_to_the_bit(workers):
+    plain = training(workers=workers)
+    assert equal(plain, training(workers=workers))
+    watched = training(monitor(), workers=workers)
+    assert equal(plain, watched)
+    assert sorted(set(watched[2].table.step)) == [4, 8, 12, 16, 20, 24]
+
+
+def test_a_loss_that_calls_backward_or_draws_for_itself_disturbs_nothing_either():
+    own = torch.Generator().manual_seed(3)
+
+    def odd(model, batch):
+        x, labels = batch
+        zoo.classify(model, (x + torch.randn(x.shape, generator=own), labels)).backward()
+
+    assert equal(training(), training(monitor(odd)))
+
+
+def test_without_a_budget_readings_are_repeated_and_those_of_measure_loss():
+    first, second = training(monitor())[2].table, training(monitor())[2].table
+    assert first.drop(columns="seconds").equals(second.drop(columns="seconds"))
+    torch.manual_seed(0)
+    seen = []
+    training(
+        lambda model: (
+            lambda step: seen.append(snrkit.measure_loss(zoo.classify, model, HELD_OUT, draws=8)) if step == 8 else None
+        )
+    )
+    assert first[first.step == 8].value.tolist() == pytest.approx(seen[0].value.tolist(), nan_ok=True, rel=0, abs=0)
+
+
+def test_rows_are_on_disk_after_each_measurement_and_a_resumed_training_goes_on(tmp_path):
+    out = tmp_path / "monitor.parquet"
+    sizes = []
+
+    def watched(model):
+        inner = monitor(out=out)(model)
+
+        def call(step):
+            inner(step)
+            sizes.append(len(SNR.read(out)) if out.exists() else 0)
+
+        return call
+
+    training(watched, steps=10)
+    assert sizes[2] == 0 < sizes[3] == sizes[6] < sizes[7]
+    training(monitor(out=out), steps=15)
+    assert sorted(set(SNR.read(out).step)) == [4, 8, 12]
+
+
+class Clock:
+    """Time that passes as told."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def perf_counter(self):
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    told = Clock()
+    monkeypatch.setattr(accounts, "time", told)
+    monkeypatch.setattr("snrkit.monitor.monitor.time", told)
+    return told
+
+
+def test_only_what_has_accrued_is_spent(clock):
+    model, calls = zoo.made(zoo.Dropped), []
+
+    def loss(model, batch):
+        calls.append(1)
+        clock.now += 0.01
+        return zoo.classify(model, batch)
+
+    watch = snrkit.Monitor(loss, model, HELD_OUT, every=10, draws=50, budget=0.1)
+    made = {}
+    for step in range(1, 2001):
+        clock.now += 0.01
+        table = watch(step)
+        if table is not None:
+            made[step] = int(table.draws.iloc[0])
+    assert watch.share <= 0.101
+    assert watch.seconds == pytest.approx(0.01 * len(calls))
+    assert watch.share > 0.05  # and it is spent
+    assert min(made.values()) >= 8
+    assert max(made.values()) <= 50
+    assert watch.skipped == 200 - len(made)
+    assert min(made) > 10  # nothing had accrued at the first
+
+
+def test_a_budget_shrinks_draws_to_what_fits(clock):
+    account = accounts.Budget(0.1, 1000)
+    account.start()
+    assert account.fitting(200, 8, 1) == 0
+    clock.now = 10.0
+    assert account.fitting(200, 8, 1) == 8
+    account.learn(8, 0.08)
+    account.spend(0.18)
+    clock.now = 20.0
+    assert account.fitting(200, 8, 1) == 172  # (2 - 0.18 - 0.1) / 0.01
+    assert account.fitting(200, 8, 5) == 170
+    clock.now = 3.5
+    assert account.fitting(200, 8, 1) == 0
+    assert accounts.Budget(None, 1000).fitting(200, 8, 1) == 200
+
+
+@pytest.mark.parametrize("share", [0, 1, -0.1, "a lot"])
+def test_budgets_that_cannot_be(share):
+    with pytest.raises(SpecError, match="budget"):
+        snrkit.Monitor(zoo.classify, zoo.Dropped(), HELD_OUT, budget=share)
+
+
+def test_steps_that_pass_a_multiple_count_and_repeated_ones_do_not():
+    watch = monitor(every=10)(zoo.made(zoo.Dropped))
+    measured = [step for step in (3, 9, 13, 13, 19, 20, 20, 45, 46) if watch(step) is not None]
+    assert measured == [13, 20, 45]
+    resumed = monitor(every=10)(zoo.made(zoo.Dropped))
+    assert resumed(57) is None
+    assert resumed(60) is not None
+
+
+def test_a_gradient_that_is_not_finite_ends_no_training(caplog):
+    model = zoo.made(zoo.Dropped)
+    watch = monitor(every=1)(model)
+    assert watch(1) is not None
+    with torch.no_grad():
+        model.head.bias.fill_(float("nan"))
+    assert watch(2) is None
+    assert watch.failed == 1
+    assert "step 2" in caplog.text
+    assert set(watch.table.step) == {1}
+
+
+class Board:
+    def __init__(self):
+        self.told = []
+
+    def add_scalar(self, name, value, step):
+        self.told.append((name, value, step))
+
+
+class Wandb:
+    def __init__(self):
+        self.told = []
+
+    def log(self, values, commit=True):
+        assert not commit
+        step = values.pop("snr/step")
+        self.told += [(name, value, step) for name, value in values.items()]
+
+
+class Mlflow:
+    def __init__(self):
+        self.told = []
+
+    def log_metrics(self, values, step):
+        self.told += [(name, value, step) for name, value in values.items()]
+
+
+@pytest.mark.parametrize("kind", [Board, Wandb, Mlflow])
+def test_writers_are_told_the_readings_of_groups(kind):
+    writer = kind()
+    watch = monitor(writer=writer)(zoo.made(zoo.Dropped))
+    table = watch(4)
+    told = {name: (value, step) for name, value, step in writer.told}
+    wanted = table[(table.block == "body") & (table.metric == "snr_mean")].value.iloc[0]
+    assert told["snr/classify/body/snr_mean"] == (wanted, 4)
+    assert {name.split("/")[2] for name in told} == {"all", "body", "head"}
+    assert all(np.isfinite(value) for value, _ in told.values())
+
+
+def test_functions_are_writers_and_other_things_are_not():
+    seen = []
+    monitor(writer=lambda values, step: seen.append(step))(zoo.made(zoo.Dropped))(4)
+    assert seen == [4]
+    with pytest.raises(SpecError, match="add_scalar"):
+        monitor(writer=3)(zoo.made(zoo.Dropped))
+
+
+def test_what_was_compiled_is_measured_as_it_was_written():
+    model = zoo.made(lambda: zoo.mlp(4, 8, 2))
+    compiled = torch.compile(model, backend="eager")
+    states = zoo.data(8, 4)
+    watch = snrkit.Monitor(zoo.reinforce, compiled, states, every=1, draws=8, budget=None)
+    plain = snrkit.Monitor(zoo.reinforce, model, states, every=1, draws=8, budget=None)
+    assert watch(1).value.tolist() == pytest.approx(plain(1).value.tolist(), nan_ok=True)
+    assert "0.weight" in set(watch.table.block)
+
+
+def test_the_batch_of_the_call_is_measured_where_one_is_given():
+    model = zoo.made(lambda: zoo.mlp(4, 8, 2))
+    watch = snrkit.Monitor(zoo.reinforce, model, every=1, draws=8, budget=None)
+    one, two = watch(1, zoo.data(8, 4)), watch(2, zoo.data(8, 4, seed=3))
+    assert not one.value.equals(two.value)
+
+
+def test_each_measurement_adds_as_many_rows():
+    model = zoo.made(lambda: nn.Linear(4, 2))
+    watch = snrkit.Monitor(zoo.reinforce, model, zoo.data(8, 4), every=1, draws=4, budget=None)
+    for step in range(3):
+        watch(step)
+    assert len(watch.table) == 3 * len(watch.table[watch.table.step == 0])
