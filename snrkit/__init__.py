@@ -22,11 +22,8 @@ if TYPE_CHECKING:
     from snrkit.losses.measure import measure_loss
     from snrkit.models.base import LatentModel
     from snrkit.models.densities import DiagonalNormal, bernoulli_log_prob, standard_normal_log_prob
-<<<<<<< HEAD
-    from snrkit.report.given import report
-=======
     from snrkit.monitor.monitor import Monitor
->>>>>>> speed
+    from snrkit.report.given import report
     from snrkit.run import Run, train
     from snrkit.runs.kinds.outside import load_table, save_table
     from snrkit.specs.measure import Execution, MeasureSpec
