@@ -12,8 +12,8 @@ from snrkit.backend.kernels import may_overwrite
 class Tanh(nn.Module):
     """tanh(x) as 2 sigmoid(2x) - 1, which takes less time than ``torch.tanh`` on a CPU.
 
-    In float32 the two differ by less than 2.5e-7, so small values lose relative, not absolute, accuracy. On CUDA, where passes
-    over memory count, it is ``torch.tanh``.
+    In float32 the two differ by less than 2.5e-7, so small values lose relative, not absolute, accuracy. On CUDA, where
+    passes over memory count, it is ``torch.tanh``.
     """
 
     def forward(self, x: Tensor) -> Tensor:

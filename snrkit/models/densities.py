@@ -20,6 +20,8 @@ from snrkit.core.logweights import widened
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 # The smallest product of so many values in [1/2, 1] is a normal float32.
 _FACTORS = 98
+# From here on softplus is the identity, in float64 too.
+_LINEAR = 40
 # Bytes of logits that a CPU takes through all steps at once: few enough to stay in a cache, many enough that calls do not
 # show. Rows go by so many, for the few numbers at an end that fill no vector are computed by other code, to other last bits.
 _PORTION, _ROWS = 2**21, 64
@@ -102,7 +104,7 @@ class _Bernoulli(torch.autograd.Function):
 
 def _by_softplus(x: Tensor, logits: Tensor) -> Tensor:
     """x l - softplus(l), summed, in three passes over the memory: where logarithms cost less than passes, as on CUDA."""
-    return softplus(logits).addcmul_(x, logits, value=-1).sum(dim=-1).neg_()
+    return softplus(logits, threshold=_LINEAR).addcmul_(x, logits, value=-1).sum(dim=-1).neg_()
 
 
 def _image_of(x: Tensor, logits: Tensor) -> Tensor | None:
