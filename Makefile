@@ -47,18 +47,27 @@ slow: .venv/installed
 speed: .venv/installed
 	$(BIN)/python -m analyses.speed.run
 
-# What needs an NVIDIA GPU: the tests marked so, and the benchmark there. Uses the Python at hand, whose torch has CUDA.
+# All that one visit to an NVIDIA GPU is to find out, in MINUTES: the tests marked so, then the benchmark, whose results lie
+# under analyses/speed/results and, with what was printed, in OUT. Uses the Python at hand, whose torch has CUDA; see
+# analyses/speed/INTRO.md for a machine without a network.
+MINUTES ?= 9
+OUT ?= build/gpu
 gpu:
-	PYTHONPATH=. $(PYTHON) -m pytest -q -m gpu
-	PYTHONPATH=. $(PYTHON) -m analyses.speed.run
+	$(PYTHON) -m analyses.speed.visit --minutes $(MINUTES) --out $(OUT)
 
-# Nine minutes of the full-scale runs: one seed's five estimators side by side. The same command goes on from STATE, which
-# lies outside the repository; what is finished is exported in compact form.
+# A slice of MINUTES of the full-scale runs (analyses/rainforth2018/units.toml): SIDE runs side by side, those of SEED. The
+# same command goes on from STATE, which git ignores, and says what the next slice would do; what is finished is exported in
+# compact form. `python -m analyses.rainforth2018.state` keeps a STATE between visits in the repository.
+GRID ?= $(PAPER)/full.toml
 SEED ?= 0
-STATE ?= ../sweep-state
+SIDE ?= 5
+EPOCHS ?= 3280
+PRECISION ?= float32
+STATE ?= .sweep-state
+EXPORT ?= $(PAPER)/runs-full
 gpu-sweep:
-	PYTHONPATH=. $(PYTHON) -c "from snrkit.cli.main import main; main()" sweep analyses/rainforth2018/full.toml --device cuda \
-	  --set grid.seed=[$(SEED)] --ensemble 5 --time-limit 9m --out $(STATE) --export analyses/rainforth2018/runs-full
+	PYTHONPATH=. $(PYTHON) -m snrkit sweep $(GRID) --device cuda --set grid.seed=[$(SEED)] --set epochs=$(EPOCHS) \
+	  --set precision=$(PRECISION) --ensemble $(SIDE) --time-limit $(MINUTES)m --out $(STATE) --export $(EXPORT)
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import os
 import subprocess
 import sys
 import time
@@ -170,8 +171,12 @@ class Analysis:
 
 
 def _commit() -> str:
-    found = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    return found.stdout.strip() or "unknown"
+    """The commit at hand; on a machine that has no repository, or no git, what COMMIT says."""
+    try:
+        found = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    except OSError:
+        return os.environ.get("COMMIT", "unknown")
+    return found.stdout.strip() or os.environ.get("COMMIT", "unknown")
 
 
 def paired(first: Array, second: Array) -> tuple[float, float]:

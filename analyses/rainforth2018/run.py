@@ -8,11 +8,11 @@ python -m analyses.rainforth2018.run --runs DIR       the same, but for curves, 
 from pathlib import Path
 
 from analyses.common.report import Analysis
-from analyses.rainforth2018.rainforth import curves, orders, table, training
+from analyses.rainforth2018.rainforth import curves, orders, table, training, units
 
 ANALYSIS = Analysis(
     Path(__file__).parent,
-    {"table": table.run, "orders": orders.run, "training": training.run, "curves": curves.run},
+    {"table": table.run, "orders": orders.run, "training": training.run, "curves": curves.run, "units": units.run},
     takes_runs=True,
 )
 

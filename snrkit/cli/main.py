@@ -10,6 +10,7 @@ from typing import ClassVar
 import click
 
 from snrkit.backend.shortage import shortage
+from snrkit.backend.threads import wait_asleep
 from snrkit.checksums import unsealed
 from snrkit.cli.output import complain, drop, prepare_output, say, tell
 from snrkit.cli.wording import error_in_flags
@@ -103,6 +104,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not prepare_output():
         complain("snrkit: stdout: is closed, so no result could be shown; send it to a file or to /dev/null")
         sys.exit(NO_ROOM)
+    wait_asleep()
     with raising_signals():
         code = _run(args)
     if code:

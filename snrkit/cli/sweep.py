@@ -1,5 +1,6 @@
 """``snrkit sweep``."""
 
+import math
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -97,7 +98,8 @@ def command(  # noqa: PLR0913 (one per option)
             specs, folder,
             data_dir=data_dir, device=where, side_by_side=most, retry=retry, observe=watching(asked),
         )  # fmt: skip
-        with board(sweep.entries, quiet) as watch:
+        clock = _Clock(sweep.entries)
+        with board(sweep.entries, clock, quiet) as watch:
             sweep.run(lambda: signalled() or time.monotonic() >= deadline, watch)
         interrupted = signalled()
     if exports is not None:
@@ -109,6 +111,8 @@ def command(  # noqa: PLR0913 (one per option)
     else:
         print_table(_table(sweep.entries))
         tell(f"{folder}: {_counts(sweep.entries)}")
+        if time_limit is not None and (outlook := clock.outlook(time_limit)):
+            tell(outlook)
     if interrupted:
         raise Interrupted
     codes = {entry.code for entry in sweep.entries if entry.state == "failed"}
@@ -117,10 +121,9 @@ def command(  # noqa: PLR0913 (one per option)
 
 
 @contextmanager
-def board(entries: "list[Entry]", quiet: bool) -> Iterator[Callable[[], None]]:
+def board(entries: "list[Entry]", clock: "_Clock", quiet: bool) -> Iterator[Callable[[], None]]:
     """Yield ``watch()``: a table redrawn in place on a terminal, one plain line every 30 s elsewhere."""
     console = error_console()
-    clock = _Clock(entries)
     if quiet:
         yield lambda: None
     elif console.is_terminal:
@@ -148,6 +151,23 @@ class _Clock:
         if done <= self._before:
             return "ETA -"
         return f"ETA {(time.monotonic() - self._start) * left / (done - self._before):.0f} s"
+
+    def outlook(self, seconds: float) -> str:
+        """What the same command does next in so many seconds at the pace of what was done; empty: nothing is left."""
+        left = [entry for entry in self._entries if entry.state not in ("done", "failed")]
+        if not left:
+            return ""
+        rest = sum(
+            (entry.spec.epochs - entry.epoch) * entry.spec.estimator.M * entry.spec.estimator.K for entry in left
+        )
+        done = self._work(lambda entry: entry.epoch) - self._before
+        begin = f"next: {len(left)} {'run' if len(left) == 1 else 'runs'} from epoch {min(e.epoch for e in left):.1f}"
+        if done <= 0:
+            return f"{begin}; this slice got nowhere, so give it more time"
+        share = min(1.0, done / rest)
+        until = min(entry.epoch + share * (entry.spec.epochs - entry.epoch) for entry in left)
+        more = math.ceil(rest / done)
+        return f"{begin} to about {until:.1f}, and {more:,} such slices of {seconds / 60:g} min to the end of all"
 
     def tick(self) -> None:
         if time.monotonic() - self._last >= PLAIN_INTERVAL_S:

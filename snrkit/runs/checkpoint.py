@@ -56,6 +56,7 @@ class Checkpoint:
             files from before it was noted.
         data_digest: of all data points (see ``training.opening``); empty in files from before it was noted.
         image_shape: (height, width) of the data; empty where they are no images, and in files from before it was noted.
+        rounded: steps at which the optimiser's moments were rounded to bfloat16 and gone on from (see ``runs.compact``).
     """
 
     spec: str
@@ -72,6 +73,7 @@ class Checkpoint:
     kernels: str = ""
     data_digest: str = ""
     image_shape: tuple[int, ...] = ()
+    rounded: list[int] = field(default_factory=list)
 
     def run_spec(self) -> RunSpec:
         """The spec, validated."""

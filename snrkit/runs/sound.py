@@ -46,6 +46,13 @@ def place_problem(checkpoint: Checkpoint, spec: RunSpec) -> str:
     points = running["points"]
     if running["seconds"] < 0 or not checkpoint.position <= points <= checkpoint.position * spec.batch_size:
         return f"running points are {points:g} after {checkpoint.position} steps of {spec.batch_size}"
+    return _past_problem(checkpoint)
+
+
+def _past_problem(checkpoint: Checkpoint) -> str:
+    """Of how the run came here: with which matrix library, and from where it went on with rounded moments."""
+    if any(type(step) is not int or not 0 <= step <= checkpoint.step for step in checkpoint.rounded):
+        return f"rounded is {checkpoint.rounded!r:.40} at step {checkpoint.step}"
     return "" if checkpoint.kernels in ("", *LIBRARIES) else f"kernels are {checkpoint.kernels!r:.40}"
 
 

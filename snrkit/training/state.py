@@ -34,6 +34,7 @@ class State:
         step: optimiser steps done.
         position: steps done within the unfinished epoch.
         running: sums over the unfinished epoch.
+        rounded: steps at which the optimiser's moments were rounded and gone on from.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class State:
         )
         self.epoch = self.step = self.position = 0
         self.running = {"bound": 0.0, "points": 0.0, "seconds": 0.0}
+        self.rounded: list[int] = []
 
     @property
     def trained(self) -> list[nn.Parameter]:
@@ -88,7 +90,7 @@ class State:
         self.epoch, self.step, self.position = previous.epoch, previous.step, previous.position
         self.running = dict(previous.running)
         self.hyper.restore(previous.hyper)
-        self.kernels = previous.kernels
+        self.kernels, self.rounded = previous.kernels, list(previous.rounded)
 
     def checkpoint(self) -> Checkpoint:
         """The present state."""
@@ -107,6 +109,7 @@ class State:
             kernels=self.kernels,
             data_digest=self.data_digest,
             image_shape=self.summary.image_shape or (),
+            rounded=list(self.rounded),
         )
 
     def require_finite(self) -> None:

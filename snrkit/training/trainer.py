@@ -245,6 +245,8 @@ class Trainer:
             "images_per_second": running["points"] / max(running["seconds"], 1e-9),
         }
         row |= option_values(self.estimator)
+        if self.state.rounded:
+            row["rounded_at"] = self.state.rounded[-1]
         if len(self._followed):
             with products("float32", self.device):
                 row["test_iwae64"] = followed_bound(self.model, self._followed, self.feed.streams)

@@ -1,7 +1,9 @@
 """``snrkit sweep`` as a user meets it."""
 
 import json
+import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -89,7 +91,14 @@ def test_a_time_limit_saves_and_exits_0(snrkit, grid, tmp_path, monkeypatch):
         patch.setattr(sweep.time, "monotonic", lambda: next(clock))
         result = snrkit("sweep", grid, "--out", tmp_path / "parts", "--ensemble", 4, "--time-limit", "9s", "--quiet")
     assert (result.code, "4 interrupted" in result.out) == (0, True)
-    assert snrkit("sweep", grid, "--out", tmp_path / "parts", "--ensemble", 4).out.endswith("4 done\n")
+    last = result.out.splitlines()[-1]
+    begun, until, more = re.fullmatch(
+        r"next: 4 runs from epoch ([\d.]+) to about ([\d.]+), and (\d+) such slices of 0.15 min to the end of all", last
+    ).groups()
+    assert 0 < float(begun) < float(until) <= 3
+    assert int(more) == math.ceil((3 - float(begun)) / float(begun))
+    again = snrkit("sweep", grid, "--out", tmp_path / "parts", "--ensemble", 4, "--time-limit", "1h")
+    assert again.out.endswith("4 done\n")
     assert everything(tmp_path / "parts") == everything(tmp_path / "whole")
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from analyses.speed.sections.reference import reference
+from analyses.speed.sections.sizes import Sizes
 from snrkit.core.streams import Streams
 from snrkit.diagnostics.engines import ENGINES
 from snrkit.diagnostics.engines.base import pass_size
@@ -13,14 +14,12 @@ from snrkit.diagnostics.problem import Problem
 from snrkit.estimators.base import build_estimator
 from snrkit.models.mlp import Mlp
 
-DRAWS = {1: 40, 10: 40, 100: 20, 1000: 6}
 
-
-def run() -> tuple[str, list[dict[str, Any]]]:
+def run(sizes: Sizes) -> tuple[str, list[dict[str, Any]]]:
     """One row per K and engine: the worst tensor, and the worst but one."""
     model, x = reference()
     rows = []
-    for K, draws in DRAWS.items():
+    for K, draws in sizes.exact.items():
         exact = _moments(copy.deepcopy(model).double(), x.double(), "loop", K, draws)
         for engine in ("loop", "factors"):
             found = _moments(model, x, engine, K, draws)

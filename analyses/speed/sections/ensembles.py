@@ -1,75 +1,69 @@
-"""Training steps of five estimators, one by one and side by side as one ensemble."""
+"""Training steps of several runs, one by one and side by side as one ensemble."""
 
 import itertools
-import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from analyses.speed.sections.reference import device
-from analyses.speed.sections.timing import Call, interleaved
-from snrkit.data import load
-from snrkit.runs.folder import RunDir
-from snrkit.specs.run import RunSpec
+import torch
+
+from analyses.speed.sections.crews import estimators, random_bytes, steps, trainer
+from analyses.speed.sections.sizes import Sizes
+from analyses.speed.sections.timing import interleaved
+from snrkit.data.base import Dataset
 from snrkit.training.ensemble import Ensemble
-from snrkit.training.loop import Crew
-from snrkit.training.opening import resolve_spec
-from snrkit.training.trainer import Trainer
 
-TINY = {"data": {"name": "digits"}, "model": {"options": {"hidden": [16], "latent": 3}}}
-PAPERS = {"data": {"name": "mnist", "train_limit": 6000}}
-STEPS = 10
+ALL = ("vae", "iwae", "miwae", "piwae", "ciwae")
+ONE_PASS = ("vae", "iwae", "miwae", "ciwae")
+TINY = {"model": {"options": {"hidden": [16], "latent": 3}}}
+PAPERS = "28 x 28, 200-200 hidden units, T = 64"
+# No row is begun after so long, seconds.
+WITHIN_S = 80.0
 
 
-def run() -> tuple[str, list[dict[str, Any]]]:
+def run(sizes: Sizes) -> tuple[str, list[dict[str, Any]]]:
     """One row per set-up."""
-    rows = [
-        _row("digits, 16 hidden units, T = 8", TINY, (2, 4), 5),
-        _row("digits, 16 hidden units, T = 8", TINY, (2, 4), 20),
-        _row("MNIST, 200-200 hidden units, T = 64", PAPERS, (8, 8), 5),
-    ]
     text = (
-        "Milliseconds per step of all runs: VAE, IWAE, MIWAE, PIWAE and CIWAE in turn, one by one, and as one batched\n"
-        "ensemble (`snrkit sweep --ensemble N`)."
+        "Milliseconds per step of all runs: the named estimators in turn, one by one, and as one batched ensemble\n"
+        "(`snrkit sweep --ensemble N`). PIWAE takes a second pass back."
     )
-    return text, rows
+    return text, _on_cuda(sizes) if torch.cuda.is_available() else _on_cpu(sizes)
 
 
-def _row(title: str, settings: dict[str, Any], shape: tuple[int, int], count: int) -> dict[str, Any]:
-    alone, joint = trainers(settings, *shape, count), [Ensemble(trainers(settings, *shape, count), Path("unused"))]
-    for crew in (*alone, *joint):
+def _on_cpu(sizes: Sizes) -> list[dict[str, Any]]:
+    small = random_bytes(10_000, side=8)
+    tiny = [_row("8 x 8, 16 hidden units, T = 8", small, ALL, (2, 4), n, sizes, TINY) for n in (*sizes.runs, 20)]
+    return [*tiny, _row(PAPERS, random_bytes(10_000), ALL, (8, 8), min(sizes.runs), sizes, {})]
+
+
+def _on_cuda(sizes: Sizes) -> list[dict[str, Any]]:
+    """Without runs one by one, which take a GPU long and are timed elsewhere; as many rows as there is time for."""
+    dataset, rows, start = random_bytes(60_000), [], time.perf_counter()
+    for names, count, precision in itertools.product((ONE_PASS, ALL), sizes.runs, ("tf32", "float32")):
+        if not rows or time.perf_counter() - start < WITHIN_S:
+            settings = {"precision": precision}
+            rows.append(_row(PAPERS, dataset, names, (8, 8), count, sizes, settings, one_by_one=False))
+    return rows
+
+
+def _row(
+    title: str, dataset: Dataset, names: Sequence[str], shape: tuple[int, int], count: int, sizes: Sizes,
+    settings: dict[str, Any], *, one_by_one: bool = True,
+) -> dict[str, Any]:  # fmt: skip
+    asked = list(enumerate(estimators(names, *shape, count)))
+    together = Ensemble([trainer(own, dataset, seed, **settings) for seed, own in asked], Path("unused"))
+    alone = [trainer(own, dataset, seed, **settings) for seed, own in asked] if one_by_one else []
+    for crew in (together, *alone):
         crew.begin_epoch()
-    timing = interleaved({"alone": (_steps(alone), STEPS), "joint": (_steps(joint), STEPS)})
-    one_by_one, side_by_side = timing["alone"].median, timing["joint"].median
+    calls = {"joint": (steps([together], sizes.steps), sizes.steps)}
+    if alone:
+        calls["alone"] = steps(alone, sizes.steps), sizes.steps
+    timing = interleaved(calls, sizes.row_s)
+    joint = timing["joint"].median
+    apart = timing["alone"].median if alone else float("nan")
     return {
-        "what": title, "runs": count, "one by one, ms": one_by_one, "ensemble, ms": side_by_side,
-        "ratio": one_by_one / side_by_side, "rounds repeated": timing["joint"].repeated,
+        "what": title, "precision": settings.get("precision", "float32"), "estimators": " ".join(names), "runs": count,
+        "one by one, ms": apart, "ensemble, ms": joint, "ratio": apart / joint,
+        "rounds": timing["joint"].rounds, "rounds repeated": timing["joint"].repeated,
     }  # fmt: skip
-
-
-def _steps(crews: Sequence[Crew]) -> Call:
-    def steps() -> None:
-        for _ in range(STEPS):
-            for crew in crews:
-                crew.take_step()
-
-    return steps
-
-
-def trainers(settings: dict[str, Any], outer: int, inner: int, count: int) -> list[Trainer]:
-    """So many runs of the five estimators in turn, with outer x inner samples."""
-    total = outer * inner
-    table = [
-        ("vae", total, 1),
-        ("iwae", 1, total),
-        ("miwae", outer, inner),
-        ("piwae", outer, inner),
-        ("ciwae", 1, total),
-    ]
-    made = []
-    for seed, (name, M, K) in zip(range(count), itertools.cycle(table), strict=False):
-        estimator = {"name": name, "M": M, "K": K}
-        spec = RunSpec.parse(settings | {"estimator": estimator, "seed": seed, "eval_points": 0}, "benchmark")
-        dataset = load(spec.data, None)
-        made.append(Trainer(resolve_spec(spec, dataset), dataset, RunDir(Path(tempfile.gettempdir())), device(), None))
-    return made

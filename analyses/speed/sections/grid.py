@@ -12,6 +12,7 @@ from analyses.speed.sections.timing import seconds
 from snrkit.models.mlp import Mlp
 
 GRID = (1, 10, 100, 1000)
+CHUNKS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 DRAWS = 1000
 # Direct draws are timed up to so many samples per draw and taken as linear beyond.
 MEASURED = 10_000
@@ -39,7 +40,7 @@ def run() -> tuple[str, list[dict[str, Any]]]:
 def _direct(model: Mlp, x: Tensor, M: int, K: int) -> float:
     """Seconds per draw of the gradient of (1/M) sum_m log (1/K) sum_k w, measured or extrapolated."""
     affordable = min(M, max(1, MEASURED // K))
-    chunk = tuned_chunk(model, x, affordable * K, 20)
+    chunk = tuned_chunk(model, x, affordable * K, [c for c in CHUNKS if c * affordable * K <= 32_000])
     draws = 3 * chunk
 
     def work() -> None:

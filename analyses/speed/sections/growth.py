@@ -1,6 +1,5 @@
 """How the time grows with the number of draws and with K."""
 
-from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -9,6 +8,7 @@ import numpy as np
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
+from analyses.common.report import Place
 from analyses.speed.sections.engines import engine
 from analyses.speed.sections.reference import device_name, reference
 from analyses.speed.sections.timing import interleaved
@@ -17,7 +17,7 @@ BY_DRAWS = (1_000, 3_000, 10_000, 30_000, 100_000)
 BY_K = (100, 300, 1_000, 3_000, 10_000, 30_000, 100_000)
 
 
-def run() -> tuple[str, list[dict[str, Any]]]:
+def run(place: Place) -> tuple[str, list[dict[str, Any]]]:
     """One row per point, and growth.png."""
     model, x = reference()
     draws = interleaved({str(R): (engine("factors", model, x, 1, R), 1) for R in BY_DRAWS})
@@ -37,7 +37,7 @@ def run() -> tuple[str, list[dict[str, Any]]]:
         axes.set(xlabel=label, ylabel="milliseconds")
         axes.legend(frameon=False)
         rows += [{"against": label, "size": size, "ms": value} for size, value in zip(sizes, ms, strict=True)]
-    figure.savefig(Path(__file__).parent.parent / "results" / device_name() / "growth.png", dpi=150)
+    figure.savefig(place.results / "growth.png", dpi=150)
     fitted = ", ".join(f"{slope:.3f} against {label}" for label, slope in exponents.items())
     text = f"Exponents over the top two decades: {fitted}.\n\n![growth](results/{device_name()}/growth.png)"
     return text, rows

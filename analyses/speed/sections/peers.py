@@ -11,21 +11,33 @@ from snrkit.models.mlp import Mlp
 
 def bound(parameters: dict[str, Tensor], x: Tensor, noise: Tensor) -> Tensor:
     """The K-sample bound of one image ``[1, 784]`` with noise ``[K, 50]``, in nats."""
-
-    def network(name: str, value: Tensor) -> Tensor:
-        layers = [layer for layer in parameters if layer.startswith(name) and layer.endswith("weight")]
-        for layer in layers:
-            value = functional.linear(value, parameters[layer], parameters[layer.replace("weight", "bias")])
-            value = value if layer == layers[-1] else torch.tanh(value)
-        return value
-
-    mean, raw = network("encoder", x).chunk(2, dim=-1)
+    mean, raw = _network(parameters, "encoder", x).chunk(2, dim=-1)
     scale = functional.softplus(raw)
     z = mean + scale * noise
-    logits = network("decoder", z)
+    logits = _network(parameters, "decoder", z)
     log_x = -functional.binary_cross_entropy_with_logits(logits, x.expand_as(logits), reduction="none").sum(dim=-1)
     log_w = log_x + (0.5 * noise.square() - 0.5 * z.square()).sum(dim=-1) + scale.log().sum()
     return torch.logsumexp(log_w, dim=0)
+
+
+def bounds(parameters: dict[str, Tensor], x: Tensor, noise: Tensor) -> Tensor:
+    """The same of several images ``[N, 784]`` with noise ``[N, K, 50]``, ``[N]``."""
+    mean, raw = _network(parameters, "encoder", x).chunk(2, dim=-1)
+    scale = functional.softplus(raw)
+    z = mean[:, None] + scale[:, None] * noise
+    logits = _network(parameters, "decoder", z)
+    target = x[:, None].expand_as(logits)
+    log_x = -functional.binary_cross_entropy_with_logits(logits, target, reduction="none").sum(dim=-1)
+    log_w = log_x + (0.5 * noise.square() - 0.5 * z.square()).sum(dim=-1) + scale.log().sum(dim=-1)[:, None]
+    return torch.logsumexp(log_w, dim=-1)
+
+
+def _network(parameters: dict[str, Tensor], name: str, value: Tensor) -> Tensor:
+    layers = [layer for layer in parameters if layer.startswith(name) and layer.endswith("weight")]
+    for layer in layers:
+        value = functional.linear(value, parameters[layer], parameters[layer.replace("weight", "bias")])
+        value = value if layer == layers[-1] else torch.tanh(value)
+    return value
 
 
 def loop(model: Mlp, x: Tensor, K: int, draws: int) -> list[Tensor]:

@@ -1,5 +1,6 @@
 """Interleaved timing: every contender once per round, medians over rounds, disturbed rounds repeated."""
 
+import math
 import os
 import statistics
 import time
@@ -18,35 +19,66 @@ Call = Callable[[], object]
 
 @dataclass(frozen=True)
 class Timing:
-    """Milliseconds per call.
+    """Milliseconds per item.
 
     Attributes:
         median: over the rounds.
         low, high: their range.
         repeated: rounds that were disturbed and repeated (at most 10; disturbed ones count after that).
+        rounds: how many there were time for, 5 at most.
     """
 
     median: float
     low: float
     high: float
     repeated: int
+    rounds: int
 
 
-def interleaved(calls: Mapping[str, tuple[Call, int]]) -> dict[str, Timing]:
-    """Time each call, given with how many items it does, in milliseconds per item; one unmeasured round first."""
+def interleaved(calls: Mapping[str, tuple[Call, int]], within: float = math.inf) -> dict[str, Timing]:
+    """Time each call, given with how many items it does; one unmeasured round first, at least one measured.
+
+    Args:
+        calls: name to a call and its number of items.
+        within: no round is begun after so many seconds.
+
+    Returns:
+        Name to milliseconds per item.
+    """
+    start = time.perf_counter()
     for call, _ in calls.values():
-        call()
+        seconds(call)
     times: dict[str, list[float]] = {name: [] for name in calls}
-    repeated = 0
-    while min(map(len, times.values())) < _ROUNDS:
+    repeated = done = 0
+    while done < _ROUNDS and (not done or time.perf_counter() - start < within):
         before = _usage()
         found = {name: 1000 * seconds(call) / items for name, (call, items) in calls.items()}
-        if _disturbed(before) and repeated < _MOST_ROUNDS - _ROUNDS:
+        if _disturbed(before) and repeated < _MOST_ROUNDS - _ROUNDS and time.perf_counter() - start < within:
             repeated += 1
             continue
+        done += 1
         for name, value in found.items():
             times[name].append(value)
-    return {name: Timing(statistics.median(v), min(v), max(v), repeated) for name, v in times.items()}
+    return {name: Timing(statistics.median(v), min(v), max(v), repeated, done) for name, v in times.items()}
+
+
+def paced(make: Callable[[int], Call], unit: int, wanted: float, most: int) -> tuple[Call, int]:
+    """A call that takes about so long, judged from one of the smallest, after an unmeasured one.
+
+    Args:
+        make: from a number of items to a call that does so many.
+        unit: the smallest number of items; it does multiples of it.
+        wanted: seconds.
+        most: items, at most (but a unit at least).
+
+    Returns:
+        The call, and its number of items.
+    """
+    smallest = make(unit)
+    seconds(smallest)
+    units = min(most // unit, int(wanted / max(seconds(smallest), 1e-9)))
+    items = unit * max(1, units)
+    return make(items), items
 
 
 def seconds(call: Call) -> float:

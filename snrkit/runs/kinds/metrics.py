@@ -103,6 +103,7 @@ METRICS = LinesKind(
         "lr": optional(number("learning rate")),
         "seconds": optional(number("wall time")),
         "images_per_second": optional(number("speed")),
+        "rounded_at": optional(number("last step from whose state with moments in bfloat16 the run went on")),
     },
     remedy="delete the lines at fault",
     key=("epoch",),
