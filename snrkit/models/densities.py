@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad, softplus
+from torch.nn.functional import logsigmoid, pad
 
 from snrkit.backend.kernels import may_overwrite
 from snrkit.core.logweights import widened
@@ -20,8 +20,6 @@ from snrkit.core.logweights import widened
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 # The smallest product of so many values in [1/2, 1] is a normal float32.
 _FACTORS = 98
-# From here on softplus is the identity, in float64 too.
-_LINEAR = 40
 # Bytes of logits that a CPU takes through all steps at once: few enough to stay in a cache, many enough that calls do not
 # show. Rows go by so many, for the few numbers at an end that fill no vector are computed by other code, to other last bits.
 _PORTION, _ROWS = 2**21, 64
@@ -62,7 +60,7 @@ class _Bernoulli(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, logits: Tensor) -> Tensor:
         if logits.is_cuda:
-            return _by_softplus(x, logits)
+            return _Bernoulli._in_few_passes(x, logits)
         image = _image_of(x, logits)
         if image is None:
             return _Bernoulli._value(x, logits)
@@ -77,6 +75,11 @@ class _Bernoulli(torch.autograd.Function):
         s = pad(buffer, (0, -logits.shape[-1] % size), value=1.0) if logits.shape[-1] % size else buffer
         log_s = s.view(*s.shape[:-1], -1, size).prod(dim=-1).log_().sum(dim=-1)
         return log_s.sub_(torch.clamp(logits, min=0, out=buffer).addcmul_(x, logits, value=-1).sum(dim=-1))
+
+    @staticmethod
+    def _in_few_passes(x: Tensor, logits: Tensor) -> Tensor:
+        # log sigmoid(l) + (x - 1) l: a logarithm takes a GPU no time, but every pass over memory does.
+        return torch.addcmul(logsigmoid(logits), x - 1, logits).sum(dim=-1)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:  # noqa: ARG004
@@ -100,11 +103,6 @@ class _Bernoulli(torch.autograd.Function):
             x = x.movedim(in_dims[0], 0)
             x = x.reshape(info.batch_size, *[1] * (logits.ndim - x.ndim), *x.shape[1:])
         return _Bernoulli.apply(x, logits), 0  # type: ignore[no-untyped-call]
-
-
-def _by_softplus(x: Tensor, logits: Tensor) -> Tensor:
-    """x l - softplus(l), summed, in three passes over the memory: where logarithms cost less than passes, as on CUDA."""
-    return softplus(logits, threshold=_LINEAR).addcmul_(x, logits, value=-1).sum(dim=-1).neg_()
 
 
 def _image_of(x: Tensor, logits: Tensor) -> Tensor | None:
