@@ -18,6 +18,10 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+# Read when torch is first imported: waiting threads leave the cores to other processes.
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+
 _LOG = logging.getLogger("mkdocs.hooks.notebook")
 _CELL = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 Output = tuple[str, str]
@@ -107,7 +111,6 @@ def on_page_markdown(markdown: str, *, page: Any, **_: object) -> str:
     """Called by mkdocs for every page."""
     if not page.meta.get("run"):
         return markdown
-    os.environ.setdefault("OMP_NUM_THREADS", "2")
     start = time.perf_counter()
     text, _NOTEBOOKS[page.file.dest_uri] = executed(markdown, page.file.src_uri)
     _LOG.info("%s ran in %.1f s", page.file.src_uri, time.perf_counter() - start)
