@@ -53,7 +53,8 @@ def test_every_page_of_the_site_is_in_its_navigation():
 
 def test_nothing_is_read_from_the_network():
     for path in [ROOT / "mkdocs.yml", *(ROOT / "docs" / "assets").iterdir()]:
-        assert "http" not in path.read_text(), path
+        text = re.sub(r"^(//.*|/\*.*?\*/)$", "", path.read_text(), flags=re.M | re.S)
+        assert "http" not in text, path
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ def test_every_page_is_there(site, parsed):
     names = {path.relative_to(site).with_suffix("").as_posix() for path in parsed}
     assert names == {p.relative_to(ROOT / "docs").with_suffix("").as_posix() for p in PAGES if p.parent != ROOT}
     for page in PAGES:
-        if is_notebook(page):
+        if is_notebook(page) and page.parent != ROOT:
             assert (site / page.relative_to(ROOT / "docs")).with_suffix(".ipynb").exists()
 
 
@@ -120,7 +120,10 @@ def test_pages_fit_ask_for_nothing_and_are_accessible(site, parsed, chromium: Br
     for path in parsed:
         chromium.console(), chromium.requests()
         chromium.look(scheme, width)
+        chromium.run("localStorage.clear()")  # the last choice of colours
         chromium.open(path)
+        ground = chromium.run("return document.body.dataset.mdColorScheme")
+        assert ground == {"light": "default", "dark": "slate"}[scheme]
         name = path.relative_to(site).as_posix()
         wrong += [(name, line) for line in chromium.console()]
         wrong += [(name, url) for url in chromium.requests() if not url.startswith(("file:", "data:", "blob:"))]
@@ -133,6 +136,19 @@ def test_pages_fit_ask_for_nothing_and_are_accessible(site, parsed, chromium: Br
         wrong += [(name, *entry) for entry in found if entry[0] in ("serious", "critical")]
         chromium.screenshot(SHOTS / f"{scheme}-{width}-{name.replace('/', '-')}.png")
     assert wrong == []
+
+
+def test_the_search_finds_without_a_server(site, chromium: Browser):
+    chromium.look("light", WIDE)
+    chromium.open(site / "index.html")
+    script = (
+        "const box = document.querySelector('[data-md-component=search-query]'); box.focus(); box.value = 'floor';"
+        "box.dispatchEvent(new Event('input', {bubbles: true})); box.dispatchEvent(new KeyboardEvent('keyup'));"
+        "return new Promise(done => { let left = 60; const look = () => {"
+        "const found = document.querySelectorAll('.md-search-result__item').length;"
+        "if (found || !left--) done(found); else setTimeout(look, 250); }; look(); })"
+    )
+    assert chromium.run(script) > 1
 
 
 def test_the_keyboard_reaches_what_scrolls(site, chromium: Browser):
