@@ -31,11 +31,13 @@ def from_pyro(model: Callable[..., Any], guide: Callable[..., Any], *, modules: 
         CapabilityError: a parameter lies in no module. What a site cannot be served for is told when data are there: global
             latents, subsampling, enumeration, other distributions.
     """
-    own = _pyro()
+    own: Any = _pyro()
     found = modules_of((model, guide))
     if modules is None and not found and own.of_store(None):
-        return own.FromPyro(model, guide, {})
-    return own.FromPyro(model, guide, holder(found, modules))
+        adapted: FromPyro = own.FromPyro(model, guide, {})
+    else:
+        adapted = own.FromPyro(model, guide, holder(found, modules))
+    return adapted
 
 
 def pyro_loss(model: Callable[..., Any], guide: Callable[..., Any], elbo: Any) -> Callable[..., Any]:

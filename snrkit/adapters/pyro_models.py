@@ -35,7 +35,7 @@ class FromPyro(LatentModel):
             self.add_module(name, module)
         self.store = nn.ParameterDict(of_store(self))
 
-    def encode(self, x: Batch) -> Drawn:
+    def encode(self, x: Batch) -> Any:
         """The guide on data ``[B, *event]``."""
         return GuideProposal(self, x)
 

@@ -65,7 +65,7 @@ class PythaePiwae(Estimator):
         return apart(inference=self._summed, generative=self.own_bound)
 
     def _summed(self, weights: LogWeights) -> Tensor:
-        grouped = weights.log_w.unflatten(-1, (int(self.groups), -1)).transpose(-1, -2)
+        grouped = weights.log_w.reshape(*weights.log_w.shape[:-1], int(self.groups), -1).transpose(-1, -2)
         return bounds.iwae(grouped.flatten(-3, -2)) + self.bound(weights.log_w)
 
     def require_samples(self, K: int) -> None:
