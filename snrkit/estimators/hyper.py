@@ -17,7 +17,8 @@ from torch import Tensor
 
 from snrkit.errors import CheckpointError, SpecError
 from snrkit.estimators.base import Estimator, Option, build_estimator, option_of, option_values, with_options
-from snrkit.specs.run import AnnealedOption, LearntOption, RunSpec
+from snrkit.specs.options import AnnealedOption, LearntOption
+from snrkit.specs.run import RunSpec
 from snrkit.specs.schedule import annealed, stage_of
 
 # Of log-weights ``[n, M, K]`` what is wanted of each point, ``[n]``.

@@ -13,7 +13,7 @@ from snrkit.core.logweights import effective_sample_size, log_mean_exp
 from snrkit.core.streams import Streams
 from snrkit.errors import NonFiniteError, SpecError
 from snrkit.evaluation.latents import LayerMeans, active_units, latent_means
-from snrkit.evaluation.passes import Pass, fill_log_weights, one_pass
+from snrkit.evaluation.passes import Noise, Pass, fill_log_weights, one_pass
 from snrkit.evaluation.score import Score
 from snrkit.models.base import LatentModel
 from snrkit.models.state import in_mode
@@ -149,16 +149,18 @@ def point_scores(
     """
     found, within = [], within_memory("samples", f"{samples:,} samples per point", _FEWER)
     with in_mode(model, "evaluation"), torch.no_grad(), within:
-        at_once, shape = at_once or one_pass(model, x), model.noise_shape(x)
+        at_once = at_once or one_pass(model, x)
+        noise = Noise(streams, samples, model.noise_shape(x), x)
         log_w = _room(min(at_once.points(samples), len(x)), samples, x.device)
         for points in at_once.parts(len(x), samples):
             own = log_w[: len(points)]
-            fill_log_weights(model, x, points, streams, shape, at_once.rows, own)
+            fill_log_weights(model, x, points, noise, at_once.rows, own)
             found.append(_summaries(own))
             if progress is not None:
                 progress(points.stop, len(x), "points")
         layers = latent_means(model, x, streams, at_once)
-    return PointScores(*torch.cat(found).T.cpu().numpy(), layers=layers)
+    elbo, iwae_64, log_p, ess_64, ess, zero = torch.cat(found).T.cpu().numpy()
+    return PointScores(elbo, iwae_64, log_p, ess_64, ess, zero, layers)
 
 
 def _require_finite(scores: PointScores) -> None:
@@ -197,10 +199,11 @@ def sample_log_weights(
     log_w = _room(len(x), samples, x.device)
     within = within_memory("samples", f"{samples:,} samples per point", _FEWER)
     with in_mode(model, "evaluation"), torch.no_grad(), within:
-        at_once, shape = at_once or one_pass(model, x), model.noise_shape(x)
+        at_once = at_once or one_pass(model, x)
+        noise = Noise(streams, samples, model.noise_shape(x), x)
         for points in at_once.parts(len(x), samples):
             own = log_w[points.start : points.stop]
-            fill_log_weights(model, x, points, streams, shape, at_once.rows, own)
+            fill_log_weights(model, x, points, noise, at_once.rows, own)
     return log_w
 
 
@@ -219,8 +222,8 @@ def _summaries(log_w: Tensor) -> Tensor:
     Nothing is read back from a device.
     """
     points, samples = log_w.shape
-    groups = log_w[:, : samples // IWAE_SAMPLES * IWAE_SAMPLES].unflatten(1, (-1, IWAE_SAMPLES))
-    parts = groups.split(max(1, _GROUPS // points), dim=1)
+    groups = log_w[:, : samples // IWAE_SAMPLES * IWAE_SAMPLES].reshape(points, -1, IWAE_SAMPLES)
+    parts = torch.split(groups, max(1, _GROUPS // points), dim=1)
     values = log_w.mean(dim=1), _mean(log_mean_exp, parts), log_mean_exp(log_w), _mean(_ess, parts)
     zero = (log_w == -torch.inf).sum(dim=1)
     return torch.stack([*values, _ess_in_place(log_w), zero.double()], dim=1)

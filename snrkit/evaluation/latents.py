@@ -1,5 +1,6 @@
 """Means of the latent variables per data point, and how many of their dimensions are active."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,8 +64,13 @@ def latent_means(model: LatentModel, x: Tensor, streams: Streams, at_once: Pass 
         found = model.proposal(x[points.start : points.stop]).layer_means(drawn)
         passes.append([reduced(means[:, 0].double()) for means in found])
     layered = [zip(*each, strict=True) for each in zip(*passes, strict=True)]
-    pairs = [[torch.cat(parts).cpu().numpy() for parts in pair] for pair in layered]
+    pairs = [(_on_host(means), _on_host(variances)) for means, variances in layered]
     return [LayerMeans(*pair, count) for pair, count in zip(pairs, counts, strict=True)]
+
+
+def _on_host(parts: Sequence[Tensor]) -> Array:
+    found: Array = torch.cat(tuple(parts)).cpu().numpy()
+    return found
 
 
 def _mean_and_variance(conditional: Tensor) -> tuple[Tensor, Tensor]:
@@ -138,4 +144,5 @@ def _counts(layer: LayerMeans, times: Array) -> npt.NDArray[np.int64]:
     centred = layer.means - layer.means.mean(axis=0)
     squares, mean = times @ centred**2, times @ centred / points
     variance = (squares - points * mean**2) / (points - 1) - times @ layer.variances / points
-    return (variance > ACTIVE_THRESHOLD).sum(axis=1)
+    counts: npt.NDArray[np.int64] = (variance > ACTIVE_THRESHOLD).sum(axis=1)
+    return counts

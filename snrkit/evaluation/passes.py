@@ -4,9 +4,12 @@ A CPU is fastest with one point at a time, a few thousand samples of it at once:
 cache. A CUDA device takes as many points as its memory allows, up to where more gain nothing.
 """
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -15,14 +18,20 @@ from torch.utils._pytree import tree_leaves
 
 from snrkit.backend.kernels import fast_linear
 from snrkit.backend.memory import available_on, out_of_memory
+from snrkit.core.logweights import Parts
 from snrkit.core.streams import Streams
 from snrkit.models.base import LatentModel
 from snrkit.models.state import uncompiled
+
+# Points ``[n, *event]`` and noise ``[n, 1, k, *noise_shape]`` to log-weights ``[n, 1, k]``.
+Weigh: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 
 # Samples at once on a CPU.
 _ROWS = 2048
 # At most on a GPU: 26 points of 5,000 samples each.
 _MOST = 2**17
+# Numbers of one point that are drawn at once on a CPU: 4 MiB; and by how many threads at most.
+_HELD, _THREADS = 2**20, 16
 # Of the memory that is free, a pass is to take one part in so many.
 _SHARE = 4
 # Samples of one point in the tiny passes that find out what one takes.
@@ -110,7 +119,7 @@ def bytes_per_sample(model: LatentModel, x: Tensor, shape: tuple[int, ...]) -> i
         x: points ``[N, *event]``, N at least 1.
         shape: of the noise behind one sample.
     """
-    found = []
+    found: list[int] = []
     for samples in (_FEW, _SOME):
         noise = _some_noise(x, 1, samples, shape)
         with uncompiled(), _Made() as made:
@@ -130,7 +139,7 @@ class _Made(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.bytes = 0
+        self.bytes: int = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Let everything pass."""
@@ -145,49 +154,94 @@ def _tensors(value: Any) -> list[Tensor]:
     return [leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor)]
 
 
-def fill_log_weights(
-    model: LatentModel, x: Tensor, points: range, streams: Streams, shape: tuple[int, ...], rows: int, log_w: Tensor
-) -> None:
-    """Log-weights of the points of one pass; each point has its own stream, whatever its company.
+class Noise:
+    """The noise of points, each from its own stream, whatever its company.
+
+    Args:
+        streams: the source.
+        samples: of each point.
+        shape: of the noise behind one sample.
+        like: a tensor of its type, where it goes.
+    """
+
+    def __init__(self, streams: Streams, samples: int, shape: tuple[int, ...], like: Tensor) -> None:
+        self._streams, self._samples, self._shape, self._like = streams, samples, shape, like
+        # On a CPU as many points' numbers are drawn at once as there are threads to draw them, where they are few.
+        single = like.is_cuda or samples * math.prod(shape) > _HELD
+        self._ahead = 1 if single else min(_THREADS, torch.get_num_threads())
+        self._drawn: dict[int, Tensor] = {}
+
+    def portions(self, point: int, rows: int, points: int) -> Iterator[Tensor]:
+        """Of one point of so many ``[n, *shape]``, at most ``rows`` at a time."""
+        if self._ahead == 1 or points == 1:
+            size = self._samples, self._shape, rows
+            return self._streams.normal_rows(
+                "evaluate", (point,), *size, dtype=self._like.dtype, device=self._like.device
+            )
+        if point not in self._drawn:
+            numbers = range(point, min(points, point + self._ahead))
+            # numpy lets go of the interpreter while it draws.
+            with ThreadPoolExecutor(len(numbers)) as pool:
+                self._drawn = dict(zip(numbers, pool.map(self._whole, numbers), strict=True))
+        return iter(torch.split(self._drawn.pop(point), rows))
+
+    def together(self, points: range) -> Tensor:
+        """Of several points, ``[len(points), samples, *shape]``."""
+        every = [piece for point in points for piece in self.portions(point, self._samples, 1)]
+        return torch.cat(every).view(len(points), self._samples, *self._shape)
+
+    def _whole(self, point: int) -> Tensor:
+        size = self._samples, *self._shape
+        return self._streams.normal("evaluate", (point,), size, dtype=self._like.dtype, device=self._like.device)
+
+
+def fill_log_weights(model: LatentModel, x: Tensor, points: range, noise: Noise, rows: int, log_w: Tensor) -> None:
+    """Log-weights of the points of one pass.
 
     Args:
         model: the model, in evaluation mode, without gradients.
         x: all points ``[N, *event]``.
         points: the numbers of those of the pass.
-        streams: source of the noise.
-        shape: of the noise behind one sample.
+        noise: of all points.
         rows: samples of one point at once where the pass is of one.
         log_w: where they go, ``[len(points), samples]``.
     """
-    samples, own = log_w.shape[1], x[points.start : points.stop]
-
-    def noise(point: int, portion: int) -> Iterator[Tensor]:
-        size = samples, shape, portion
-        return streams.normal_rows("evaluate", (point,), *size, dtype=x.dtype, device=x.device)
-
+    own, start = x[points.start : points.stop], 0
     with fast_linear(x.device):
         if len(points) > 1:
-            every = torch.cat([piece for point in points for piece in noise(point, samples)])
-            log_w.copy_(_in_halves(model, own, every.view(len(points), samples, *shape)))
+            log_w.copy_(_in_halves(partial(_weigh, model), own, noise.together(points)))
             return
-        start = 0
-        for portion in noise(points.start, rows):
-            log_w[:, start : start + len(portion)].copy_(_in_halves(model, own, portion[None]))
+        weigh = _weighing(model, own) if log_w.shape[1] > rows else partial(_weigh, model)
+        for portion in noise.portions(points.start, rows, len(x)):
+            log_w[:, start : start + len(portion)].copy_(_in_halves(weigh, own, portion[None]))
             start += len(portion)
 
 
-def _in_halves(model: LatentModel, x: Tensor, noise: Tensor) -> Tensor:
+def _weigh(model: LatentModel, x: Tensor, noise: Tensor) -> Tensor:
+    """Log-weights ``[n, 1, k]``."""
+    return model(x, noise).log_w  # type: ignore[no-any-return]
+
+
+def _weighing(model: LatentModel, x: Tensor) -> Weigh:
+    """``_weigh`` for several portions of the noise of one point, whose proposal is computed once where nothing can tell."""
+    if type(model).forward is not LatentModel.forward or model._forward_hooks or model._forward_pre_hooks:
+        return partial(_weigh, model)
+    posterior = model.proposal(x)
+    return lambda x, noise: model.weights_of(posterior, x, noise, Parts(), model.log_joint).log_w
+
+
+def _in_halves(weigh: Weigh, x: Tensor, noise: Tensor) -> Tensor:
     """Log-weights of noise ``[n, k, *noise_shape]`` for points ``[n, *event]``, ``[n, k]``; in halves where memory runs out.
 
     A sample's log-weight does not depend on the others in its pass, but for the last bits of matrix products.
     """
     try:
-        return model(x, noise[:, None]).log_w.flatten(1)  # type: ignore[no-any-return]
+        return weigh(x, noise[:, None]).flatten(1)
     except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error) or noise.shape[:2].numel() == 1:
             raise
     # Outside of the handler, whose traceback keeps the tensors of what failed.
     if len(x) > 1:
         halves = zip(x.tensor_split(2), noise.tensor_split(2), strict=True)
-        return torch.cat([_in_halves(model, own, half) for own, half in halves])
-    return torch.cat([_in_halves(model, x, half) for half in noise.tensor_split(2, dim=1)], dim=1)
+        return torch.cat([_in_halves(weigh, own, half) for own, half in halves])
+    return torch.cat([_in_halves(weigh, x, half) for half in noise.tensor_split(2, dim=1)], dim=1)

@@ -12,7 +12,8 @@ from snrkit.backend.kernels import may_overwrite
 class Tanh(nn.Module):
     """tanh(x) as 2 sigmoid(2x) - 1, which takes less time than ``torch.tanh`` on a CPU.
 
-    In float32 the two differ by less than 2.5e-7, so small values lose relative, not absolute, accuracy.
+    In float32 the two differ by less than 2.5e-7, so small values lose relative, not absolute, accuracy. On CUDA, where
+    passes over memory count, it is ``torch.tanh``.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -26,7 +27,7 @@ class _Tanh(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor) -> Tensor:
-        return x.mul(2).sigmoid_().mul_(2).sub_(1)
+        return torch.tanh(x) if x.is_cuda else x.mul(2).sigmoid_().mul_(2).sub_(1)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:  # noqa: ARG004

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
+from torch.nn.functional import logsigmoid, pad
 
 from snrkit.backend.kernels import may_overwrite
 from snrkit.core.logweights import widened
@@ -59,6 +59,8 @@ class _Bernoulli(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, logits: Tensor) -> Tensor:
+        if logits.is_cuda:
+            return _Bernoulli._in_few_passes(x, logits)
         image = _image_of(x, logits)
         if image is None:
             return _Bernoulli._value(x, logits)
@@ -73,6 +75,11 @@ class _Bernoulli(torch.autograd.Function):
         s = pad(buffer, (0, -logits.shape[-1] % size), value=1.0) if logits.shape[-1] % size else buffer
         log_s = s.view(*s.shape[:-1], -1, size).prod(dim=-1).log_().sum(dim=-1)
         return log_s.sub_(torch.clamp(logits, min=0, out=buffer).addcmul_(x, logits, value=-1).sum(dim=-1))
+
+    @staticmethod
+    def _in_few_passes(x: Tensor, logits: Tensor) -> Tensor:
+        # log sigmoid(l) + (x - 1) l: a logarithm takes a GPU no time, but every pass over memory does.
+        return torch.addcmul(logsigmoid(logits), x - 1, logits).sum(dim=-1)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:  # noqa: ARG004

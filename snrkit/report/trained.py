@@ -12,7 +12,8 @@ from snrkit.errors import SnrkitError, SpecError
 from snrkit.report.escape import visible
 from snrkit.report.find import run_folder
 from snrkit.runs.folder import RunDir
-from snrkit.specs.run import AnnealedOption, LearntOption, RunSpec
+from snrkit.specs.options import AnnealedOption, LearntOption
+from snrkit.specs.run import RunSpec
 
 # The columns of every frame made of files that lie in a run directory.
 TRAINED = [

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from snrkit.backend.kernels import LIBRARIES
-from snrkit.specs.run import LearntOption, RunSpec
+from snrkit.specs.options import LearntOption
+from snrkit.specs.run import RunSpec
 
 if TYPE_CHECKING:
     from snrkit.runs.checkpoint import Checkpoint

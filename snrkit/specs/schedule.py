@@ -2,7 +2,8 @@
 
 import math
 
-from snrkit.specs.run import AnnealedOption, OptimiserSpec
+from snrkit.specs.options import AnnealedOption
+from snrkit.specs.run import OptimiserSpec
 
 # Half the width of the S in units of its scale; it is stretched so that it begins and ends where it should.
 _REACH = 5.0

@@ -121,7 +121,9 @@ class Ahead:
             return
         self._adam.rates = rates
         if self._captured:
-            self.advance = CapturedStep(self._step, (*self._adam.changed, self._bounds, self._row, self._slot))
+            buffers = [buffer for state in self._states for buffer in state.model.buffers()]
+            changed = (*self._adam.changed, self._bounds, self._row, self._slot, *buffers)
+            self.advance = CapturedStep(self._step, changed)
 
     def _step(self, points: int) -> None:
         if self._held is None:

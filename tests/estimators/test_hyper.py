@@ -19,7 +19,8 @@ from snrkit.run import Run
 from snrkit.runs.checkpoint import load_checkpoint
 from snrkit.runs.folder import RunDir
 from snrkit.runs.kinds.metrics import METRICS
-from snrkit.specs.run import AnnealedOption, RunSpec
+from snrkit.specs.options import AnnealedOption
+from snrkit.specs.run import RunSpec
 from snrkit.specs.schedule import annealed
 from snrkit.training.ensemble import ensemble_key
 from snrkit.training.loop import run_epochs

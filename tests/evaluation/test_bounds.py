@@ -14,7 +14,7 @@ from snrkit.core.logweights import effective_sample_size
 from snrkit.core.streams import Streams
 from snrkit.errors import ModelError, NonFiniteError, ResourceError, SpecError
 from snrkit.evaluation.bounds import evaluate, point_scores, sample_log_weights
-from snrkit.evaluation.passes import Pass, pass_within, rows_within
+from snrkit.evaluation.passes import Noise, Pass, pass_within, rows_within
 from snrkit.models.gaussian import Gaussian
 from tests.zoo import images, mlp, toy
 
@@ -338,3 +338,30 @@ def test_progress_is_told_after_every_pass(near):
     told = []
     point_scores(model, x, 64, Streams(0), lambda *each: told.append(each), Pass(4 * 64, many=True))
     assert told == [(4, N, "points"), (6, N, "points")]
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_noise_drawn_by_several_threads_is_each_points_own(monkeypatch, near, threads):
+    _, x = near
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    noise = Noise(Streams(5), 40, (4,), x)
+    for point in range(N):
+        expected = Streams(5).normal("evaluate", (point,), (40, 4), dtype=x.dtype, device=x.device)
+        portions = list(noise.portions(point, 13, N))
+        assert [len(portion) for portion in portions] == [13, 13, 13, 1]
+        assert torch.equal(torch.cat(portions), expected)
+    again = noise.portions(2, 40, N)
+    assert torch.equal(next(again), Streams(5).normal("evaluate", (2,), (40, 4), dtype=x.dtype, device=x.device))
+
+
+def test_the_proposal_of_a_streamed_point_is_computed_once_and_hooks_are_heard(monkeypatch):
+    model, x = mlp(), images(points=2)
+    monkeypatch.setattr(snrkit.evaluation.passes, "_ROWS", 50)
+    encoded, heard = [], []
+    encode = type(model).encode
+    monkeypatch.setattr(type(model), "encode", lambda self, x: (encoded.append(len(x)), encode(self, x))[1])
+    plain = sample_log_weights(model, x, 500, Streams(0))
+    assert len(encoded) == 1 + 2  # the shape of the noise is asked for first
+    model.register_forward_hook(lambda *_: heard.append(1))
+    assert torch.equal(sample_log_weights(model, x, 500, Streams(0)), plain)
+    assert len(heard) == 2 * 10

@@ -27,7 +27,7 @@ def problem_of(model, K, points=1, dtype=torch.float64):
     return Problem.units(model.to("cuda", dtype), images(points=points).to("cuda", dtype), K, Streams(0))
 
 
-def moments(engine, problem, size, draws=range(2, 40)):
+def moments(engine, problem, size, draws=range(2, 12)):
     return engine.moments(problem, IWAE, range(problem.groups), draws, size)
 
 
@@ -50,7 +50,8 @@ def test_factors_give_the_loops_moments(K, points, size):
 def test_a_small_variance_beside_a_large_mean_is_kept_in_float32(K):
     problem = problem_of(awkward(Narrow), K, dtype=torch.float32)
     size = PassSize(16, 10**6)
-    assert_same(moments(FactorEngine(), problem, size), moments(LoopEngine(), problem, size), 1e-3)
+    # Of the variance float32 keeps three digits beside a mean of 3,000 standard deviations, on either side.
+    assert_same(moments(FactorEngine(), problem, size), moments(LoopEngine(), problem, size), 5e-3)
 
 
 def waits(call):

@@ -95,6 +95,32 @@ def test_in_portions_no_bit_changes(monkeypatch, request, dtype, shape, pixels, 
             assert torch.equal(one, other)
 
 
+@pytest.mark.parametrize("batched", [False, True], ids=["twice", "batched"])
+def test_in_portions_derivatives_of_derivatives_and_batches_of_them(monkeypatch, batched):
+    """Where nothing may be written over, nothing is."""
+    x, logits = (numbers(1, 7) > 0).double(), numbers(2, 300, 7).requires_grad_()
+    weights = numbers(3, 2, 300)
+
+    def results():
+        value = bernoulli_log_prob(x, logits)
+        if batched:
+            return torch.autograd.grad(value, logits, weights, is_grads_batched=True)[0]
+        (first,) = torch.autograd.grad(value, logits, weights[0], create_graph=True)
+        return torch.autograd.grad(first.square().sum(), logits)[0]
+
+    whole = results()
+    monkeypatch.setattr("snrkit.models.densities._PORTION", 1)
+    assert torch.equal(results(), whole)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_the_formula_for_a_gpu_gives_the_same_value(dtype):
+    logits = torch.cat([30 * numbers(1, 50, 784), torch.tensor([-1e4, -90.0, 0.0, 90.0, 1e4]).repeat(50, 157)[:, :784]])
+    x = (numbers(2, 784) > 0).to(dtype)
+    found, expected = (f(x, logits.to(dtype)) for f in (_Bernoulli._in_few_passes, _Bernoulli._value))
+    torch.testing.assert_close(found, expected, rtol=20 * torch.finfo(dtype).eps, atol=0)
+
+
 def test_many_logits_of_one_image_are_taken_in_portions(monkeypatch):
     seen = []
     value = _Bernoulli._value

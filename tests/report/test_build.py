@@ -19,7 +19,8 @@ from snrkit.report.save import Destination
 from snrkit.report.style import COLUMNS
 from snrkit.report.trained import trained
 from snrkit.runs.kinds.snr import SNR
-from snrkit.specs.run import LearntOption, RunSpec
+from snrkit.specs.options import LearntOption
+from snrkit.specs.run import RunSpec
 from tests.support.results import table
 
 pytestmark = pytest.mark.slow

@@ -294,11 +294,31 @@ class Waits(TorchDispatchMode):
 @pytest.mark.parametrize("name", sorted({*ESTIMATORS.names} - {"gdreg"}))
 def test_no_step_of_any_estimator_waits_for_its_device(small, tmp_path, name):
     spec = small(**DIGITS, estimator={"name": name, "M": 2, "K": 8, "options": {"dreg": 1} if name == "jvi" else {}})
-    own = trainer(spec, tmp_path / "run", "ahead")
-    own.begin_epoch()
-    own.take_step()
-    assert own._ahead is not None
+    assert waits_of(trainer(spec, tmp_path / "run", "ahead")) == []
+
+
+def waits_of(crew):
+    """For what the second step of a crew over what lies ahead would wait."""
+    crew.begin_epoch()
+    crew.take_step()
     with Waits() as waits:
-        own._ahead.advance(5)
-    assert waits.found == []
+        crew._ahead.advance(5)
     assert waits.all > 50
+    return waits.found
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("hierarchical", {"hidden": [[8], [6]], "latents": [4, 3]}),
+        ("flow", {"hidden": [7], "latent": 3}),
+        ("conv", {"hidden": 8, "latent": 3}),
+        ("sbn", {}),
+    ],
+)
+def test_no_step_of_any_model_waits_for_its_device_alone_or_side_by_side(small, tmp_path, name, options):
+    changes = DIGITS | {"model": {"name": name, "options": options}}
+    changes["estimator"] = {"name": "vimco" if name == "sbn" else "dreg", "K": 4}
+    runs = [trainer(small(**changes, seed=seed), tmp_path / f"run{seed}", "ahead") for seed in range(3)]
+    assert waits_of(runs[0]) == []
+    assert waits_of(Ensemble(runs[1:], tmp_path / "marker", way="ahead")) == []

@@ -1,0 +1,106 @@
+"""A callback for Lightning's Trainer that measures the loss it trains; needs ``pip install "snrkit[lightning]"``."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Unpack
+
+from snrkit.errors import CapabilityError, SpecError
+from snrkit.monitor.monitor import Monitor
+from snrkit.monitor.options import Options, require_known
+
+try:
+    from lightning.pytorch import Callback
+    from lightning.pytorch.loggers.logger import DummyLogger
+except ImportError:
+    try:
+        from pytorch_lightning import Callback
+        from pytorch_lightning.loggers.logger import DummyLogger
+    except ImportError as error:
+        raise ImportError('snrkit.lightning needs Lightning: pip install "snrkit[lightning]"') from error
+
+__all__ = ["SNRCallback"]
+
+
+class SNRCallback(Callback):  # type: ignore[misc]
+    """Measures along a training by Lightning's Trainer, after the optimiser's steps; see ``snrkit.Monitor``.
+
+    The loss is that of ``training_step``, called with all logging off and in the trainer's precision. With gradients
+    accumulated it is that of one batch, of which a step averages several.
+
+    Args:
+        loss: ``loss(module, batch)`` instead of ``training_step``, as for ``measure_loss``; needed where a module optimises
+            by hand.
+        batch: what is measured on; None: the batch that was just trained on.
+        every: measure at multiples of so many optimiser steps.
+        to_logger: tell readings to the trainer's logger too.
+        options: ``draws``, ``budget``, ``seed``, ``groups``, ``M``, ``out`` and others of ``Monitor`` (see ``Options``).
+
+    Attributes:
+        monitor: the monitor, once a training has begun; its ``table`` has what was measured.
+    """
+
+    def __init__(
+        self,
+        loss: Callable[[Any, Any], Any] | None = None,
+        batch: Any = None,
+        *,
+        every: int = 500,
+        to_logger: bool = False,
+        **options: Unpack[Options],
+    ) -> None:
+        self._loss, self._batch, self._to_logger = loss, batch, to_logger
+        self._every, self._options = every, require_known(options)
+        self.monitor: Monitor | None = None
+
+    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
+        """Make the monitor.
+
+        Raises:
+            CapabilityError: several processes train.
+            SpecError: the module optimises by hand and no loss is given, or an option cannot be.
+        """
+        if trainer.world_size > 1:
+            problem = f"{trainer.world_size} processes train, and each has a part of the gradient"
+            raise CapabilityError(
+                "trainer", problem, "measure in a training on one device, or the saved module afterwards"
+            )
+        if self._loss is None and not pl_module.automatic_optimization:
+            problem = "the module optimises by hand, so its training_step has no loss alone"
+            raise SpecError("loss", problem, "give loss(module, batch)")
+        options: Options = {**self._options, "writer": trainer.logger} if self._to_logger else self._options
+        own = self._loss or _training_loss
+        name = getattr(own, "__name__", "loss") if self._loss else "training_step"
+
+        def loss(module: Any, batch: Any) -> Any:
+            with _silent(trainer, module), trainer.precision_plugin.train_step_context():
+                return own(module, batch)
+
+        self.monitor = Monitor({name: loss}, pl_module, self._batch, every=self._every, **options)
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
+        """Measure if it is time to."""
+        if self.monitor is not None and trainer.global_step > 0:
+            self.monitor(trainer.global_step, batch if self._batch is None else None)
+
+
+def _training_loss(module: Any, batch: Any) -> Any:
+    found = module.training_step(batch, 0)
+    return found["loss"] if isinstance(found, dict) else found
+
+
+@contextmanager
+def _silent(trainer: Any, module: Any) -> Iterator[None]:
+    """Within the block a module logs nothing, and what it tells its logger itself goes nowhere."""
+    loggers = trainer.loggers
+    module.__dict__.update({"log": _nothing, "log_dict": _nothing, "print": _nothing})
+    trainer.loggers = [DummyLogger() for _ in loggers]
+    try:
+        yield
+    finally:
+        trainer.loggers = loggers
+        for name in ("log", "log_dict", "print"):
+            module.__dict__.pop(name, None)
+
+
+def _nothing(*_: Any, **__: Any) -> None:
+    """Stands for ``log`` while a module is measured."""

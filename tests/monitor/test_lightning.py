@@ -1,0 +1,148 @@
+"""Lightning's own Trainer, with and without the callback: the same weights to the bit, and the readings of its loss."""
+
+import logging
+import random
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from snrkit.errors import CapabilityError, SpecError
+from tests.losses import zoo
+from tests.strangers.models import agrees
+
+lightning = pytest.importorskip("lightning.pytorch", reason="needs snrkit[lightning]")
+pytestmark = pytest.mark.filterwarnings("ignore")
+logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+
+IMAGES, LABELS = zoo.data(48, 6), torch.arange(48) % 3
+HELD_OUT = IMAGES[:10], LABELS[:10]
+
+
+class Vae(lightning.LightningModule):
+    """A module that logs, counts, drops and draws as it is trained."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = zoo.Dropped()
+        self.logged = []
+
+    def training_step(self, batch, batch_idx):
+        x, labels = batch
+        loss = functional.cross_entropy(self.net(x + 0.1 * torch.randn_like(x)), labels)
+        self.log("loss", loss)
+        if self.logger is not None:
+            self.logger.log_metrics({"own": float(loss.detach())}, step=self.global_step)
+        self.logged.append(1)
+        return {"loss": loss}
+
+    def configure_optimizers(self):
+        optimiser = torch.optim.Adam(self.parameters(), 1e-2)
+        return [optimiser], [torch.optim.lr_scheduler.StepLR(optimiser, 1)]
+
+
+class Kept(lightning.loggers.logger.Logger):
+    """Keeps what it is told."""
+
+    def __init__(self):
+        super().__init__()
+        self.told = []
+
+    name, version = "kept", 0
+
+    def log_metrics(self, metrics, step=None):
+        self.told.append((dict(metrics), step))
+
+    def log_hyperparams(self, *args, **kwargs):
+        pass
+
+
+def train(callback=None, build=Vae, precision="32-true", accumulate=1):
+    torch.manual_seed(0), np.random.seed(0), random.seed(0)
+    module, logger = build(), Kept()
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(IMAGES, LABELS), 8, shuffle=True)
+    trainer = lightning.Trainer(
+        max_epochs=3, accelerator="cpu", devices=1, logger=logger, log_every_n_steps=1, precision=precision,
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        accumulate_grad_batches=accumulate, callbacks=[] if callback is None else [callback],
+    )  # fmt: skip
+    trainer.fit(module, loader)
+    (optimiser,) = trainer.optimizers
+    left = [
+        *module.state_dict().values(),
+        *(v for s in optimiser.state.values() for v in s.values()),
+        torch.get_rng_state(),
+    ]
+    return left, (logger.told, len(module.logged)), module
+
+
+def callback(*given, **options):
+    from snrkit.lightning import SNRCallback
+
+    return SNRCallback(*given, **({"every": 4, "draws": 8, "budget": None} | options))
+
+
+@pytest.mark.parametrize(("precision", "accumulate"), [("32-true", 1), ("32-true", 3), ("bf16-mixed", 1)])
+def test_a_training_is_the_same_to_the_bit(precision, accumulate):
+    plain = train(precision=precision, accumulate=accumulate)
+    watch = callback()
+    watched = train(watch, precision=precision, accumulate=accumulate)
+    assert all(torch.equal(a, b) for a, b in zip(plain[0], watched[0], strict=True))
+    steps = 18 // accumulate
+    assert sorted(set(watch.monitor.table.step)) == list(range(4, steps + 1, 4))
+    assert set(watch.monitor.table["dtype"]) == {"float32" if precision == "32-true" else "float32 (partly bfloat16)"}
+    # Nothing more was logged, counted, or told to the logger.
+    assert watched[1] == plain[1]
+
+
+def test_the_readings_are_those_of_the_training_step():
+    class Frozen(Vae):
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), 0.0)
+
+    watch = callback(batch=HELD_OUT, every=18, draws=300)
+    _, _, module = train(watch, Frozen)
+
+    def loss(net, x, labels):
+        return functional.cross_entropy(net(x + 0.1 * torch.randn_like(x)), labels)
+
+    own = zoo.loop(loss, module.net.parameters(), 600, module.net.train(), *HELD_OUT)
+    agrees(watch.monitor.table, {"all": own})
+    assert set(watch.monitor.table.estimator) == {"training_step"}
+
+
+def test_readings_go_to_the_trainers_logger_where_asked():
+    told = train(callback(to_logger=True))[1][0]
+    assert {step for values, step in told if "snr/training_step/all/snr_mean" in values} == {4, 8, 12, 16}
+
+
+def test_what_cannot_be_measured_is_refused_before_training():
+    class ByHand(Vae):
+        def __init__(self):
+            super().__init__()
+            self.automatic_optimization = False
+
+    with pytest.raises(SpecError, match=r"loss: .*by hand.*loss\(module, batch\)"):
+        train(callback(), ByHand)
+
+    class Several:
+        world_size = 2
+
+    with pytest.raises(CapabilityError, match=r"2 processes.*one device"):
+        callback().on_fit_start(Several(), nn.Linear(1, 1))
+
+
+def test_a_misspelt_option_is_told_at_once():
+    with pytest.raises(SpecError, match=r"drawz.*draws"):
+        callback(drawz=8)
+
+
+def test_a_loss_of_ones_own():
+    def own(module, batch):
+        return module.net(batch[0] + torch.randn_like(batch[0])).square().mean()
+
+    watch = callback(own)
+    train(watch)
+    assert set(watch.monitor.table.estimator) == {"own"}
