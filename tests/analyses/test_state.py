@@ -175,7 +175,7 @@ def test_what_a_finished_run_lacks_is_measured_once(sweep):
     assert (about["samples"], about["points"]) == (128, 4)
     table = SNR.read(run.snr)
     assert {(M, K) for M, K in zip(table.M, table.K, strict=True)} == {(2, 4)}
-    assert set(table.block) == {"inference"}
+    assert "inference" in set(table.block)
     run.evaluation.write_text(json.dumps({"samples": 5000, "points": 10_000}))
     assert not evaluate(run, "cpu")
 
