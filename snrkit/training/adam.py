@@ -74,14 +74,19 @@ class DeviceAdam:
         decay, decay_square = self._spec.betas
         for number, (run, own) in enumerate(zip(self._runs, gradients, strict=True)):
             fused(
-                run.values, self._clipped(own), run.first, run.second, [], [self._count] * len(run.values),
+                run.values, self._clipped(own, run.values), run.first, run.second, [], [self._count] * len(run.values),
                 lr=self.rates[number], beta1=decay, beta2=decay_square, weight_decay=0.0, eps=self._spec.eps,
                 amsgrad=False, maximize=True, grad_scale=None, found_inf=self._halted[number],
             )  # fmt: skip
 
-    def _clipped(self, gradients: Sequence[Tensor]) -> list[Tensor]:
+    def _clipped(self, gradients: Sequence[Tensor], like: Sequence[Tensor]) -> list[Tensor]:
         """Scaled down to the spec's norm where they are longer, and laid out as the parameters are."""
         if self._spec.clip is not None:
             norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(own) for own in gradients]))
             gradients = [own * clipping(norm, self._spec.clip) for own in gradients]
-        return [own.contiguous() for own in gradients]
+        return [_laid_as(value, own) for own, value in zip(gradients, like, strict=True)]
+
+
+def _laid_as(value: Tensor, gradient: Tensor) -> Tensor:
+    """A gradient with the strides of its parameter, which the kernel of CUDA asks for, of axes of one element too."""
+    return gradient if gradient.stride() == value.stride() else torch.empty_like(value).copy_(gradient)
