@@ -15,9 +15,11 @@ from snrkit.losses.seeding import Seeds
 from snrkit.models.blame import users_code
 from snrkit.types import Array
 
-# Numbers of the draws that are held until their moments are taken: they stay in cache, or are at least a few draws.
-_HELD = 2**21
-_FEWEST, _MOST = 4, 256
+# Numbers that are held until their moments are taken, and draws: the more of them, the less work in float64 for each.
+_HELD = 2**24
+_FEWEST, _MOST = 4, 64
+# Numbers whose moments are taken at once: they stay in cache.
+_AT_ONCE = 2**18
 
 # (draws, rows, batch): writes draws to rows ``[n, P]``; returns the losses, None where they are not told.
 Write = Callable[[range, Tensor, Any], Sequence[Tensor | None]]
@@ -66,17 +68,21 @@ class Rows:
         self._name, self._trained = name, trained
         self.held = torch.empty(rows, trained.layout.size, dtype=trained.dtype, device=trained.device)
 
-    def check(self, draws: Sequence[int], values: Sequence[Tensor | None]) -> None:
+    def check(self, draws: Sequence[int], values: Sequence[Tensor | None], means: Sequence[Tensor]) -> None:
         """See to it that the first rows, which are of these draws, are finite, and the losses too.
+
+        Args:
+            draws: the draws.
+            values: their losses.
+            means: of the rows, in parts.
 
         Raises:
             NonFiniteError: one is not.
         """
         rows = self.held[: len(draws)]
         told = [value.double() for value in values if value is not None]
-        # A sum is finite where all it adds up is, but for an overflow, which is looked into.
-        sums = torch.cat([rows.sum(dim=1).double(), torch.stack(told) if told else rows.new_empty(0).double()])
-        if bool(torch.isfinite(sums).all()):
+        # A sum is finite where all it adds up is.
+        if bool(torch.isfinite(torch.stack([*(mean.sum() for mean in means), *told])).all()):
             return
         for draw, row, value in zip(draws, rows, values, strict=True):
             lost = value is not None and not bool(torch.isfinite(value))
@@ -107,8 +113,8 @@ def fixed(name: str, trained: Trained, job: Job, write: Write, batch: Any, told:
         for part in parts(draws, len(held.held)):
             with users_code(f"'{name}'"):
                 values = write(part, held.held[: len(part)], batch)
-            held.check(part, values)
-            points.add([held.held[: len(part), None]])
+            points.add(in_parts(held.held[: len(part), None]))
+            held.check(part, values, points.mean)
             told(len(part))
         blocks.append(BlockMoments.fold([points], 1))
     return blocks
@@ -129,10 +135,12 @@ def redrawn(
     for numbers in job.blocks():
         single, means, within = PointMoments(), PointMoments(), torch.zeros(())
         for part in parts(numbers, max(1, together)):
-            rows = _of_batches(name, part, repeats, held, write, batches)
-            single.add([rows[:, :1]])
+            rows, values = _of_batches(name, part, repeats, held, write, batches)
+            single.add(in_parts(rows[:, :1]))
+            total = rows.mean(dim=1, keepdim=True)
+            held.check(range(part.start * repeats, part.stop * repeats), values, [total])
             if repeats > 1:
-                means.add([rows.mean(dim=1, keepdim=True)])
+                means.add(in_parts(total))
                 within = within + _variances(rows, trained)
             told(len(part) * repeats)
         found.single.append(BlockMoments.fold([single], 1))
@@ -142,8 +150,15 @@ def redrawn(
     return found
 
 
-def _of_batches(name: str, numbers: range, repeats: int, held: Rows, write: Write, batches: "Batches") -> Tensor:
-    """The draws of some batches, ``[batches, repeats, P]``."""
+def in_parts(rows: Tensor) -> list[Tensor]:
+    """Draws ``[n, 1, P]`` as draws of a few coordinates after another."""
+    return list(torch.split(rows, max(1, _AT_ONCE // len(rows)), dim=2))
+
+
+def _of_batches(
+    name: str, numbers: range, repeats: int, held: Rows, write: Write, batches: "Batches"
+) -> tuple[Tensor, list[Tensor | None]]:
+    """The draws of some batches, ``[batches, repeats, P]``, and their losses."""
     draws = range(numbers.start * repeats, numbers.stop * repeats)
     values: list[Tensor | None] = []
     for place, number in enumerate(numbers):
@@ -151,8 +166,7 @@ def _of_batches(name: str, numbers: range, repeats: int, held: Rows, write: Writ
         own = slice(place * repeats, (place + 1) * repeats)
         with users_code(f"'{name}'"):
             values += write(draws[own], held.held[own], batch)
-    held.check(draws, values)
-    return held.held[: len(draws)].view(len(numbers), repeats, -1)
+    return held.held[: len(draws)].view(len(numbers), repeats, -1), values
 
 
 def _variances(rows: Tensor, trained: Trained) -> Tensor:

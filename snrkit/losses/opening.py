@@ -1,6 +1,6 @@
 """Parameters and losses made ready to be drawn from, tried, and left as they were."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,7 +28,7 @@ _SMALL = 2**22
 
 
 class Holder(nn.Module):
-    """Everything that a measurement must leave as it is: modules and parameters, and what the losses reach beside them."""
+    """What a measurement must leave as it is: modules and parameters, and small things that the losses reach beside them."""
 
     def __init__(self, modules: Sequence[nn.Module], others: Sequence[Any]) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class Ready:
         holder: all that is put back.
         losses: the losses by name.
         streams: root of all draws.
-        held: parameters, buffers and small tensors, which another precision would be tried with.
+        held: parameters, buffers and small tensors, which take another type where that is tried.
         restart: the state that every draw begins with.
         noise: shape of the noise that is an argument of the losses; None: they have none.
     """
@@ -107,13 +107,43 @@ def opened(
     keep_freed_memory()
     if torch.is_inference_mode_enabled():
         raise SpecError("torch.inference_mode", "gradients cannot be drawn within it", "measure outside of it")
-    holder, tensors = _held_by(trained, losses.values())
+    reached = list({id(part): part for loss in losses.values() for part in around(loss)}.values())
+    small = [part for part in reached if isinstance(part, Tensor) and part.is_leaf and part.numel() <= _SMALL]
+    generators = [part for part in reached if not isinstance(part, nn.Module | Tensor)]
+    own = {id(module) for module in trained.modules}
+    beside = [unwrapped(part) for part in reached if isinstance(part, nn.Module) and id(unwrapped(part)) not in own]
+    holder = Holder(trained.modules, [*trained.tensors, *small, *generators])
+    held = [*trained.tensors, *small]
+    for module in (*trained.modules, *beside):
+        held += [*module.parameters(), *module.buffers()]
+    every = list({id(tensor): tensor for tensor in held}.values())
     with (
         shortage_told(), unchanged(holder), in_modes(trained.modules, mode), full_precision(), uncached_autocast(),
-        torch.enable_grad(), uncompiled(), same_convolutions(),
+        torch.enable_grad(), uncompiled(), same_convolutions(), _left(beside),
     ):  # fmt: skip
-        restart = Restart(holder.children())
-        yield Ready(trained, holder, losses, Streams(seed), tensors, restart, noise)
+        yield Ready(trained, holder, losses, Streams(seed), every, Restart([*trained.modules, *beside]), noise)
+
+
+@contextmanager
+def _left(modules: Sequence[nn.Module]) -> Iterator[None]:
+    """Modules that a loss reaches are afterwards as before in what a call of it moves: buffers, attributes and gradients.
+
+    Their parameters, which may be many, are not copied: only a step of an optimiser would change them.
+    """
+    start = Restart(modules)
+    gradients = [
+        (p, p.grad, None if p.grad is None else p.grad.detach().clone())
+        for module in modules
+        for p in module.parameters()
+    ]
+    try:
+        yield
+    finally:
+        start.back()
+        for parameter, gradient, content in gradients:
+            parameter.grad = gradient
+            if gradient is not None and content is not None:
+                gradient.data.copy_(content)
 
 
 @contextmanager
@@ -124,19 +154,3 @@ def in_modes(modules: Sequence[nn.Module], mode: Mode) -> Iterator[None]:
         return
     with in_mode(modules[0], mode), in_modes(modules[1:], mode):
         yield
-
-
-def _held_by(trained: Trained, losses: Iterable[Loss]) -> tuple[Holder, list[Tensor]]:
-    reached = [part for loss in losses for part in around(loss)]
-    modules = {id(module): module for module in trained.modules}
-    for part in reached:
-        if isinstance(part, nn.Module):
-            inside = unwrapped(part)
-            modules.setdefault(id(inside), inside)
-    tensors = [part for part in reached if isinstance(part, Tensor) and part.is_leaf and part.numel() <= _SMALL]
-    generators = [part for part in reached if not isinstance(part, nn.Module | Tensor)]
-    held = [*trained.tensors, *tensors]
-    for module in modules.values():
-        held += [*module.parameters(), *module.buffers()]
-    every = list({id(tensor): tensor for tensor in held}.values())
-    return Holder(list(modules.values()), [*trained.tensors, *tensors, *generators]), every

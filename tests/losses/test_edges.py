@@ -370,3 +370,18 @@ def test_the_remarks_of_several_losses_are_those_of_each():
     found = diagnose_loss(asked({"a": square, "b": lambda m, x: m(x).mean()}, policy(), batch=STATES, draws=FEW))
     assert any("'b'" in remark for remark in found.remarks)
     assert not any("'a'" in remark for remark in found.remarks)
+
+
+def test_modules_that_a_loss_reaches_are_left_as_they_were_too():
+    model, judge = policy(), zoo.made(lambda: nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3), nn.Linear(3, 1)))
+    judge(torch.randn(5, 2)).sum().backward()
+    state = {name: tensor.clone() for name, tensor in judge.state_dict().items()}
+    grads = [(p.grad, p.grad.clone()) for p in judge.parameters()]
+
+    def loss(model, x):
+        judge(model(x + torch.randn_like(x))).mean().backward()
+
+    table = snrkit.measure_loss(loss, model, STATES, draws=FEW)
+    assert all(torch.equal(tensor, state[name]) for name, tensor in judge.state_dict().items())
+    assert all(p.grad is g and torch.equal(g, c) for p, (g, c) in zip(judge.parameters(), grads, strict=True))
+    assert not table.attrs["remarks"]
