@@ -7,7 +7,7 @@ REPORT := $(BIN)/snrkit report --html --quiet --out
 PAPER := analyses/rainforth2018
 DRAWN := $(addprefix figures-,rainforth2018 digits toy rainforth2018-curves mcharrak2021 burda2016 discrete2020)
 
-.PHONY: demo figures $(DRAWN) test slow lint wheel speed gpu gpu-sweep
+.PHONY: demo docs figures $(DRAWN) test slow lint wheel speed gpu gpu-sweep
 
 # Two small runs on the embedded digits, their gradient SNR, figures and a page that tells the story.
 demo: .venv/installed
@@ -35,6 +35,10 @@ figures-mcharrak2021: ; $(REPORT) figures/mcharrak2021 analyses/mcharrak2021/res
 figures-burda2016: ; $(REPORT) figures/burda2016 analyses/burda2016/results
 figures-discrete2020: ; $(REPORT) figures/discrete2020 analyses/discrete2020/results/cpu/snr.parquet --column a4 \
 	  --figure snr_vs_k
+
+# The documentation site, build/site/index.html, to be read without network; its tutorials are run. Warnings are errors.
+docs: .venv/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 test: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 -m "not slow"
@@ -86,4 +90,8 @@ wheel:
 .venv/installed: setup.cfg pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install -q --disable-pip-version-check -c $(CONSTRAINTS) -e '.[test]'
+	touch $@
+
+.venv/docs: .venv/installed
+	$(BIN)/pip install -q --disable-pip-version-check -c $(CONSTRAINTS) -e '.[docs]'
 	touch $@

@@ -8,7 +8,8 @@ its name. ``train`` carries out a ``RunSpec``; a ``Run`` is what was trained, op
 ``Execution`` says, evaluates, advises, reconstructs, samples its prior and interpolates.
 
 Of a model at hand, without a run: ``evaluate`` gives bounds, ``diagnose`` all that can be measured, ``advise`` what to spend
-a budget of samples on. ``report`` draws tables, ``save_table`` and ``load_table`` keep them.
+a budget of samples on. ``report`` draws tables, ``save_table`` and ``load_table`` keep them; ``plot`` has the
+report's figures for tables in memory.
 """
 
 import importlib
@@ -91,8 +92,14 @@ _HOME = {
 }
 
 
+# Packages that are reached through this one, whose names they keep to themselves.
+_PACKAGES = ("plot",)
+
+
 def __getattr__(name: str) -> Any:
     # Imported on first use, so that the command line need not wait for torch.
+    if name in _PACKAGES:
+        return importlib.import_module(f"snrkit.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'snrkit' has no attribute '{name}'")
     found = getattr(importlib.import_module(_HOME[name]), name)
@@ -101,4 +108,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_PACKAGES})

@@ -15,6 +15,8 @@ from snrkit.training.session import train
 
 pytest.register_assert_rewrite("tests.support")
 
+from tests.support.axe import axe  # noqa: E402, F401 (a fixture)
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):

@@ -122,7 +122,7 @@ def as_markdown(rows: list[Row]) -> str:
     first = head[0]
     lines = [f"| {' | '.join(_HEADINGS.get(column, column) for column in head)} |", "|" + "---|" * len(head)]
     for row in rows:
-        cells = [f"`{row[column]}`" if column == first else markdown(row[column]) for column in head]
+        cells = [f"`{row[column]}`" if column == first else markdown(row[column] or "") for column in head]
         lines.append(f"| {' | '.join(cells)} |".replace("|  |", "| |"))
     return "\n".join(lines)
 

@@ -21,6 +21,7 @@ from snrkit.runs.kinds.comparisons import COMPARISONS
 from snrkit.runs.kinds.draws import DRAWS
 from snrkit.runs.kinds.slopes import SLOPES
 from snrkit.runs.kinds.snr import SNR
+from snrkit.runs.tidy import TidyTable
 from snrkit.types import Array
 
 _STRENGTH = "snr_pooled_squared"
@@ -100,7 +101,7 @@ def readings(source: Source) -> pd.DataFrame:
                     "seconds": drawn.seconds, "pulled": reading.pulled, "target": reading.target,
                 }
             )  # fmt: skip
-    return pd.DataFrame(rows, columns=list(SNR.columns))
+    return TidyTable(rows, columns=list(SNR.columns))
 
 
 def _engines(layout: Layout, serving: dict[str, str], block: str) -> str:

@@ -1,0 +1,104 @@
+"""Pages of the reference, made of the code: ``<!-- generated: NAME -->`` stands where a table or text is to be."""
+
+import contextlib
+import io
+import re
+from collections.abc import Callable
+
+import click
+
+import snrkit
+from snrkit.cli import listing, settings
+from snrkit.cli.main import Commands
+from snrkit.report.escape import markdown as escaped
+from snrkit.report.figures import FIGURES
+from snrkit.runs.kinds import KINDS
+from snrkit.runs.kinds.__main__ import lines
+
+_MARK = re.compile(r"<!-- generated: (\w+) -->")
+
+
+def _columns() -> str:
+    """Every kind of result with its columns."""
+    return "\n".join(line for name in KINDS.names for line in lines(name))
+
+
+def _commands() -> str:
+    """Every command with its options."""
+    parts = []
+    for name in Commands.TABLE:
+        command = Commands().get_command(click.Context(click.Command("snrkit")), name)
+        context = click.Context(command, info_name=f"snrkit {name}")
+        usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
+        parts += [f"## snrkit {name}\n", f"    {usage}\n", _text(command.help), *_options(command, context)]
+    return "\n".join(parts)
+
+
+def _text(text: str | None) -> str:
+    """Help as paragraphs."""
+    plain = (text or "").replace("\b\n", "\n")
+    return "\n\n".join(escaped(" ".join(part.split())) for part in plain.split("\n\n")) + "\n"
+
+
+def _options(command: click.Command, context: click.Context) -> list[str]:
+    rows = [found for one in command.params if (found := one.get_help_record(context))]
+    if not rows:
+        return []
+    cells = [
+        f"| `{names.replace('|', chr(92) + '|')}` | {escaped(' '.join(meaning.split()))} |" for names, meaning in rows
+    ]
+    return ["| option | what it does |", "| --- | --- |", *cells, ""]
+
+
+def _settings(rows: list[dict[str, str]]) -> str:
+    """The text of ``--settings``."""
+    stream = io.StringIO()
+    with contextlib.redirect_stdout(stream):
+        settings.show(rows, as_json=False)
+    return f"```text\n{stream.getvalue().rstrip()}\n```"
+
+
+def _figures() -> str:
+    """Every figure of the report."""
+    rows = ["| figure | title | drawn from | what it shows |", "| --- | --- | --- | --- |"]
+    for name in FIGURES.names:
+        kind = FIGURES.load(name)
+        rows.append(f"| `{name}` | {kind.title} | {', '.join(kind.needs)} | {escaped(kind.definition)} |")
+    return "\n".join(rows)
+
+
+def _public() -> str:
+    """Every public name, from where it is defined."""
+    homes = {name: f"{home}.{name}" for name, home in snrkit._HOME.items()}
+    return "\n".join(f"::: {home}\n    options:\n      heading_level: 3\n" for _, home in sorted(homes.items()))
+
+
+def _plots() -> str:
+    """Every name of ``snrkit.plot``, from where it is defined."""
+    places = {name: getattr(snrkit.plot, name).__module__ for name in snrkit.plot.__all__}
+    return "\n".join(f"::: {home}.{name}\n    options:\n      heading_level: 3\n" for name, home in places.items())
+
+
+MAKERS: dict[str, Callable[[], str]] = {
+    "estimators": lambda: listing.as_markdown(listing.estimators()),
+    "models": lambda: listing.as_markdown(listing.models()),
+    "data": lambda: listing.as_markdown(listing.data()),
+    "metrics": lambda: listing.as_markdown(listing.metrics()),
+    "figures": _figures,
+    "columns": _columns,
+    "commands": _commands,
+    "training_settings": lambda: _settings(settings.of_training()),
+    "measurement_settings": lambda: _settings(settings.of_measurements()),
+    "public": _public,
+    "plots": _plots,
+}
+
+
+def filled(text: str) -> str:
+    """The text of a page with what is generated in its places."""
+    return _MARK.sub(lambda found: MAKERS[found[1]](), text)
+
+
+def on_page_markdown(markdown: str, **_: object) -> str:
+    """Called by mkdocs for every page."""
+    return filled(markdown)

@@ -1,0 +1,91 @@
+"""Every block of code in README.md and in docs/ runs, or says why it does not."""
+
+import os
+import subprocess
+import sys
+import tomllib
+
+import matplotlib as mpl
+import pytest
+
+from tests.docs.pages import PAGES, ROOT, blocks, is_notebook, name
+
+WITH_PYTHON = [page for page in PAGES if any(one.is_run and one.language == "python" for one in blocks(page))]
+QUICK = [page for page in WITH_PYTHON if not is_notebook(page)]
+WHOLE = [
+    page for page in PAGES if is_notebook(page) or any(one.is_run and one.language == "sh" for one in blocks(page))
+]
+
+
+def run_python(code, names, where):
+    with mpl.rc_context():
+        exec(compile(code, where, "exec"), names)
+
+
+@pytest.fixture
+def shell(tmp_path, monkeypatch):
+    """Runs lines of a shell where ``snrkit`` is this source tree's."""
+    program = tmp_path / "bin" / "snrkit"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m snrkit "$@"\n')
+    program.chmod(0o755)
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    path = f"{program.parent}:{os.environ['PATH']}"
+    places = os.environ | {"PATH": path, "PYTHONPATH": str(ROOT), "SNRKIT_DATA": str(tmp_path)}
+
+    def run(code):
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", code], check=False, env=places, capture_output=True, text=True
+        )
+        assert done.returncode == 0, f"{code}\n{done.stdout}\n{done.stderr}"
+
+    return run
+
+
+@pytest.mark.parametrize("page", QUICK, ids=name)
+def test_the_python_of_a_page_runs(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {"__name__": "page"}
+    for number, block in enumerate(blocks(page)):
+        if block.is_run and block.language == "python":
+            run_python(block.code, names, f"{name(page)}, block {number}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", WHOLE, ids=name)
+def test_a_page_runs_from_top_to_bottom(page, shell):
+    names = {"__name__": "page"}
+    for number, block in enumerate(blocks(page)):
+        if block.is_run and block.language == "python":
+            run_python(block.code, names, f"{name(page)}, block {number}")
+        elif block.is_run:
+            shell(block.code)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_what_is_not_run_says_why_and_can_be_read(page):
+    for block in blocks(page):
+        assert block.language in ("python", "sh", "toml", "text"), block
+        if block.language == "toml":
+            tomllib.loads(block.code)
+        if block.mark.startswith("not run"):
+            assert len(block.mark.removeprefix("not run:").split()) > 3, block
+            script = block.code.replace("<this repository>", "repository")
+            read = subprocess.run(["bash", "-n"], check=False, input=script, text=True)
+            assert read.returncode == 0, block
+
+
+def test_little_is_not_run():
+    every = [block for page in PAGES for block in blocks(page) if block.language in ("python", "sh")]
+    left = [block for block in every if not block.is_run]
+    assert len(every) > 40
+    assert all(block.language == "sh" for block in left)
+    assert len(left) < 8
+
+
+def test_the_readmes_model_is_short():
+    [code] = [block.code for block in blocks(ROOT / "README.md") if block.language == "python"]
+    model = code[code.index("class") : code.index("x = ")].strip()
+    assert len(model.splitlines()) < 25
