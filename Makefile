@@ -7,7 +7,7 @@ REPORT := $(BIN)/snrkit report --html --quiet --out
 PAPER := analyses/rainforth2018
 DRAWN := $(addprefix figures-,rainforth2018 digits toy rainforth2018-curves mcharrak2021 burda2016 discrete2020)
 
-.PHONY: demo docs figures $(DRAWN) test slow lint wheel speed gpu gpu-sweep
+.PHONY: demo docs figures $(DRAWN) test slow lint wheel speed gpu gpu-sweep gpu-evaluate
 
 # Two small runs on the embedded digits, their gradient SNR, figures and a page that tells the story.
 demo: .venv/installed
@@ -72,6 +72,10 @@ EXPORT ?= $(PAPER)/runs-full
 gpu-sweep:
 	PYTHONPATH=. $(PYTHON) -m snrkit sweep $(GRID) --device cuda --set grid.seed=[$(SEED)] --set epochs=$(EPOCHS) \
 	  --set precision=$(PRECISION) --ensemble $(SIDE) --time-limit $(MINUTES)m --out $(STATE) --export $(EXPORT)
+
+# What of the finished runs in STATE is not evaluated yet, on the whole test set, for MINUTES; then exported.
+gpu-evaluate:
+	PYTHONPATH=. $(PYTHON) -m analyses.rainforth2018.evaluate $(STATE) --device cuda --minutes $(MINUTES) --export $(EXPORT)
 
 lint: .venv/installed
 	$(BIN)/ruff check .

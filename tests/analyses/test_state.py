@@ -5,11 +5,19 @@ import shutil
 
 import pytest
 
+from analyses.rainforth2018.evaluate import evaluate
+from analyses.rainforth2018.evaluate import main as evaluate_all
 from analyses.rainforth2018.rainforth import units
 from analyses.rainforth2018.state import main, pack_all, show, unpack_all
 from snrkit.cli.main import main as program
 from snrkit.errors import CheckpointError, ResultsError
 from snrkit.runs.checkpoint import load_checkpoint
+from snrkit.runs.folder import RunDir
+from snrkit.runs.kinds.snr import SNR
+from snrkit.specs.base import read_toml
+from snrkit.specs.grid import expand
+from snrkit.specs.measure import WatchFile
+from snrkit.watch import require_due
 from tests.cli.test_sweep import GRID
 
 
@@ -149,5 +157,31 @@ def test_the_table_of_units_says_what_is_there_and_not_run_of_the_rest(sweep, tm
 
 
 def test_the_committed_units_have_their_grids():
-    table = units.table(units.HOME)
-    assert table.unit.tolist() == list("abcdef")
+    assert units.table(units.HOME).unit.tolist() == list("abcdef")
+    for grid, count in (("full.toml", 20), ("../burda2016/sweep.toml", 5), ("../mcharrak2021/full.toml", 20)):
+        settings = read_toml(units.HOME / grid)
+        watched = WatchFile.taken(settings)
+        specs = expand(settings, grid)
+        assert len(specs) == count
+        for spec in specs:
+            require_due(watched, spec)
+
+
+def test_what_a_finished_run_lacks_is_measured_once(sweep):
+    state = sweep(1)
+    run = RunDir(next(state.glob("digits-miwae*")))
+    assert evaluate(run, "cpu", samples=128, points=4)
+    about = json.loads(run.evaluation.read_text())
+    assert (about["samples"], about["points"]) == (128, 4)
+    table = SNR.read(run.snr)
+    assert {(M, K) for M, K in zip(table.M, table.K, strict=True)} == {(2, 4)}
+    assert "inference" in set(table.block)
+    run.evaluation.write_text(json.dumps({"samples": 5000, "points": 10_000}))
+    assert not evaluate(run, "cpu")
+
+
+def test_no_run_is_evaluated_when_the_minutes_are_over(sweep, capsys):
+    state = sweep(1)
+    evaluate_all([str(state), "--minutes", "0", "--device", "cpu"])
+    assert "left for want of time: digits-" in capsys.readouterr().out.splitlines()[-1]
+    assert not list(state.glob("*/evaluation.json"))

@@ -133,7 +133,9 @@ def sweep_names(text: str) -> list[str]:
         from snrkit.specs.grid import expand, run_name
     except ImportError:
         from snrkit.training.grid import expand, run_name
-    return [run_name(spec) for spec in expand(tomllib.loads(text), "frozen")]
+    settings = tomllib.loads(text)
+    settings.pop("measure", None)  # of runs, and no part of what they are
+    return [run_name(spec) for spec in expand(settings, "frozen")]
 
 
 def refused(tmp: Path) -> dict[str, object]:

@@ -21,6 +21,7 @@ WHOLE = {
 }
 
 
+@pytest.mark.rest_slow
 @pytest.mark.parametrize("name", WHOLE)
 def test_a_loss_reads_as_a_plain_loop(name):
     loss, build, batch = WHOLE[name]

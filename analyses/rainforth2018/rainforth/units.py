@@ -16,7 +16,7 @@ from snrkit.runs.folder import RunDir
 
 HOME = Path(__file__).parents[1]
 # MNIST has 10,000 test images, Omniglot 8,070.
-WHOLE = 8000
+WHOLE, SAMPLES = 8000, 5000
 
 
 def run(_: Place) -> tuple[str, pd.DataFrame]:
@@ -48,20 +48,20 @@ def _row(home: Path, unit: Mapping[str, Any]) -> dict[str, Any]:
         "unit": unit["name"], "what": unit["what"], "epochs": unit["epochs"],
         "finished": f"{len(runs)} of {unit['runs']}" if runs else "not run",
         "precision": ", ".join(precisions) or "-",
-        "evaluated": sum(map(_is_evaluated, (run for run, _ in runs))) if runs else "not run",
+        "evaluated": sum(is_evaluated(run) for run, _ in runs) if runs else "not run",
         "SNR": sum(run.snr.exists() for run, _ in runs) if runs else "not run",
         "unfinished": _kept(home / unit["state"]) if "state" in unit else "-",
         "rounded": max((_roundings(run) for run, _ in runs), default=0) if runs else "-",
     }  # fmt: skip
 
 
-def _is_evaluated(run: RunDir) -> bool:
+def is_evaluated(run: RunDir) -> bool:
     """Whether a run was evaluated at the papers' scale."""
     try:
         about = json.loads(run.evaluation.read_text(encoding="utf-8"))
     except OSError:
         return False
-    return about.get("samples") == 5000 and about.get("points", 0) >= WHOLE
+    return about.get("samples") == SAMPLES and about.get("points", 0) >= WHOLE
 
 
 def _kept(state: Path) -> str:
