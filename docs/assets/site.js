@@ -10,3 +10,5 @@ function reachable() {
 }
 addEventListener("load", reachable);
 addEventListener("resize", reachable);
+// The theme's search is a dialog, which needs a name.
+document.querySelector(".md-search")?.setAttribute("aria-label", "Search");

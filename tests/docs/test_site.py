@@ -126,7 +126,9 @@ def test_pages_fit_ask_for_nothing_and_are_accessible(site, parsed, chromium: Br
         assert ground == {"light": "default", "dark": "slate"}[scheme]
         name = path.relative_to(site).as_posix()
         wrong += [(name, line) for line in chromium.console()]
-        wrong += [(name, url) for url in chromium.requests() if not url.startswith(("file:", "data:", "blob:"))]
+        wrong += [
+            (name, url) for url in chromium.requests() if not url.startswith(("file:", "data:", "blob:", "chrome:"))
+        ]
         across = chromium.run("return document.documentElement.scrollWidth")
         wrong += [(name, f"{across} pixels wide")] if across > width else []
         chromium.run(axe)
