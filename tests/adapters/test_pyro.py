@@ -145,7 +145,7 @@ def programs(kind):
     ("kind", "says"),
     [
         ("global", "'w' is global"),
-        ("subsampled", r"plate of 30, and the data have \d points \(subsampling\)"),
+        ("subsampled", r"'z' is scaled or masked \(subsampling"),
         ("discrete", "'z' is Bernoulli, and normal ones are served"),
         ("enumerated", "'z' is enumerated"),
     ],
