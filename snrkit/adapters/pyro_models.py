@@ -116,7 +116,7 @@ class FromPyro(LatentModel):
             key = _key(name)
             return ours.constrained(name)(self.store[key]) if key in self.store else None
 
-        return ours.Given(parameter, latent)
+        return ours.Given(parameter, latent, self.parameters())
 
     @property
     def guide(self) -> Callable[..., Any]:
@@ -173,11 +173,11 @@ class GuideProposal(Drawn):
 
 
 def of_store(owner: nn.Module | None) -> dict[str, nn.Parameter]:
-    """The parameters of Pyro's store that lie in none of a module's own, by key."""
+    """The parameters of Pyro's store that lie in none of a module's own, by key; they are the store's, as it trains on."""
     own = set() if owner is None else {id(parameter) for parameter in owner.parameters()}
     held = pyro.get_param_store()._params
     free = {name: tensor for name, tensor in held.items() if id(tensor) not in own and "$$$" not in name}
-    return {_key(name): nn.Parameter(tensor.detach().clone()) for name, tensor in free.items()}
+    return {_key(name): nn.Parameter(tensor.detach()) for name, tensor in free.items()}
 
 
 def _key(name: str) -> str:

@@ -1,6 +1,6 @@
 """A Pyro model and guide with normal latents in one plate, as a function of noise and of given latents."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.distributions import transform_to
 
 from snrkit.core.batches import Batch
-from snrkit.errors import CapabilityError, SpecError
+from snrkit.errors import CapabilityError, SnrkitError, SpecError
 
 _PARTICLES = "snrkit_particles"
 # What to do about a site that cannot be served.
@@ -38,26 +38,46 @@ class Site:
 class Given(Messenger):  # type: ignore[misc]
     """Parameters are a module's own, never those of the global store; latents are given, or made of noise."""
 
-    def __init__(self, parameters: Callable[[str], Tensor | None], latent: Callable[[Any], Tensor | None]) -> None:
+    def __init__(
+        self,
+        parameters: Callable[[str], Tensor | None],
+        latent: Callable[[Any], Tensor | None],
+        of_modules: Iterable[Tensor],
+    ) -> None:
         super().__init__()
         self._parameters, self._latent = parameters, latent
+        self._of_modules = {id(tensor) for tensor in of_modules}
+        self.refused: SnrkitError | None = None  # Pyro makes errors of its handlers anew, of a single argument
 
     def _pyro_param(self, message: Any) -> None:
         name, initial = message["name"], message["args"][1] if len(message["args"]) > 1 else None
         own = self._parameters(name)
         if own is None:
-            if initial is None or callable(initial):
-                problem = f"pyro.param('{name}') is not in the store yet"
-                raise SpecError("guide", problem, "run the guide once, e.g. by svi.step(x), and adapt it then")
+            if id(initial) not in self._of_modules:
+                self.refused = _unknown(name)
+                raise self.refused
             own = initial  # of a module, as it is now
         message["value"], message["done"], message["stop"] = own, True, True
 
     def _pyro_sample(self, message: Any) -> None:
         if message["is_observed"] or _is_plate(message):
             return
-        value = self._latent(message)
+        try:
+            value = self._latent(message)
+        except SnrkitError as error:
+            self.refused = error
+            raise
         if value is not None:
             message["value"], message["done"] = value, True
+
+
+def _unknown(name: str) -> SpecError:
+    """Of a parameter that nobody could put another in the place of, so that it would be taken for a constant."""
+    if "$$$" in name:
+        problem = f"pyro.module('{name.partition('$$$')[0]}', ...) is of a module that was not found"
+        return SpecError("modules", problem, "name it: from_pyro(model, guide, modules=[...])")
+    problem = f"parameter '{name}' is no module's, and was not in Pyro's store when the two were adapted"
+    return SpecError("guide", problem, "run model and guide once, e.g. by svi.step(x), and adapt them then")
 
 
 def _is_plate(message: Mapping[str, Any]) -> bool:
@@ -85,8 +105,13 @@ def traced(function: Callable[..., Any], x: Batch, given: Given, particles: int)
         with pyro.plate(_PARTICLES, particles, dim=-2):
             called(function, x)
 
-    with pyro.validation_enabled(False), _quiet(), given:
-        return poutine.trace(vectorised).get_trace()
+    try:
+        with pyro.validation_enabled(False), _quiet(), given:
+            return poutine.trace(vectorised).get_trace()
+    except Exception:
+        if given.refused is not None:
+            raise given.refused from None
+        raise
 
 
 @contextmanager

@@ -203,9 +203,14 @@ class Iaf(Drawn):
     def draw(self, noise: Tensor, path: bool) -> Draw:
         """Of noise ``[B, M, K, D]``; see ``Drawn``."""
         first = self.base.sample(noise)
-        moved = self._flow.inverse(first.reshape(-1, first.shape[-1]))
-        z = moved.out.reshape(noise.shape)
-        log_q = self.base.log_prob(first) - moved.log_abs_det_jac.reshape(noise.shape[:3])
+        # As its ``inverse``, which adds the determinant up in float32 whatever the model's type is.
+        own, total = first.reshape(-1, first.shape[-1]), first.new_zeros(())
+        for layer in reversed(self._flow.net):
+            own = own.flip(-1)
+            out = layer(own)
+            own, total = own * out.log_var.exp() + out.mu, total + out.log_var.sum(dim=-1)
+        z = own.reshape(noise.shape)
+        log_q = self.base.log_prob(first) - total.reshape(noise.shape[:3])
         return Draw(z, log_q, held_density(self._owner, self._x, z) if path else None)
 
     def log_prob(self, z: Tensor) -> Tensor:

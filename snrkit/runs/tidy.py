@@ -10,6 +10,8 @@ import pandas as pd
 _NETWORKS = ("inference", "generative")
 _METRIC = "snr_mean"
 _SETTING = ["run", "step", "estimator", "options", "M", "K"]
+# What else may tell two readings of one setting apart; told where a table holds several.
+_TELLING = ["run", "step", "data", "scope", "mode", "dtype", "direct", "seed", "parameters"]
 # Without these columns it is shown as any other table.
 _NEEDED = {*_SETTING, "block", "metric", "value", "stderr", "ci_low", "ci_high", "floor", "draws"}
 _MOST_ROWS, _MOST_BLOCKS = 24, 6
@@ -39,7 +41,7 @@ class TidyTable(pd.DataFrame):
 
 def summarised(table: pd.DataFrame) -> str:
     """Readings of ``snr_mean`` with a verdict on each line of them, as HTML; empty where there are none."""
-    if not set(table.columns) >= _NEEDED:
+    if not set(table.columns) >= _NEEDED or not table.columns.is_unique:
         return ""
     means = table[(table["metric"] == _METRIC) & table["value"].notna()]
     blocks = _blocks(means)
@@ -59,12 +61,13 @@ def _blocks(means: pd.DataFrame) -> list[str]:
 
 
 def _readings(means: pd.DataFrame, blocks: list[str]) -> str:
-    groups = list(means.groupby(_SETTING, sort=False, dropna=False))
-    told = [name for name in ("run", "step") if means[name].nunique() > 1]
+    told = _told(means)
+    columns = list(dict.fromkeys([*told, *_SETTING]))
+    groups = list(means.groupby(columns, sort=False, dropna=False, observed=True))
     heads = [*told, "estimator", "M", "K", "draws", *blocks, "floor"]
     lines = ["".join(f'<th scope="col">{html.escape(head)}</th>' for head in heads)]
     for key, rows in groups[:_MOST_ROWS]:
-        setting = dict(zip(_SETTING, key, strict=True))
+        setting = dict(zip(columns, key, strict=True))
         name = _named(setting)
         cells = [str(setting[column]) for column in told]
         cells += [name, str(setting["M"]), str(setting["K"]), _joined(rows["draws"])]
@@ -75,6 +78,19 @@ def _readings(means: pd.DataFrame, blocks: list[str]) -> str:
     more = f" The first {_MOST_ROWS} of {len(groups)} settings." if left > 0 else ""
     body = "".join(f"<tr>{line}</tr>" for line in lines)
     return f"<table><caption>{_CAPTION}{more}</caption>{body}</table>"
+
+
+def _told(means: pd.DataFrame) -> list[str]:
+    """The columns without which readings of several models, points or draws would be taken for one."""
+    told: list[str] = []
+    for name in _TELLING:
+        if name in means:
+            apart = (
+                means.groupby(told, dropna=False, observed=True)[name].nunique() if told else means[[name]].nunique()
+            )
+            if apart.max() > 1:
+                told.append(name)
+    return told
 
 
 def _named(setting: dict[str, Any]) -> str:
@@ -102,9 +118,10 @@ def verdicts(means: pd.DataFrame, blocks: list[str]) -> list[str]:
         blocks: of which blocks.
     """
     lines = []
-    told = [name for name in ("run", "step") if means[name].nunique() > 1]
-    for key, rows in means.groupby([*told, "estimator", "options", "M", "block"], sort=False, dropna=False):
-        setting = dict(zip([*told, "estimator", "options", "M", "block"], key, strict=True))
+    told = _told(means)
+    columns = [*told, "estimator", "options", "M", "block"]
+    for key, rows in means.groupby(columns, sort=False, dropna=False, observed=True):
+        setting = dict(zip(columns, key, strict=True))
         if setting["block"] in blocks:
             where = "".join(f"{name} {setting[name]}, " for name in told)
             held = f" at M = {setting['M']}" if means["M"].nunique() > 1 else ""
@@ -115,9 +132,12 @@ def verdicts(means: pd.DataFrame, blocks: list[str]) -> list[str]:
 
 def _verdict(rows: pd.DataFrame) -> Iterator[str]:
     noise = [_is_noise(row) for _, row in rows.iterrows()]
+    is_known = bool(rows["floor"].notna().all())
     lost = _joined(K for K, is_noise in zip(rows["K"], noise, strict=True) if is_noise)
     several = len(rows) > 1
-    if not lost:
+    if not is_known:
+        yield "no floor, so that signal and noise cannot be told apart"
+    elif not lost:
         yield "a signal at every K" if several else "a signal"
     elif all(noise):
         yield "cannot be told from noise at any K" if several else "cannot be told from noise"

@@ -145,7 +145,7 @@ def programs(kind):
     ("kind", "says"),
     [
         ("global", "'w' is global"),
-        ("subsampled", r"plate of 30, and the data have \d points \(subsampling\)"),
+        ("subsampled", r"'z' is scaled or masked \(subsampling"),
         ("discrete", "'z' is Bernoulli, and normal ones are served"),
         ("enumerated", "'z' is enumerated"),
     ],
@@ -186,3 +186,41 @@ def test_parameters_of_the_store_are_measured():
     table = snrkit.measure(adapted, X, "vae", K=1, draws=8)
     assert {"store.scale", "store.weight"} <= set(table["block"])
     assert all(torch.equal(value, pyro.param(name)) for name, value in before.items())
+
+
+def with_an_offset(program):
+    """A model that has a parameter of ``pyro.param`` beside its modules."""
+
+    def model(x):
+        import pyro.distributions as dist
+
+        offset = pyro.param("offset", torch.zeros(8))
+        pyro.module("program", program)
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", dist.Normal(torch.zeros(len(x), 3), 1.0).to_event(1))
+            pyro.sample("x", dist.Bernoulli(logits=program.dec(z) + offset).to_event(1), obs=x)
+
+    return model
+
+
+def test_a_parameter_that_the_store_has_not_yet_is_no_constant():
+    program = Program()
+    model = with_an_offset(program)
+    with pytest.raises(SpecError, match=r"'offset' is no module's.*run model and guide once"):
+        snrkit.measure(snrkit.from_pyro(model, program.guide), X, "vae", K=1, draws=8)
+    model(X)
+    assert "store.offset" in set(
+        snrkit.measure(snrkit.from_pyro(model, program.guide), X, "vae", K=1, draws=8)["block"]
+    )
+
+
+def test_parameters_of_the_store_follow_its_training():
+    program = Program()
+    model = with_an_offset(program)
+    model(X)
+    adapted = snrkit.from_pyro(model, program.guide)
+    with torch.no_grad():
+        pyro.get_param_store()._params["offset"] += 3.0
+    anew = snrkit.from_pyro(model, program.guide)
+    values = [snrkit.measure(each, X, "vae", K=1, draws=8)["value"] for each in (adapted, anew)]
+    assert values[0].equals(values[1])

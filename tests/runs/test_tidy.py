@@ -61,6 +61,7 @@ def test_a_notebook_is_shown_readings_and_verdicts(tidy):
         ({"value": 0.5, "ci_low": 0.4, "ci_high": 0.6}, "no change with K beyond the intervals, from 0.5 at K = 1"),
         ({"ci_low": float("nan")}, "iwae, inference: a signal at every K"),
         ({"ci_low": float("nan"), "value": 0.01}, "iwae, inference: cannot be told from noise at any K"),
+        ({"floor": float("nan")}, "iwae, inference: no floor, so that signal and noise cannot be told apart"),
     ],
 )
 def test_a_verdict_is_what_the_intervals_say(tidy, change, verdict):
@@ -77,6 +78,28 @@ def test_names_are_told_apart_and_escaped(tidy):
     both = pd.concat([tidy, tidy.assign(run="<b>other</b>")])
     assert "run <b>other</b>, iwae, inference" in shown(both)
     assert "<b>" not in both._repr_html_()
+
+
+@pytest.mark.parametrize("change", [{"parameters": "b"}, {"seed": 1}, {"data": "other"}, {"mode": "training"}])
+def test_readings_of_one_name_that_differ_are_all_shown(tidy, change):
+    first = tidy.assign(parameters="a", seed=0, data="own", mode="evaluation")
+    other = first.assign(value=0.777, stderr=0.1, ci_low=0.7, ci_high=0.8, **change)
+    words = shown(pd.concat([first, other]))
+    ((name, told),) = change.items()
+    assert words.count("0.777 ± 0.1") == 2 * tidy["K"].nunique()
+    assert f"{name} {told}, iwae, inference: a signal at every K; no change with K" in words
+    assert f"{name} {first[name].iloc[0]}, iwae, inference: a signal, but at K = 100, 1000" in words
+
+
+def test_what_a_name_tells_already_is_not_told_twice(tidy):
+    words = shown(pd.concat([tidy.assign(parameters="a"), tidy.assign(run="other", parameters="b")]))
+    assert "run other, iwae, inference" in words
+
+
+def test_categories_and_columns_of_one_name_are_shown(tidy):
+    assert "iwae, inference" in shown(tidy.astype({"estimator": "category", "block": "category", "run": "category"}))
+    twice = pd.concat([tidy, tidy], axis=1)
+    assert twice._repr_html_() == pd.DataFrame(twice)._repr_html_()
 
 
 def test_remarks_stand_below(tidy):
