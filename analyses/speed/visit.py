@@ -44,7 +44,7 @@ def _section(name: str, most_s: float) -> Part:
 
 # The rows that have bars come first; what is left of the time goes to the rest.
 PARTS = (
-    Part("tests", ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "gpu", "tests/gpu"), 150),
+    Part("tests", ("-m", "pytest", "-v", "--durations=10", "-p", "no:cacheprovider", "-m", "gpu", "tests/gpu"), 150),
     _section("engines", 90),
     _section("measure", 70),
     _section("training", 50),
@@ -100,9 +100,11 @@ def _run(part: Part, most_s: float) -> tuple[str, str]:
     """What it printed, and how it ended; with all its own processes if its time is over."""
     command = [sys.executable, *part.command]
     places = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    # Unbuffered, so that a part that is ended leaves what it had printed.
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(places), "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(
         command, cwd=ROOT, text=True, errors="replace", stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        start_new_session=True, env=os.environ | {"PYTHONPATH": os.pathsep.join(places)},
+        start_new_session=True, env=environment,
     )  # fmt: skip
     try:
         text, _ = process.communicate(timeout=most_s)

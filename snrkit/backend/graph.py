@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from snrkit.backend.memory import out_of_memory
+from snrkit.errors import CapabilityError
 
 WARM_UP = 3
 
@@ -49,7 +50,8 @@ class CapturedStep:
         before = [tensor.clone() for tensor in self._state]
         try:
             self._graphs[points] = self._capture(points, before)
-        except RuntimeError as error:
+        except (RuntimeError, CapabilityError) as error:
+            # What cannot be done uncaptured either is said when it is called as it is.
             if out_of_memory(error):
                 raise
             self.why_not = str(error).splitlines()[0]
@@ -61,13 +63,16 @@ class CapturedStep:
         # Libraries set themselves up in the first calls, which a capture does not allow.
         stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(current)
-        with torch.cuda.stream(stream):
-            for call in range(WARM_UP):
-                with _refusing_to_wait() if call == WARM_UP - 1 else nullcontext():
-                    self._step(points)
-                # Each call begins where the step will; a counter that ran on would point past its table.
-                self._restore(before)
-        current.wait_stream(stream)
+        try:
+            with torch.cuda.stream(stream):
+                for call in range(WARM_UP):
+                    with _refusing_to_wait() if call == WARM_UP - 1 else nullcontext():
+                        self._step(points)
+                    # Each call begins where the step will; a counter that ran on would point past its table.
+                    self._restore(before)
+        finally:
+            # After a call that fails too: what the others still do there must not come between the steps to come.
+            current.wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
         # The outer block puts the stream back where a capture that fails does not.
         with torch.cuda.stream(current), torch.cuda.graph(graph):

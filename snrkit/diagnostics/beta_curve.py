@@ -206,7 +206,7 @@ def _curve(parts: Parts, betas: Sequence[float], M: int, labels: dict[str, int |
     cosines: dict[float, Interval] = {}
     for beta in betas:
         moments = parts.at(beta)
-        size = len(moments.origin)
+        size = moments.size
         found = [r.of_average(M) for r in read(moments, {"block": slice(0, size)}) if r.metric in _SHOWN]
         squares[beta] = next(r for r in found if r.metric == "snr_pooled_squared")
         cosines[beta] = bias(block_means(moments, every), tight)["bias_cosine"]

@@ -3,8 +3,6 @@
 import re
 from collections.abc import Sequence
 
-import numpy as np
-
 from snrkit.diagnostics.moments import Moments
 from snrkit.diagnostics.problem import Layout
 from snrkit.errors import SpecError
@@ -38,22 +36,11 @@ def choose(wishes: Sequence[str], layout: Layout, moments: Moments) -> dict[str,
     for wish in wishes:
         if wish in NOTABLE:
             for block in (layout.blocks[name] for name in ("inference", "generative") if name in layout.blocks):
-                index = block.start + _notable(wish, block, moments)
+                index = block.start + moments.notable(block)[NOTABLE.index(wish)]
                 found[_name(index, layout)] = index
         else:
             found[wish] = _index(wish, layout)
     return found
-
-
-def _notable(wish: str, block: slice, moments: Moments) -> int:
-    _, mean, variance = moments.merged()
-    size, variance = np.abs(mean[block]), variance[block]
-    moving = variance > 0
-    if wish == "largest":
-        return int(np.argmax(size))
-    snr = np.full_like(size, np.inf)
-    np.divide(size, np.sqrt(variance), out=snr, where=moving)
-    return int(np.argmin(np.abs(snr - np.median(snr[moving])))) if moving.any() else 0
 
 
 def _name(coordinate: int, layout: Layout) -> str:

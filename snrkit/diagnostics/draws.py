@@ -3,8 +3,9 @@
 from collections.abc import Callable, Sequence
 
 from snrkit.backend.memory import in_words, require_memory
+from snrkit.diagnostics.arrays.place import place_of
 from snrkit.diagnostics.engines.factors import FactorEngine
-from snrkit.diagnostics.moments import Moments
+from snrkit.diagnostics.moments import BlockMoments, DeviceBlock, Moments
 from snrkit.diagnostics.plan import Job
 from snrkit.diagnostics.problem import Problem
 from snrkit.diagnostics.store import Store
@@ -52,21 +53,23 @@ class Drawer:
             Interrupted: asked to stop with fewer than two blocks finished.
         """
         problem, _ = self.worker.opened(job)
-        self._require_room(problem, job)
+        place = place_of(problem.device, problem.layout.size, len(job.blocks()))
+        if place is None:
+            self._require_room(problem, job)
         self._hint(problem, job)
-        blocks = []
+        blocks: list[BlockMoments | DeviceBlock] = []
         for draws in job.blocks():
-            block = self._store.load(job, draws)
+            block: BlockMoments | DeviceBlock | None = self._store.load(job, draws)
             if block is None:
                 if self.stopped():
                     break
                 block = self.worker.block(job, draws)
                 self._store.save(job, draws, block)
-            blocks.append(block)
+            blocks.append(block if place is not None else block.host())
             self.advance(job, len(draws))
         if len(blocks) < MINIMUM_BLOCKS:
             raise Interrupted
-        return Moments(blocks, self.worker.rounding(job))
+        return Moments(blocks, self.worker.rounding(job), place)
 
     def _hint(self, problem: Problem, job: Job) -> None:
         """Say so where drawing the minibatch as a whole would be much faster."""

@@ -10,10 +10,11 @@ from snrkit.diagnostics import rounding
 from snrkit.diagnostics.coordinates import check, choose
 from snrkit.diagnostics.draws import Drawer
 from snrkit.diagnostics.metrics.base import Evidence, Family, Need, Reading, Replayed, Target
-from snrkit.diagnostics.moments import BlockMoments, Moments, Verdict
+from snrkit.diagnostics.moments import BlockMoments, Moments
 from snrkit.diagnostics.plan import BLOCKS_OF_DRAWS, Job, Plan
 from snrkit.diagnostics.problem import Layout
 from snrkit.diagnostics.replay import replay
+from snrkit.diagnostics.verdict import Verdict
 from snrkit.errors import CapabilityError
 from snrkit.interrupt import Interrupted
 from snrkit.models.calling import parameters_of
@@ -176,7 +177,7 @@ class Gatherer:
         if exact is None:
             self._target = self._target or self.drawer.moments(self.plan.target())
             exact, name = self._target, f"gradient of the {self.plan.K_ref}-sample bound, standing for log p(x)"
-        return dict.fromkeys(generative, Target(_same_blocks(exact, moments), name))
+        return dict.fromkeys(generative, Target(_same_blocks(exact, moments).beside(moments), name))
 
     def _exact_target(self) -> Moments | None:
         """The gradient of mean log p(x) as moments without noise, where the model knows log p(x)."""

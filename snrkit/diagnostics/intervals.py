@@ -4,6 +4,7 @@ Smooth functions of quadratics: delete-one-block jackknife. Medians, means and q
 half-samples of the blocks, since the delete-one jackknife fails for order statistics. Both with Student t, G - 1 degrees.
 """
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -35,8 +36,14 @@ class Interval:
 
 def student(value: float, stderr: float, blocks: int) -> Interval:
     """value +- t stderr, with the t quantile of ``blocks`` - 1 degrees of freedom."""
-    reach = float(stats.t.ppf(0.5 + LEVEL / 2, blocks - 1)) * stderr
+    reach = _quantile(blocks - 1) * stderr
     return Interval(value, stderr, value - reach, value + reach)
+
+
+@functools.cache
+def _quantile(degrees: int) -> float:
+    """That of Student t: scipy takes longer to find it than all else that an interval takes."""
+    return float(stats.t.ppf(0.5 + LEVEL / 2, degrees))
 
 
 def delete_one(blocks: int) -> Array:

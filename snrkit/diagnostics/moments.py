@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from snrkit.types import Array, Mask
+from snrkit.diagnostics.arrays.base import BlockArrays, Products, Segments, Selection, Totals
+from snrkit.diagnostics.arrays.place import moved, stacked
+from snrkit.diagnostics.verdict import Verdict
+from snrkit.types import Array
 
-# Numbers turned to float64 at once: small enough to stay in cache.
-_SLICE = 2**20
-# Differences of sums of squares are zero but for the rounding of float64 if so many roundings of the sums.
-_ROUNDINGS = 8
+# Numbers turned to float64 at once: on a processor, small enough to stay in cache; on a device, so many that it is busy.
+_SLICE, _DEVICE_SLICE = 2**20, 2**26
 
 
 @dataclass
@@ -51,9 +52,10 @@ class PointMoments:
 
     def _chunk(self, values: Tensor) -> tuple[Tensor, Tensor]:
         # Deviations are taken from the first draw, so that a coordinate that never changes has a variance of exactly
-        # zero; they go to a kept workspace, since a fresh one of this size costs more than the arithmetic.
-        if values.dtype in (torch.float16, torch.bfloat16):
-            return _wide_chunk(values)
+        # zero; they go to a kept workspace, since a fresh one of this size costs more than the arithmetic. On a device they
+        # are taken in float64 at once: whether float32 lost any could not be known without waiting for it.
+        if values.is_cuda or values.dtype in (torch.float16, torch.bfloat16):
+            return _wide_chunk(values, _DEVICE_SLICE if values.is_cuda else _SLICE)
         first = values[0]
         kind = values.shape, values.dtype
         if kind not in self._work:
@@ -73,11 +75,11 @@ class PointMoments:
         return mean, m2
 
 
-def _wide_chunk(values: Tensor) -> tuple[Tensor, Tensor]:
+def _wide_chunk(values: Tensor, numbers: int = _SLICE) -> tuple[Tensor, Tensor]:
     """Mean and sum of squared deviations of draws ``[r, ...]``, with float64 from the first difference on."""
     first = values[0].double()
     total, squares = torch.zeros_like(first), torch.zeros_like(first)
-    for part in torch.split(values, max(1, _SLICE // max(1, first.numel()))):
+    for part in torch.split(values, max(1, numbers // max(1, first.numel()))):
         off = part.double().sub_(first)
         total += off.sum(dim=0)
         squares += off.square_().sum(dim=0)
@@ -102,15 +104,18 @@ class BlockMoments:
     variance: Array
     points: Array
 
-    @classmethod
-    def fold(cls, parts: Iterable[PointMoments], groups: int) -> "BlockMoments":
+    @staticmethod
+    def fold(parts: Iterable[PointMoments], groups: int) -> "BlockMoments | DeviceBlock":
         """The mean over groups, whose draws are independent: means average, variances add up over G^2.
 
         Args:
             parts: moments of disjoint sets of groups in order, together all of them, over the same draws (at least 2).
             groups: their number G.
+
+        Returns:
+            The block where the tensors lie: arrays of those on the host, tensors of those on a device.
         """
-        draws, variance, traces = 0, np.zeros(()), []
+        draws, variance, traces = 0, torch.zeros((), dtype=torch.float64), []
         means: list[list[Tensor]] = []
         for part in parts:
             draws = part.draws
@@ -120,8 +125,42 @@ class BlockMoments:
             traces.append(torch.stack([tensor.sum(dim=1) for tensor in m2], dim=1) / (draws - 1))
         total = [torch.stack([part.sum(dim=0) for part in parts]).sum(dim=0) for parts in zip(*means, strict=True)]
         mean = [tensor / groups for tensor in total]
-        points = torch.cat([_inner_products(part, mean) for part in means])
-        return cls(draws, _flat(mean), variance, torch.cat([points, torch.cat(traces)[..., None]], dim=2).cpu().numpy())
+        products = torch.cat([_inner_products(part, mean) for part in means])
+        points = torch.cat([products, torch.cat(traces)[..., None]], dim=2)
+        block = DeviceBlock(draws, _flat(mean), variance, points)
+        return block.host() if points.device.type == "cpu" else block
+
+    @property
+    def finite(self) -> bool:
+        """Whether all variances are numbers."""
+        return bool(np.isfinite(self.variance).all())
+
+    def host(self) -> "BlockMoments":
+        """Itself."""
+        return self
+
+
+@dataclass(frozen=True)
+class DeviceBlock:
+    """``BlockMoments`` as float64 tensors where they were drawn.
+
+    Attributes:
+        draws, mean, variance, points: as there.
+    """
+
+    draws: int
+    mean: Tensor
+    variance: Tensor
+    points: Tensor
+
+    @property
+    def finite(self) -> bool:
+        """Whether all variances are numbers."""
+        return bool(torch.isfinite(self.variance).all())
+
+    def host(self) -> BlockMoments:
+        """The same on the host."""
+        return BlockMoments(self.draws, *(part.cpu().numpy() for part in (self.mean, self.variance, self.points)))
 
 
 def _inner_products(points: Sequence[Tensor], mean: Sequence[Tensor]) -> Tensor:
@@ -135,39 +174,8 @@ def _rows(tensor: Tensor) -> Tensor:
     return tensor.reshape(len(tensor), -1)
 
 
-def _flat(tensors: Sequence[Tensor]) -> Array:
-    return torch.cat([tensor.flatten() for tensor in tensors]).cpu().numpy()
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """Which coordinates are not what they seem, ``[P]`` each.
-
-    Attributes:
-        zero: zero but for rounding.
-        constant: others that are constant but for rounding.
-        lost: genuine, but zero in the precision of the draws.
-        few: genuine, but below its normal numbers, where digits are lost.
-        dtype: name of that precision.
-        unchecked: why zeros could not be told; empty if they were.
-    """
-
-    zero: Mask
-    constant: Mask
-    lost: Mask
-    few: Mask
-    dtype: str
-    unchecked: str = ""
-
-    def remark(self, block: slice) -> str:
-        """What a reading of the block's ratios must say."""
-        kinds = ((int(mask[block].sum()), name) for mask, name in ((self.zero, "zero"), (self.constant, "constant")))
-        dropped = " and ".join(f"{count} {name}" for count, name in kinds if count)
-        parts = [
-            f"dropped {dropped} but for rounding" if dropped else "",
-            "rounding not checked" if self.unchecked else "",
-        ]
-        return "; ".join(part for part in parts if part)
+def _flat(tensors: Sequence[Tensor]) -> Tensor:
+    return torch.cat([tensor.flatten() for tensor in tensors])
 
 
 class Rounding(Protocol):
@@ -180,32 +188,28 @@ class Rounding(Protocol):
 class Moments:
     """Moments of a gradient in G blocks of draws, and of any selection of the blocks merged.
 
-    What varies by rounding alone does not vary here, and what is zero but for rounding is zero.
+    What varies by rounding alone does not vary here, and what is zero but for rounding is zero. What is read of them is
+    computed where they lie; what is returned lies on the host.
 
     Args:
         blocks: the blocks, each of at least 2 draws.
         rounding: what is known of the rounding of the draws; None: they are exact.
+        place: where the arrays are to lie; None: on the host.
     """
 
-    def __init__(self, blocks: Sequence[BlockMoments], rounding: Rounding | None = None) -> None:
+    def __init__(
+        self,
+        blocks: Sequence[BlockMoments | DeviceBlock],
+        rounding: Rounding | None = None,
+        place: torch.device | None = None,
+    ) -> None:
         self.counts = np.array([block.draws for block in blocks], dtype=np.float64)
-        self.points: Array = np.stack([block.points for block in blocks])
-        # Relative to the first block, so that equal means differ by exactly zero.
-        self.origin: Array = blocks[0].mean
-        self.offsets: Array = np.stack([block.mean - self.origin for block in blocks])
-        self._second = np.stack([(block.draws - 1) * block.variance for block in blocks])
-        for block, count in enumerate(self.counts):  # block by block, to need no third array of this size
-            self._second[block] += count * self.offsets[block] ** 2
+        self.points: Array = _points(blocks)
+        means, variances = [block.mean for block in blocks], [block.variance for block in blocks]
+        self._arrays = stacked(self.counts, means, variances, place)
         self.verdict = None if rounding is None else rounding.judge(*self.merged()[1:])
-        if self.verdict is not None:
-            self._still(self.verdict)
-
-    def _still(self, verdict: Verdict) -> None:
-        still = verdict.zero | verdict.constant
-        if still.any():
-            self.origin = np.where(verdict.zero, 0.0, np.where(still, self.merged()[1], self.origin))
-            self.offsets[:, still] = 0.0
-            self._second[:, still] = 0.0
+        if self.verdict is not None and (self.verdict.zero.any() or self.verdict.constant.any()):
+            self._arrays.still(self.verdict.zero, self.verdict.constant)
 
     @property
     def blocks(self) -> int:
@@ -217,18 +221,32 @@ class Moments:
         """R, the number of draws."""
         return int(self.counts.sum())
 
+    @property
+    def size(self) -> int:
+        """P, the number of coordinates."""
+        return self._arrays.size
+
     def first(self, blocks: int) -> "Moments":
         """The moments of the first blocks alone."""
         part = copy.copy(self)
-        part.counts, part.points = self.counts[:blocks], self.points[:blocks]
-        part.offsets, part._second = self.offsets[:blocks], self._second[:blocks]
+        part.counts, part.points, part._arrays = self.counts[:blocks], self.points[:blocks], self._arrays.first(blocks)
+        return part
+
+    def beside(self, other: "Moments") -> "Moments":
+        """The same, lying where another's arrays lie."""
+        part = copy.copy(self)
+        part._arrays = moved(self._arrays, other._arrays.place)
         return part
 
     def block(self, index: int, part: slice) -> BlockMoments:
         """Some coordinates of one block, without what is known of single groups."""
-        count, offset = self.counts[index], self.offsets[index, part]
-        variance = np.maximum(self._second[index, part] - count * offset**2, 0.0) / (count - 1)
-        return BlockMoments(int(count), self.origin[part] + offset, variance, np.zeros((1, 1, 3)))
+        count, offset = self.counts[index], self._arrays.offsets(part)[index]
+        variance = np.maximum(self._arrays.squares(index, part) - count * offset**2, 0.0) / (count - 1)
+        return BlockMoments(int(count), self._arrays.origin(part) + offset, variance, np.zeros((1, 1, 3)))
+
+    def means(self, part: slice) -> Tensor:
+        """Block means of some coordinates, ``[G, p]``, where they lie."""
+        return self._arrays.means(part)
 
     def merged(self, selection: Array | None = None) -> tuple[int, Array, Array]:
         """Draws, mean ``[P]`` and variance ``[P]`` (divisor R - 1) of the selected blocks together.
@@ -236,10 +254,45 @@ class Moments:
         Args:
             selection: 1 or 0 for each block, ``[G]``; left out: all of them.
         """
-        chosen = np.ones(self.blocks) if selection is None else selection
-        draws = float(chosen @ self.counts)
-        shift = (chosen * self.counts) @ self.offsets / draws
-        second = chosen @ self._second
-        m2 = second - draws * shift**2
-        m2[m2 <= _ROUNDINGS * np.finfo(np.float64).eps * second] = 0.0  # what varies in other blocks only
-        return int(draws), self.origin + shift, m2 / (draws - 1)
+        chosen = Selection(np.ones((1, self.blocks)) if selection is None else np.asarray(selection)[None], self.counts)
+        (mean,), (variance,) = self._arrays.merged(chosen)
+        return int(chosen.draws.item()), mean, variance
+
+    def ratios(self, rows: Array, segments: Segments, lender: "Moments | None" = None) -> Array:
+        """Mean and quartiles of |m|/s over the coordinates of each block that vary, NaN where none does.
+
+        Args:
+            rows: selections of blocks of draws, 1 or 0 for each, ``[S, G]``.
+            segments: blocks of coordinates.
+            lender: moments of as many blocks whose means are used instead.
+
+        Returns:
+            ``[S, blocks, 4]``.
+        """
+        return self._arrays.ratios(Selection(rows, self.counts), self._lent(lender), segments)
+
+    def totals(self, rows: Array, segments: Segments, lender: "Moments | None" = None) -> Totals:
+        """Sums over blocks of coordinates; arguments as for ``ratios``, all blocks of draws first."""
+        return self._arrays.totals(Selection(rows, self.counts), self._lent(lender), segments)
+
+    def gram(self, segments: Segments) -> tuple[Array, Array]:
+        """Inner products over each block of coordinates, of block means and of centred ones: ``[blocks, G, G]`` each."""
+        return self._arrays.gram(segments)
+
+    def products(self, target: "Moments", segments: Segments) -> list[Products]:
+        """Inner products over each block of coordinates of block means with one another and with a target's."""
+        return self._arrays.products(target.beside(self)._arrays, segments)
+
+    def notable(self, block: slice) -> tuple[int, int]:
+        """Numbers within a block of the coordinates with the largest |m| and with the median |m|/s."""
+        return self._arrays.notable(block)
+
+    def _lent(self, lender: "Moments | None") -> BlockArrays | None:
+        return None if lender is None else lender.beside(self)._arrays
+
+
+def _points(blocks: Sequence[BlockMoments | DeviceBlock]) -> Array:
+    """What is known of single groups in each block, ``[blocks, G, T, 3]``, brought to the host at once."""
+    tensors = [block.points if isinstance(block, DeviceBlock) else torch.from_numpy(block.points) for block in blocks]
+    found: Array = torch.stack([tensor.to(tensors[0].device) for tensor in tensors]).cpu().numpy()
+    return found

@@ -24,4 +24,4 @@ def across(products: Array) -> float:
 
 def block_means(moments: "Moments", block: slice) -> Array:
     """Block means of a block of coordinates, ``[G, p]``."""
-    return moments.origin[block] + moments.offsets[:, block]
+    return moments.means(block).cpu().numpy()

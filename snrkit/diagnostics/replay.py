@@ -13,9 +13,7 @@ from snrkit.diagnostics.draws import Drawer
 from snrkit.diagnostics.metrics.base import Replayed
 from snrkit.diagnostics.moments import Moments
 from snrkit.diagnostics.plan import Job
-from snrkit.diagnostics.relations import block_means
 from snrkit.interrupt import Interrupted
-from snrkit.types import Array
 
 
 def replay(
@@ -37,27 +35,29 @@ def replay(
     Raises:
         Interrupted: asked to stop.
     """
-    means = [torch.from_numpy(block_means(moments, network)) for network in networks]
-    rows: dict[int, list[tuple[int, Array, Array, Array]]] = {m: [] for m in M}
+    means = [moments.means(network) for network in networks]
+    index = torch.tensor(list(chosen), dtype=torch.int64, device=means[0].device)
+    rows: dict[int, list[tuple[int, Tensor, Tensor, Tensor]]] = {m: [] for m in M}
     for number, draws in enumerate(job.blocks()):
         if drawer.stopped():
             raise Interrupted
         averagers = {m: _Averager(m) for m in M}
         for gradients in drawer.worker.gradients(job, draws):
-            vectors = torch.cat([gradient.reshape(len(gradient), -1) for gradient in gradients], dim=1).double().cpu()
+            vectors = torch.cat([gradient.reshape(len(gradient), -1) for gradient in gradients], dim=1)
+            vectors = vectors.to(means[0].device, torch.float64)
             for m, averager in averagers.items():
                 averaged = averager.add(vectors)
                 if len(averaged):
-                    rows[m].append((number, *_project(averaged, networks, means), averaged[:, list(chosen)].numpy()))
+                    rows[m].append((number, *_project(averaged, networks, means), averaged.index_select(1, index)))
         drawer.advance(job, len(draws))
     return {m: _joined(found) for m, found in rows.items()}
 
 
-def _project(vectors: Tensor, networks: Sequence[slice], means: Sequence[Tensor]) -> tuple[Array, Array]:
+def _project(vectors: Tensor, networks: Sequence[slice], means: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     parts = [vectors[:, network] for network in networks]
     norms = torch.stack([part.square().sum(dim=1) for part in parts], dim=1)
     products = torch.stack([part @ mean.T for part, mean in zip(parts, means, strict=True)], dim=1)
-    return norms.numpy(), products.numpy()
+    return norms, products
 
 
 class _Averager:
@@ -75,7 +75,9 @@ class _Averager:
         return vectors[:whole].reshape(-1, self._M, vectors.shape[1]).mean(dim=1)
 
 
-def _joined(found: list[tuple[int, Array, Array, Array]]) -> Replayed:
+def _joined(found: list[tuple[int, Tensor, Tensor, Tensor]]) -> Replayed:
+    """What leaves the device only now."""
     block = np.concatenate([np.full(len(norms), number) for number, norms, _, _ in found])
-    norms, products, kept = (np.concatenate([row[i] for row in found]) for i in (1, 2, 3))
+    columns = list(zip(*(row[1:] for row in found), strict=True))
+    norms, products, kept = (torch.cat(column).cpu().numpy() for column in columns)
     return Replayed(block, norms, products, kept)

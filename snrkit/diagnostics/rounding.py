@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from snrkit.diagnostics.moments import Verdict
 from snrkit.diagnostics.plan import Job
 from snrkit.diagnostics.problem import Layout
+from snrkit.diagnostics.verdict import Verdict
 from snrkit.types import Array, Mask
 
 # Rounding is at most so many eps of the largest coordinate (a zero) and of the coordinate itself (a constant).

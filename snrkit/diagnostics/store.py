@@ -16,7 +16,7 @@ from snrkit.backend.process import seed_generators
 from snrkit.core.backward import derivatives, hides_parameters
 from snrkit.core.batches import Batch, named_leaves, points, take
 from snrkit.core.streams import Streams
-from snrkit.diagnostics.moments import BlockMoments
+from snrkit.diagnostics.moments import BlockMoments, DeviceBlock
 from snrkit.diagnostics.plan import Job
 from snrkit.errors import OutputError
 from snrkit.files import discard_partial, read_bytes, write_bytes
@@ -76,7 +76,7 @@ class Store:
         # Of each point: the squared norm of its mean, an inner product, and the trace of its covariance.
         return bool((block.variance >= 0).all() and (block.points[..., [0, 2]] >= 0).all())
 
-    def save(self, job: Job, draws: range, block: BlockMoments) -> None:
+    def save(self, job: Job, draws: range, block: BlockMoments | DeviceBlock) -> None:
         """Keep a block, whole or not at all.
 
         Raises:
@@ -85,7 +85,8 @@ class Store:
         path = self._path(job, draws)
         if path is not None:
             buffer = io.BytesIO()
-            np.savez(buffer, **{name: getattr(block, name) for name in _FIELDS})
+            own = block.host()
+            np.savez(buffer, **{name: getattr(own, name) for name in _FIELDS})
             write_bytes(path, checksums.seal_zip(buffer.getvalue()))
             self._own.add(path)
 

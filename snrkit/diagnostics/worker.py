@@ -6,7 +6,6 @@ from contextlib import nullcontext
 from dataclasses import replace
 from typing import TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,7 +16,7 @@ from snrkit.core.streams import Streams
 from snrkit.diagnostics.engines import ENGINES
 from snrkit.diagnostics.engines.base import Engine, PassSize, pass_size
 from snrkit.diagnostics.metrics.base import Family
-from snrkit.diagnostics.moments import BlockMoments, PointMoments, Rounding
+from snrkit.diagnostics.moments import BlockMoments, DeviceBlock, PointMoments, Rounding
 from snrkit.diagnostics.plan import Job
 from snrkit.diagnostics.precision import Context, examine
 from snrkit.diagnostics.problem import Problem
@@ -81,7 +80,7 @@ class Worker:
         _, problem, size = self._opened
         return problem, size.bounded(self._largest)
 
-    def block(self, job: Job, draws: range) -> BlockMoments:
+    def block(self, job: Job, draws: range) -> BlockMoments | DeviceBlock:
         """The moments of a block of draws.
 
         Raises:
@@ -219,8 +218,8 @@ def _context(problem: Problem) -> Context:
     return (lambda *_: nullcontext()) if problem.seeded is None else problem.seeded.at
 
 
-def _require_finite(block: BlockMoments, job: Job, draws: range) -> None:
-    if not np.isfinite(block.variance).all():
+def _require_finite(block: BlockMoments | DeviceBlock, job: Job, draws: range) -> None:
+    if not block.finite:
         where = f"K={job.K}, draws {draws.start} to {draws.stop - 1}"
         problem = f"NaN or infinite for {job.estimator.name} at {where}"
         raise NonFiniteError("gradient", problem, "check the model's parameters")

@@ -116,7 +116,7 @@ def fixed(name: str, trained: Trained, job: Job, write: Write, batch: Any, told:
             points.add(in_parts(held.held[: len(part), None]))
             held.check(part, values, points.mean)
             told(len(part))
-        blocks.append(BlockMoments.fold([points], 1))
+        blocks.append(BlockMoments.fold([points], 1).host())
     return blocks
 
 
@@ -143,9 +143,9 @@ def redrawn(
                 means.add(in_parts(total))
                 within = within + _variances(rows, trained)
             told(len(part) * repeats)
-        found.single.append(BlockMoments.fold([single], 1))
+        found.single.append(BlockMoments.fold([single], 1).host())
         if found.means is not None:
-            found.means.append(BlockMoments.fold([means], 1))
+            found.means.append(BlockMoments.fold([means], 1).host())
             found.within.append(Within(len(numbers), (within / len(numbers)).cpu().numpy()))
     return found
 

@@ -48,6 +48,7 @@ class Ready:
         streams: root of all draws.
         held: parameters, buffers and small tensors, which take another type where that is tried.
         restart: the state that every draw begins with.
+        beside: modules that the losses reach beside those measured.
         noise: shape of the noise that is an argument of the losses; None: they have none.
     """
 
@@ -57,6 +58,7 @@ class Ready:
     streams: Streams
     held: list[Tensor]
     restart: Restart
+    beside: tuple[nn.Module, ...]
     noise: tuple[int, ...] | None
     seeds: Seeds = field(init=False)
     _numbers: Noise | None = field(init=False)
@@ -75,7 +77,7 @@ class Ready:
     def trial(self, name: str, batch: Any) -> Found:
         """What a loss does; raises as ``Trial.find``."""
         own = self.noise_of(range(1))
-        trial = Trial(name, self.losses[name], self.trained, self.holder, self.restart, self.seeds)
+        trial = Trial(name, self.losses[name], self.trained, self.holder, self.restart, self.seeds, self.beside)
         return trial.find(batch, None if own is None else own[0])
 
     def gradient(self, name: str, found: Found) -> Gradient:
@@ -121,14 +123,15 @@ def opened(
         shortage_told(), unchanged(holder), in_modes(trained.modules, mode), full_precision(), uncached_autocast(),
         torch.enable_grad(), uncompiled(), same_convolutions(), _left(beside),
     ):  # fmt: skip
-        yield Ready(trained, holder, losses, Streams(seed), every, Restart([*trained.modules, *beside]), noise)
+        restart = Restart([*trained.modules, *beside])
+        yield Ready(trained, holder, losses, Streams(seed), every, restart, tuple(beside), noise)
 
 
 @contextmanager
 def _left(modules: Sequence[nn.Module]) -> Iterator[None]:
     """Modules that a loss reaches are afterwards as before in what a call of it moves: buffers, attributes and gradients.
 
-    Their parameters, which may be many, are not copied: only a step of an optimiser would change them.
+    Their parameters, which may be many, are not copied: a loss that changes them is refused at its trial.
     """
     start = Restart(modules)
     gradients = [

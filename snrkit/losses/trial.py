@@ -1,6 +1,6 @@
 """A loss called a few times before the first draw: what it gives, what it moves, whether its seed repeats it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from snrkit.losses.gradient import Gradient, Kind, Loss, require_groups, require
 from snrkit.losses.parameters import Trained
 from snrkit.losses.seeding import Restart, Seeds, same
 from snrkit.models.blame import users_code
+from snrkit.models.restoring import UNINITIALISED
 
 # Names in a remark.
 _NAMED = 3
@@ -71,31 +72,41 @@ class Trial:
         holder: a module that has all modules and parameters concerned; its state is put back by whoever opened it.
         restart: the state that every call begins with.
         seeds: of the draws.
+        reached: modules that the loss reaches beside those measured.
     """
 
     def __init__(
-        self, name: str, loss: Loss, trained: Trained, holder: nn.Module, restart: Restart, seeds: Seeds
-    ) -> None:
+        self, name: str, loss: Loss, trained: Trained, holder: nn.Module, restart: Restart, seeds: Seeds,
+        reached: Sequence[nn.Module] = (),
+    ) -> None:  # fmt: skip
         self._name, self._loss, self._trained, self._holder = name, loss, trained, holder
-        self._restart, self._seeds = restart, seeds
+        self._restart, self._seeds, self._reached = restart, seeds, reached
 
     def find(self, batch: Any, noise: Tensor | None = None) -> Found:
         """Try the loss on a batch.
 
         Raises:
-            SpecError: what it gives cannot be measured, or it changes the parameters or its batch.
+            SpecError: what it gives cannot be measured, or it changes parameters or its batch.
             ModelError: its code raised.
             NonFiniteError: its gradient is NaN or infinite.
             CapabilityError: a hook would run at every draw.
         """
         before = [tensor.detach().clone() for tensor in self._trained.tensors]
         held = [(tensor, tensor.detach().clone()) for tensor in tensors_of(batch)]
+        reached = [(tensor, tensor.detach().clone()) for tensor in self._parameters_reached()]
         self._begin()
         generators, casts = Generators(), Casts()
-        with users_code(f"'{self._name}'"):
-            kind, hidden, unused = self._kind(batch, noise, casts)
+        try:
+            with users_code(f"'{self._name}'"):
+                kind, hidden, unused = self._kind(batch, noise, casts)
+        finally:
+            changed = _put_back(reached)
         drawn = bool(generators.advanced()) or noise is not None
         self._require_left(before, held)
+        if changed:
+            problem = f"'{self._name}' changes parameters of a module that it uses beside those measured"
+            remedy = "leave out the optimiser's step or the moving average, or take the module into the model"
+            raise SpecError("loss", problem, remedy)
         moves = bool(self._restart.moved())
         gradient = Gradient(self._name, self._loss, self._trained, self._holder, kind, hidden)
         rows = torch.zeros(2, self._trained.layout.size, dtype=self._trained.dtype, device=self._trained.device)
@@ -109,6 +120,13 @@ class Trial:
         narrowest = max({own, *casts.of(own)}, key=lambda dtype: torch.finfo(dtype).eps)
         alike = same(rows[0], rows[1], torch.finfo(narrowest).eps)
         return Found(kind, hidden, moves, alike, drawn, narrowest, unused)
+
+    def _parameters_reached(self) -> list[Tensor]:
+        """Parameters with values that the loss reaches beside those measured, each once."""
+        own = {id(tensor) for tensor in self._trained.tensors}
+        found = {id(tensor): tensor for module in self._reached for tensor in module.parameters()}
+        valued = (t for t in found.values() if not isinstance(t, UNINITIALISED) and not t.is_meta)
+        return [tensor for tensor in valued if id(tensor) not in own]
 
     def _begin(self) -> None:
         self._restart.back()
@@ -170,6 +188,14 @@ class Trial:
                 raise SpecError("loss", problem, "leave out the optimiser's step: a draw is of the gradient alone")
         if any(not _equal(now, was) for now, was in held):
             raise SpecError("batch", f"is changed in place by '{self._name}'", "work on a clone of it")
+
+
+def _put_back(reached: list[tuple[Tensor, Tensor]]) -> bool:
+    """Give parameters the values that they had; returns whether they had others."""
+    changed = [(now, was) for now, was in reached if not _equal(now, was)]
+    for now, was in changed:
+        now.data.copy_(was)
+    return bool(changed)
 
 
 def tensors_of(batch: Any) -> list[Tensor]:

@@ -2,17 +2,20 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from torch import Tensor
 
 from snrkit.diagnostics.tables import Provenance
 from snrkit.errors import NonFiniteError, OutputError, ResourceError, SpecError
 from snrkit.losses.asked import asked
 from snrkit.losses.measure import Direction, LossMeasurement, diagnose_loss
+from snrkit.losses.parameters import trained
 from snrkit.losses.trial import Found
 from snrkit.monitor.budget import Budget
 from snrkit.monitor.writers import Writer, writer_of
@@ -28,7 +31,8 @@ class Monitor:
 
     Call it after the optimiser's step: ``monitor(step)``. The training goes on as if it had not been called, to the bit:
     weights, gradients, buffers, modes, generators. What was compiled is measured as it was written. Gradients that are not
-    finite, and files that cannot be written, are warned of and counted, and end no training.
+    finite, and files that cannot be written, are warned of and counted, and end no training. Parameters that are frozen for
+    a while are measured on; those that are trained only later, or took others' places in a module, are measured from then.
 
     Args:
         objective: a loss, or several by name, as ``measure_loss`` takes them.
@@ -85,8 +89,9 @@ class Monitor:
             raise SpecError(
                 "every", f"must be a whole number of steps, at least 1, got {short(every)}", "give e.g. 500"
             )
+        self._groups = {name: _kept(part) for name, part in groups.items()} if isinstance(groups, Mapping) else groups
         self._asked = asked(
-            objective, model_or_parameters, groups, batch, draws=draws, seed=seed, mode=mode, direction=direction, M=M,
+            objective, model_or_parameters, self._groups, batch, draws=draws, seed=seed, mode=mode, direction=direction, M=M,
             repeats=repeats, noise=noise,
         )  # fmt: skip
         self._every, self._last = number, -1
@@ -136,6 +141,8 @@ class Monitor:
         """
         self._budget.start()
         is_due = self.due(step)
+        if step < self._last:
+            self._warn_of_earlier(step)
         self._last = max(self._last, step)
         if not is_due:
             return None
@@ -152,10 +159,12 @@ class Monitor:
         return None if found is None else found.table
 
     def _measured(self, step: int, draws: int, batch: Any) -> LossMeasurement | None:
+        self._look_again()
         what = replace(self._asked, draws=draws)
         what = what if batch is None else replace(what, batch=batch, redrawn=False, repeats=1)
         try:
-            found = diagnose_loss(what, provenance=replace(self._about, step=step), known=self._known)
+            with _requiring(what.trained.tensors):
+                found = diagnose_loss(what, provenance=replace(self._about, step=step), known=self._known)
             self._known = found.found
             self._tables.append(found.table)
             self._budget.learn(draws, found.drawing_seconds)
@@ -166,6 +175,20 @@ class Monitor:
             return None
         return found
 
+    def _look_again(self) -> None:
+        """See which parameters there are by now."""
+        before = self._asked.trained
+        with _requiring(before.tensors):
+            now = trained(before.given, self._groups)
+        if list(map(id, now.tensors)) != list(map(id, before.tensors)):
+            self._asked, self._known = replace(self._asked, trained=now), {}
+
+    def _warn_of_earlier(self, step: int) -> None:
+        if "earlier" not in self._said:
+            self._said.add("earlier")
+            remark = "nothing is measured until steps pass that one; count on over epochs"
+            _LOG.warning("Monitor: step %d comes after step %d: %s", step, self._last, remark)
+
     def _tell(self, found: LossMeasurement, step: int) -> None:
         for remark in (remark for remark in found.remarks if remark not in self._said):
             self._said.add(remark)
@@ -175,6 +198,23 @@ class Monitor:
         if self._writer is not None:
             blocks = ["all", *self._asked.trained.groups]
             self._writer(_values(found.table, blocks), step)
+
+
+def _kept(part: Any) -> Any:
+    return list(part) if isinstance(part, Iterator) else part
+
+
+@contextmanager
+def _requiring(tensors: Sequence[Tensor]) -> Iterator[None]:
+    """Within the block the tensors require a gradient, also those that do not just now."""
+    frozen = [tensor for tensor in tensors if not tensor.requires_grad]
+    try:
+        for tensor in frozen:
+            tensor.requires_grad_(True)
+        yield
+    finally:
+        for tensor in frozen:
+            tensor.requires_grad_(False)
 
 
 # What a writer is told; the table has everything.

@@ -2,13 +2,16 @@
 
 import re
 import time
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 
 from analyses.speed import against, visit
 from analyses.speed.run import SECTIONS, main
-from analyses.speed.sections.timing import interleaved, paced
+from analyses.speed.sections import crews
+from analyses.speed.sections.sizes import _CPU, _CUDA
+from analyses.speed.sections.timing import MOST_CALLS, interleaved, paced
 
 QUICK = ("engines", "measure", "training", "evaluation", "ensembles", "agreement")
 
@@ -41,7 +44,7 @@ def part(name, code, most_s=30.0):
 def test_a_visit_ends_what_takes_too_long_goes_on_and_keeps_what_was_printed(tmp_path, monkeypatch):
     monkeypatch.setattr(visit, "_LEAST_S", 1.0)
     # A grandchild must not outlive its part, nor keep the visit waiting.
-    hanging = "import subprocess, sys; print('begun', flush=True); subprocess.run(['sleep', '60'])"
+    hanging = "import subprocess, sys; print('begun'); subprocess.run(['sleep', '60'])"
     parts = [part("slow", hanging, 2.0), part("bad", "print(1); raise SystemExit(3)"), part("good", "print('fine')")]
     start = time.monotonic()
     outcomes = visit.carry_out(parts, 60, tmp_path)
@@ -77,6 +80,18 @@ def test_a_call_is_paced_by_its_own_speed_and_never_beyond_what_is_wanted():
     assert items % 2 == 0
     assert 2 <= items <= 50
     assert paced(make, 4, 0.1, 6)[1] == 4
+
+
+@pytest.mark.parametrize(("sizes", "points"), [(_CUDA, 60_000), (_CPU, 10_000)])
+def test_an_epoch_of_the_benchmark_has_room_for_rounds_that_are_all_repeated(sizes, points):
+    """A step beyond it has no points, and on CUDA no row in the table of bounds."""
+    assert sizes.steps * MOST_CALLS * crews.BATCH <= points
+
+
+def test_steps_that_no_epoch_has_room_for_are_refused():
+    crew = SimpleNamespace(steps=2 * MOST_CALLS - 1)
+    with pytest.raises(ValueError, match="give images"):
+        crews.steps([crew], 2)
 
 
 def test_rounds_end_with_the_time():

@@ -6,11 +6,14 @@ import pytest
 import torch
 
 from snrkit.backend import graph
+from snrkit.errors import CapabilityError
 
 
 class Stream:
+    waits = 0
+
     def wait_stream(self, other):
-        pass
+        Stream.waits += 1
 
 
 class Graph:
@@ -39,6 +42,7 @@ def cuda(monkeypatch):
         return nullcontext()
 
     monkeypatch.setattr(Graph, "replays", 0)
+    monkeypatch.setattr(Stream, "waits", 0)
     for name, stand_in in {
         "Stream": Stream, "current_stream": Stream, "stream": lambda _: nullcontext(), "CUDAGraph": Graph,
         "graph": capturing, "device": device, "get_sync_debug_mode": lambda: record["waiting"],
@@ -86,19 +90,24 @@ def test_it_is_captured_and_replayed_on_the_device_of_its_tensors(cuda):
     assert cuda["devices"] == [own.sum.device]
 
 
-def test_a_step_that_waits_for_the_device_is_called_as_it_is(cuda):
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_step_that_waits_for_the_device_is_called_as_it_is(cuda, wrapped):
+    """After what was begun on the stream beside it; also where the error comes as one of several runs at once."""
     own = Counting(cuda, 4)
 
     def step(points):
         if cuda["waiting"] == "error":
-            raise RuntimeError("called a synchronizing CUDA operation\nand more")
+            problem = "called a synchronizing CUDA operation"
+            raise CapabilityError("model", problem, "be slow") if wrapped else RuntimeError(f"{problem}\nand more")
         own(points)
 
     taken = graph.CapturedStep(step, own.state)
     for size in (5, 5, 3, 5):
         taken(size)
     assert own.table.tolist() == [5, 10, 13, 18]
-    assert taken.why_not == "called a synchronizing CUDA operation"
+    assert "called a synchronizing CUDA operation" in taken.why_not
+    assert "\n" not in taken.why_not
+    assert Stream.waits == 2
     assert Graph.replays == cuda["waiting"] == 0
     assert own.calls == 4 + graph.WARM_UP - 1
 

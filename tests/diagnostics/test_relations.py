@@ -81,7 +81,7 @@ def test_undefined_is_nan_never_a_number():
     assert math.isnan(bias(none, some)["bias_cosine"].value)
     assert math.isnan(bias(some, none)["bias_cosine"].value)
     assert math.isnan(bias(some, none)["bias_relative"].value)
-    assert math.isnan(noise_scale(none, 1.0, np.ones(G)).value)
+    assert math.isnan(noise_scale(none @ none.T, 1.0, np.ones(G)).value)
     assert math.isnan(across(np.ones((1, 1))))
 
 
@@ -93,7 +93,7 @@ def test_noise_scale_and_its_error_are_those_of_the_definition():
         g = len(means)
         return np.mean([means[i] @ means[j] for i in range(g) for j in range(g) if i != j])
 
-    found = noise_scale(own, 3.5, traces)
+    found = noise_scale(own @ own.T, 3.5, traces)
     assert found.value == pytest.approx(3.5 / norm(own))
     replicates = np.array([traces[g] / norm(np.delete(own, g, 0)) for g in range(G)])
     assert found.stderr == pytest.approx(float(jackknife_stderr(replicates)))

@@ -1,5 +1,6 @@
 """Pages of the documentation: README.md and all of docs/, their blocks of code and their links."""
 
+import importlib.util
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ class Block:
     Attributes:
         language: as it is fenced.
         code: the text.
-        mark: what a comment on the line before says: why it is not run, or ``slow``.
+        mark: what a comment on the line before says: why it is not run, ``slow``, or ``needs`` and a package.
     """
 
     language: str
@@ -26,6 +27,12 @@ class Block:
     @property
     def is_run(self) -> bool:
         return self.language in ("python", "sh") and not self.mark.startswith("not run")
+
+    @property
+    def is_served(self) -> bool:
+        """Whether the package that it needs, if any, is there."""
+        needed = self.mark.removeprefix("needs ") if self.mark.startswith("needs ") else ""
+        return not needed or importlib.util.find_spec(needed) is not None
 
 
 def blocks(page: Path) -> list[Block]:

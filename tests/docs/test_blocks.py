@@ -49,7 +49,7 @@ def test_the_python_of_a_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = {"__name__": "page"}
     for number, block in enumerate(blocks(page)):
-        if block.is_run and block.language == "python":
+        if block.is_run and block.is_served and block.language == "python":
             run_python(block.code, names, f"{name(page)}, block {number}")
 
 
@@ -58,9 +58,9 @@ def test_the_python_of_a_page_runs(page, tmp_path, monkeypatch):
 def test_a_page_runs_from_top_to_bottom(page, shell):
     names = {"__name__": "page"}
     for number, block in enumerate(blocks(page)):
-        if block.is_run and block.language == "python":
+        if block.is_run and block.is_served and block.language == "python":
             run_python(block.code, names, f"{name(page)}, block {number}")
-        elif block.is_run:
+        elif block.is_run and block.language == "sh":
             shell(block.code)
 
 

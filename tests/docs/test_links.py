@@ -6,6 +6,7 @@ import re
 import pytest
 
 import snrkit
+from snrkit.cli.listing import estimators
 from snrkit.cli.main import Commands
 from snrkit.estimators import ESTIMATORS
 from snrkit.models import MODELS
@@ -100,3 +101,30 @@ def test_an_error_in_a_tutorial_ends_the_build():
     assert [output["output_type"] for output in cells[1]["outputs"]] == ["stream", "display_data"]
     with pytest.raises(ZeroDivisionError):
         notebook.executed("```python\n1 / 0\n```\n", "page")
+
+
+def test_the_estimators_named_for_discrete_latents_are_all_there_are():
+    text = (ROOT / "docs" / "howto" / "choose-an-estimator.md").read_text(encoding="utf-8")
+    named = text.split("says *any* are right:")[1].split(". Others")[0]
+    assert set(re.findall(r"`([\w-]+)`", named)) == {row["estimator"] for row in estimators() if row["z"] == "any"}
+
+
+def test_other_packages_are_compared_at_a_commit_and_a_date():
+    text = (ROOT / "docs" / "comparison.md").read_text(encoding="utf-8")
+    assert (
+        len(re.findall(r"^\| \[", text, re.M))
+        == len(re.findall(r"^\| \[\w+\]\(https://\S+\) \([0-9a-f]{7}\) ", text, re.M))
+        > 3
+    )
+    assert re.search(r"^Last looked at: \w+ 20\d\d\.$", text, re.M)
+
+
+def test_every_adapter_and_callback_has_its_place_on_a_page():
+    text = "".join(page.read_text(encoding="utf-8") for page in PAGES if page.parent.name == "howto")
+    for said in [
+        *(one for one in snrkit.__all__ if one.startswith(("from_", "pyro_"))),
+        "snrkit.lightning",
+        "snrkit.transformers",
+        "--model",
+    ]:
+        assert said in text, said

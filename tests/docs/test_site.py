@@ -151,6 +151,7 @@ def test_the_search_finds_without_a_server(site, chromium: Browser):
         "if (found || !left--) done(found); else setTimeout(look, 250); }; look(); })"
     )
     assert chromium.run(script) > 1
+    assert chromium.run("return Worker.name") == "FrameWorker"
 
 
 def test_the_keyboard_reaches_what_scrolls(site, chromium: Browser):

@@ -385,3 +385,23 @@ def test_modules_that_a_loss_reaches_are_left_as_they_were_too():
     assert all(torch.equal(tensor, state[name]) for name, tensor in judge.state_dict().items())
     assert all(p.grad is g and torch.equal(g, c) for p, (g, c) in zip(judge.parameters(), grads, strict=True))
     assert not table.attrs["remarks"]
+
+
+@pytest.mark.parametrize("how", ["step", "average", "raise"])
+def test_a_loss_that_changes_parameters_beside_those_measured_is_refused_and_they_are_put_back(how):
+    model, judge = policy(), zoo.made(lambda: nn.Linear(2, 1))
+    before, optimiser = [p.detach().clone() for p in judge.parameters()], torch.optim.SGD(judge.parameters(), 0.1)
+
+    def loss(model, x):
+        if how == "average":
+            judge.weight.data = 0.9 * judge.weight.data + 0.1
+        else:
+            judge(model(x).detach()).mean().backward()
+            optimiser.step()
+        if how == "raise":
+            raise ValueError
+        return judge(model(x + torch.randn_like(x))).mean()
+
+    with pytest.raises(ModelError if how == "raise" else SpecError, match="fails" if how == "raise" else "beside"):
+        snrkit.measure_loss(loss, model, STATES, draws=FEW)
+    assert all(torch.equal(p, was) for p, was in zip(judge.parameters(), before, strict=True))

@@ -266,3 +266,41 @@ def test_each_measurement_adds_as_many_rows():
     for step in range(3):
         watch(step)
     assert len(watch.table) == 3 * len(watch.table[watch.table.step == 0])
+
+
+def test_parameters_that_are_frozen_for_a_while_are_measured_on_and_stay_frozen():
+    model = zoo.made(lambda: zoo.mlp(4, 8, 2))
+    watch = snrkit.Monitor(zoo.reinforce, model, zoo.data(8, 4), every=1, draws=8, budget=None)
+    free = watch(1)
+    for step, frozen in enumerate((model, model[0]), 2):
+        model.requires_grad_(True)
+        frozen.requires_grad_(False)
+        assert watch(step).value.equals(free.value)
+        assert not any(p.requires_grad for p in frozen.parameters())
+
+
+def test_parameters_that_come_later_are_measured_from_then():
+    model = zoo.made(lambda: zoo.mlp(4, 8, 2))
+    model[0].requires_grad_(False)
+    groups = {"last": model[2].parameters()}
+    watch = snrkit.Monitor(zoo.reinforce, model, zoo.data(8, 4), groups=groups, every=1, draws=8, budget=None)
+    assert "0.weight" not in set(watch(1).block)
+    model.requires_grad_(True)
+    unfrozen = watch(2)
+    assert {"0.weight", "last"} <= set(unfrozen.block)
+    model.load_state_dict({name: tensor.clone() for name, tensor in model.state_dict().items()}, assign=True)
+    watch = snrkit.Monitor(zoo.reinforce, model, zoo.data(8, 4), every=1, draws=8, budget=None)
+    watch(1)
+    model.load_state_dict({name: tensor + 1 for name, tensor in model.state_dict().items()}, assign=True)
+    fresh = snrkit.measure_loss(zoo.reinforce, model, zoo.data(8, 4), draws=8)
+    assert watch(2).value.equals(fresh.value)
+
+
+def test_steps_that_begin_again_are_warned_of_once(caplog):
+    watch = snrkit.Monitor(
+        zoo.reinforce, zoo.made(lambda: zoo.mlp(4, 8, 2)), zoo.data(8, 4), every=2, draws=8, budget=None
+    )
+    for step in (1, 2, 3, 0, 1, 2, 3):
+        watch(step)
+    assert [record.message for record in caplog.records].count(caplog.records[-1].message) == 1
+    assert "count on over epochs" in caplog.text

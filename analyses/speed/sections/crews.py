@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from analyses.speed.sections.reference import device
-from analyses.speed.sections.timing import Call
+from analyses.speed.sections.timing import MOST_CALLS, Call
 from snrkit.backend.kernels import same_convolutions
 from snrkit.backend.precision import products
 from snrkit.data.base import Dataset
@@ -50,7 +50,13 @@ def estimators(names: Sequence[str], outer: int, inner: int, count: int) -> list
 
 
 def steps(crews: Sequence[Crew], count: int) -> Call:
-    """A call that takes so many steps of every crew, in the precision of its own that training sets."""
+    """A call that takes so many steps of every crew, in the precision of its own that training sets.
+
+    Raises:
+        ValueError: an epoch has no room for as many calls as there may be, with those that are repeated.
+    """
+    if any(crew.steps < count * MOST_CALLS for crew in crews):
+        raise ValueError(f"give images for {count * MOST_CALLS} steps")
 
     def call() -> None:
         for crew in crews:

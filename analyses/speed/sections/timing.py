@@ -13,6 +13,8 @@ import torch
 # A round counts as disturbed if other processes took more than this share of the machine's time.
 _DISTURBED = 0.1
 _ROUNDS, _MOST_ROUNDS = 5, 15
+# How often a contender is called at most, with the unmeasured round.
+MOST_CALLS = _MOST_ROUNDS + 1
 
 Call = Callable[[], object]
 

@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from snrkit.diagnostics.arrays.base import Products, Segments
 from snrkit.diagnostics.intervals import Interval, delete_one, jackknife_stderr, root_of_square, student
 from snrkit.diagnostics.metrics.base import Evidence, Family, Reading
-from snrkit.diagnostics.relations import across, block_means
+from snrkit.diagnostics.relations import across
 from snrkit.runs.metrics import Metric
 from snrkit.types import Array, Indices
 
@@ -19,9 +20,13 @@ def bias(own: Array, target: Array) -> dict[str, Interval]:
         own: block means of the estimator, ``[G, p]``.
         target: block means of the target, ``[G, p]``; equal rows if it is known exactly.
     """
-    mm, tt, mt = own @ own.T, target @ target.T, own @ target.T
-    # The difference is taken block by block, so that shared noise cancels, and before the products, so that digits do not.
-    dd = (own - target) @ (own - target).T
+    apart = own - target
+    return _bias(Products(own @ own.T, target @ target.T, own @ target.T, apart @ apart.T))
+
+
+def _bias(products: Products) -> dict[str, Interval]:
+    # The difference is taken block by block, so that shared noise cancels.
+    mm, tt, mt, dd = products.own, products.target, products.mixed, products.apart
 
     def squared(kept: Indices) -> float:
         return across(dd[np.ix_(kept, kept)])
@@ -36,7 +41,7 @@ def bias(own: Array, target: Array) -> dict[str, Interval]:
         positive = across(mm[grid]) > 0 and across(tt[grid]) > 0
         return across(mt[grid]) / math.sqrt(norms) if positive else math.nan
 
-    G = len(own)
+    G = len(mm)
     square = _jackknife(squared, G)
     return {
         "bias_squared": square,
@@ -53,11 +58,12 @@ def _jackknife(statistic: Callable[[Indices], float], G: int) -> Interval:
 
 
 def _read(evidence: Evidence) -> Iterator[Reading]:
-    for name, target in evidence.targets.items():
-        block = evidence.blocks[name]
-        found = bias(block_means(evidence.moments, block), block_means(target.moments, block))
-        for metric, interval in found.items():
-            yield Reading(metric, name, interval, n_coordinates=block.stop - block.start, target=target.name)
+    for target in {id(target): target for target in evidence.targets.values()}.values():
+        blocks = {name: evidence.blocks[name] for name, own in evidence.targets.items() if own is target}
+        every = evidence.moments.products(target.moments, Segments(blocks.values()))
+        for (name, block), products in zip(blocks.items(), every, strict=True):
+            for metric, interval in _bias(products).items():
+                yield Reading(metric, name, interval, n_coordinates=block.stop - block.start, target=target.name)
 
 
 FAMILY = Family(

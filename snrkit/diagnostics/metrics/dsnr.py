@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import gammaln
 
+from snrkit.diagnostics.arrays.base import Segments
 from snrkit.diagnostics.intervals import Interval, delete_one, jackknife_stderr, student
 from snrkit.diagnostics.metrics.base import Evidence, Family, Reading, Replayed
-from snrkit.diagnostics.relations import across, block_means
+from snrkit.diagnostics.relations import across
 from snrkit.runs.metrics import Metric
 from snrkit.types import Array
 
@@ -37,7 +38,7 @@ def dsnr(
         (cross-fitted) a single block left.
     """
     dimensions = sum(blocks[i].stop - blocks[i].start for i in members)
-    gram = sum(block_means(moments, blocks[i]) @ block_means(moments, blocks[i]).T for i in members)
+    gram = moments.gram(Segments(blocks[i] for i in members))[0].sum(axis=0)
     norms, products = (np.asarray(a[:, list(members)].sum(axis=1)) for a in (replayed.norms, replayed.products))
     found = {}
     for name, others in (("dsnr", 1 - np.eye(moments.blocks)), ("dsnr_in_sample", np.ones((moments.blocks,) * 2))):
@@ -83,10 +84,13 @@ def _read(evidence: Evidence) -> Iterator[Reading]:
     if evidence.replayed is None:
         return
     networks = [layout.blocks[name] for name in layout.present]
-    for name in (name for name in ("inference", "generative", "all") if name in evidence.blocks):
+    names = [name for name in ("inference", "generative", "all") if name in evidence.blocks]
+    segments = Segments(layout.blocks[name] for name in names)
+    products, _ = moments.gram(segments)
+    (traces,) = moments.totals(np.ones((1, moments.blocks)), segments).trace
+    for name, own, trace in zip(names, products, traces, strict=True):
         block = layout.blocks[name]
-        own = block_means(moments, block)
-        remark = pulled(moments.draws * across(own @ own.T) / float(moments.merged()[2][block].sum()))
+        remark = pulled(moments.draws * across(own) / float(trace))
         size = block.stop - block.start
         members = [i for i, network in enumerate(layout.present) if name in (network, "all")]
         for metric, interval in dsnr(evidence.replayed, moments, networks, members).items():

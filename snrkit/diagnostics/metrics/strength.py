@@ -1,12 +1,12 @@
 """SNR in its several definitions, variance, mean norm and noise scale of one unit gradient, block by block."""
 
-import dataclasses
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from snrkit.diagnostics.arrays.base import Segments, Totals
 from snrkit.diagnostics.intervals import (
     Interval,
     clipped,
@@ -18,9 +18,9 @@ from snrkit.diagnostics.intervals import (
     student,
 )
 from snrkit.diagnostics.metrics.base import Evidence, Family, Reading
-from snrkit.diagnostics.relations import across, block_means
+from snrkit.diagnostics.relations import across
 from snrkit.runs.metrics import Metric
-from snrkit.types import Array, Mask
+from snrkit.types import Array
 
 if TYPE_CHECKING:  # it loads torch
     from snrkit.diagnostics.moments import Moments
@@ -38,73 +38,45 @@ def read(moments: "Moments", blocks: Mapping[str, slice], lender: "Moments | Non
         blocks: block name to its coordinates.
         lender: moments of another estimator with the same mean, whose means are used instead; as many blocks.
     """
-    merged = Merged(moments, lender)
-    moving = merged.all().moving
-    quadratic = _quadratics(merged, blocks, moving)
-    ratios = _ratios(merged, blocks)
+    return _read_all(moments, blocks, lender, moments if lender is None else lender)[0]
+
+
+def _read_all(
+    moments: "Moments", blocks: Mapping[str, slice], lender: "Moments | None", source: "Moments"
+) -> tuple[list[Reading], Array]:
+    """The readings, and the inner products of the block means of what has the means, ``[blocks, G, G]``."""
+    segments = Segments(blocks.values())
+    totals = moments.totals(
+        np.concatenate([np.ones((1, moments.blocks)), delete_one(moments.blocks)]), segments, lender
+    )
+    products, centred = source.gram(segments)
+    traces = totals.trace[0] if lender is None else source.totals(np.ones((1, source.blocks)), segments).trace[0]
+    quadratic, ratios = _quadratics(totals, blocks), _ratios(moments, segments, blocks, lender)
     rows = []
-    for name, block in blocks.items():
-        kept = int(moving[block].sum())
-        floors = _floors(moments if lender is None else lender, merged.all(), block)
+    for i, (name, block) in enumerate(blocks.items()):
+        size, kept = block.stop - block.start, int(totals.moving[i])
+        # Where nothing varies, noise reads nothing.
+        floors = _floors(totals, i, effective_coordinates(centred[i], float(traces[i]), size)) if kept else {}
         said = "" if moments.verdict is None else moments.verdict.remark(block)
         for metric, (interval, replicates) in (ratios[name] | quadratic[name]).items():
-            entered = block.stop - block.start if metric in ("variance", "mean_norm") else kept
-            dropped = block.stop - block.start - entered
+            entered = size if metric in ("variance", "mean_norm") else kept
             remark = said if metric.startswith("snr_") else ""
             floor = floors.get(metric, math.nan)
-            rows.append(Reading(metric, name, interval, floor, entered, dropped, replicates, remark=remark))
-    return rows
-
-
-@dataclasses.dataclass(frozen=True)
-class Estimates:
-    """Per coordinate, ``[P]``: mean, variance of one draw, variance of the estimate of the mean, and whether it varies."""
-
-    mean: Array
-    variance: Array
-    of_mean: Array
-    moving: Mask
-
-
-class Merged:
-    """Estimates from any selection of blocks, with the mean from the draws themselves or from a lender's."""
-
-    def __init__(self, moments: "Moments", lender: "Moments | None") -> None:
-        self.moments, self._lender = moments, lender
-
-    def of(self, selection: Array | None) -> Estimates:
-        """Estimates from the selected blocks, ``[G]`` of 1 and 0; None: all."""
-        draws, mean, variance = self.moments.merged(selection)
-        moving = variance > 0
-        if self._lender is None:
-            return Estimates(mean, variance, variance / draws, moving)
-        lent, mean, other = self._lender.merged(selection)
-        return Estimates(mean, variance, other / lent, moving)
-
-    def all(self) -> Estimates:
-        """Estimates from all blocks."""
-        return self.of(None)
-
-
-def _sums(estimates: Estimates, blocks: Iterable[slice], moving: Mask) -> Array:
-    """Per block (signed snr_pooled^2, sum of variances, signed squared norm of the mean): ``[blocks, 3]``."""
-    signed = estimates.mean**2 - estimates.of_mean
-    rows = []
-    for block in blocks:
-        trace, norm, inside = estimates.variance[block].sum(), signed[block].sum(), moving[block]
-        varies = inside.any() and trace > 0  # a replicate may lack what varies elsewhere
-        rows.append((signed[block][inside].sum() / trace if varies else math.nan, trace, norm))
-    return np.array(rows)
+            rows.append(Reading(metric, name, interval, floor, entered, size - entered, replicates, remark=remark))
+    return rows, products
 
 
 Found = dict[str, dict[str, tuple[Interval, Array]]]
 
 
-def _quadratics(merged: Merged, blocks: Mapping[str, slice], moving: Mask) -> Found:
-    G = merged.moments.blocks
-    full = _sums(merged.all(), blocks.values(), moving)
-    replicates = np.stack([_sums(merged.of(row), blocks.values(), moving) for row in delete_one(G)])
-    errors = jackknife_stderr(replicates)
+def _quadratics(totals: Totals, blocks: Mapping[str, slice]) -> Found:
+    """From all blocks of draws, and all but one."""
+    varies = (totals.moving > 0) & (totals.trace > 0)  # a replicate may lack what varies elsewhere
+    squares = np.full_like(totals.trace, math.nan)
+    np.divide(totals.signed, totals.trace, out=squares, where=varies)
+    sums = np.stack([squares, totals.trace, totals.norm], axis=2)  # [1 + G, blocks, 3]
+    full, replicates = sums[0], sums[1:]
+    errors, G = jackknife_stderr(replicates), len(replicates)
     found: Found = {}
     for i, name in enumerate(blocks):
         squared, trace, norm = (student(full[i, j], errors[i, j], G) for j in range(3))
@@ -117,27 +89,11 @@ def _quadratics(merged: Merged, blocks: Mapping[str, slice], moving: Mask) -> Fo
     return found
 
 
-def _quartiles(estimates: Estimates, blocks: Iterable[slice]) -> Array:
-    """Per block (mean, lower quartile, median, upper quartile) of |m|/s over what varies: ``[blocks, 4]``."""
-    rows = []
-    for block in blocks:
-        inside = estimates.moving[block]
-        ratio = np.abs(estimates.mean[block][inside]) / np.sqrt(estimates.variance[block][inside])
-        rows.append((ratio.mean(), *_quantiles(ratio)) if ratio.size else (math.nan,) * 4)
-    return np.array(rows)
-
-
-def _quantiles(values: Array) -> Array:
-    """The quartiles; numpy sorts several times faster than its quantile function selects."""
-    positions = (values.size - 1) * np.array([0.25, 0.5, 0.75])
-    found: Array = np.interp(positions, np.arange(values.size), np.sort(values))
-    return found
-
-
-def _ratios(merged: Merged, blocks: Mapping[str, slice]) -> Found:
-    G = merged.moments.blocks
-    full = _quartiles(merged.all(), blocks.values())
-    errors = half_sample_stderr(np.stack([_quartiles(merged.of(row), blocks.values()) for row in half_samples(G)]))
+def _ratios(moments: "Moments", segments: Segments, blocks: Mapping[str, slice], lender: "Moments | None") -> Found:
+    """Of per-coordinate ratios: from all blocks of draws, and from halves of them."""
+    G = moments.blocks
+    values = moments.ratios(np.concatenate([np.ones((1, G)), half_samples(G)]), segments, lender)
+    full, errors = values[0], half_sample_stderr(values[1:])
     metrics = ("snr_mean", "snr_q25", "snr_median", "snr_q75")
     return {
         name: {m: (clipped(student(full[i, j], errors[i, j], G)), np.empty(0)) for j, m in enumerate(metrics)}
@@ -145,48 +101,47 @@ def _ratios(merged: Merged, blocks: Mapping[str, slice]) -> Found:
     }
 
 
-def _floors(source: "Moments", estimates: Estimates, block: slice) -> dict[str, float]:
-    """What each SNR would read if the means of ``source`` were all noise.
+def _floors(totals: Totals, block: int, effective: float) -> dict[str, float]:
+    """What each SNR of a block that varies would read if all means were noise, given how many coordinates move alone.
 
     Of a lender's means, the floors of the quantiles are as if its gain were the same in all coordinates.
     """
-    inside = estimates.moving[block]
-    if not inside.any():
-        return {}
-    trace = float(estimates.variance[block].sum())
-    spread = math.sqrt(float(estimates.of_mean[block].sum()) / trace)
-    noise = _NORMAL_95 * math.sqrt(2 / effective_coordinates(source, block)) * spread**2
-    typical = float(np.sqrt(estimates.of_mean[block][inside] / estimates.variance[block][inside]).mean())
+    spread = math.sqrt(totals.of_mean[block] / totals.trace[0, block])
+    noise = _NORMAL_95 * math.sqrt(2 / effective) * spread**2
+    typical = float(totals.typical[block] / totals.moving[block])
     floors = {metric: unit * typical for metric, unit in _HALF_NORMAL.items()}
     return floors | {"snr_pooled": math.sqrt(noise), "snr_pooled_squared": noise}
 
 
-def effective_coordinates(moments: "Moments", block: slice) -> float:
+def effective_coordinates(centred: Array, trace: float, size: int) -> float:
     """P_eff = (tr S)^2 / tr S^2 of a block, S the covariance of a draw; between 1 and the number of coordinates.
 
     tr S^2 comes from products of different centred block means (a diagonal product would see the noise itself); centring
     makes their mean -tr S/G, which is taken out.
+
+    Args:
+        centred: inner products of the centred block means, each times the root of its draws, ``[G, G]``.
+        trace: tr S.
+        size: number of coordinates.
     """
-    G, trace = moments.blocks, float(moments.merged()[2][block].sum())
-    offsets = moments.offsets[:, block]
-    centred = np.sqrt(moments.counts)[:, None] * (offsets - moments.counts @ offsets / moments.counts.sum())
-    products = centred @ centred.T + trace / G
+    G = len(centred)
+    products = centred + trace / G
     off_diagonal = products[~np.eye(G, dtype=bool)]
     trace_of_square = float(np.square(off_diagonal).mean()) / ((1 - 1 / G) ** 2 + 1 / G**2)
-    return min(max(1.0, trace**2 / trace_of_square), float(block.stop - block.start))
+    return min(max(1.0, trace**2 / trace_of_square), float(size))
 
 
-def noise_scale(means: Array, trace: float, replicates: Array) -> Interval:
+def noise_scale(products: Array, trace: float, replicates: Array) -> Interval:
     """Tr Var[g] / |E[g]|^2.
 
     Args:
-        means: block means, ``[G, p]``.
+        products: inner products of the block means, ``[G, G]``.
         trace: trace of the variance.
         replicates: the trace from all blocks but one, ``[G]``.
     """
-    G, mm = len(means), means @ means.T
-    ratios = [_ratio(replicates[g], across(np.delete(np.delete(mm, g, 0), g, 1))) for g in range(G)]
-    return student(_ratio(trace, across(mm)), float(jackknife_stderr(np.array(ratios))), G)
+    G = len(products)
+    ratios = [_ratio(replicates[g], across(np.delete(np.delete(products, g, 0), g, 1))) for g in range(G)]
+    return student(_ratio(trace, across(products)), float(jackknife_stderr(np.array(ratios))), G)
 
 
 def _ratio(trace: float, norm: float) -> float:
@@ -194,12 +149,12 @@ def _ratio(trace: float, norm: float) -> float:
 
 
 def _read(evidence: Evidence) -> Iterator[Reading]:
-    found = read(evidence.moments, evidence.blocks, evidence.lender)
+    source = evidence.lender or evidence.moments
+    found, products = _read_all(evidence.moments, evidence.blocks, evidence.lender, source)
     yield from found
-    for trace in (reading for reading in found if reading.metric == "variance"):
-        block = evidence.blocks[trace.block]
-        means = block_means(evidence.lender or evidence.moments, block)
-        scale = noise_scale(means, trace.interval.value, trace.replicates)
+    traces = (reading for reading in found if reading.metric == "variance")
+    for trace, block, inner in zip(traces, evidence.blocks.values(), products, strict=True):
+        scale = noise_scale(inner, trace.interval.value, trace.replicates)
         yield Reading("noise_scale", trace.block, scale, n_coordinates=block.stop - block.start)
 
 
