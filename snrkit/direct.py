@@ -146,7 +146,7 @@ def advise(  # noqa: PLR0913
         points = _tensor(subject.x)
         size = len(points) if batch_size is None else whole("batch_size", batch_size, 1, "give a minibatch")
         batch = cost_batch(points, size)
-        total = affordable(own, batch, seconds or 0.0) if budget is None else budget
+        total = affordable(own, batch, seconds or 0.0) if budget is None else whole("budget", budget, 1, "e.g. 64")
     found = _advise.advise(
         own, points, batch, total, asked or _advise.candidates(own, points), draws=draws, seed=_seed(seed),
         seconds=seconds, progress=progress, stop=stop,

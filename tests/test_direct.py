@@ -104,6 +104,15 @@ def test_a_table_of_pandas_is_read_and_what_is_missing_is_said(table, tmp_path):
         assert "stderr" not in said
 
 
+def test_a_table_that_was_written_as_csv_is_read_as_it_was(table, tmp_path):
+    table.to_csv(tmp_path / "m.csv", index=False)
+    found = snrkit.load_table(tmp_path / "m.csv")
+    assert found.attrs["remarks"] == []
+    pd.testing.assert_frame_equal(found, pd.DataFrame(table), check_dtype=False, rtol=1e-14)
+    made = snrkit.report(tmp_path / "m.csv", tmp_path / "out", figures=["snr_vs_k"], page=False)
+    assert "snr_vs_k.pdf" in {path.name for path in made.files}
+
+
 def test_what_is_no_table_is_refused(table, tmp_path):
     table[["metric", "K"]].to_parquet(tmp_path / "m.parquet")
     with pytest.raises(ResultsError, match="has no column value"):
@@ -120,7 +129,9 @@ def test_a_report_of_tables_at_hand(table, tmp_path):
     assert {"snr_vs_k.pdf", "report.html"} <= {path.name for path in made.files}
     assert any("two: lacks" in note and "no error bars" in note for note in made.notes)
     assert set(snrkit.load_table(tmp_path / "out" / "tables" / "one.parquet")["run"]) == {"one"}
-    for wrong in ([], [3]):
+    with pytest.raises(SpecError, match="would be one file"):
+        snrkit.report({"a b": table, "a-b": few}, tmp_path / "out")
+    for wrong in ([], [3], [None], None, 3):
         with pytest.raises(SpecError, match="tables"):
             snrkit.report(wrong, tmp_path / "out")
 

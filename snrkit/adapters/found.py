@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import sys
 import types
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from snrkit.errors import CapabilityError, SpecError
 
 _DEEPEST = 4
+_LIBRARIES = ("torch", "numpy", "pandas", "snrkit", "pyro", "pythae")
 
 
 def modules_of(functions: Iterable[Callable[..., Any]]) -> dict[str, nn.Module]:
@@ -85,9 +87,34 @@ def _reached(function: Any, depth: int, seen: set[int]) -> Iterator[tuple[str, A
         yield from _named(type(function.__self__).__name__.lower(), function.__self__, depth, seen)
         yield from _reached(function.__func__, depth, seen)
     elif isinstance(function, types.FunctionType):
-        used = inspect.getclosurevars(function)
-        for name, value in [*used.nonlocals.items(), *used.globals.items()]:
+        for name, value in _used(function):
             yield from _named(name, value, depth, seen)
+
+
+def _used(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
+    """What a function closes over, has as defaults, or names among its globals; of a Python module what it names there."""
+    names = _names(function.__code__)
+    own = dict(inspect.getclosurevars(function).nonlocals)
+    own |= {name: function.__globals__[name] for name in names if name in function.__globals__}
+    for name, value in own.items():
+        if isinstance(value, types.ModuleType):
+            yield from ((part, vars(value)[part]) for part in names if _is_sought(value, vars(value).get(part)))
+        else:
+            yield name, value
+    yield from ((f"default_{i}", value) for i, value in enumerate(function.__defaults__ or ()))
+    yield from (function.__kwdefaults__ or {}).items()
+
+
+def _is_sought(home: types.ModuleType, value: Any) -> bool:
+    """Whether what a Python module holds is a module of a network, or a function that may use one."""
+    is_users = home.__name__.partition(".")[0] not in (*_LIBRARIES, *sys.stdlib_module_names)
+    return isinstance(value, nn.Module) or (is_users and isinstance(value, types.FunctionType))
+
+
+def _names(code: types.CodeType) -> list[str]:
+    """The names that code uses, that of comprehensions and functions within it among it."""
+    inner = (name for part in code.co_consts if isinstance(part, types.CodeType) for name in _names(part))
+    return list(dict.fromkeys([*code.co_names, *inner]))
 
 
 def _named(name: str, value: Any, depth: int, seen: set[int]) -> Iterator[tuple[str, Any]]:

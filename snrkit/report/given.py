@@ -2,17 +2,20 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pandas as pd
 
 from snrkit.errors import SpecError
 from snrkit.report.make import Made, make
+from snrkit.runs.kinds import KINDS
 from snrkit.runs.kinds.comparisons import COMPARISONS
-from snrkit.runs.kinds.outside import completed
+from snrkit.runs.kinds.outside import completed, load_table
 from snrkit.runs.kinds.slopes import SLOPES
 from snrkit.runs.kinds.snr import SNR
 
+_REMEDY = "give tables of snrkit.measure, or paths"
 Given = pd.DataFrame | str | Path
 
 
@@ -49,6 +52,10 @@ def report(
             path, said = _kept(_called(given, name) if called else given, name, folder)
             notes += said
             paths.append(path)
+        elif _is_plain(Path(given)):
+            rows = load_table(given)
+            notes += rows.attrs["remarks"]
+            paths.append(_kept(rows, f"{name}-{Path(given).stem}", folder)[0])
         else:
             paths.append(Path(given))
     made = make(paths, Path(out), column=column, figures=figures, page=page)
@@ -60,14 +67,27 @@ def _named(tables: Given | Iterable[Given] | Mapping[str, pd.DataFrame]) -> list
         found: list[tuple[str, Given]] = [(str(name), table) for name, table in tables.items()]
     else:
         single = isinstance(tables, pd.DataFrame | str | Path)
+        if not single and not isinstance(tables, Iterable):
+            raise SpecError("tables", f"is a {type(tables).__name__}", _REMEDY)
         items: list[Given] = [tables] if single else list(tables)  # type: ignore[list-item, arg-type]
         found = [(f"table-{number}", item) for number, item in enumerate(items, start=1)]
     if not found:
-        raise SpecError("tables", "is empty", "give tables of snrkit.measure, or paths")
-    odd = next((item for _, item in found if not isinstance(item, pd.DataFrame | str | Path)), None)
-    if odd is not None:
-        raise SpecError("tables", f"holds a {type(odd).__name__}", "give tables of snrkit.measure, or paths")
+        raise SpecError("tables", "is empty", _REMEDY)
+    odd = [item for _, item in found if not isinstance(item, pd.DataFrame | str | Path)]
+    if odd:
+        raise SpecError("tables", f"holds a {type(odd[0]).__name__}", _REMEDY)
+    stems = [_stem(name) for name, _ in found]
+    twice = [name for name, _ in found if stems.count(_stem(name)) > 1]
+    if twice:
+        problem = f"has '{twice[0]}' and '{twice[1]}', which would be one file"
+        raise SpecError("tables", problem, "give them names that differ in letters or digits")
     return found
+
+
+def _is_plain(path: Path) -> bool:
+    """Whether a file is a CSV of another program, of no kind that is known by its name."""
+    known = (KINDS.load(kind).pattern for kind in KINDS.names)
+    return path.suffix == ".csv" and path.is_file() and not any(fnmatch(path.name, pattern) for pattern in known)
 
 
 def _called(table: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -76,9 +96,13 @@ def _called(table: pd.DataFrame, name: str) -> pd.DataFrame:
     return table.assign(run=name) if unnamed else table
 
 
+def _stem(name: str) -> str:
+    return re.sub(r"[^\w.-]+", "-", name) or "table"
+
+
 def _kept(table: pd.DataFrame, name: str, folder: Path) -> tuple[Path, list[str]]:
     """A table as a file of the kind that its columns tell, and what is missing of it."""
-    stem = re.sub(r"[^\w.-]+", "-", name) or "table"
+    stem = _stem(name)
     for kind in (SLOPES, COMPARISONS):
         if not kind.missing([str(column) for column in table.columns], 1) and "metric" not in table:
             path = folder / kind.pattern.replace("*", stem)

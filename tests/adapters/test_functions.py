@@ -1,6 +1,7 @@
 """A model of two functions is the model that a class of them is."""
 
 import functools
+import types
 
 import pandas as pd
 import pytest
@@ -88,6 +89,32 @@ def test_what_cannot_be_adapted_is_told():
         snrkit.from_functions(lambda x: Normal(x, 1.0), lambda x, z: z.sum(-1))
     with pytest.raises(SpecError, match="holds a int"):
         snrkit.from_functions(encode, log_joint, modules=[3])
+
+
+def by_default(x, z, *, network=DECODER):
+    return Normal(0.0, 1.0).log_prob(z).sum(-1) + snrkit.bernoulli_log_prob(x, network(z))
+
+
+def inside(x, z):
+    return Normal(0.0, 1.0).log_prob(z).sum(-1) + snrkit.bernoulli_log_prob(x, sum(DECODER(each) for each in [z]))
+
+
+def of_a_module(x, z):
+    return Normal(0.0, 1.0).log_prob(z).sum(-1) + snrkit.bernoulli_log_prob(x, NETWORKS.decoder(z))
+
+
+def by_a_function_of_a_module(x, z):
+    return NETWORKS.joint(x, z)
+
+
+NETWORKS = types.ModuleType("networks_of_mine")
+NETWORKS.decoder, NETWORKS.joint = DECODER, log_joint
+
+
+@pytest.mark.parametrize("function", [by_default, inside, of_a_module, by_a_function_of_a_module])
+def test_a_network_is_found_wherever_a_function_has_it_from(function):
+    found = snrkit.from_functions(encode, function)
+    assert {id(parameter) for parameter in found.parameters()} == {id(parameter) for parameter in Same().parameters()}
 
 
 def test_libraries_that_are_absent_are_named(monkeypatch):

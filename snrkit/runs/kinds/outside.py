@@ -10,6 +10,7 @@ import pandas as pd
 from snrkit.errors import ResultsError, SpecError
 from snrkit.runs.kinds import check
 from snrkit.runs.kinds.snr import SNR
+from snrkit.runs.tidy import TidyTable
 
 # What no table can do without, and what stands for the rest, beside what the kind itself fills in.
 NEEDED = ("metric", "value")
@@ -87,11 +88,20 @@ def read(path: Path) -> tuple[pd.DataFrame, list[str]]:
         ResultsError: it cannot be read, or lacks what no table can do without.
     """
     try:
-        table = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
+        table = _of_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
     except Exception as error:  # whatever pandas makes of arbitrary bytes
         problem = f"cannot be read as a table ({error.__class__.__name__})"
         raise ResultsError(str(path), problem, "write it with DataFrame.to_parquet or save_table") from None
     return completed(table, str(path))
+
+
+def _of_csv(path: Path) -> pd.DataFrame:
+    """A CSV file, in which an empty text and a number that is missing are alike."""
+    found = pd.read_csv(path)
+    texts = (name for name in found if _is_ours(name) and SNR.columns[str(name)].content == "text")
+    return found.assign(
+        **{str(name): found[name].astype(object).fillna("") for name in texts if found[name].isna().any()}
+    )
 
 
 def save_table(table: pd.DataFrame, path: str | Path, **labels: str | int) -> Path:
@@ -140,6 +150,7 @@ def load_table(path: str | Path) -> pd.DataFrame:
     if not place.is_file():
         raise ResultsError(str(path), "does not exist", "give a file of save_table, or of 'snrkit snr'")
     is_ours = place.suffix != ".csv" and not SNR.is_foreign(place)
-    table, remarks = (SNR.read(place), []) if is_ours else read(place)
+    rows, remarks = (SNR.read(place), []) if is_ours else read(place)
+    table = TidyTable(rows)
     table.attrs["remarks"] = remarks
     return table
