@@ -24,7 +24,7 @@ from snrkit.specs.schedule import annealed, stage_of
 # Of log-weights ``[n, M, K]`` what is wanted of each point, ``[n]``.
 Value = Callable[[Tensor], Tensor]
 # What a line of metrics.jsonl says under these names is something else; a test compares.
-_TAKEN = frozenset({"epoch", "step", "bound", "lr", "seconds", "images_per_second", "test_iwae64"})
+_TAKEN = frozenset({"epoch", "step", "bound", "lr", "seconds", "images_per_second", "test_iwae64", "rounded_at"})
 
 
 @dataclass(frozen=True)

@@ -167,6 +167,7 @@ def test_the_committed_units_have_their_grids():
             require_due(watched, spec)
 
 
+@pytest.mark.slow
 def test_what_a_finished_run_lacks_is_measured_once(sweep):
     state = sweep(1)
     run = RunDir(next(state.glob("digits-miwae*")))

@@ -20,6 +20,7 @@ def said(code, **environment):
     return done.stdout.splitlines()[-1]
 
 
+@pytest.mark.rest_slow
 @pytest.mark.parametrize(
     ("environment", "expected"),
     [
@@ -32,6 +33,7 @@ def test_the_program_decides_where_the_user_has_not(environment, expected):
     assert said(READ + SHOW, **environment) == expected
 
 
+@pytest.mark.slow
 def test_the_library_leaves_the_environment_alone(monkeypatch):
     assert said(f"import os, torch, snrkit.diagnostics.measure\n{SHOW}") == "None None"
     before = dict(os.environ)
@@ -43,6 +45,7 @@ def test_torch_is_not_loaded_before_it_is_decided():
     assert said("import sys; import snrkit.cli.main; print('torch' in sys.modules)") == "False"
 
 
+@pytest.mark.slow
 def test_the_same_bits_however_threads_wait():
     code = (
         "import torch, hashlib; torch.set_num_threads(2); torch.manual_seed(0)\n"
