@@ -112,8 +112,7 @@ def chromium(site, tmp_path_factory):
         yield session
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [WIDE, NARROW])
+@pytest.mark.parametrize(("width", "scheme"), [(WIDE, "light"), (NARROW, "dark")])
 def test_pages_fit_ask_for_nothing_and_are_accessible(site, parsed, chromium: Browser, axe, scheme, width):
     SHOTS.mkdir(parents=True, exist_ok=True)
     wrong = []
