@@ -8,7 +8,7 @@ same bits. CUDA tensors and other types than float32 always take torch's own way
 
 import functools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -110,18 +110,22 @@ def may_overwrite() -> bool:
     return not (torch.is_grad_enabled() or torch._C._are_functorch_transforms_active())
 
 
+def full_precision() -> AbstractContextManager[None]:
+    """A block with products of float32 in float32, whatever the process allows elsewhere (TF32, bfloat16)."""
+    return switched(*_precision_switches())
+
+
 @contextmanager
-def full_precision() -> Iterator[None]:
-    """Products of float32 in float32 within the block, whatever the process allows elsewhere (TF32, bfloat16)."""
-    switches, exact = _precision_switches()
+def switched(switches: Sequence[tuple[Any, str]], setting: str | bool) -> Iterator[None]:
+    """Within the block attributes of torch's backends, each an object and a name, have a setting; then those of before."""
     before = [getattr(backend, name) for backend, name in switches]
     for backend, name in switches:
-        setattr(backend, name, exact)
+        setattr(backend, name, setting)
     try:
         yield
     finally:
-        for (backend, name), setting in zip(switches, before, strict=True):
-            setattr(backend, name, setting)
+        for (backend, name), was in zip(switches, before, strict=True):
+            setattr(backend, name, was)
 
 
 @contextmanager

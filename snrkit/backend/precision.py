@@ -1,12 +1,11 @@
 """How products of float32 are taken in training: in float32, or by tensor cores that round their factors to TF32."""
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 
-from snrkit.backend.kernels import full_precision
+from snrkit.backend.kernels import full_precision, switched
 from snrkit.errors import SpecError
 
 # Compute capability of the first cards that have it.
@@ -35,20 +34,7 @@ def products(precision: str, device: torch.device) -> AbstractContextManager[Non
     """
     if device.type != "cuda":
         return nullcontext()
-    return _tf32() if precision == "tf32" else full_precision()
-
-
-@contextmanager
-def _tf32() -> Iterator[None]:
-    switches, rounded = _switches()
-    before = [getattr(part, name) for part, name in switches]
-    for part, name in switches:
-        setattr(part, name, rounded)
-    try:
-        yield
-    finally:
-        for (part, name), setting in zip(switches, before, strict=True):
-            setattr(part, name, setting)
+    return switched(*_switches()) if precision == "tf32" else full_precision()
 
 
 def _switches() -> tuple[list[tuple[Any, str]], str | bool]:

@@ -63,13 +63,14 @@ def _by_backward(
         if parameter._post_accumulate_grad_hooks:
             problem = "has a hook on its accumulated gradient, which a reentrant checkpoint would call"
             raise CapabilityError(name, problem, "remove the hook, or checkpoint with use_reentrant=False")
-    with _without_gradients([*model.parameters(), *_leaves(values)]):
+    with without_gradients([*model.parameters(), *leaves(values)]):
         torch.autograd.backward(values, cotangents, retain_graph=True)
         return [torch.zeros_like(tensor) if tensor.grad is None else tensor.grad for tensor in wanted]
 
 
 @contextmanager
-def _without_gradients(tensors: Sequence[Tensor]) -> Iterator[None]:
+def without_gradients(tensors: Sequence[Tensor]) -> Iterator[None]:
+    """Within the block the tensors have no gradients; afterwards they have those of before, the very objects."""
     before = [(tensor, tensor.grad) for tensor in tensors]
     try:
         for tensor, _ in before:
@@ -80,8 +81,8 @@ def _without_gradients(tensors: Sequence[Tensor]) -> Iterator[None]:
             tensor.grad = gradient
 
 
-def _leaves(values: Sequence[Tensor]) -> list[Tensor]:
-    """Tensors outside of the model into which a backward pass would write."""
+def leaves(values: Sequence[Tensor]) -> list[Tensor]:
+    """Tensors into which a backward pass through these values would write."""
     return [node.variable for node in _nodes(values) if hasattr(node, "variable")]
 
 

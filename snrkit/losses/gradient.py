@@ -1,7 +1,6 @@
 """One gradient of a loss as a row of numbers, whatever the loss does to give it."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -124,16 +123,3 @@ def _wrong(name: str, found: Any) -> SnrkitError:
     inside = getattr(found, "loss", None)
     remedy = "return its .loss" if isinstance(inside, Tensor) else "return the scalar loss, or {group: scalar}"
     return SpecError("loss", f"'{name}' returns {what}", remedy)
-
-
-@contextmanager
-def without_gradients(tensors: Sequence[Tensor]) -> Iterator[None]:
-    """Within the block the tensors have no gradients; afterwards they have those of before, the very objects."""
-    before = [(tensor, tensor.grad) for tensor in tensors]
-    try:
-        for tensor, _ in before:
-            tensor.grad = None
-        yield
-    finally:
-        for tensor, gradient in before:
-            tensor.grad = gradient

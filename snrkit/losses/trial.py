@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from snrkit.backend.kernels import Casts
 from snrkit.backend.process import Generators
-from snrkit.core.backward import hides_parameters
+from snrkit.core.backward import hides_parameters, leaves
 from snrkit.errors import CapabilityError, NonFiniteError, SpecError
 from snrkit.losses.gradient import Gradient, Kind, Loss, require_groups, require_scalar
 from snrkit.losses.parameters import Trained
@@ -141,6 +141,7 @@ class Trial:
             found = gradient.call(batch, noise)
         if any(tensor.grad is not None for tensor in self._trained.tensors):
             self._require_no_hooks()
+            self._require_no_rest(found)
             return "backward", False, tuple(n for n, t in self._trained.named.items() if t.grad is None)
         values: Mapping[str, Tensor]
         if isinstance(found, Mapping):
@@ -175,6 +176,23 @@ class Trial:
             if tensor._post_accumulate_grad_hooks:
                 problem = f"'{name}' has a hook on its accumulated gradient, which would run at every draw"
                 raise CapabilityError("model_or_parameters", problem, "remove the hook, or return the loss")
+
+    def _require_no_rest(self, found: Any) -> None:
+        """See to it that what a loss returns beside calling ``backward`` is no loss of other parameters.
+
+        Raises:
+            SpecError: it is, and so would be left out.
+        """
+        values = found.values() if isinstance(found, Mapping) else [found]
+        reached = {id(leaf) for leaf in leaves([v for v in values if isinstance(v, Tensor) and v.requires_grad])}
+        rest = [name for name, t in self._trained.named.items() if t.grad is None and id(t) in reached]
+        if rest:
+            problem = (
+                f"'{self._name}' calls backward, but not of what it returns, which reaches {', '.join(rest[:_NAMED])}"
+            )
+            raise SpecError(
+                "loss", problem, "call backward of every part, or return {group: scalar} and call it of none"
+            )
 
     def _require_left(self, before: list[Tensor], held: list[tuple[Tensor, Tensor]]) -> None:
         """See to it that a call left parameters and batch as they were.

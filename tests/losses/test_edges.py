@@ -405,3 +405,24 @@ def test_a_loss_that_changes_parameters_beside_those_measured_is_refused_and_the
     with pytest.raises(ModelError if how == "raise" else SpecError, match="fails" if how == "raise" else "beside"):
         snrkit.measure_loss(loss, model, STATES, draws=FEW)
     assert all(torch.equal(p, was) for p, was in zip(judge.parameters(), before, strict=True))
+
+
+def test_a_loss_called_backward_of_in_part_is_no_loss_of_the_rest():
+    """The usual step of a GAN: the judge's backward, and the maker's loss returned. Whole, it may be returned as well."""
+    models = {"judge": nn.Linear(2, 1), "maker": nn.Linear(3, 2)}
+
+    def in_part(given, x):
+        made = given["maker"](x + torch.randn_like(x))
+        given["judge"](made.detach()).square().mean().backward()
+        return given["judge"](made).mean()
+
+    with pytest.raises(SpecError, match=r"calls backward, but not of what it returns, which reaches maker\.weight"):
+        snrkit.measure_loss(in_part, models, torch.ones(5, 3), draws=FEW)
+
+    def whole(given, x):
+        loss = given["judge"](given["maker"](x + torch.randn_like(x))).square().mean()
+        loss.backward()
+        return loss
+
+    table = snrkit.measure_loss(whole, models, torch.ones(5, 3), draws=FEW)
+    assert {"judge", "maker"} <= set(table.block)
