@@ -1,5 +1,6 @@
 """One gradient of a loss as a row of numbers, whatever the loss does to give it."""
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -37,8 +38,27 @@ class Gradient:
 
     def call(self, batch: Any, noise: Tensor | None = None) -> Any:
         """What the loss returns."""
-        given = [part for part in (batch, noise) if part is not None]
-        return self.loss(self.trained.given, *given)
+        return self.loss(*self._given(batch, noise))
+
+    def require_call(self, batch: Any, noise: Tensor | None = None) -> None:
+        """See to it that the loss takes the arguments that it is called with.
+
+        Raises:
+            SpecError: it does not.
+        """
+        names = [name for name, part in (("model", True), ("batch", batch), ("noise", noise)) if part is not None]
+        try:
+            signature = inspect.signature(self.loss)
+        except (TypeError, ValueError):  # some that are written in C have none
+            return
+        try:
+            signature.bind(*self._given(batch, noise))
+        except TypeError as error:
+            problem = f"'{self.name}' cannot be called as loss({', '.join(names)}): {error}"
+            raise SpecError("loss", problem, "let it take these, and what else it needs by a closure") from None
+
+    def _given(self, batch: Any, noise: Tensor | None) -> list[Any]:
+        return [self.trained.given, *(part for part in (batch, noise) if part is not None)]
 
     def into(self, row: Tensor, batch: Any, noise: Tensor | None = None) -> Tensor | None:
         """Write one gradient to a row ``[P]``; returns the loss, a scalar, or None where it is not told.

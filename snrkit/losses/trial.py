@@ -137,6 +137,7 @@ class Trial:
         for tensor in self._trained.tensors:
             tensor.grad = None
         gradient = Gradient(self._name, self._loss, self._trained, self._holder)
+        gradient.require_call(batch, noise)
         with casts:
             found = gradient.call(batch, noise)
         if any(tensor.grad is not None for tensor in self._trained.tensors):

@@ -426,3 +426,16 @@ def test_a_loss_called_backward_of_in_part_is_no_loss_of_the_rest():
 
     table = snrkit.measure_loss(whole, models, torch.ones(5, 3), draws=FEW)
     assert {"judge", "maker"} <= set(table.block)
+
+
+@pytest.mark.parametrize(
+    ("loss", "batch", "words"),
+    [
+        (lambda m: m(STATES).mean(), STATES, r"loss\(model, batch\): too many positional arguments"),
+        (lambda m, x, y: (m(x) - y).mean(), STATES, r"loss\(model, batch\): missing a required argument: 'y'"),
+        (lambda m, x: m(x).mean(), None, r"loss\(model\): missing a required argument: 'x'"),
+    ],
+)
+def test_a_loss_of_other_arguments_is_refused_in_a_line(loss, batch, words):
+    with pytest.raises(SpecError, match=words):
+        snrkit.measure_loss(loss, policy(), batch, draws=FEW)
