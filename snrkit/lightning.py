@@ -1,5 +1,6 @@
 """A callback for Lightning's Trainer that measures the loss it trains; needs ``pip install "snrkit[lightning]"``."""
 
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Unpack
@@ -84,8 +85,17 @@ class SNRCallback(Callback):  # type: ignore[misc]
 
 
 def _training_loss(module: Any, batch: Any) -> Any:
-    found = module.training_step(batch, 0)
+    found = module.training_step(batch, 0) if _takes_number(module.training_step) else module.training_step(batch)
     return found["loss"] if isinstance(found, dict) else found
+
+
+def _takes_number(step: Callable[..., Any]) -> bool:
+    """Whether a ``training_step`` takes the batch's number, which Lightning lets it leave out."""
+    try:
+        inspect.signature(step).bind(None, 0)
+    except TypeError:
+        return False
+    return True
 
 
 @contextmanager

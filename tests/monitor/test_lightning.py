@@ -146,3 +146,17 @@ def test_a_loss_of_ones_own():
     watch = callback(own)
     train(watch)
     assert set(watch.monitor.table.estimator) == {"own"}
+
+
+class Short(Vae):
+    """Lightning lets a step leave out the batch's number."""
+
+    def training_step(self, batch):
+        return super().training_step(batch, 0)
+
+
+def test_a_step_without_the_number_of_its_batch():
+    watch = callback()
+    watched, plain = train(watch, build=Short)[0], train(build=Short)[0]
+    assert all(torch.equal(a, b) for a, b in zip(watched, plain, strict=True))
+    assert sorted(set(watch.monitor.table.step)) == [4, 8, 12, 16]
