@@ -12,6 +12,7 @@ from snrkit.diagnostics.beta_curve import BetaCurve, beta_curve
 from snrkit.diagnostics.budget import Begun, cost_batch
 from snrkit.diagnostics.measure import Measurement, diagnose
 from snrkit.diagnostics.plan import Plan, chosen
+from snrkit.diagnostics.prepared import elsewhere
 from snrkit.diagnostics.store import parameters_digest
 from snrkit.diagnostics.tables import Provenance
 from snrkit.errors import SpecError
@@ -20,6 +21,7 @@ from snrkit.evaluation.evaluation import Evaluation, evaluated
 from snrkit.evaluation.points import chosen_points, described, named_points
 from snrkit.evaluation.reconstruct import reconstruct, rewrite, with_ssim
 from snrkit.evaluation.ssim import has_ssim
+from snrkit.fleet.models import Send
 from snrkit.models.own import lending, named
 from snrkit.pictures import WRITTEN, Reconstructions, reserved_pictures
 from snrkit.runs.folder import RunDir
@@ -49,6 +51,8 @@ class Run(Showing):
         out: str | Path | None = None,
         progress: Progress | None = None,
         stop: Callable[[], bool] = lambda: False,
+        executor: Any = None,
+        send: Send = "specification",
     ) -> Measurement:
         """Measure gradients at the first test points; ``save`` of what is found adds it to the run's tables.
 
@@ -61,9 +65,11 @@ class Run(Showing):
                 that the same call goes on from there.
             progress: called with (done, total, note).
             stop: asked after every block of draws; True ends the measurement with what is finished.
+            executor: makes the draws, as for ``snrkit.measure``; None: this process.
+            send: how the model travels; ``specification`` will do but for estimators of one's own.
 
         Raises:
-            SpecError, ModelError, CapabilityError, NonFiniteError: as for ``snrkit.measure``.
+            SpecError, ModelError, CapabilityError, NonFiniteError, ResourceError: as for ``snrkit.measure``.
             ResultsError: the table holds another run of this name.
             OutputError: it cannot be written.
             Interrupted: stopped before anything could be read.
@@ -81,7 +87,10 @@ class Run(Showing):
         with reserved(path) as place:
             require_same_parameters(path, self.name, self.step, parameters_digest(self.model))
             about = Provenance(self.name, self.step, label)
-            found = diagnose(self.model, x, plan, provenance=about, folder=place.partial, progress=progress, stop=stop)
+            found = diagnose(
+                self.model, x, plan, provenance=about, folder=place.partial, progress=progress, stop=stop,
+                elsewhere=elsewhere(executor, send, self.recipe),
+            )  # fmt: skip
         return replace(found, place=place, asked=plan.written(spec.data_points))
 
     def evaluate(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from snrkit.cli.flags import flags, put
-from snrkit.cli.options import INPUT, OUTPUT, common, model_option, parse_options, required, with_options
+from snrkit.cli.options import INPUT, OUTPUT, common, fleet_options, model_option, parse_options, required, with_options
 from snrkit.cli.output import print_json, print_table, progress, tell
 from snrkit.cli.wording import in_flags
 from snrkit.errors import DIVERGED, SpecError
@@ -40,7 +40,8 @@ _WHAT = {
 @click.option(
     "--option", "options", multiple=True, metavar="NAME=VALUE", help="Of an estimator, e.g. beta=0.5 (ciwae)."
 )
-@flags(Execution, {"engine": "--engine", "chunk": "--chunk"}, "execution")
+@flags(Execution, {"engine": "--engine", "chunk": "--chunk", "threads": "--threads"}, "execution")
+@fleet_options
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any of --settings, e.g. measure.draws=9.")
 @click.option("--settings", "list_settings", is_flag=True, help="List all settings; measure nothing.")
 @click.option("--out", type=OUTPUT, help="Parquet file. Default: snr.parquet in the run directory.")
@@ -53,6 +54,8 @@ def command(  # noqa: PLR0913 (one per option)
     options: tuple[str, ...],
     settings: tuple[str, ...],
     list_settings: bool,
+    workers: int | None,
+    scheduler: str | None,
     out: Path | None,
     data_dir: Path | None,
     device: str,
@@ -74,25 +77,29 @@ def command(  # noqa: PLR0913 (one per option)
         return
     required("ckpts", ckpts)
     asked = _asked(config, given, settings)
+    from snrkit.fleet.fleet import fleet
     from snrkit.interrupt import stop_requests
     from snrkit.run import Run
     from snrkit.runs.checkpoint import find_checkpoints
 
     files, shown, lost = find_checkpoints(ckpts), [], []
-    for file in files:
-        run = Run.open(file, data_dir=data_dir, device=device, model=model)
-        what = asked.measure.replaced(estimators=_estimators(run, asked.measure, options))
-        with progress(f"snr {run.name}", quiet) as update, stop_requests() as stopped:
-            measurement = run.measure(what, asked.execution, out=out, progress=update, stop=stopped)
-        path = measurement.save()
-        if as_json:
-            shown.append(_json(measurement, path))
-        else:
-            label = measurement.source.provenance.data
-            _show(measurement, f"{run.name}, step {run.step}, {label}, {measurement.plan.method}", path)
-        lost += measurement.lost
-        if not measurement.complete:
-            break
+    with stop_requests() as stopped, fleet(workers, scheduler) as executor:
+        for file in files:
+            run = Run.open(file, data_dir=data_dir, device=device, model=model)
+            what = asked.measure.replaced(estimators=_estimators(run, asked.measure, options))
+            with progress(f"snr {run.name}", quiet) as update:
+                measurement = run.measure(
+                    what, asked.execution, out=out, progress=update, stop=stopped, executor=executor
+                )
+            path = measurement.save()
+            if as_json:
+                shown.append(_json(measurement, path))
+            else:
+                label = measurement.source.provenance.data
+                _show(measurement, f"{run.name}, step {run.step}, {label}, {measurement.plan.method}", path)
+            lost += measurement.lost
+            if not measurement.complete:
+                break
     if as_json:
         print_json(shown[0] if len(files) == 1 else {"measurements": shown})
     if not measurement.complete:
