@@ -39,6 +39,7 @@ def runs_in(folder):
 
 
 def test_each_run_is_that_of_train_by_itself_and_side_by_side(sweep, snrkit, file, tmp_path):
+    assert "4 waiting" in sweep("--dry-run").out
     assert sweep().out.endswith("4 done\n")
     run = runs_in(tmp_path / "out")[0]
     assert run.name.startswith("digits-vae.py:MyVAE-iwae")
