@@ -12,6 +12,7 @@ import click
 from rich.live import Live
 from rich.table import Table
 
+from snrkit.cli.models import put_sweeps_model
 from snrkit.cli.options import FOLDER, INPUT, RUNS, Whole, common, shard_option
 from snrkit.cli.output import PLAIN_INTERVAL_S, error_console, print_json, print_table, say, tell
 from snrkit.errors import BUG
@@ -56,6 +57,7 @@ class Duration(click.ParamType):  # type: ignore[type-arg]
     help="Show what would be trained, what is done and what is held; change nothing.",
 )
 @click.option("--export", "exports", type=FOLDER, help="Folder for compact copies of what is finished.")
+@click.option("--model", metavar="NAME|FILE.py:CLASS", help="Of every run: registered, or a class of your own file.")
 @click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Over the file, e.g. epochs=9 or grid.seed=[0]."
 )
@@ -70,6 +72,7 @@ def command(  # noqa: PLR0913 (one per option)
     shard: Shard,
     only_look: bool,
     exports: Path | None,
+    model: str | None,
     settings: tuple[str, ...],
     data_dir: Path | None,
     device: str,
@@ -88,23 +91,29 @@ def command(  # noqa: PLR0913 (one per option)
     """
     data = read_toml(grid)
     apply_settings(data, settings)
+    own = put_sweeps_model(data, model)
     asked = WatchFile.taken(data)
     specs = expand(data, str(grid))
 
     from snrkit.backend.device import select_device
     from snrkit.interrupt import Interrupted, stop_requests
+    from snrkit.models.own import lending_all
     from snrkit.runs.export import export
     from snrkit.runs.lock import among_others_in
+    from snrkit.runs.sources import require_same_source
     from snrkit.training.sweep import SIDE_BY_SIDE, Sweep, surveyed
     from snrkit.watch import require_due, require_measurable, watching
 
     where = select_device(device)
     deadline = float("inf") if time_limit is None else time.monotonic() + time_limit
     folder, most = out or RUNS / grid.stem, side_by_side or SIDE_BY_SIDE[where.type]
+    require_same_source(specs, folder)
+    lent = lending_all([spec.model for spec in specs], own)
     if only_look:
-        _show(surveyed(specs, folder, most, shard, retry), folder, shard, as_json)
+        with lent:
+            _show(surveyed(specs, folder, most, shard, retry), folder, shard, as_json)
         return
-    with among_others_in(folder), stop_requests() as signalled:
+    with among_others_in(folder), stop_requests() as signalled, lent:
         for spec in specs:
             require_due(asked, spec)
         require_measurable(asked, specs[0], data_dir, where)
