@@ -232,7 +232,7 @@ def _read(kind: str, path: Path) -> tuple[pd.DataFrame, list[str]]:
         SpecError: its run's ``config.toml`` is not valid.
     """
     try:
-        of_another = kind == "snr" and outside.is_one(path)
+        of_another = kind == "snr" and (path.suffix == ".csv" or outside.is_one(path))
         found, remarks = outside.read(path) if of_another else (KINDS.load(kind).read(path), [])
         table = drawable(found)
         return (_ADDED[kind](table, path) if kind in _ADDED else table), [visible(line) for line in remarks]

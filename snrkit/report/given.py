@@ -2,16 +2,14 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from fnmatch import fnmatch
 from pathlib import Path
 
 import pandas as pd
 
 from snrkit.errors import SpecError
 from snrkit.report.make import Made, make
-from snrkit.runs.kinds import KINDS
 from snrkit.runs.kinds.comparisons import COMPARISONS
-from snrkit.runs.kinds.outside import completed, load_table
+from snrkit.runs.kinds.outside import completed
 from snrkit.runs.kinds.slopes import SLOPES
 from snrkit.runs.kinds.snr import SNR
 
@@ -59,10 +57,6 @@ def report(
             path, said = _kept(_called(given, name) if called else given, name, folder)
             notes += said
             paths.append(path)
-        elif _is_plain(Path(given)):
-            rows = load_table(given)
-            notes += rows.attrs["remarks"]
-            paths.append(_kept(rows, f"{name}-{Path(given).stem}", folder)[0])
         else:
             paths.append(Path(given))
     made = make(
@@ -91,12 +85,6 @@ def _named(tables: Given | Iterable[Given] | Mapping[str, pd.DataFrame]) -> list
         problem = f"has '{twice[0]}' and '{twice[1]}', which would be one file"
         raise SpecError("tables", problem, "give them names that differ in letters or digits")
     return found
-
-
-def _is_plain(path: Path) -> bool:
-    """Whether a file is a CSV of another program, of no kind that is known by its name."""
-    known = (KINDS.load(kind).pattern for kind in KINDS.names)
-    return path.suffix == ".csv" and path.is_file() and not any(fnmatch(path.name, pattern) for pattern in known)
 
 
 def _called(table: pd.DataFrame, name: str) -> pd.DataFrame:

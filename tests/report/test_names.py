@@ -94,7 +94,7 @@ def test_one_run_measured_with_several_estimators_keeps_them_apart(tmp_path):
         (["--label", "digits-vae*="], "label: 'digits-vae*=' lacks a run or a name"),
         (["--label", "vea*=x"], "label: no run is called 'vea*'; runs here: digits-iwae"),
         (["--label", "a=x", "--label", "a=y"], "label: 'a' is given two names; give one"),
-        (["--label", "*seed0-1*=x", "--label", "*seed1-2*=y"], "'x' and 'y' are seeds of one setting, which is shown as one"),
+        (["--label", "*seed0-1*=x", "--label", "*seed1-2*=y"], "'x' and 'y' are seeds of one setting, which is"),
         (["--metrics", "log_q"], "metrics: nothing has the metric 'log_q'; did you mean 'log_p'? there are iwae_64"),
         (["--column", "0.2in"], "column: 0.2in is 0.2 inches wide; give at least 1.5in"),
         (["--column", "84"], "column: no page is called '84'; choose from icml"),
@@ -137,8 +137,10 @@ def test_a_figure_is_as_wide_as_asked(sweep, tmp_path, run):
 
 
 def test_names_of_tables_in_python_are_told(tmp_path):
-    made = snrkit.report({"before": table("a", ["iwae"]).assign(run="python"), "after": table("b", ["iwae"]).assign(run="python")},
-                         tmp_path / "out", figures=["snr_vs_k"], labels={"after": "after a change"}, page=False)  # fmt: skip
+    tables = {name: table("a", ["iwae"]).assign(run="python") for name in ("before", "after")}
+    made = snrkit.report(
+        tables, tmp_path / "out", figures=["snr_vs_k"], labels={"after": "after a change"}, page=False
+    )  # fmt: skip
     assert made.drawn
     assert set(pd.read_csv(tmp_path / "out" / "snr_vs_k.csv")["line"]) == {"IWAE, before", "after a change"}
     shutil.rmtree(tmp_path / "out")
