@@ -3,7 +3,7 @@
 import contextlib
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import click
 
@@ -70,13 +70,24 @@ def _figures() -> str:
 def _public() -> str:
     """Every public name, from where it is defined."""
     homes = {name: f"{home}.{name}" for name, home in snrkit._HOME.items()}
-    return "\n".join(f"::: {home}\n    options:\n      heading_level: 3\n" for _, home in sorted(homes.items()))
+    return _described(home for _, home in sorted(homes.items()))
 
 
 def _plots() -> str:
     """Every name of ``snrkit.plot``, from where it is defined."""
-    places = {name: getattr(snrkit.plot, name).__module__ for name in snrkit.plot.__all__}
-    return "\n".join(f"::: {home}.{name}\n    options:\n      heading_level: 3\n" for name, home in places.items())
+    return _described(f"{getattr(snrkit.plot, name).__module__}.{name}" for name in snrkit.plot.__all__)
+
+
+def _callbacks() -> str:
+    """The callbacks for other libraries, and what they pass on. Read, not imported: those libraries need not be there."""
+    own = _described(["snrkit.lightning.SNRCallback", "snrkit.transformers.SNRCallback"], whole=True)
+    return f"{own}\n{_described(['snrkit.monitor.options.Options'])}"
+
+
+def _described(places: Iterable[str], *, whole: bool = False) -> str:
+    """What mkdocstrings makes of objects, each under a heading; with their whole path if names are not enough."""
+    path = "      show_root_full_path: true\n" if whole else ""
+    return "\n".join(f"::: {place}\n    options:\n      heading_level: 3\n{path}" for place in places)
 
 
 MAKERS: dict[str, Callable[[], str]] = {
@@ -91,6 +102,7 @@ MAKERS: dict[str, Callable[[], str]] = {
     "measurement_settings": lambda: _settings(settings.of_measurements()),
     "public": _public,
     "plots": _plots,
+    "callbacks": _callbacks,
 }
 
 
