@@ -1,7 +1,7 @@
 """All else against a baseline: runs on the same test points, estimators on the same noise, over seeds."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ from scipy.special import stdtrit
 
 from snrkit.errors import SpecError
 from snrkit.registry import hint
-from snrkit.report.chosen import Chosen, is_meant, listed
+from snrkit.report.baseline import meant_estimator, meant_setting, name_and_options
+from snrkit.report.chosen import Chosen, listed
 from snrkit.report.collect import Tables, collect
 from snrkit.report.lines import latest
 from snrkit.report.naming import names
@@ -116,7 +117,7 @@ def runs(tables: Tables) -> Compared:
     matched = False
     for _, group in rows.groupby(["trained_on", "data"], sort=False, dropna=False):
         keys = {str(setting): own.iloc[0] for setting, own in group.groupby("setting", sort=False)}
-        base = _meant(tables.chosen.baseline, keys)
+        base = meant_setting(tables.chosen.baseline, keys)
         if base is None:
             continue
         matched = True
@@ -223,7 +224,7 @@ def estimators(tables: Tables) -> Compared:
     rows = tables["comparisons"]
     rows = latest(rows[rows["block"].isin(NETWORKS)]) if len(rows) else rows
     known = dict.fromkeys([*rows["first"], *rows["second"]])
-    base = _meant_estimator(tables.chosen.baseline, list(known))
+    base = meant_estimator(tables.chosen.baseline, list(known))
     shown = tables.chosen.shows("snr_pooled")
     found: list[dict[str, Any]] = []
     if base is not None and shown:
@@ -236,7 +237,7 @@ def estimators(tables: Tables) -> Compared:
             ["setting", "data", "method", "mode", "seed", "M", "K", "block"], sort=False, dropna=False
         ):
             found += _on_noise(group, base)
-    labels = tuple(estimator_label(*_parts(title)) for title in known)
+    labels = tuple(estimator_label(*name_and_options(title)) for title in known)
     table = pd.DataFrame(found, columns=["metric", *ESTIMATORS, *_FOUND])
     return Compared(table, (), labels, base is not None)
 
@@ -258,9 +259,9 @@ def _on_noise(group: pd.DataFrame, base: str) -> list[dict[str, Any]]:
     first = group.iloc[0]
     at = {"of": first["titled"], "data": first["data"], "block": first["block"], "M": first["M"], "K": first["K"],
           "direct": bool(first["direct"])}  # fmt: skip
-    whole = {"baseline": estimator_label(*_parts(base)), "metric": "log snr_pooled"} | at
+    whole = {"baseline": estimator_label(*name_and_options(base)), "metric": "log snr_pooled"} | at
     return [
-        {"what": " = ".join(estimator_label(*_parts(other)) for other in others)} | whole | _columns(one)
+        {"what": " = ".join(estimator_label(*name_and_options(other)) for other in others)} | whole | _columns(one)
         for others, one in zip(alike.values(), found, strict=True)
     ]
 
@@ -276,58 +277,3 @@ def _degrees(rows: pd.DataFrame) -> float:
 def _columns(found: Difference) -> dict[str, Any]:
     parts = asdict(found)
     return {"difference": parts.pop("value"), "ci_low": parts.pop("low"), "ci_high": parts.pop("high"), **parts}
-
-
-def _parts(title: str) -> tuple[str, str]:
-    """Name and options of an estimator as a table shows it: ``ciwae (beta=0.5)``."""
-    name, _, options = title.partition(" (")
-    return name, options.removesuffix(")")
-
-
-def _meant(baseline: str, keys: Mapping[str, "pd.Series[Any]"]) -> str | None:
-    """The setting that a baseline names: by label or title, by run, or by estimator; None if none.
-
-    Raises:
-        SpecError: it names several.
-    """
-    wanted = baseline.casefold()
-    ways: list[Callable[[Any], bool]] = [
-        lambda key: wanted in (str(key["named"]).casefold(), str(key["titled"]).casefold()),
-        lambda key: is_meant(baseline, str(key["run"]), str(key["folder"])),
-        lambda key: wanted in _spellings(str(key["estimator"]), str(key["options"])),
-        lambda key: wanted == str(key["estimator"]).casefold(),
-    ]
-    for way in ways:
-        meant = [setting for setting, key in keys.items() if way(key)]
-        if len(meant) == 1:
-            return meant[0]
-        if meant:
-            titles = ", ".join(f"'{keys[setting]['titled']}'" for setting in meant)
-            raise SpecError(
-                "baseline", f"'{baseline}' is several: {titles}", "name one of them, or give it a name with --label"
-            )
-    return None
-
-
-def _meant_estimator(baseline: str, titles: Sequence[str]) -> str | None:
-    """The estimator that a baseline names; None if none.
-
-    Raises:
-        SpecError: it names several.
-    """
-    wanted = baseline.casefold()
-    spelt = [title for title in titles if wanted in _spellings(*_parts(title))]
-    found = spelt or [title for title in titles if wanted == _parts(title)[0].casefold()]
-    if len(found) > 1:
-        raise SpecError(
-            "baseline", f"'{baseline}' is several: {', '.join(found)}", "name one of them, with its options"
-        )
-    return found[0] if found else None
-
-
-def _spellings(name: str, options: str) -> Iterator[str]:
-    """What an estimator with its options may be called."""
-    if not name:
-        return iter(())
-    written = (f"{name} ({options})", f"{name} {options}") if options else (name,)
-    return iter([text.casefold() for text in (*written, estimator_label(name, options))])
