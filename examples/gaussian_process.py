@@ -37,8 +37,8 @@ class Layer(DeepGPLayer):
 
     def __init__(self, inputs, outputs=None):
         shape = torch.Size([] if outputs is None else [outputs])
-        points = torch.randn(*shape, 10, inputs)
-        strategy = VariationalStrategy(self, points, CholeskyVariationalDistribution(10, batch_shape=shape))
+        points = torch.randn(*shape, 6, inputs)
+        strategy = VariationalStrategy(self, points, CholeskyVariationalDistribution(6, batch_shape=shape))
         super().__init__(strategy, inputs, outputs)
         self.mean = ConstantMean(batch_shape=shape)
         self.kernel = ScaleKernel(RBFKernel(batch_shape=shape), batch_shape=shape)
@@ -64,13 +64,13 @@ class Deep(DeepGP):
 def sparse_loss(model, batch):
     """The negative ELBO of a batch, from the closed form."""
     x, y = batch
-    return -VariationalELBO(model.likelihood, model, num_data=100)(model(x), y)
+    return -VariationalELBO(model.likelihood, model, num_data=40)(model(x), y)
 
 
-def deep_loss(model, batch, samples=4):
+def deep_loss(model, batch, samples=16):
     """The negative ELBO, from samples that go through the layers."""
     x, y = batch
-    bound = DeepApproximateMLL(VariationalELBO(model.likelihood, model, num_data=100))
+    bound = DeepApproximateMLL(VariationalELBO(model.likelihood, model, num_data=40))
     with num_likelihood_samples(samples):
         return -bound(model(x), y)
 
@@ -88,10 +88,10 @@ def trained(build, loss, batch, steps=30):
 
 
 def data():
-    """100 points of a noisy sine."""
+    """40 points of a noisy sine."""
     torch.manual_seed(1)
-    x = torch.linspace(-1, 1, 100)[:, None]
-    return x, torch.sin(4 * x[:, 0]) + 0.2 * torch.randn(100)
+    x = torch.linspace(-1, 1, 40)[:, None]
+    return x, torch.sin(4 * x[:, 0]) + 0.2 * torch.randn(40)
 
 
 def main() -> None:
@@ -99,17 +99,17 @@ def main() -> None:
     x, y = data()
 
     def batch():
-        chosen = torch.randint(100, (20,))
+        chosen = torch.randint(40, (10,))
         return x[chosen], y[chosen]
 
     table = snrkit.measure_loss(sparse_loss, trained(Sparse, sparse_loss, (x, y)), batch, draws=200)
     rows = table[(table.block == "all") & (table.scope == "dataset")].set_index("metric")
     for name in ("data_variance", "monte_carlo_variance"):
-        print(f"sparse, batches of 20, {name}: {rows.value[name]:.3g} ± {rows.stderr[name]:.2g}")
+        print(f"sparse, batches of 10, {name}: {rows.value[name]:.3g} ± {rows.stderr[name]:.2g}")
 
     table = snrkit.measure_loss(deep_loss, trained(Deep, deep_loss, (x, y)), (x, y), draws=200, M=[1, 16])
     for row in table[(table.metric == "snr_pooled") & table.block.isin(["first", "last"])].itertuples():
-        print(f"deep, {row.block} layer, {4 * row.M} samples, pooled SNR: {row.value:.3f} ± {row.stderr:.3f}")
+        print(f"deep, {row.block} layer, {16 * row.M} samples, pooled SNR: {row.value:.3f} ± {row.stderr:.3f}")
 
 
 if __name__ == "__main__":

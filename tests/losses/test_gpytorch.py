@@ -37,14 +37,14 @@ def test_of_a_sparse_process_all_noise_is_that_of_the_batches(example, said):
     model = example["trained"](example["Sparse"], example["sparse_loss"], (x, y))
 
     def loss():
-        chosen = torch.randint(100, (20,))
+        chosen = torch.randint(40, (10,))
         return example["sparse_loss"](model, (x[chosen], y[chosen]))
 
     traces = torch.stack([part.var(dim=0).sum() for part in zoo.loop(loss, model.parameters(), 400).split(20)])
     own, own_error = float(traces.mean()), float(traces.std()) / len(traces) ** 0.5
-    value, error = said["sparse, batches of 20, data_variance"]
+    value, error = said["sparse, batches of 10, data_variance"]
     assert abs(value - own) < 4 * (error**2 + own_error**2) ** 0.5
-    assert said["sparse, batches of 20, monte_carlo_variance"] == (0.0, 0.0)
+    assert said["sparse, batches of 10, monte_carlo_variance"] == (0.0, 0.0)
 
 
 def test_the_layers_of_a_deep_process_read_as_a_plain_loop(example, said):
@@ -53,6 +53,6 @@ def test_the_layers_of_a_deep_process_read_as_a_plain_loop(example, said):
     for layer in ("first", "last"):
         parameters = getattr(model, layer).parameters()
         square, own = pooled(zoo.loop(example["deep_loss"], parameters, 200, model, batch))
-        value, error = said[f"deep, {layer} layer, 4 samples, pooled SNR"]
+        value, error = said[f"deep, {layer} layer, 16 samples, pooled SNR"]
         assert abs(value - square**0.5) < 4 * (error**2 + (own / (2 * square**0.5)) ** 2) ** 0.5
-        assert said[f"deep, {layer} layer, 64 samples, pooled SNR"][0] == pytest.approx(4 * value, rel=1e-3)
+        assert said[f"deep, {layer} layer, 256 samples, pooled SNR"][0] == pytest.approx(4 * value, rel=1e-3)

@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import warnings
 from types import ModuleType
 
 import pytest
@@ -19,6 +20,8 @@ def library(name: str, extra: str) -> ModuleType:
         name: as it is imported.
         extra: of ``snrkit[...]``, which has it.
     """
-    if required():
-        return importlib.import_module(name)
-    return pytest.importorskip(name, reason=f"pip install 'snrkit[{extra}]'")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the libraries' own
+        if required():
+            return importlib.import_module(name)
+        return pytest.importorskip(name, reason=f"pip install 'snrkit[{extra}]'")
