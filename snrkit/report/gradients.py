@@ -15,6 +15,7 @@ from snrkit.report.tables import Cell, Column, rounded, sheet
 from snrkit.runs.metrics import METRICS, Metric, describe
 
 _ROW = [*KEY, "M", "K", "block"]
+_ALIKE = [name for name in _ROW if name not in ("estimator", "options")] + ["draws"]
 
 
 def gradients(tables: Tables) -> Sheet | Missing:
@@ -28,15 +29,21 @@ def gradients(tables: Tables) -> Sheet | Missing:
     present = {name: metric for name, metric in shown.items() if (rows["metric"] == name).any()}
     floors = [name for name in present if (rows["floor"][rows["metric"] == name] > 0).any()]
     columns = [
-        Column("run", "run"), Column("estimator", "estimator"), Column("network", "network"), Column("M", "M"),
-        Column("K", "K"), Column("draws", "draws"),
+        Column("run", "run", printed=False), Column("of", "run", printed=rows["called"].nunique() > 1),
+        Column("estimator", "estimator"), Column("network", "network"), Column("M", "M"), Column("K", "K"),
+        Column("draws", "draws"),
     ]  # fmt: skip
     for name, metric in present.items():
         columns += [Column(name, metric.title, numbers=True)]
         columns += [Column(f"{name}_floor", "floor")] if name in floors else []
-    groups = [group for _, group in rows.groupby(_ROW, sort=False, dropna=False)]
+    groups = _once([group for _, group in rows.groupby(_ROW, sort=False, dropna=False)])
     cells = [_cells(group, present, floors) for group in groups]
-    return sheet(columns, cells, "Gradients of the last measured step", _notes(rows, present))
+    return sheet(
+        columns,
+        cells,
+        "Gradients of the last measured step",
+        _notes(rows, present, any(" = " in group["estimators"].iloc[0] for group in groups)),
+    )
 
 
 def _at_least_m(rows: pd.DataFrame) -> pd.DataFrame:
@@ -45,11 +52,32 @@ def _at_least_m(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[rows["direct"].astype(bool) | (rows["M"] == least)]
 
 
+def _once(groups: Sequence[pd.DataFrame]) -> list[pd.DataFrame]:
+    """One group for all estimators with the same gradient: their readings of the same noise are the same to the last bit.
+
+    Such are, of the generative network, all estimators of one bound. What only some of them have a reading of (a bias, which
+    is none to its own bound) is kept.
+    """
+    found: dict[tuple[object, ...], list[pd.DataFrame]] = {}
+    for group in groups:
+        first, snr = group.iloc[0], group[group["metric"] == "snr_mean"]
+        read = tuple(snr[["value", "stderr"]].iloc[0]) if len(snr) else (id(group),)
+        found.setdefault((*(str(first[name]) for name in _ALIKE), *read), []).append(group)
+    return [_as_one(own) for own in found.values()]
+
+
+def _as_one(groups: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    labels = dict.fromkeys(estimator_label(own["estimator"].iloc[0], own["options"].iloc[0]) for own in groups)
+    whole = pd.concat(groups, ignore_index=True).drop_duplicates("metric")
+    return whole.assign(estimators=" = ".join(labels))
+
+
 def _cells(group: pd.DataFrame, present: Mapping[str, Metric], floors: Sequence[str]) -> list[Cell]:
     first, own = group.iloc[0], group.drop_duplicates("metric", keep="last").set_index("metric")
     names = (
         first["run"],
-        estimator_label(first["estimator"], first["options"]),
+        first["called"],
+        first["estimators"],
         first["block"],
         first["M"],
         first["K"],
@@ -63,8 +91,9 @@ def _cells(group: pd.DataFrame, present: Mapping[str, Metric], floors: Sequence[
     return cells
 
 
-def _notes(rows: pd.DataFrame, present: Mapping[str, Metric]) -> list[str]:
+def _notes(rows: pd.DataFrame, present: Mapping[str, Metric], joined_any: bool) -> list[str]:
     notes = ["Value ± standard error over blocks of draws; floor: what pure noise would read with as many"]
+    notes += ["Estimators joined by = have the same gradient"] if joined_any else []
     notes += [f"{metric.title}: {metric.definition}" for metric in present.values()]
     targets = [target for target in rows["target"].astype(str).unique() if target]
     notes += [f"Target of the bias: {joined(targets)}"] if targets else []

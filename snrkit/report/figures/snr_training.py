@@ -9,7 +9,8 @@ from snrkit.report.axes import log_y
 from snrkit.report.collect import Tables
 from snrkit.report.drawing import Drawing, FigureKind, Missing
 from snrkit.report.layout import panels
-from snrkit.report.lines import TWIN, Line, fewest, joined, lines, trend, usable
+from snrkit.report.lines import TWIN, Line, fewest, joined, trend, usable
+from snrkit.report.naming import OF_MODEL, named_lines
 from snrkit.report.rates import NETWORKS, draw_line, key, marked, y_limits
 from snrkit.report.repetitions import readings_over_seeds, seeds_caption
 from snrkit.report.style import Look
@@ -35,8 +36,8 @@ def draw(tables: Tables, look: Look) -> Drawing | Missing:
         if owner not in largest or group["K"].iloc[0] > largest[owner]["K"].iloc[0]:
             largest[owner] = group
     groups, over = fewest(list(largest.values()) if len(largest) > 1 else groups)
-    found = lines(
-        [_with_epochs(group, tables["metrics"]) for group in groups], ["K", "run", "M", "data", "seed", "source"]
+    found = named_lines(
+        [_with_epochs(group, tables["metrics"]) for group in groups], ["K", *OF_MODEL, "M", "data", "seed"]
     )
     if len({line.style.colour for line in found}) == 1 and len(found) > 1:
         found = [
