@@ -19,7 +19,7 @@ from snrkit.models.draw import drawn
 
 # How many steps lie between a function and what it uses; what lies deeper is found where autograd meets it.
 _DEEPEST = 8
-_MAY_USE_ONE = types.FunctionType | staticmethod | classmethod | list | tuple | Mapping
+_MAY_USE_ONE = (types.FunctionType, staticmethod, classmethod, list, tuple, Mapping)
 _LIBRARIES = ("torch", "numpy", "pandas", "snrkit", "pyro", "pythae")
 
 
