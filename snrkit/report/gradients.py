@@ -1,6 +1,7 @@
 """The report's table of gradients: every metric that is for people, in both networks; one that is added comes by itself."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -70,7 +71,8 @@ def _once(groups: Sequence[pd.DataFrame]) -> list[pd.DataFrame]:
 def _as_one(groups: Sequence[pd.DataFrame]) -> pd.DataFrame:
     labels = dict.fromkeys(estimator_label(own["estimator"].iloc[0], own["options"].iloc[0]) for own in groups)
     whole = pd.concat(groups, ignore_index=True).drop_duplicates("metric")
-    return whole.assign(estimators=[tuple(labels)] * len(whole))
+    texts: Any = [tuple(labels)] * len(whole)
+    return whole.assign(estimators=texts)
 
 
 def _cells(group: pd.DataFrame, present: Mapping[str, Metric], floors: Sequence[str]) -> list[Cell]:
