@@ -23,6 +23,9 @@ def report(
     *,
     column: str = "icml",
     figures: Sequence[str] = (),
+    labels: Mapping[str, str] | None = None,
+    metrics: Sequence[str] = (),
+    baseline: str | None = None,
     page: bool = True,
 ) -> Made:
     """Figures, tables and a page from tables, files and run directories, as ``snrkit report`` makes them.
@@ -31,15 +34,19 @@ def report(
         tables: what ``measure``, ``diagnose`` and ``measure_loss`` return; any table of pandas with columns ``metric`` and
             ``value``, the more of the others the better; paths; one or several, or name to table.
         out: folder to write to; the tables that are at hand are kept there, under ``tables/``.
-        column: width, fonts and lines to match: ``icml``, ``neurips``, ``a4`` or ``slide``.
+        column: width, fonts and lines to match: ``icml``, ``neurips``, ``a4``, ``slide``, or a width such as ``3.3in``,
+            ``84mm`` or ``240pt``.
         figures: only these; none: all that have data.
+        labels: run to what it is called in figures and tables; a run by its name, a pattern of names, or its folder.
+        metrics: only these, in figures and tables; none: all.
+        baseline: compare all else with this estimator, setting or run, in two tables (see ``snrkit.compare``).
         page: also write one self-contained page, ``report.html``.
 
     Returns:
         ``files``, all that was written; ``notes``, what is missing of tables and figures; ``drawn``.
 
     Raises:
-        SpecError: nothing is given, or there is no such figure.
+        SpecError: nothing is given, or there is no such figure, column, run, metric or baseline.
         ResultsError: a table has no readings, or there is nothing to show.
         OutputError: a file cannot be written.
     """
@@ -52,7 +59,9 @@ def report(
             paths.append(path)
         else:
             paths.append(Path(given))
-    made = make(paths, Path(out), column=column, figures=figures, page=page)
+    made = make(
+        paths, Path(out), column=column, figures=figures, labels=labels, metrics=metrics, baseline=baseline, page=page
+    )  # fmt: skip
     return Made(made.files, [*notes, *made.notes], made.drawn)
 
 
