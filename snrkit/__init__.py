@@ -7,10 +7,10 @@
 its name. ``train`` carries out a ``RunSpec``; a ``Run`` is what was trained, opened: it measures a ``MeasureSpec`` as an
 ``Execution`` says, evaluates, advises, reconstructs, samples its prior and interpolates.
 
-Of a model at hand, without a run: ``evaluate`` gives bounds, ``diagnose`` all that can be measured (``diagnose_loss`` of
-losses), ``advise`` what to spend a budget of samples on. ``report`` draws tables, ``compare`` says what differs from a baseline and what cannot be told,
-``collect`` makes one table of many runs' results, ``save_table`` and ``load_table`` keep them; ``plot`` has the
-report's figures for tables in memory. ``from_functions``, ``from_pyro`` and ``from_pythae``
+Of a model at hand, without a run: ``evaluate`` gives bounds, ``diagnose`` all that can be measured (``diagnose_loss``
+of losses), ``advise`` what to spend a budget of samples on. ``report`` draws tables, ``compare`` says what differs from
+a baseline and what cannot be told, ``collect`` makes one table of many runs' results, ``save_table`` and ``load_table``
+keep them; ``plot`` has the report's figures for tables in memory. ``from_functions``, ``from_pyro`` and ``from_pythae``
 make models of what other libraries have, ``pyro_loss`` a loss for ``measure_loss``.
 """
 
