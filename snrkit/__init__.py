@@ -9,7 +9,7 @@ its name. ``train`` carries out a ``RunSpec``; a ``Run`` is what was trained, op
 
 Of a model at hand, without a run: ``evaluate`` gives bounds, ``diagnose`` all that can be measured, ``advise`` what to spend
 a budget of samples on. ``report`` draws tables, ``compare`` says what differs from a baseline and what cannot be told,
-``save_table`` and ``load_table`` keep them; ``plot`` has the
+``collect`` makes one table of many runs' results, ``save_table`` and ``load_table`` keep them; ``plot`` has the
 report's figures for tables in memory. ``from_functions``, ``from_pyro`` and ``from_pythae``
 make models of what other libraries have, ``pyro_loss`` a loss for ``measure_loss``.
 """
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from snrkit.models.densities import DiagonalNormal, bernoulli_log_prob, standard_normal_log_prob
     from snrkit.monitor.monitor import Monitor
     from snrkit.report.against import compare
+    from snrkit.report.collected import collect
     from snrkit.report.given import report
     from snrkit.run import Run, train
     from snrkit.runs.kinds.outside import load_table, save_table
@@ -54,6 +55,7 @@ __all__ = [
     "bernoulli_log_prob",
     "build_estimator",
     "check",
+    "collect",
     "compare",
     "diagnose",
     "evaluate",
@@ -90,6 +92,7 @@ _HOME = {
     "advise": "snrkit.direct",
     "compare": "snrkit.report.against",
     "report": "snrkit.report.given",
+    "collect": "snrkit.report.collected",
     "save_table": "snrkit.runs.kinds.outside",
     "load_table": "snrkit.runs.kinds.outside",
     "build_estimator": "snrkit.estimators.base",

@@ -21,6 +21,7 @@ from snrkit.monitor.losses import Losses, kept
 from snrkit.monitor.objectives import Objective, Result
 from snrkit.monitor.writers import Writer, writer_of
 from snrkit.runs.kinds.snr import SNR
+from snrkit.runs.tidy import TidyTable
 from snrkit.specs.base import Mode, short
 from snrkit.specs.given import plain
 from snrkit.specs.measure import Execution
@@ -136,7 +137,7 @@ class Monitor:
     def table(self) -> pd.DataFrame:
         """The tidy table of all that this monitor measured, a step after another."""
         if not self._tables:
-            return pd.DataFrame(columns=list(SNR.columns))
+            return TidyTable(columns=list(SNR.columns))
         return pd.concat(self._tables, ignore_index=True)
 
     def due(self, step: int) -> bool:

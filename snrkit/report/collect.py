@@ -9,6 +9,7 @@ import pandas as pd
 
 from snrkit.errors import ResultsError
 from snrkit.report.chosen import Chosen
+from snrkit.report.columns import drawable
 from snrkit.report.copies import copied_files, owned, rows_once
 from snrkit.report.escape import visible
 from snrkit.report.find import find, inputs, run_folder
@@ -43,6 +44,9 @@ class Tables:
     Attributes:
         chosen: the same.
     """
+
+    # What is made of the numbers of a file.
+    _shaped: Callable[[pd.DataFrame], pd.DataFrame] = staticmethod(drawable)
 
     def __init__(
         self,
@@ -141,7 +145,7 @@ class Tables:
 
     def _read(self, kind: str, path: Path) -> pd.DataFrame:
         """One file, and what another program's table lacks noted."""
-        table, remarks = read(kind, path)
+        table, remarks = read(kind, path, self._shaped)
         self._remarks += remarks
         return table
 
@@ -204,12 +208,17 @@ def _located(frame: pd.DataFrame) -> pd.DataFrame:
     return _shown(found if "setting" in found else found.assign(setting=found["source"]))
 
 
-def collect(paths: Sequence[Path], chosen: Chosen = Chosen()) -> Tables:  # noqa: B008 (frozen)
+def collect(
+    paths: Sequence[Path],
+    chosen: Chosen = Chosen(),  # noqa: B008 (frozen)
+    as_tables: type[Tables] = Tables,
+) -> Tables:
     """Find the result files at some paths.
 
     Args:
         paths: run directories, folders that hold some at any depth, or result files.
         chosen: what is to be shown, and under which names.
+        as_tables: what is made of them.
 
     Raises:
         ResultsError: a path leads nowhere, or there is nothing at any of them.
@@ -221,7 +230,7 @@ def collect(paths: Sequence[Path], chosen: Chosen = Chosen()) -> Tables:  # noqa
     if not any(files.values()) and not any(_is_run(path) for path in paths):
         where = ", ".join(str(path) for path in paths)
         raise ResultsError(where, "no results there", "train a run with 'snrkit train' first")
-    return Tables(files, unread=unread, chosen=chosen)
+    return as_tables(files, unread=unread, chosen=chosen)
 
 
 def _is_run(path: Path) -> bool:

@@ -12,21 +12,31 @@ from snrkit.report.escape import visible
 from snrkit.report.find import run_folder
 from snrkit.report.naming import OF_MODEL
 from snrkit.report.style import estimator_label
-from snrkit.report.trained import trained
+from snrkit.report.trained import trained, trained_as
 from snrkit.runs.folder import RunDir
 from snrkit.runs.kinds import KINDS, outside
+from snrkit.runs.kinds.wide import specs_in
 
 
 def _of_setting(table: pd.DataFrame, path: Path) -> pd.DataFrame:
-    """With what the run was trained with apart from its seed; of a file in no run directory, the file."""
-    if not RunDir(run_folder(path)).config.is_file():
-        return table.assign(setting=visible(str(path)), rest="", **dict.fromkeys(OF_MODEL, ""))
-    known = trained(path)
+    """With what the run was trained with apart from its seed; of a file in no run directory what it says of its runs."""
+    if RunDir(run_folder(path)).config.is_file():
+        return table.assign(**_whose(trained(path)))
+    unknown = {**dict.fromkeys(["rest", *OF_MODEL], ""), "setting": visible(str(path))}
+    runs = {run: _whose(trained_as(spec)) for run, spec in specs_in(path).items()}
+    if not runs:
+        return table.assign(**unknown)
+    rows = [runs.get(run, unknown) for run in table["run"].astype(str)]
+    return table.assign(**{name: [row[name] for row in rows] for name in unknown})
+
+
+def _whose(known: dict[str, Any]) -> dict[str, str]:
+    """What a run was trained with, as texts."""
     whose = {
         "trained_with": estimator_label(known["estimator"], known["options"]), "trained_M": known["M"],
         "trained_K": known["K"], **{name: known[name] for name in ("trained_on", "model", "rest", "setting")},
     }  # fmt: skip
-    return table.assign(**{name: str(value) for name, value in whose.items()})
+    return {name: str(value) for name, value in whose.items()}
 
 
 def _of_run(table: pd.DataFrame, path: Path) -> pd.DataFrame:
@@ -63,8 +73,15 @@ _ADDED: dict[str, Callable[[pd.DataFrame, Path], pd.DataFrame]] = {
 }
 
 
-def read(kind: str, path: Path) -> tuple[pd.DataFrame, list[str]]:
+def read(
+    kind: str, path: Path, shaped: Callable[[pd.DataFrame], pd.DataFrame] = drawable
+) -> tuple[pd.DataFrame, list[str]]:
     """One file; and what it lacks, if another program wrote it, in sentences.
+
+    Args:
+        kind: of the result.
+        path: the file.
+        shaped: what to make of its numbers.
 
     Raises:
         ResultsError: it is damaged or of a newer schema.
@@ -73,7 +90,7 @@ def read(kind: str, path: Path) -> tuple[pd.DataFrame, list[str]]:
     try:
         of_another = kind == "snr" and (path.suffix == ".csv" or outside.is_one(path))
         found, remarks = outside.read(path) if of_another else (KINDS.load(kind).read(path), [])
-        table = drawable(found)
+        table = shaped(found)
         return (_ADDED[kind](table, path) if kind in _ADDED else table), [visible(line) for line in remarks]
     except SnrkitError:
         raise

@@ -78,7 +78,7 @@ def standings(paths: Sequence[Path]) -> list[Standing]:
     Raises:
         ResultsError: a path leads nowhere, or there is no run at any of them.
     """
-    folders = {folder.resolve(): folder for path in paths for folder in _runs(path)}
+    folders = {folder.resolve(): folder for path in paths for folder in run_folders(path)}
     if not folders:
         where = ", ".join(str(path) for path in paths)
         raise ResultsError(where, "no run there", "give a run directory of 'snrkit train', or a folder of them")
@@ -108,7 +108,12 @@ def standing(folder: Path) -> Standing:
     )  # fmt: skip
 
 
-def _runs(path: Path) -> Iterator[Path]:
+def run_folders(path: Path) -> Iterator[Path]:
+    """The run directories at or below a folder, in sorted order.
+
+    Raises:
+        ResultsError: it is none.
+    """
     if not path.is_dir():
         raise ResultsError(str(path), "is no folder", "give a run directory, or a folder of them")
     for folder, below, files in os.walk(path):

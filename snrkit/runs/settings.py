@@ -32,7 +32,10 @@ def of_run(folder: Path) -> tuple[RunSpec, dict[str, Setting]]:
 
 def differing(runs: Sequence[Settings]) -> list[str]:
     """The settings that are not the same in all runs, in order; one that a run leaves out differs from any value."""
-    names = dict.fromkeys(name for run in runs for name in run)
+    fields = list(RunSpec.model_fields)
+    names = sorted(
+        dict.fromkeys(name for run in runs for name in run), key=lambda name: fields.index(name.partition(".")[0])
+    )
     return [name for name in names if len({json.dumps(run.get(name)) for run in runs}) > 1]
 
 
