@@ -67,9 +67,9 @@ def command(  # noqa: PLR0913 (one per option)
     """Which estimator, M and K to spend T = M K samples per data point on, by measuring them all.
 
     Shown: snr_pooled of both networks' gradients, seconds per training step, and by how much the bound is loose. A
-    setting is recommended only where its 95 % interval against the runner-up excludes a tie. Inference network: highest
-    SNR. Generative network: tightest bound, and the cheapest of those with the same gradient. Both: highest inference SNR
-    among the tightest bounds. A folder of runs may be given, too.
+    setting is recommended only where its 95 % interval against the runner-up excludes a tie, and the margin is told.
+    Inference network: highest SNR. Generative network: tightest bound, and the cheapest of those with the same gradient.
+    Both: highest inference SNR among the tightest bounds. A folder of runs may be given, too.
     """
     from snrkit.interrupt import stop_requests
     from snrkit.runs.done import Made
@@ -116,6 +116,9 @@ def _show(advice: "Advice", heading: str) -> None:
         cost = f"{1000 * row['seconds_per_step']:.1f}"
         table.add_row(row["estimator"], str(row["M"]), str(row["K"]), *snr, cost, f"{row['bound_gap']:.3f}")
     print_table(table)
+    for row in _plain(advice.table):
+        if row["same"]:
+            tell(f"{row['estimator']} M={row['M']} K={row['K']} is the same gradient as {row['same']}: one row")
     for row in _plain(advice.recommendations):
         tell(f"{row['goal']}: {row['setting'] + ', since ' if row['setting'] else ''}{row['reason']}{_needed(row)}")
 

@@ -1,6 +1,7 @@
 """The report's table of gradients: every metric that is for people, in both networks; one that is added comes by itself."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -8,6 +9,7 @@ import pandas as pd
 from snrkit.report.collect import Tables
 from snrkit.report.drawing import Missing, Sheet
 from snrkit.report.lines import KEY, joined, latest
+from snrkit.report.naming import alike, alike_note
 from snrkit.report.rates import NETWORKS
 from snrkit.report.repetitions import readings_over_seeds
 from snrkit.report.style import estimator_label
@@ -42,7 +44,7 @@ def gradients(tables: Tables) -> Sheet | Missing:
         columns,
         cells,
         "Gradients of the last measured step",
-        _notes(rows, present, any(" = " in group["estimators"].iloc[0] for group in groups)),
+        _notes(rows, present, [group["estimators"].iloc[0] for group in groups]),
     )
 
 
@@ -69,7 +71,8 @@ def _once(groups: Sequence[pd.DataFrame]) -> list[pd.DataFrame]:
 def _as_one(groups: Sequence[pd.DataFrame]) -> pd.DataFrame:
     labels = dict.fromkeys(estimator_label(own["estimator"].iloc[0], own["options"].iloc[0]) for own in groups)
     whole = pd.concat(groups, ignore_index=True).drop_duplicates("metric")
-    return whole.assign(estimators=" = ".join(labels))
+    texts: Any = [tuple(labels)] * len(whole)
+    return whole.assign(estimators=texts)
 
 
 def _cells(group: pd.DataFrame, present: Mapping[str, Metric], floors: Sequence[str]) -> list[Cell]:
@@ -77,7 +80,7 @@ def _cells(group: pd.DataFrame, present: Mapping[str, Metric], floors: Sequence[
     names = (
         first["run"],
         first["called"],
-        first["estimators"],
+        alike(first["estimators"]),
         first["block"],
         first["M"],
         first["K"],
@@ -91,9 +94,9 @@ def _cells(group: pd.DataFrame, present: Mapping[str, Metric], floors: Sequence[
     return cells
 
 
-def _notes(rows: pd.DataFrame, present: Mapping[str, Metric], joined_any: bool) -> list[str]:
+def _notes(rows: pd.DataFrame, present: Mapping[str, Metric], sets: Sequence[Sequence[str]]) -> list[str]:
     notes = ["Value ± standard error over blocks of draws; floor: what pure noise would read with as many"]
-    notes += ["Estimators joined by = have the same gradient"] if joined_any else []
+    notes += alike_note(sets)
     notes += [f"{metric.title}: {metric.definition}" for metric in present.values()]
     targets = [target for target in rows["target"].astype(str).unique() if target]
     notes += [f"Target of the bias: {joined(targets)}"] if targets else []

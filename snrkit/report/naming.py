@@ -21,6 +21,8 @@ CALLED = ["named", "titled", "called"]
 # What of a run's own training may tell readings of its gradients apart.
 OF_MODEL = ["trained_with", "trained_on", "trained_M", "trained_K", "model"]
 # What a run of ``snrkit sweep`` is called for, at the end of its folder's name: its identity, and maybe its epochs.
+# As many estimators with the same gradient are named in a row.
+MOST_ALIKE = 3
 _IDENTITY = re.compile(r"-[0-9a-f]{10}(-\d+)?$")
 _OF_RUN = ("trained_on", "M", "K", "model")
 
@@ -134,6 +136,24 @@ def numbered(found: Sequence[str]) -> list[str]:
         seen[label] += 1
         result.append(f"{label} ({seen[label]})" if count[label] > 1 else label)
     return result
+
+
+def alike(labels: Sequence[str]) -> str:
+    """One name for all that have the same gradient: a few of them, and how many more."""
+    over = len(labels) - MOST_ALIKE
+    return " = ".join(labels if over <= 0 else [*labels[:MOST_ALIKE], f"{over} more"])
+
+
+def alike_note(sets: Sequence[Sequence[str]]) -> list[str]:
+    """What that name means, and who the others are; nothing where nothing is alike.
+
+    Args:
+        sets: the labels of each row.
+    """
+    if not any(len(labels) > 1 for labels in sets):
+        return []
+    whole = dict.fromkeys(", ".join(labels) for labels in sets if len(labels) > MOST_ALIKE)
+    return ["Estimators joined by = have the same gradient" + "".join(f"; so have {labels}" for labels in whole)]
 
 
 def plain(run: str) -> str:
