@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from snrkit.backend.device import select_device
-from snrkit.core.streams import Streams
 from snrkit.diagnostics.advise import Advice, advise, candidates
 from snrkit.diagnostics.beta_curve import BetaCurve, beta_curve
 from snrkit.diagnostics.budget import Begun, cost_batch
@@ -18,18 +17,15 @@ from snrkit.diagnostics.tables import Provenance
 from snrkit.errors import SpecError
 from snrkit.estimators.base import Estimator
 from snrkit.evaluation.evaluation import Evaluation, evaluated
-from snrkit.evaluation.points import chosen_points, described, named_points
-from snrkit.evaluation.reconstruct import reconstruct, rewrite, with_ssim
-from snrkit.evaluation.ssim import has_ssim
+from snrkit.evaluation.points import described, named_points
 from snrkit.fleet.models import Send
 from snrkit.models.own import lending, named
-from snrkit.pictures import WRITTEN, Reconstructions, reserved_pictures
 from snrkit.runs.folder import RunDir
 from snrkit.runs.kinds.snr import require_same_parameters
 from snrkit.runs.place import reserved
 from snrkit.showing import Showing
 from snrkit.specs.base import short
-from snrkit.specs.given import is_empty, items, require_is, whole
+from snrkit.specs.given import is_empty, require_is
 from snrkit.specs.measure import Execution, MeasureSpec, WatchFile
 from snrkit.specs.run import RunSpec
 from snrkit.training import session
@@ -131,48 +127,6 @@ class Run(Showing):
                 context=self.fingerprint(x, samples, seed), progress=progress,
                 latents_file=self.beside("latents.parquet") if is_own else path.with_suffix(".latents.parquet"),
             )  # fmt: skip
-
-    def reconstruct(
-        self,
-        points: Sequence[int] = tuple(range(10)),
-        *,
-        k: int = 50,
-        samples: int = 5,
-        seed: int = 0,
-        out: str | Path | None = None,
-    ) -> Reconstructions:
-        """Test points beside their reconstructions from q(z|x) and from q_IW, which resamples by importance weights.
-
-        Sentences are decoded greedily, from the mean of q too.
-
-        Args:
-            points: numbers of test points, from 0.
-            k: importance samples behind each of q_IW.
-            samples: reconstructions per point and kind.
-            seed: root of the noise.
-            out: the Parquet file that it is for, pictures or a text going beside it; None: in the run.
-
-        Raises:
-            SpecError: there is no such point, or nothing is asked for.
-            CapabilityError: the model has no ``pixel_means``, and decodes no sentences.
-            NonFiniteError, ResourceError: as for ``evaluation.reconstruct.resample``.
-            OutputError: it cannot be written there.
-        """
-        remedy = "give numbers of test points, for example [0, 1]"
-        points = [whole("points", point, 0, remedy) for point in items("points", points, int, remedy)]
-        x, label = chosen_points(self.dataset, self.spec, self.device, points)
-        path = Path(out) if out else self.beside("reconstructions.parquet")
-        shared: dict[str, Any] = {**self.labels, "data": label, "k": k, "seed": seed}
-        if self.dataset.kind == "tokens":
-            with reserved_pictures(path, WRITTEN) as place:
-                sentences = rewrite(self.model, x, points, k, samples, Streams(seed))
-            return Reconstructions(sentences.assign(**shared), place)
-        with reserved_pictures(path) as place:
-            images = reconstruct(self.model, x, points, k, samples, Streams(seed))
-            height, width = self.dataset.image_shape or (1, x.shape[1])
-            if has_ssim(self.model, self.dataset.image_shape):
-                images = with_ssim(images, (height, width))
-        return Reconstructions(images.assign(**shared, height=height, width=width), place)
 
     def advise(
         self,
