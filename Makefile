@@ -7,7 +7,7 @@ REPORT := $(BIN)/snrkit report --html --quiet --out
 PAPER := analyses/rainforth2018
 DRAWN := $(addprefix figures-,rainforth2018 digits toy rainforth2018-curves mcharrak2021 burda2016 discrete2020)
 
-.PHONY: demo docs figures $(DRAWN) test slow lint wheel speed gpu gpu-sweep gpu-evaluate
+.PHONY: demo docs extras figures $(DRAWN) test slow lint wheel speed gpu gpu-sweep gpu-evaluate
 
 # Two small runs on the embedded digits, their gradient SNR, figures and a page that tells the story.
 demo: .venv/installed
@@ -46,6 +46,10 @@ test: .venv/installed
 # What takes longer: every engine on every awkward model, processes that are killed, whole figures.
 slow: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 -m slow
+
+# The tests against libraries that are extras, none of which may be absent, in an environment of their own on top of .venv's.
+extras: .venv-extras/installed
+	SNRKIT_EXTRAS=required OMP_NUM_THREADS=1 .venv-extras/bin/python -m pytest -q -n 2 -m extra
 
 # Milliseconds per draw of each engine; uses CUDA where there is one.
 speed: .venv/installed
@@ -98,4 +102,13 @@ wheel:
 
 .venv/docs: .venv/installed
 	$(BIN)/pip install -q --disable-pip-version-check -c $(CONSTRAINTS) -e '.[docs]'
+	touch $@
+
+# What .venv has is found there and not fetched again, torch above all.
+EXTRAS := lightning,transformers,pyro,pythae,gpytorch
+.venv-extras/installed: .venv/installed setup.cfg $(CONSTRAINTS)
+	$(PYTHON) -m venv --clear .venv-extras
+	$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' \
+	  > $$(.venv-extras/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/below.pth
+	.venv-extras/bin/pip install -q --disable-pip-version-check -c $(CONSTRAINTS) -e '.[$(EXTRAS)]'
 	touch $@

@@ -1,11 +1,12 @@
 """A callback for Lightning's Trainer that measures the loss it trains; needs ``pip install "snrkit[lightning]"``."""
 
 import inspect
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Unpack
 
-from snrkit.errors import CapabilityError, SpecError
+from snrkit.errors import CapabilityError, SnrkitError, SpecError
 from snrkit.monitor.monitor import Monitor
 from snrkit.monitor.options import Options, require_known
 
@@ -21,12 +22,19 @@ except ImportError:
 
 __all__ = ["SNRCallback"]
 
+_LOG = logging.getLogger("snrkit")
+
+
+class _NoLossError(SnrkitError):
+    """A ``training_step`` returned None, by which Lightning lets it skip a batch."""
+
 
 class SNRCallback(Callback):  # type: ignore[misc]
     """Measures along a training by Lightning's Trainer, after the optimiser's steps; see ``snrkit.Monitor``.
 
     The loss is that of ``training_step``, called with all logging off and in the trainer's precision. With gradients
-    accumulated it is that of one batch, of which a step averages several.
+    accumulated it is that of one batch, of which a step averages several. Where ``training_step`` returns None, by which it
+    skips a batch, nothing is measured: that is warned of once, counted in ``monitor.failed``, and the training goes on.
 
     Args:
         loss: ``loss(module, batch)`` instead of ``training_step``, as for ``measure_loss``; needed where a module optimises
@@ -52,6 +60,7 @@ class SNRCallback(Callback):  # type: ignore[misc]
         self._loss, self._batch, self._to_logger = loss, batch, to_logger
         self._every, self._options = every, require_known(options)
         self.monitor: Monitor | None = None
+        self._warned = False
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
         """Make the monitor.
@@ -80,13 +89,24 @@ class SNRCallback(Callback):  # type: ignore[misc]
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
         """Measure if it is time to."""
-        if self.monitor is not None and trainer.global_step > 0:
+        if self.monitor is None or trainer.global_step == 0:
+            return
+        try:
             self.monitor(trainer.global_step, batch if self._batch is None else None)
+        except _NoLossError as error:
+            self.monitor.failed += 1
+            if not self._warned:
+                self._warned = True
+                _LOG.warning("SNRCallback at step %d: %s", trainer.global_step, error)
 
 
 def _training_loss(module: Any, batch: Any) -> Any:
     found = module.training_step(batch, 0) if _takes_number(module.training_step) else module.training_step(batch)
-    return found["loss"] if isinstance(found, dict) else found
+    loss = found["loss"] if isinstance(found, dict) else found
+    if loss is None:
+        problem = "returns None for the batch that is measured, so there is no loss"
+        raise _NoLossError("training_step", problem, "give a batch that it does not skip: SNRCallback(batch=...)")
+    return loss
 
 
 def _takes_number(step: Callable[..., Any]) -> bool:

@@ -1,7 +1,8 @@
 """One process at a time in changing a file, and what else locks are made of. Standard library only.
 
 Locks are those of ``flock``, which end with their process. Where a file system has none, a file that names host and process
-takes their place: it is left by a process that is killed, and taken over where that process is seen to be dead.
+takes their place: it is left by a process that is killed, and taken over where that process is seen to be dead: it is no
+longer there, or, on another host, has not touched its file for half an hour.
 """
 
 import contextlib
@@ -14,6 +15,8 @@ import logging
 import os
 import secrets
 import socket
+import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +28,8 @@ from snrkit.errors import ResourceError, SnrkitError
 # How long to wait for others that merge into the same files, seconds; a merge takes milliseconds.
 PATIENCE_S = 60.0
 _POLL_S = 0.02
+# How often the owner of a file touches it, and after how long a silence it is dead where that cannot be seen otherwise.
+_BEAT_S, _SILENCE_S = 60.0, 1800.0
 _MERGING = ".merge-owner"
 _HELD = (errno.EWOULDBLOCK, errno.EAGAIN)
 # What file systems without such locks say; EBADF is NFS's answer for a folder.
@@ -112,6 +117,27 @@ def warn(folder: str, reason: str, name: str) -> None:
                  folder, reason, name)  # fmt: skip
 
 
+def is_locked(file: Path) -> bool:
+    """Whether a process has a lock on a file; its own lock on it, to find that out, is gone at once."""
+    try:
+        handle = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno in _HELD
+    finally:
+        os.close(handle)
+    return False
+
+
+def claimant(file: Path) -> str | None:
+    """The living process, or one on another host, that a file of ``claimed`` names, in words; None: there is none."""
+    found = _content(file)
+    return None if found is None or _is_dead(file, found) else _named(file, found)
+
+
 @contextlib.contextmanager
 def claimed(file: Path, patience: float) -> Iterator[None]:
     """A file that says which process has a folder; one of a process that is dead is taken over.
@@ -121,7 +147,7 @@ def claimed(file: Path, patience: float) -> Iterator[None]:
         OutputError: the file cannot be written.
     """
     own = json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "started": _started(os.getpid()),
-                      "token": secrets.token_hex(8)})  # fmt: skip
+                      "token": secrets.token_hex(8), "beat": _BEAT_S})  # fmt: skip
     end = time.monotonic() + patience
     while not _create(file, own):
         found = _content(file)
@@ -133,11 +159,32 @@ def claimed(file: Path, patience: float) -> Iterator[None]:
             raise Held(_named(file, found or ""))
         time.sleep(_POLL_S)
     try:
-        yield
+        with _beating(file, own):
+            yield
     finally:
         if _content(file) == own:
             with contextlib.suppress(OSError):
                 file.unlink()
+
+
+@contextlib.contextmanager
+def _beating(file: Path, own: str) -> Iterator[None]:
+    """Touch a file from time to time while the block runs, so that other hosts see that its owner is alive."""
+    ended = threading.Event()
+
+    def beat() -> None:
+        while not ended.wait(_BEAT_S):
+            with contextlib.suppress(OSError):
+                if _content(file) == own:
+                    os.utime(file)
+
+    thread = threading.Thread(target=beat, name="snrkit-lock", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def _create(file: Path, content: str) -> bool:
@@ -184,9 +231,18 @@ def _is_dead(file: Path, content: str) -> bool:
         except OSError:
             return False
     if owner["host"] != socket.gethostname():
-        return False
+        return "beat" in owner and _silence(file) > _SILENCE_S
     started = _started(pid)
     return started == "" or owner.get("started") not in ("", None, started)
+
+
+def _silence(file: Path) -> float:
+    """For how long a file has not been touched, seconds by the clock of its file system; 0 where that cannot be told."""
+    try:
+        with tempfile.TemporaryFile(dir=file.parent) as now:
+            return os.fstat(now.fileno()).st_mtime - file.lstat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _started(pid: int) -> str:

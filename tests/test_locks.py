@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -18,7 +19,7 @@ from snrkit.locks import merging
 from snrkit.runs.kinds.draws import DRAWS
 from snrkit.runs.kinds.slopes import SLOPES
 from snrkit.runs.kinds.snr import SNR
-from snrkit.runs.lock import alone_in
+from snrkit.runs.lock import alone_in, holder
 from tests.support.tables import kept, slopes, table
 
 PROCESS = """
@@ -133,6 +134,41 @@ def test_who_is_dead_is_not_waited_for(tmp_path, no_locks, owner, monkeypatch, w
     with pytest.raises(ResourceError, match=r"for 0\.1 s"):
         SNR.merge(tmp_path / "a.parquet", table())
     assert names(tmp_path) == [".lock", ".lock-owner", ".merge-owner"]
+
+
+@pytest.mark.parametrize("no_locks", [errno.ENOLCK], indirect=True)
+def test_the_file_of_a_host_that_fell_silent_is_taken_over_and_its_owner_would_have_touched_it(
+    tmp_path, no_locks, owner, monkeypatch
+):
+    """Without locks a dead process on another host cannot be told from a living one, unless the living one says so."""
+    file, long_ago = tmp_path / ".lock-owner", time.time() - 3600
+    for content, taken in ((owner["elsewhere"], False), (owner["elsewhere"].replace("}", ', "beat": 60}'), True)):
+        file.write_text(content)
+        assert "another.example" in holder(tmp_path)
+        os.utime(file, (long_ago, long_ago))
+        assert (holder(tmp_path) is None) == taken
+    monkeypatch.setattr(locks, "_BEAT_S", 0.01)
+    with alone_in(tmp_path):
+        os.utime(file, (long_ago, long_ago))
+        deadline = time.monotonic() + 30
+        while file.stat().st_mtime == pytest.approx(long_ago, abs=1) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert time.time() - file.stat().st_mtime < 60
+    assert not file.exists()
+
+
+def test_who_looks_keeps_nobody_out(tmp_path):
+    assert holder(tmp_path / "none") is None
+    with alone_in(tmp_path):
+        assert "another process is at work" in holder(tmp_path)
+    tmp_path.mkdir(exist_ok=True)  # which went with the lock
+    (tmp_path / ".lock").touch()
+    assert holder(tmp_path) is None
+    with (tmp_path / ".lock").open() as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        threading.Timer(0.001, lambda: fcntl.flock(looking, fcntl.LOCK_UN)).start()
+        with alone_in(tmp_path):
+            pass
 
 
 def test_a_lock_that_is_a_pipe_a_link_or_a_folder(tmp_path):

@@ -1,9 +1,11 @@
 """Pages of the reference, made of the code: ``<!-- generated: NAME -->`` stands where a table or text is to be."""
 
+import ast
 import contextlib
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import click
 
@@ -70,13 +72,60 @@ def _figures() -> str:
 def _public() -> str:
     """Every public name, from where it is defined."""
     homes = {name: f"{home}.{name}" for name, home in snrkit._HOME.items()}
-    return "\n".join(f"::: {home}\n    options:\n      heading_level: 3\n" for _, home in sorted(homes.items()))
+    return _described(home for _, home in sorted(homes.items()))
 
 
 def _plots() -> str:
     """Every name of ``snrkit.plot``, from where it is defined."""
-    places = {name: getattr(snrkit.plot, name).__module__ for name in snrkit.plot.__all__}
-    return "\n".join(f"::: {home}.{name}\n    options:\n      heading_level: 3\n" for name, home in places.items())
+    return _described(f"{getattr(snrkit.plot, name).__module__}.{name}" for name in snrkit.plot.__all__)
+
+
+def _callbacks() -> str:
+    """The callbacks for other libraries, and what they pass on. Read, not imported: those libraries need not be there."""
+    own = _described(["snrkit.lightning.SNRCallback", "snrkit.transformers.SNRCallback"], whole=True)
+    return f"{own}\n{_described(['snrkit.monitor.options.Options'])}"
+
+
+_TRIALS = Path(__file__).parents[2] / "examples" / "trials.py"
+
+
+def _trials() -> str:
+    """The cases of ``examples/trials.py``, and the lines of each that measure: read, and counted, from the file."""
+    rows = ["| what is measured | lines | which |", "| --- | --- | --- |"]
+    for title, written in trials():
+        code = "<br>".join(f"`{line}`" for line in written)
+        rows.append(f"| {title} | {len(written)} | {code} |")
+    return "\n".join(rows)
+
+
+def trials() -> list[tuple[str, list[str]]]:
+    """Each case's title, and the lines that it takes: those of the statements in which snrkit, or a monitor, is named."""
+    source = _TRIALS.read_text(encoding="utf-8")
+    cases = [one for one in ast.parse(source).body if isinstance(one, ast.FunctionDef) and _is_case(one)]
+    return [(str(ast.get_docstring(case)).rstrip("."), _written(case, source)) for case in cases]
+
+
+def _is_case(function: ast.FunctionDef) -> bool:
+    return isinstance(function.returns, ast.Name) and function.returns.id == "Case"
+
+
+def _written(case: ast.FunctionDef, source: str) -> list[str]:
+    statements = [one for one in ast.walk(case) if isinstance(one, ast.Assign | ast.Expr)]
+    ours = [
+        one for one in statements if {"snrkit", "monitor"} & {n.id for n in ast.walk(one) if isinstance(n, ast.Name)}
+    ]
+    lines = source.splitlines()
+    return [
+        line.strip()
+        for one in sorted(ours, key=lambda own: own.lineno)
+        for line in lines[one.lineno - 1 : one.end_lineno]
+    ]
+
+
+def _described(places: Iterable[str], *, whole: bool = False) -> str:
+    """What mkdocstrings makes of objects, each under a heading; with their whole path if names are not enough."""
+    path = "      show_root_full_path: true\n" if whole else ""
+    return "\n".join(f"::: {place}\n    options:\n      heading_level: 3\n{path}" for place in places)
 
 
 MAKERS: dict[str, Callable[[], str]] = {
@@ -91,6 +140,8 @@ MAKERS: dict[str, Callable[[], str]] = {
     "measurement_settings": lambda: _settings(settings.of_measurements()),
     "public": _public,
     "plots": _plots,
+    "callbacks": _callbacks,
+    "trials": _trials,
 }
 
 

@@ -4,14 +4,22 @@ import functools
 import inspect
 import sys
 import types
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from snrkit.core.backward import leaves
+from snrkit.core.batches import Batch, broadcastable, points, take, transform
 from snrkit.errors import CapabilityError, SpecError
+from snrkit.models.base import FEW, LatentModel
+from snrkit.models.draw import drawn
 
-_DEEPEST = 4
+# How many steps lie between a function and what it uses; what lies deeper is found where autograd meets it.
+_DEEPEST = 8
+_MAY_USE_ONE = (types.FunctionType, staticmethod, classmethod, list, tuple, Mapping)
 _LIBRARIES = ("torch", "numpy", "pandas", "snrkit", "pyro", "pythae")
 
 
@@ -26,7 +34,7 @@ def modules_of(functions: Iterable[Callable[..., Any]]) -> dict[str, nn.Module]:
     """
     found: dict[str, nn.Module] = {}
     for function in functions:
-        for name, value in _reached(function, 0, set()):
+        for name, value in _named(type(function).__name__.lower(), function, 0, set()):
             if isinstance(value, nn.Module):
                 if not any(value is known for known in found.values()):
                     found[_free(name, found)] = value
@@ -55,6 +63,31 @@ def holder(found: dict[str, nn.Module], given: Iterable[nn.Module] | nn.Module |
     return _outermost(named)
 
 
+def require_found(model: LatentModel, x: Batch) -> None:
+    """See to it that the functions of a model depend on nothing that is trained beside its own parameters.
+
+    Args:
+        model: whose modules were found.
+        x: data ``[B, *event]``.
+
+    Raises:
+        SpecError: they do: it would be taken for a constant.
+    """
+    few = transform(take(x, slice(0, FEW)), Tensor.detach)
+    own = list(model.parameters())
+    with torch.enable_grad():
+        posterior = model.proposal(few)
+        noise = own[0].new_zeros(points(few), 1, 1, *posterior.noise_shape)
+        draw = drawn(posterior, noise, path=False)
+        parts = {"encode": [draw.z, draw.log_q], "log_joint": [model.log_joint(broadcastable(few), draw.z.detach())]}
+    known = {id(parameter) for parameter in own}
+    for function, values in parts.items():
+        other = next((leaf for leaf in leaves(values) if id(leaf) not in known), None)
+        if other is not None:
+            problem = f"{function} uses a parameter {list(other.shape)} of none of the modules that were found"
+            raise SpecError("modules", problem, "name them all: modules=[encoder, decoder]")
+
+
 def _free(name: str, taken: dict[str, Any]) -> str:
     plain = name.replace(".", "_")
     number = 2
@@ -69,35 +102,40 @@ def _outermost(found: dict[str, nn.Module]) -> dict[str, nn.Module]:
     return {name: module for name, module in found.items() if id(module) not in inside}
 
 
-def _reached(function: Any, depth: int, seen: set[int]) -> Iterator[tuple[str, Any]]:
-    """What a function can use, by name."""
-    if id(function) in seen or depth > _DEEPEST:
-        return
-    seen.add(id(function))
-    if isinstance(function, nn.Module):
-        yield type(function).__name__.lower(), function
-    elif isinstance(function, functools.partial):
-        yield from _reached(function.func, depth, seen)
-        for name, value in [
-            *zip(map(str, range(len(function.args))), function.args, strict=True),
-            *function.keywords.items(),
-        ]:
-            yield from _named(name, value, depth, seen)
-    elif inspect.ismethod(function):
-        yield from _named(type(function.__self__).__name__.lower(), function.__self__, depth, seen)
-        yield from _reached(function.__func__, depth, seen)
-    elif isinstance(function, types.FunctionType):
-        for name, value in _used(function):
-            yield from _named(name, value, depth, seen)
+def _named(name: str, value: Any, depth: int, seen: set[int]) -> Iterator[tuple[str, Any]]:
+    """The modules and tensors among what a value is made of, by name."""
+    if isinstance(value, nn.Module | Tensor):
+        yield name, value
+    elif id(value) not in seen and depth <= _DEEPEST:
+        seen.add(id(value))
+        for part, inner in _parts(name, value):
+            yield from _named(part, inner, depth + 1, seen)
+
+
+def _parts(name: str, value: Any) -> Iterable[tuple[str, Any]]:
+    """What a function can use, or a container or an object of a user's class holds, by name."""
+    if isinstance(value, functools.partial):
+        return [("func", value.func), *((str(i), part) for i, part in enumerate(value.args)), *value.keywords.items()]
+    if isinstance(value, types.MethodType):
+        return [(type(value.__self__).__name__.lower(), value.__self__), (name, value.__func__)]
+    if isinstance(value, staticmethod | classmethod):
+        return [(name, value.__func__)]
+    if isinstance(value, types.FunctionType):
+        return _used(value)
+    if isinstance(value, list | tuple | set | frozenset | deque):
+        value = dict(enumerate(value))
+    return (
+        [(f"{name}_{key}", part) for key, part in value.items()] if isinstance(value, Mapping) else _attributes(value)
+    )
 
 
 def _used(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
-    """What a function closes over, has as defaults, or names among its globals; of a Python module what it names there."""
+    """What a function closes over, has as defaults, or names among its globals; of a module or class what it names there."""
     names = _names(function.__code__)
     own = dict(inspect.getclosurevars(function).nonlocals)
     own |= {name: function.__globals__[name] for name in names if name in function.__globals__}
     for name, value in own.items():
-        if isinstance(value, types.ModuleType):
+        if isinstance(value, types.ModuleType | type):
             yield from ((part, vars(value)[part]) for part in names if _is_sought(value, vars(value).get(part)))
         else:
             yield name, value
@@ -105,10 +143,11 @@ def _used(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
     yield from (function.__kwdefaults__ or {}).items()
 
 
-def _is_sought(home: types.ModuleType, value: Any) -> bool:
-    """Whether what a Python module holds is a module of a network, or a function that may use one."""
-    is_users = home.__name__.partition(".")[0] not in (*_LIBRARIES, *sys.stdlib_module_names)
-    return isinstance(value, nn.Module) or (is_users and isinstance(value, types.FunctionType))
+def _is_sought(home: types.ModuleType | type, value: Any) -> bool:
+    """Whether what a Python module or class holds is a module of a network, or may use one."""
+    where = home.__module__ if isinstance(home, type) else home.__name__
+    is_users = where.partition(".")[0] not in (*_LIBRARIES, *sys.stdlib_module_names)
+    return isinstance(value, nn.Module) or (is_users and isinstance(value, _MAY_USE_ONE))
 
 
 def _names(code: types.CodeType) -> list[str]:
@@ -117,28 +156,13 @@ def _names(code: types.CodeType) -> list[str]:
     return list(dict.fromkeys([*code.co_names, *inner]))
 
 
-def _named(name: str, value: Any, depth: int, seen: set[int]) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, nn.Module | Tensor):
-        yield name, value
-    elif isinstance(value, types.FunctionType | types.MethodType | functools.partial):
-        yield from _reached(value, depth + 1, seen)
-    elif isinstance(value, list | tuple):
-        for number, part in enumerate(value):
-            yield from _named(f"{name}_{number}", part, depth, seen)
-    elif isinstance(value, dict):
-        for key, part in value.items():
-            yield from _named(f"{name}_{key}", part, depth, seen)
-    elif _is_own_object(value) and id(value) not in seen and depth < _DEEPEST:
-        seen.add(id(value))
-        for key, part in vars(value).items():
-            yield from _named(key, part, depth + 1, seen)
-
-
-def _is_own_object(value: Any) -> bool:
-    """Whether it is an object of a user's class, which may hold modules."""
+def _attributes(value: Any) -> Iterator[tuple[str, Any]]:
+    """Those of an object of a user's class."""
     home = type(value).__module__.partition(".")[0]
-    return (
-        hasattr(value, "__dict__")
-        and not isinstance(value, type | types.ModuleType)
-        and home not in ("torch", "builtins", "pyro")
-    )
+    if isinstance(value, type | types.ModuleType) or home in ("torch", "builtins", "pyro"):
+        return
+    yield from getattr(value, "__dict__", {}).items()
+    for owner in type(value).__mro__:
+        for name, own in vars(owner).items():
+            if isinstance(own, types.MemberDescriptorType) and hasattr(value, name):  # of __slots__
+                yield name, getattr(value, name)

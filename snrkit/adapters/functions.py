@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
-from snrkit.adapters.found import holder, modules_of
+from snrkit.adapters.found import holder, modules_of, require_found
 from snrkit.core.batches import Batch
-from snrkit.errors import SpecError
+from snrkit.errors import CapabilityError, SpecError
 from snrkit.models.base import LatentModel
 
 
@@ -41,6 +42,11 @@ class FromFunctions(LatentModel):
         """The function's."""
         return self._functions[1](x, z)
 
+    def reached(self, x: Batch) -> dict[str, tuple[bool, bool]]:
+        """As ``LatentModel.reached``, if the modules that the functions use are all known."""
+        require_found(self, x)
+        return super().reached(x)
+
     def prior_distribution(self) -> Any:
         """What the caller said it is."""
         return super().prior_distribution() if self._prior is None else self._prior
@@ -55,7 +61,8 @@ def from_functions(
 ) -> FromFunctions:
     """A model of two functions, which everything here takes.
 
-    The modules that the functions use are found: those that they are methods of, close over, or name as globals.
+    The modules that the functions use are found: those that they are methods of, close over, or name as globals. Where a
+    function turns out to use a trained parameter of another one, measuring is refused: it would be taken for a constant.
 
     Args:
         encode: data ``[B, *event]`` to the proposal: a distribution of ``torch.distributions``, the pair (mean, standard
@@ -66,9 +73,19 @@ def from_functions(
 
     Raises:
         SpecError: one is no function, or they use no module with parameters.
-        CapabilityError: they use a parameter that lies in no module.
+        CapabilityError: they use a parameter that lies in no module, or the prior is trained.
     """
     for name, function in (("encode", encode), ("log_joint", log_joint)):
         if not callable(function):
             raise SpecError(name, f"is a {type(function).__name__}", "give a function")
+    if any(tensor.requires_grad for tensor in _tensors(prior)):
+        problem = "depends on what is trained, and is the same in every draw here"
+        raise CapabilityError("prior", problem, "write a class with encode, log_joint and prior_distribution")
     return FromFunctions(encode, log_joint, holder(modules_of((encode, log_joint)), modules), prior)
+
+
+def _tensors(distribution: Any) -> list[Tensor]:
+    """Those that a distribution of ``torch.distributions`` keeps, and those below it."""
+    kept = getattr(distribution, "__dict__", {}).values()
+    below = [part for part in kept if isinstance(part, Distribution)]
+    return [part for part in kept if isinstance(part, Tensor)] + [t for part in below for t in _tensors(part)]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from snrkit.adapters import pyro_sites as ours
+from snrkit.adapters.found import require_found
 from snrkit.adapters.held import held_density
 from snrkit.core.batches import Batch, points, transform
 from snrkit.core.logweights import LogWeights, Parts
@@ -71,6 +72,11 @@ class FromPyro(LatentModel):
         model, guide = (ours.latents(trace) for trace in (self.model_trace(posterior.x, z), posterior.trace(z)))
         kls = [torch.distributions.kl_divergence(guide[name]["fn"], model[name]["fn"]) for name in guide]
         return _per_sample(sum(kls), z)
+
+    def reached(self, x: Batch) -> dict[str, tuple[bool, bool]]:
+        """As ``LatentModel.reached``, if the modules that the functions use are all known."""
+        require_found(self, x)
+        return super().reached(x)
 
     def networks(self, x: Batch) -> dict[str, Any]:
         """By what autograd reaches; a parameter that both programs use counts to the guide."""

@@ -1,5 +1,6 @@
 """``snrkit advise``."""
 
+import json
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,25 +9,27 @@ import click
 from rich.table import Table
 
 from snrkit.cli.flags import flags
+from snrkit.cli.folders import Found, Opening, on_runs, runs_options
 from snrkit.cli.options import (
     NAMES,
     OUTPUT,
     Whole,
     build_estimators,
-    checkpoint_option,
     common,
     model_option,
     parse_options,
 )
 from snrkit.cli.output import print_table, progress, tell
 from snrkit.specs.measure import MeasureSpec
+from snrkit.specs.shard import Shard
 
 if TYPE_CHECKING:
     from snrkit.diagnostics.advise import Advice
+    from snrkit.run import Run
 
 
 @click.command(name="advise")
-@checkpoint_option
+@runs_options()
 @model_option
 @click.option("--budget", type=Whole(1), help="Samples per data point, T = M K.")
 @click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="Instead: what a training step may take.")
@@ -44,7 +47,9 @@ if TYPE_CHECKING:
 @common
 def command(  # noqa: PLR0913 (one per option)
     *,
-    path: Path,
+    ckpts: tuple[Path, ...],
+    shard: Shard,
+    again: bool,
     model: str | None,
     budget: int | None,
     seconds: float | None,
@@ -62,27 +67,32 @@ def command(  # noqa: PLR0913 (one per option)
     """Which estimator, M and K to spend T = M K samples per data point on, by measuring them all.
 
     Shown: snr_pooled of both networks' gradients, seconds per training step, and by how much the bound is loose. A
-    setting is recommended only where its 95 % interval against the runner-up excludes a tie. Inference network: highest
-    SNR. Generative network: tightest bound, and the cheapest of those with the same gradient. Both: highest inference SNR
-    among the tightest bounds.
+    setting is recommended only where its 95 % interval against the runner-up excludes a tie, and the margin is told.
+    Inference network: highest SNR. Generative network: tightest bound, and the cheapest of those with the same gradient.
+    Both: highest inference SNR among the tightest bounds. A folder of runs may be given, too.
     """
     from snrkit.interrupt import stop_requests
-    from snrkit.run import Run
+    from snrkit.runs.done import Made
 
-    run = Run.open(path, data_dir=data_dir, device=device, model=model)
     candidates = build_estimators(names, parse_options(options)) if names else None
-    with progress(f"advise {run.name}", quiet) as update, stop_requests() as stopped:
-        advice = run.advise(
-            budget, seconds=seconds, estimators=candidates, draws=draws, data_points=data_points, seed=seed, out=out,
-            progress=update, stop=stopped,
-        )  # fmt: skip
-    file = advice.save()
-    if as_json:
-        tell(file.read_text().rstrip())
-    else:
-        _show(
-            advice, f"{run.name}, step {run.step}, {advice.about['data']}, T = {advice.about['budget']}, {draws} draws"
-        )
+
+    def work(run: "Run", place: str) -> Found:
+        with progress(f"advise {run.name}{place}", quiet) as update, stop_requests() as stopped:
+            advice = run.advise(
+                budget, seconds=seconds, estimators=candidates, draws=draws, data_points=data_points, seed=seed, out=out,
+                progress=update, stop=stopped,
+            )  # fmt: skip
+        file = advice.save()
+        about = f"{advice.about['data']}, T = {advice.about['budget']}, {draws} draws"
+        title = f"{run.name}, step {run.step}, {about}"
+        return Found(json.loads(file.read_text()), lambda: _show(advice, title), [Made(file)])
+
+    opening = Opening(ckpts, model, data_dir, device, shard, again)
+    decides = {
+        "budget": budget, "seconds": seconds, "estimators": names, "options": options, "draws": draws,
+        "points": data_points, "seed": seed,
+    }  # fmt: skip
+    on_runs(opening, work, decides, results="advice", as_json=as_json, out=out)
 
 
 def _plain(table: Any) -> list[dict[str, Any]]:
@@ -106,6 +116,9 @@ def _show(advice: "Advice", heading: str) -> None:
         cost = f"{1000 * row['seconds_per_step']:.1f}"
         table.add_row(row["estimator"], str(row["M"]), str(row["K"]), *snr, cost, f"{row['bound_gap']:.3f}")
     print_table(table)
+    for row in _plain(advice.table):
+        if row["same"]:
+            tell(f"{row['estimator']} M={row['M']} K={row['K']} is the same gradient as {row['same']}: one row")
     for row in _plain(advice.recommendations):
         tell(f"{row['goal']}: {row['setting'] + ', since ' if row['setting'] else ''}{row['reason']}{_needed(row)}")
 

@@ -7,16 +7,19 @@ import click
 from rich.table import Table
 
 from snrkit.cli.flags import flags
-from snrkit.cli.options import OUTPUT, Whole, checkpoint_option, common, model_option
-from snrkit.cli.output import print_json, print_table, progress, tell
+from snrkit.cli.folders import Found, Opening, on_runs, runs_options
+from snrkit.cli.options import OUTPUT, Whole, common, model_option
+from snrkit.cli.output import print_table, progress, tell
 from snrkit.specs.measure import MeasureSpec
+from snrkit.specs.shard import Shard
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from snrkit.diagnostics.beta_curve import BetaCurve
+    from snrkit.run import Run
 
 
 @click.command(name="beta")
-@checkpoint_option
+@runs_options()
 @model_option
 @click.option("--K", "importance", type=Whole(1), default=64, show_default=True, help="Samples per group, at least 2.")
 @click.option("--M", "outer", type=Whole(1), default=1, show_default=True, help="Groups, by algebra.")
@@ -26,7 +29,9 @@ if TYPE_CHECKING:
 @common
 def command(  # noqa: PLR0913 (one per option)
     *,
-    path: Path,
+    ckpts: tuple[Path, ...],
+    shard: Shard,
+    again: bool,
     model: str | None,
     importance: int,
     outer: int,
@@ -45,39 +50,46 @@ def command(  # noqa: PLR0913 (one per option)
     For a run in stages of Burda's schedule: measure at the end of a stage, choose, and go on with one beta more, e.g.
     'snrkit train --resume --out RUN --epochs 13 --set estimator.options.beta=[0.5,0.5,0.2]'. The beta of the highest SNR is
     not that of the best bound; remarks say when it misleads. Ctrl-C keeps finished draws, and the same command goes on from
-    there.
+    there. A folder of runs may be given, too.
     """
     from snrkit.interrupt import stop_requests
-    from snrkit.run import Run
+    from snrkit.runs.done import Made
 
-    run = Run.open(path, data_dir=data_dir, device=device, model=model)
-    with progress(f"beta {run.name}", quiet) as update, stop_requests() as stopped:
-        curve = run.beta(
-            importance, M=outer, draws=draws, data_points=data_points, block=block, seed=seed, out=out,
-            progress=update, stop=stopped,
-        )  # fmt: skip
-    file, table = curve.save(), curve.table
-    if as_json:
-        rows = table.astype(object).where(table.notna(), None).to_dict("records")
-        best = None if curve.best != curve.best else curve.best  # JSON has no NaN
-        about = {"best": best, "told_apart": curve.told_apart, "remarks": curve.remarks}
-        print_json({"path": str(file), "rows": rows, **about})
-        return
-    setting = f"{block}, M={outer}, K={importance}, {draws} draws"
-    _show(table, f"{run.name}, step {run.step}, {table['data'].iloc[0]}, {setting}")
-    if curve.best == curve.best:  # not NaN
-        tell(f"highest snr_pooled: beta = {curve.best:g}")
-    for remark in curve.remarks:
-        tell(f"note: {remark}")
+    def work(run: "Run", place: str) -> Found:
+        with progress(f"beta {run.name}{place}", quiet) as update, stop_requests() as stopped:
+            curve = run.beta(
+                importance, M=outer, draws=draws, data_points=data_points, block=block, seed=seed, out=out,
+                progress=update, stop=stopped,
+            )  # fmt: skip
+        file = curve.save()
+        setting = f"{block}, M={outer}, K={importance}, {draws} draws"
+        title = f"{run.name}, step {run.step}, {curve.table['data'].iloc[0]}, {setting}"
+        return Found(_json(curve, file), lambda: _show(curve, title), [Made(file)])
+
+    opening = Opening(ckpts, model, data_dir, device, shard, again)
+    decides = {
+        "K": importance, "M": outer, "draws": draws, "points": data_points, "block": block, "seed": seed,
+    }  # fmt: skip
+    on_runs(opening, work, decides, results="curves", as_json=as_json, out=out)
 
 
-def _show(table: "pd.DataFrame", title: str) -> None:
+def _json(curve: "BetaCurve", file: Path) -> dict[str, Any]:
+    rows = curve.table.astype(object).where(curve.table.notna(), None).to_dict("records")
+    best = None if curve.best != curve.best else curve.best  # JSON has no NaN
+    return {"path": str(file), "rows": rows, "best": best, "told_apart": curve.told_apart, "remarks": curve.remarks}
+
+
+def _show(curve: "BetaCurve", title: str) -> None:
     shown = Table("beta", title=title)
     metrics = ("snr_mean", "snr_median", "snr_pooled", "mean_norm", "cosine")
     for metric in metrics:
         shown.add_column(f"{metric} ± se", justify="right")
-    for beta, rows in table.groupby("beta"):
+    for beta, rows in curve.table.groupby("beta"):
         found: Any = rows.set_index("metric")
         cells = [f"{found.value[metric]:.3g} ± {found.stderr[metric]:.2g}" for metric in metrics]
         shown.add_row(f"{beta:g}", *(cell.replace("nan ± nan", "-").replace(" ± nan", "") for cell in cells))
     print_table(shown)
+    if curve.best == curve.best:  # not NaN
+        tell(f"highest snr_pooled: beta = {curve.best:g}")
+    for remark in curve.remarks:
+        tell(f"note: {remark}")

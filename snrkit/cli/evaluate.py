@@ -1,5 +1,6 @@
 """``snrkit evaluate``."""
 
+import json
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,17 +9,21 @@ import click
 from rich.table import Table
 
 from snrkit.cli.flags import flags
-from snrkit.cli.options import OUTPUT, Whole, checkpoint_option, common, model_option
-from snrkit.cli.output import print_table, progress, tell
+from snrkit.cli.folders import Found, Opening, on_runs, runs_options
+from snrkit.cli.options import OUTPUT, Whole, common, model_option
+from snrkit.cli.output import print_table, progress
 from snrkit.interrupt import Interrupted
+from snrkit.runs.kinds.points import POINTS
 from snrkit.specs.measure import MeasureSpec
+from snrkit.specs.shard import Shard
 
 if TYPE_CHECKING:
     from snrkit.evaluation.score import Score
+    from snrkit.run import Run
 
 
 @click.command(name="evaluate")
-@checkpoint_option
+@runs_options()
 @model_option
 @click.option(
     "--samples", type=Whole(1), default=5000, show_default=True, help="Importance samples per point behind log p(x)."
@@ -34,7 +39,9 @@ if TYPE_CHECKING:
 @common
 def command(  # noqa: PLR0913 (one per option)
     *,
-    path: Path,
+    ckpts: tuple[Path, ...],
+    shard: Shard,
+    again: bool,
     model: str | None,
     samples: int,
     points: int | None,
@@ -53,23 +60,28 @@ def command(  # noqa: PLR0913 (one per option)
     Each with its standard error over test points. Samples are streamed, so memory stays bounded. SSIM compares images of at
     least 11 pixels a side with their reconstructions; for smaller ones it is left out. Of sentences there are reconstruction
     and KL, at weight 1 and with all words given, however the model was trained, and perplexity per word. Ctrl-C keeps
-    finished points, and the same command goes on from there.
+    finished points, and the same command goes on from there. Of a folder of runs each is evaluated, but for those on which
+    the very same was done before; one that fails does not stop the rest.
     """
-    from snrkit.run import Run
+    from snrkit.runs.done import Made
 
-    run = Run.open(path, data_dir=data_dir, device=device, model=model)
-    if data is not None:
-        run = run.on(data, data_dir=data_dir)
-    try:
-        with progress(f"evaluate {run.name}", quiet) as update:
-            found = run.evaluate(samples, points, seed=seed, out=out, progress=update)
-    except KeyboardInterrupt:
-        raise Interrupted from None
-    file = found.save(points=keep_points, latents=keep_means)
-    if as_json:
-        tell(file.read_text().rstrip())
-    else:
-        _show(found.scores, f"{run.name}, step {run.step}, {found.about['data']}")
+    def work(run: "Run", place: str) -> Found:
+        own = run if data is None else run.on(data, data_dir=data_dir)
+        try:
+            with progress(f"evaluate {own.name}{place}", quiet) as update:
+                found = own.evaluate(samples, points, seed=seed, out=out, progress=update)
+        except KeyboardInterrupt:
+            raise Interrupted from None
+        file = found.save(points=keep_points, latents=keep_means)
+        title = f"{own.name}, step {own.step}, {found.about['data']}"
+        made = [file, *([POINTS.beside(file)] if keep_points else []), *([found.latents_file] if keep_means else [])]
+        return Found(json.loads(file.read_text()), lambda: _show(found.scores, title), [Made(one) for one in made])
+
+    opening = Opening(ckpts, model, data_dir, device, shard, again)
+    decides = {
+        "samples": samples, "points": points, "data": data, "seed": seed, "each": keep_points, "means": keep_means,
+    }  # fmt: skip
+    on_runs(opening, work, decides, results="evaluations", as_json=as_json, out=out)
 
 
 def _show(scores: "list[Score]", title: str) -> None:

@@ -34,6 +34,8 @@ class Commands(click.Group):
         "canvases": ("snrkit.cli.canvases", "Images as a model of several steps writes them."),
         "beta": ("snrkit.cli.beta", "SNR of the gradients against the beta of ciwae."),
         "advise": ("snrkit.cli.advise", "Which estimator, M and K to spend a budget of samples on."),
+        "runs": ("snrkit.cli.runs", "How many runs stand: state, settings, epoch, bound, SNR."),
+        "collect": ("snrkit.cli.collect", "One table of the results of many runs, with their settings."),
         "report": ("snrkit.cli.report", "Figures and tables from what was measured."),
         "list": ("snrkit.cli.listing", "Estimators, models, data and metrics that there are."),
         "data": ("snrkit.cli.data", "List, fetch and verify data sets."),

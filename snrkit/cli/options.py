@@ -11,6 +11,7 @@ import click
 
 from snrkit.errors import SpecError
 from snrkit.registry import hint
+from snrkit.specs.shard import Shard
 
 if TYPE_CHECKING:
     from snrkit.estimators.base import Estimator
@@ -93,6 +94,8 @@ class Names(click.ParamType):  # type: ignore[type-arg]
         return list(dict.fromkeys(names))
 
 
+# Of the number of processes in an array.
+_DIGITS = 6
 # Bytes in a name: the system takes 255, and endings are added to it.
 _LONGEST_NAME = 200
 
@@ -155,6 +158,25 @@ def _unfit_name(text: str) -> str:
     return "is too long a name; give a shorter one" if len(Path(text).name.encode()) > _LONGEST_NAME else ""
 
 
+class ShardType(click.ParamType):  # type: ignore[type-arg]
+    """Which process of how many, e.g. ``1/8``."""
+
+    name = "I/N"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Shard:
+        """Text to a shard."""
+        if isinstance(value, Shard):
+            return value
+        first, slash, last = str(value).partition("/")
+        if not slash or not (first.isdecimal() and last.isdecimal()) or max(len(first), len(last)) > _DIGITS:
+            self.fail(f"'{shortened(value)}' is not I/N; write for example 1/8", param, ctx)
+        number, of = int(first), int(last)
+        if not 1 <= number <= of:
+            counted = f"they count from 1: of {of} the first is 1/{of}; a SLURM array of them is --array=1-{of}"
+            self.fail(f"there is no part {number} of {of}; {counted if of else 'give at least one part'}", param, ctx)
+        return Shard(number, of)
+
+
 COUNTS, NAMES = Counts(), Names()
 INPUT, OUTPUT, FOLDER = PathType(), PathType("output"), PathType("folder")
 
@@ -171,6 +193,12 @@ def common(command: Command) -> Command:
     ):
         command = decorate(command)
     return command
+
+
+def shard_option(of: str) -> Callable[[Command], Command]:
+    """--shard, of commands that work on several runs, which are called ``of``."""
+    text = f"Of {of} only part I of N, from 1/N to N/N: for the processes of a job array."
+    return click.option("--shard", type=ShardType(), default="1/1", help=text)
 
 
 def checkpoint_option(command: Command) -> Command:

@@ -3,10 +3,11 @@
 import codecs
 import json
 import os
+import shutil
 import sys
 import time
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Any, cast
 
@@ -221,3 +222,25 @@ def print_table(table: "Table") -> None:
     with _written(), console.capture() as captured:
         console.print(table, markup=False)
     tell(captured.get().removesuffix("\n"))
+
+
+def aligned(rows: Sequence[Sequence[str]], left: int) -> list[str]:
+    """Lines of a table for programs and people, its columns aligned; the first row is its head.
+
+    Args:
+        rows: the cells, as many in each.
+        left: how many columns are texts; numbers, to the right, follow.
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.ljust(width) if number < left else cell.rjust(width)
+            for number, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def columns_on_stdout() -> int | None:
+    """How many characters a line of the terminal has; None where stdout is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None

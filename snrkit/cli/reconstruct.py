@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from snrkit.cli.flags import flags
-from snrkit.cli.options import OUTPUT, Whole, checkpoint_option, common, model_option, shortened
-from snrkit.cli.output import one_line, print_json, tell
+from snrkit.cli.folders import Found, Opening, on_runs, runs_options
+from snrkit.cli.options import OUTPUT, Whole, common, model_option, shortened
+from snrkit.cli.output import one_line, tell
 from snrkit.specs.measure import MeasureSpec
+from snrkit.specs.shard import Shard
 
 if TYPE_CHECKING:
     from snrkit.pictures import Means
+    from snrkit.run import Run
 
 _MOST_POINTS = 1_000_000
 
@@ -46,7 +49,7 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]
 
 
 @click.command(name="reconstruct")
-@checkpoint_option
+@runs_options()
 @model_option
 @click.option("--resample", "k", type=Whole(1), default=50, show_default=True, help="Importance samples behind q_IW.")
 @click.option("--points", type=Numbers(), default="0-9", show_default=True, help="Test points, counted from 0.")
@@ -56,7 +59,9 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]
 @common
 def command(  # noqa: PLR0913 (one per option)
     *,
-    path: Path,
+    ckpts: tuple[Path, ...],
+    shard: Shard,
+    again: bool,
     model: str | None,
     k: int,
     points: list[int],
@@ -73,20 +78,26 @@ def command(  # noqa: PLR0913 (one per option)
     Draws z from q(z|x), and from q_IW: k draws from q of which one is kept with probability its normalised weight. Writes
     the images (reconstructions.parquet: input, q, q_iw) and a figure of them side by side (.pdf, .png). Images that are not
     too small get their SSIM with the input. Sentences are decoded word by word, the most probable one each, and come as a
-    text (.txt) instead of a figure, with what the mean of q is decoded to.
+    text (.txt) instead of a figure, with what the mean of q is decoded to. A folder of runs may be given, too.
     """
-    from snrkit.run import Run
+    from snrkit.runs.done import Made
 
-    run = Run.open(path, data_dir=data_dir, device=device, model=model)
-    found = run.reconstruct(points, k=k, samples=samples, seed=seed, out=out)
-    files = found.save()
-    if as_json:
+    def work(run: "Run", _place: str) -> Found:
+        found = run.reconstruct(points, k=k, samples=samples, seed=seed, out=out)
+        files = found.save()
+
+        def show() -> None:
+            for line in [*map(one_line, found.lines()), *_lines(found.means, len(points)), *files]:
+                tell(str(line))
+
         wanted = found.table[["point", "kind", "sample", "text"]].to_dict("records") if found.is_text else []
         written = {"sentences": wanted} if found.is_text else {}
-        print_json({"run": run.name, "files": [str(file) for file in files], **found.means, **written})
-        return
-    for line in [*map(one_line, found.lines()), *_lines(found.means, len(points)), *files]:
-        tell(str(line))
+        record = {"run": run.name, "files": [str(file) for file in files], **found.means, **written}
+        return Found(record, show, [Made(file) for file in files])
+
+    opening = Opening(ckpts, model, data_dir, device, shard, again)
+    decides = {"k": k, "points": points, "samples": samples, "seed": seed}
+    on_runs(opening, work, decides, results="reconstructions", as_json=as_json, out=out)
 
 
 def _lines(means: "dict[str, Means]", points: int) -> Iterator[str]:

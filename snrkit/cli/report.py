@@ -4,19 +4,21 @@ from pathlib import Path
 
 import click
 
-from snrkit.cli.options import FOLDER, INPUT
+from snrkit.cli.options import FOLDER, INPUT, NAMES
 from snrkit.cli.output import print_json, say, tell
+from snrkit.errors import SpecError
 from snrkit.report.make import make
-
-# Spelt out, since snrkit.report.style loads matplotlib; a test compares.
-COLUMNS = ("icml", "neurips", "a4", "slide")
 
 
 @click.command()
 @click.argument("paths", nargs=-1, type=INPUT)
 @click.option("--out", type=FOLDER, default=Path("figures"), show_default=True, help="Folder to write to.")
 @click.option(
-    "--column", type=click.Choice(COLUMNS), default="icml", show_default=True, help="Width, fonts and lines to match."
+    "--column",
+    default="icml",
+    show_default=True,
+    metavar="PAGE|WIDTH",
+    help="Width, fonts and lines to match: icml, neurips, a4, slide, or a width such as 3.3in, 84mm, 240pt.",
 )
 @click.option(
     "--figure",
@@ -25,15 +27,31 @@ COLUMNS = ("icml", "neurips", "a4", "slide")
     metavar="NAME",
     help="Only this figure; repeatable. An unknown name lists them all.",
 )
+@click.option(
+    "--label",
+    "labels",
+    multiple=True,
+    metavar="RUN=NAME",
+    help="What a run is called in figures and tables; repeatable. RUN: its name, a pattern ('*-iwae-*') or its folder.",
+)
+@click.option("--metrics", type=NAMES, help="Only these, in figures and tables, e.g. log_p,kl_q_p.")
+@click.option(
+    "--baseline",
+    help="Compare all else with this estimator, setting or run, on the same test points and on the same noise: two tables.",
+)
 @click.option("--html", "page", is_flag=True, help="Also one self-contained page, OUT/report.html.")
 @click.option("--open", "show", is_flag=True, help="Write the page and open it in the browser.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 @click.option("--quiet", is_flag=True, help="Do not say what is missing.")
-def command(
+def command(  # noqa: PLR0913 (one per option)
+    *,
     paths: tuple[Path, ...],
     out: Path,
     column: str,
     figures: tuple[str, ...],
+    labels: tuple[str, ...],
+    metrics: list[str] | None,
+    baseline: str | None,
     page: bool,
     show: bool,
     as_json: bool,
@@ -42,9 +60,13 @@ def command(
     """Figures, tables and a page from what was trained and measured.
 
     PATHS are run directories, folders that hold some, or result files [default: checkpoints]. Prints the files; only what
-    changed is drawn again. A figure without data is left out, with a line on stderr that names the command to run.
+    changed is drawn again. A figure without data is left out, with a line on stderr that names the command to run. Runs are
+    called by the settings in which they differ, unless --label says otherwise.
     """
-    made = make(paths or (Path("checkpoints"),), out, column=column, figures=figures, page=page or show)
+    made = make(
+        paths or (Path("checkpoints"),), out, column=column, figures=figures, labels=_labels(labels),
+        metrics=metrics or (), baseline=baseline, page=page or show,
+    )  # fmt: skip
     if not quiet:
         for text in made.notes:
             say(text)
@@ -55,3 +77,19 @@ def command(
             tell(str(path))
     if show:
         click.launch(made.files[-1].resolve().as_uri())
+
+
+def _labels(given: tuple[str, ...]) -> dict[str, str]:
+    """Run to name, of texts ``RUN=NAME``.
+
+    Raises:
+        SpecError: one is none, or a run has two names.
+    """
+    found: dict[str, str] = {}
+    for text in given:
+        run, sign, name = text.partition("=")
+        if not sign:
+            raise SpecError("label", f"'{text}' has no =", "write RUN=NAME, e.g. digits-iwae=IWAE")
+        if found.setdefault(run.strip(), name.strip()) != name.strip():
+            raise SpecError("label", f"'{run.strip()}' is given two names", "give one")
+    return found

@@ -6,16 +6,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from snrkit.cli.flags import flags, put
+from snrkit.cli.folders import Found, Opening, on_runs, runs_options
 from snrkit.cli.options import INPUT, OUTPUT, common, model_option, parse_options, required, with_options
-from snrkit.cli.output import print_json, print_table, progress, tell
+from snrkit.cli.output import print_table, progress, tell
 from snrkit.cli.wording import in_flags
 from snrkit.errors import DIVERGED, SpecError
-from snrkit.interrupt import Interrupted
 from snrkit.specs.base import apply_settings, read_toml
 from snrkit.specs.grid import TABLES
 from snrkit.specs.measure import Choice, Execution, MeasureFile, MeasureSpec
 from snrkit.specs.run import RunSpec
 from snrkit.specs.schema1 import SCHEMA_1
+from snrkit.specs.shard import Shard
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,8 +33,7 @@ _WHAT = {
 
 
 @click.command(name="snr")
-@click.option("--ckpt", "ckpts", type=INPUT, multiple=True, help="A run.pt, a run directory, or a folder of runs or of "
-              "checkpoints; may be repeated.  [required]")  # fmt: skip
+@runs_options(needed=False)
 @model_option
 @click.option("--config", type=INPUT, help="A TOML file with a table [measure]; flags and --set go over it.")
 @flags(MeasureSpec, _WHAT, "measure")
@@ -48,6 +48,8 @@ _WHAT = {
 def command(  # noqa: PLR0913 (one per option)
     *,
     ckpts: tuple[Path, ...],
+    shard: Shard,
+    again: bool,
     model: str | None,
     config: Path | None,
     options: tuple[str, ...],
@@ -65,7 +67,8 @@ def command(  # noqa: PLR0913 (one per option)
     The table shows the mean over coordinates of |E[g]|/sd[g] ± its standard error, and the floor: what pure noise would
     read with as many draws. All metrics go to a Parquet file, slopes and comparisons to CSV files beside it; rows measured
     again replace the old ones. What was measured is written there too, to snr.toml, which --config takes. Ctrl-C leaves what
-    is finished, and the same command goes on from there.
+    is finished, and the same command goes on from there. Of a folder of runs each is measured, but for those on which the
+    very same was done before; one that fails does not stop the rest.
     """
     if list_settings:
         from snrkit.cli.settings import of_measurements, show
@@ -75,30 +78,22 @@ def command(  # noqa: PLR0913 (one per option)
     required("ckpts", ckpts)
     asked = _asked(config, given, settings)
     from snrkit.interrupt import stop_requests
-    from snrkit.run import Run
-    from snrkit.runs.checkpoint import find_checkpoints
+    from snrkit.runs.done import Made
 
-    files, shown, lost = find_checkpoints(ckpts), [], []
-    for file in files:
-        run = Run.open(file, data_dir=data_dir, device=device, model=model)
+    def work(run: "Run", place: str) -> Found:
         what = asked.measure.replaced(estimators=_estimators(run, asked.measure, options))
-        with progress(f"snr {run.name}", quiet) as update, stop_requests() as stopped:
+        with progress(f"snr {run.name}{place}", quiet) as update, stop_requests() as stopped:
             measurement = run.measure(what, asked.execution, out=out, progress=update, stop=stopped)
         path = measurement.save()
-        if as_json:
-            shown.append(_json(measurement, path))
-        else:
-            label = measurement.source.provenance.data
-            _show(measurement, f"{run.name}, step {run.step}, {label}, {measurement.plan.method}", path)
-        lost += measurement.lost
-        if not measurement.complete:
-            break
-    if as_json:
-        print_json(shown[0] if len(files) == 1 else {"measurements": shown})
-    if not measurement.complete:
-        raise Interrupted
-    if lost:
-        raise click.exceptions.Exit(DIVERGED)
+        title = f"{run.name}, step {run.step}, {measurement.source.provenance.data}, {measurement.plan.method}"
+        return Found(
+            _json(measurement, path), lambda: _show(measurement, title, path), [Made(path, measurement.table)],
+            measurement.complete, DIVERGED if measurement.lost else 0,
+        )  # fmt: skip
+
+    opening = Opening(ckpts, model, data_dir, device, shard, again)
+    decides = {"asked": asked.model_dump(mode="json"), "options": options}
+    on_runs(opening, work, decides, results="measurements", as_json=as_json, out=out, shares=True)
 
 
 def _asked(config: Path | None, given: dict[str, Any], settings: tuple[str, ...]) -> MeasureFile:

@@ -12,18 +12,20 @@ import click
 from rich.live import Live
 from rich.table import Table
 
-from snrkit.cli.options import FOLDER, INPUT, RUNS, Whole, common
+from snrkit.cli.models import put_sweeps_model
+from snrkit.cli.options import FOLDER, INPUT, RUNS, Whole, common, shard_option
 from snrkit.cli.output import PLAIN_INTERVAL_S, error_console, print_json, print_table, say, tell
 from snrkit.errors import BUG
 from snrkit.specs.base import apply_settings, read_toml
 from snrkit.specs.grid import expand
 from snrkit.specs.measure import WatchFile
+from snrkit.specs.shard import Shard
 
 if TYPE_CHECKING:
-    from snrkit.training.sweep import Entry
+    from snrkit.training.entries import Entry
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
-_STATES = ("done", "running", "interrupted", "waiting", "failed")
+_STATES = ("done", "running", "interrupted", "waiting", "held", "failed")
 
 
 class Duration(click.ParamType):  # type: ignore[type-arg]
@@ -47,7 +49,15 @@ class Duration(click.ParamType):  # type: ignore[type-arg]
 @click.option("--time-limit", type=Duration(), help="Save and exit 0 after so long, e.g. 9m; the same command goes on.")
 @click.option("--ensemble", "side_by_side", type=Whole(1), help="Runs to train side by side. Default: CPU 1, CUDA 20.")
 @click.option("--retry", is_flag=True, help="Go on with failed runs too, from their last checkpoints.")
+@shard_option("the runs")
+@click.option(
+    "--dry-run",
+    "only_look",
+    is_flag=True,
+    help="Show what would be trained, what is done and what is held; change nothing.",
+)
 @click.option("--export", "exports", type=FOLDER, help="Folder for compact copies of what is finished.")
+@click.option("--model", metavar="NAME|FILE.py:CLASS", help="Of every run: registered, or a class of your own file.")
 @click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Over the file, e.g. epochs=9 or grid.seed=[0]."
 )
@@ -59,7 +69,10 @@ def command(  # noqa: PLR0913 (one per option)
     time_limit: float | None,
     side_by_side: int | None,
     retry: bool,
+    shard: Shard,
+    only_look: bool,
     exports: Path | None,
+    model: str | None,
     settings: tuple[str, ...],
     data_dir: Path | None,
     device: str,
@@ -69,34 +82,44 @@ def command(  # noqa: PLR0913 (one per option)
     """Train every run of a grid: GRID is a TOML file of settings, lists of values under [grid], and [[runs]].
 
     Each run has a directory named by its settings, as 'snrkit train' makes it, and is measured as the file's table [measure]
-    says, if it has one. Finished runs are skipped, interrupted ones
-    go on bit for bit, a failed one is reported and does not stop the rest. Exit 0 done or out of time, 130 interrupted;
+    says, if it has one. Finished runs are skipped, interrupted ones go on bit for bit, a failed one is reported and does not
+    stop the rest. Several processes may sweep one folder: what another is at work on is held, and left to it. --shard gives
+    each process of a job array runs of its own; those that train side by side stay together, so that the numbers are those
+    of one process. Exit 0 done or out of time, 130 interrupted;
     where runs failed, what 'snrkit train' would have exited with if all failed alike (2 bad input, 3 diverged, 4 disk,
-    memory or lock), else 1.
+    memory, or held), else 1.
     """
     data = read_toml(grid)
     apply_settings(data, settings)
+    own = put_sweeps_model(data, model)
     asked = WatchFile.taken(data)
     specs = expand(data, str(grid))
 
     from snrkit.backend.device import select_device
     from snrkit.interrupt import Interrupted, stop_requests
+    from snrkit.models.own import lending_all
     from snrkit.runs.export import export
-    from snrkit.runs.lock import alone_in
-    from snrkit.training.sweep import SIDE_BY_SIDE, Sweep
+    from snrkit.runs.lock import among_others_in
+    from snrkit.runs.sources import require_same_source
+    from snrkit.training.sweep import SIDE_BY_SIDE, Sweep, surveyed
     from snrkit.watch import require_due, require_measurable, watching
 
     where = select_device(device)
     deadline = float("inf") if time_limit is None else time.monotonic() + time_limit
-    folder = out or RUNS / grid.stem
-    with alone_in(folder), stop_requests() as signalled:
+    folder, most = out or RUNS / grid.stem, side_by_side or SIDE_BY_SIDE[where.type]
+    require_same_source(specs, folder)
+    lent = lending_all([spec.model for spec in specs], own)
+    if only_look:
+        with lent:
+            _show(surveyed(specs, folder, most, shard, retry), folder, shard, as_json)
+        return
+    with among_others_in(folder), stop_requests() as signalled, lent:
         for spec in specs:
             require_due(asked, spec)
         require_measurable(asked, specs[0], data_dir, where)
-        most = side_by_side or SIDE_BY_SIDE[where.type]
         sweep = Sweep(
             specs, folder,
-            data_dir=data_dir, device=where, side_by_side=most, retry=retry, observe=watching(asked),
+            data_dir=data_dir, device=where, side_by_side=most, retry=retry, shard=shard, observe=watching(asked),
         )  # fmt: skip
         clock = _Clock(sweep.entries)
         with board(sweep.entries, clock, quiet) as watch:
@@ -106,18 +129,24 @@ def command(  # noqa: PLR0913 (one per option)
         for entry in sweep.entries:
             if entry.state == "done":
                 export(entry.run, exports)
-    if as_json:
-        print_json({"out": str(folder), "runs": [_record(entry) for entry in sweep.entries]})
-    else:
-        print_table(_table(sweep.entries))
-        tell(f"{folder}: {_counts(sweep.entries)}")
-        if time_limit is not None and (outlook := clock.outlook(time_limit)):
-            tell(outlook)
+    _show(sweep.entries, folder, shard, as_json)
+    if not as_json and time_limit is not None and (outlook := clock.outlook(time_limit)):
+        tell(outlook)
     if interrupted:
         raise Interrupted
-    codes = {entry.code for entry in sweep.entries if entry.state == "failed"}
+    codes = {entry.code for entry in sweep.entries if entry.state in ("failed", "held")}
     if codes:
         raise click.exceptions.Exit(codes.pop() if len(codes) == 1 else BUG)
+
+
+def _show(entries: "list[Entry]", folder: Path, shard: Shard, as_json: bool) -> None:
+    part = {} if shard.is_whole else {"shard": str(shard)}
+    if as_json:
+        print_json({"out": str(folder), "runs": [_record(entry) for entry in entries], **part})
+        return
+    print_table(_table(entries))
+    which = "" if shard.is_whole else f"part {shard}: "
+    tell(f"{folder}: {which}{_counts(entries) or 'no run, for there are fewer that can be trained apart; all is well'}")
 
 
 @contextmanager
@@ -147,14 +176,14 @@ class _Clock:
 
     def eta(self) -> str:
         done = self._work(lambda entry: entry.epoch)
-        left = self._work(lambda entry: 0 if entry.state == "failed" else entry.spec.epochs - entry.epoch)
+        left = self._work(lambda entry: 0 if entry.state in ("failed", "held") else entry.spec.epochs - entry.epoch)
         if done <= self._before:
             return "ETA -"
         return f"ETA {(time.monotonic() - self._start) * left / (done - self._before):.0f} s"
 
     def outlook(self, seconds: float) -> str:
         """What the same command does next in so many seconds at the pace of what was done; empty: nothing is left."""
-        left = [entry for entry in self._entries if entry.state not in ("done", "failed")]
+        left = [entry for entry in self._entries if entry.state not in ("done", "failed", "held")]
         if not left:
             return ""
         rest = sum(

@@ -7,10 +7,10 @@ from typing import Any
 import click
 
 from snrkit.cli.flags import flags, put
+from snrkit.cli.models import put_model
 from snrkit.cli.options import FOLDER, INPUT, RUNS, common, parse_options
 from snrkit.cli.output import complain, print_json, progress, tell
 from snrkit.errors import INTERRUPTED, SpecError
-from snrkit.models.naming import is_own
 from snrkit.runs.folder import RunDir
 from snrkit.specs.base import apply_settings, assign, read_toml
 from snrkit.specs.measure import WatchFile, WatchSpec
@@ -82,9 +82,9 @@ def command(  # noqa: PLR0913 (one per option)
     put(data, given)
     for name, number in parse_options(options).items():
         assign(data, f"estimator.options.{name}", number)
+    own = put_model(data, given["model__name"])
     apply_settings(data, settings)
     asked = WatchFile.taken(data)
-    own = _own_model(data, given["model__name"])
     spec = RunSpec.parse(data, str(config) if config is not None else "the flags")
     if only_print:
         tell(_resolved(spec, data_dir, own))
@@ -144,24 +144,6 @@ def _resolved(spec: RunSpec, data_dir: Path | None, own: str | None) -> str:
         for name, value in left_out.items()
     ]
     return "\n".join([spec.to_toml().rstrip("\n"), *remarks])
-
-
-def _own_model(data: dict[str, Any], given: str | None) -> str | None:
-    """What ``--model`` named if it is a class of a file, whose record is put into settings, in place; else None.
-
-    Raises:
-        SpecError: there is no such file.
-    """
-    if given is None or not is_own(given):
-        if given is not None:
-            data["model"] = {key: value for key, value in data["model"].items() if key not in ("path", "sha256")}
-        return None
-    from snrkit.models.own import OwnModel
-
-    own = OwnModel.at(given)
-    for key, value in (("name", own.name), ("path", str(own.path)), ("sha256", own.sha256)):
-        assign(data, f"model.{key}", value)
-    return given
 
 
 def _refuse_idle(given: dict[str, Any]) -> None:

@@ -17,11 +17,11 @@ from torch import Tensor
 
 from snrkit.core.logweights import log_mean_exp
 from snrkit.core.streams import Streams
-from snrkit.diagnostics.budget import Begun, Setting, require_step_room, settings
-from snrkit.diagnostics.intervals import Interval
+from snrkit.diagnostics.budget import Begun, Setting, require_step_room, same_by_definition, settings
+from snrkit.diagnostics.choosing import name, once, recommend
 from snrkit.diagnostics.measure import Measurement, diagnose
 from snrkit.diagnostics.plan import Plan
-from snrkit.diagnostics.tables import log_ratio, title
+from snrkit.diagnostics.tables import title
 from snrkit.errors import SpecError
 from snrkit.estimators.base import Estimator, build_estimator
 from snrkit.evaluation.bounds import sample_log_weights
@@ -39,7 +39,6 @@ REFERENCE_SAMPLES = 5000
 # Of these, the ones that are right for a model: with a path through z, or without.
 CANDIDATES = ("vae", "iwae", "piwae", "dreg")
 BY_SCORES = ("rws", "wake-sleep", "reinforce", "vimco", "ovis-tilde", "rloo", "tvo")
-GOALS = {"inference": "inference network", "generative": "generative network", "both": "both networks"}
 
 
 @dataclass(frozen=True)
@@ -48,9 +47,12 @@ class Advice:
 
     Attributes:
         table: one row per setting: estimator, M, K, both SNRs (snr_pooled) with standard errors, seconds per step, bound
-            gap in nats; name and options of the estimator apart.
+            gap in nats; name and options of the estimator apart; ``same``, settings whose gradients are the same, which
+            have no row of their own.
         recommendations: per goal: ``goal``, ``network``, ``row`` of the table and the ``setting`` in words (None and empty
-            where it cannot be told), ``reason``, ``draws_needed`` (NaN where it is settled).
+            where it cannot be told), ``reason``, ``draws_needed`` (NaN where it is settled); ``next``, the setting that it
+            was held against, with ``margin``, the ratio of both SNRs on the same noise, and its 95 % interval from
+            ``margin_low`` to ``margin_high`` (empty and NaN where there is none).
         measurement: the draws behind them.
         about: of a run, what its file says beside these: run, step, data, budget, draws and seed.
         place: of a run, where it goes.
@@ -136,10 +138,15 @@ def advise(  # noqa: PLR0913 (one option each; most by keyword)
         log_w = sample_log_weights(subject.model, subject.x, max(REFERENCE_SAMPLES, budget), Streams(seed))
         every = [setting for setting in every if _is_measured(setting, measurement.table)]
         batch = as_batch(batch, subject.device, subject.dtype)
-        rows = [_row(subject.model, batch, log_w, setting, measurement.table) for setting in every]
+        rows = [
+            _row(subject.model, batch, log_w, setting, measurement.table)
+            | {"same": ", ".join(map(name, same_by_definition(setting, estimators)))}
+            for setting in every
+        ]
+    every, rows = once(every, rows, measurement)
     costs = [float(row["seconds_per_step"]) for row in rows]  # type: ignore[arg-type]
     within = [i for i, cost in enumerate(costs) if cost <= max(seconds or math.inf, min(costs))]
-    chosen = _recommend([every[i] for i in within], measurement, [rows[i] for i in within], draws)
+    chosen = recommend([every[i] for i in within], measurement, [rows[i] for i in within], draws)
     advised = pd.Series(
         [None if own is None else every.index(own) for own in (a.pop("of") for a in chosen)], dtype=object
     )
@@ -197,84 +204,3 @@ def bound_gap(estimator: Estimator, log_w: Tensor, M: int, K: int) -> float:
     groups = log_w[:, : log_w.shape[1] // (M * K) * M * K].reshape(len(log_w), -1, M, K)
     own = estimator.bound(groups).mean(dim=1)
     return float((log_mean_exp(log_w) - own).mean())
-
-
-def _recommend(
-    every: list[Setting], found: Measurement, rows: list[dict[str, object]], draws: int
-) -> list[dict[str, Any]]:
-    gaps = {setting: float(row["bound_gap"]) for setting, row in zip(every, rows, strict=True)}  # type: ignore[arg-type]
-    costs = {setting: float(row["seconds_per_step"]) for setting, row in zip(every, rows, strict=True)}  # type: ignore[arg-type]
-    smallest = min(gaps.values())
-    tightest = [setting for setting in every if gaps[setting] <= smallest + 1e-9]
-    answers = [
-        ("inference", every, "inference", "it has the highest inference SNR of all settings"),
-        ("generative", tightest, "generative", f"its bound is the tightest ({smallest:.3f} nats below log p̂)"),
-        ("both", tightest, "inference", "the generative network keeps the tightest bound, and none of those gives the "
-         "inference network a higher SNR"),
-    ]  # fmt: skip
-    return [
-        {"goal": GOALS[whose], "network": whose} | _best(of, network, found, costs, draws, why)
-        for whose, of, network, why in answers
-    ]
-
-
-def _best(
-    candidates: list[Setting],
-    network: str,
-    found: Measurement,
-    costs: dict[Setting, float],
-    draws: int,
-    why: str,
-) -> dict[str, object]:
-    """The setting of highest SNR in a network, or that it cannot be told from the runner-up."""
-    readings = {s: found.strength(*s)[network] for s in candidates}
-    ranked = sorted(candidates, key=lambda s: readings[s].interval.value, reverse=True)
-    first = ranked[0]
-    if readings[first].interval.low <= 0:
-        reason = f"no {network} gradient stands clear of the noise in {draws} draws: cannot tell, more draws needed"
-        return {
-            "of": None,
-            "setting": "",
-            "reason": reason,
-            "draws_needed": _to_resolve(readings[first].interval, draws),
-        }
-    alike = [first]
-    for other in ranked[1:]:
-        interval = log_ratio(readings[first], readings[other])
-        if interval.value == 0 and interval.stderr == 0:
-            alike.append(other)
-        elif interval.low > 0:
-            break
-        else:
-            reason = f"{name(first)} and {name(other)} are too close in {draws} draws: cannot tell, more draws needed"
-            return {"of": None, "setting": "", "reason": reason, "draws_needed": _to_resolve(interval, draws)}
-    first = min(alike, key=lambda s: costs[s])
-    reason = why + _towards(first[0], network) + _tie(first, alike, network)
-    return {"of": first, "setting": name(first), "reason": reason, "draws_needed": math.nan}
-
-
-def _tie(first: Setting, alike: Sequence[Setting], network: str) -> str:
-    """Which settings have the very same gradient, so that only the time of a step speaks against them."""
-    others = ", ".join(name(other) for other in alike if other != first)
-    return f"; the {network} gradient is the same with {others}, whose step took longer here" if others else ""
-
-
-def _towards(estimator: Estimator, network: str) -> str:
-    """What an inference gradient is the gradient of, where that is not the estimator's own bound."""
-    if network != "inference" or estimator.unbiased[0]:
-        return ""
-    return f"; it is no gradient of its bound ({estimator.theory.unbiased_for})"
-
-
-def _to_resolve(interval: Interval, draws: int) -> float:
-    """Draws at which the interval's reach, falling as 1/sqrt(R), would equal the value, to two digits; inf if that is 0."""
-    reach = interval.high - interval.value
-    if not interval.value > 0 or math.isnan(reach):
-        return math.inf
-    return float(f"{draws * (reach / interval.value) ** 2:.1e}")
-
-
-def name(setting: Setting) -> str:
-    """A setting as text, e.g. ``piwae M=8 K=8``."""
-    estimator, M, K = setting
-    return f"{title(estimator)} M={M} K={K}"

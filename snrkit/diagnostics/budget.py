@@ -27,6 +27,9 @@ MOST_SETTINGS = 300
 # Averages over all M K samples, however they are grouped.
 _AVERAGES = ("vae", "vae-analytic", "vae-annealed", "wake-sleep")
 
+# With one importance sample their gradient is that of vae.
+_VAE_AT_ONE = ("iwae", "miwae", "ciwae")
+
 Setting = tuple[Estimator, int, int]
 
 
@@ -39,6 +42,7 @@ def settings(budget: int, estimators: Sequence[Estimator]) -> list[Setting]:
     if not 1 <= budget <= LARGEST_BUDGET:
         problem = f"must be at least 1 and at most {LARGEST_BUDGET:,}, got {reprlib.repr(budget)}"
         raise SpecError("budget", problem, "give the samples per data point, e.g. 64")
+    averaged = any(estimator.name == "vae" for estimator in estimators)
     # One table of (M, K) for all.
     splits = [(budget // K, K) for K in divisors(budget) if all(_works(estimator, K) for estimator in estimators)]
     found: list[Setting] = []
@@ -47,11 +51,21 @@ def settings(budget: int, estimators: Sequence[Estimator]) -> list[Setting]:
             found += [(estimator, M, K) for M, K in splits if budget == K]
         else:
             # At M = 1 piwae is iwae.
-            found += [(estimator, M, K) for M, K in splits if estimator.name != "piwae" or M > 1]
+            own = [(M, K) for M, K in splits if estimator.name != "piwae" or M > 1]
+            known = averaged and estimator.name in _VAE_AT_ONE
+            found += [(estimator, M, K) for M, K in own if not known or K > 1]
     if len(found) > MOST_SETTINGS:
         problem = f"{budget:,} can be spent in {len(found)} ways, and at most {MOST_SETTINGS} are measured"
         raise SpecError("budget", problem, "give one with fewer divisors, such as a power of 2, or fewer `estimators`")
     return found
+
+
+def same_by_definition(setting: Setting, estimators: Sequence[Estimator]) -> list[Setting]:
+    """The settings that ``settings`` left out since a given one has the same gradient."""
+    estimator, M, K = setting
+    if estimator.name != "vae":
+        return []
+    return [(other, M * K, 1) for other in estimators if other.name in _VAE_AT_ONE and _works(other, 1)]
 
 
 def _works(estimator: Estimator, K: int) -> bool:

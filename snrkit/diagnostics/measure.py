@@ -66,6 +66,11 @@ class Measurement:
     place: Place | None = field(default=None, repr=False)
     asked: MeasureFile | None = field(default=None, repr=False)
 
+    @property
+    def drawing_seconds(self) -> float:
+        """Time that the draws and their readings took, without the trial and the tables."""
+        return sum(found.seconds for found in self.source.drawn.values())
+
     def save(self, path: Path | None = None) -> Path:
         """Add what was measured to the tables there: rows measured again replace the old ones. Then ``settle``.
 

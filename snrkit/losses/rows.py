@@ -11,6 +11,7 @@ from snrkit.losses.asked import Asked
 from snrkit.losses.measuring import Measured
 from snrkit.runs.kinds.comparisons import COMPARISONS
 from snrkit.runs.kinds.snr import SNR
+from snrkit.runs.tidy import TidyTable
 
 _STRENGTH = "snr_pooled_squared"
 
@@ -35,7 +36,7 @@ def rows(what: Asked, done: Mapping[str, Measured], provenance: Provenance) -> p
                         "target": reading.target,
                     }
                 )  # fmt: skip
-    return pd.DataFrame(found, columns=list(SNR.columns))
+    return TidyTable(found, columns=list(SNR.columns))
 
 
 def _labels(what: Asked, one: Measured, provenance: Provenance) -> dict[str, Any]:

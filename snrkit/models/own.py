@@ -9,15 +9,17 @@ import hashlib
 import inspect
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import torch
 from torch import nn
 
+from snrkit.backend.process import Generators, seed_generators
 from snrkit.core.streams import Streams
 from snrkit.errors import ModelError, SnrkitError, SpecError
 from snrkit.files import read_bytes
@@ -83,6 +85,17 @@ class OwnModel:
         """The specification that records it."""
         return ModelSpec(name=self.name, options=dict(options), path=str(self.path), sha256=self.sha256)
 
+    def require(self, options: Mapping[str, Any]) -> Callable[..., Any]:
+        """The class, seen to take options; the file is run, once in a process.
+
+        Raises:
+            ModelError: the file raises.
+            SpecError: there is no such class, or it wants other options.
+        """
+        make = self._found(_run(self.path, self.source))
+        _require_arguments(self.maker, make, options)
+        return make
+
     def build(self, options: Mapping[str, Any], data: DataSummary, streams: Streams) -> LatentModel:  # noqa: ARG002
         """The model that the class makes of options; the file is run, once in a process.
 
@@ -90,8 +103,7 @@ class OwnModel:
             ModelError: the file, or the class, raises.
             SpecError: there is no such class, it wants other options, or what it makes cannot be measured.
         """
-        make = self._found(_run(self.path, self.source))
-        _require_arguments(self.maker, make, options)
+        make = self.require(options)
         with _users_file(self.path, f"{self.maker}(...)"):
             made = make(**options)
         if isinstance(made, nn.Module) and any(parameter.is_meta for parameter in made.parameters()):
@@ -151,6 +163,25 @@ def lending(spec: ModelSpec, given: str | None) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def lending_all(specs: Iterable[ModelSpec], given: str | None) -> Iterator[None]:
+    """The same for the specifications of several runs, each of which the class is seen to take.
+
+    Raises:
+        SpecError: as for ``lending`` and ``OwnModel.require``, of the first that is at fault.
+        ModelError: the file raises.
+    """
+    specs = list(specs)
+    with ExitStack() as lent:
+        for spec in {(spec.name, spec.sha256): spec for spec in specs}.values():
+            lent.enter_context(lending(spec, given))
+        if given is not None and is_own(given):
+            own = OwnModel.at(given)
+            for spec in specs:
+                own.require(spec.options)
+        yield
+
+
 def _require_registered(spec: ModelSpec, given: str | None) -> None:
     if given is not None and given != spec.name:
         raise SpecError("model", f"the run has the model {spec.name}, not {given}", "leave it out")
@@ -206,12 +237,17 @@ def _run(path: Path, source: bytes) -> ModuleType:
     if str(path.parent) not in sys.path:
         sys.path.append(str(path.parent))
     sys.modules[module.__name__] = module  # dataclasses and pickle look there
+    # It is run once, whichever model is made first: that model's seed and device are nothing to it.
+    generators = Generators()
     try:
-        with _users_file(path, "being run"):
+        seed_generators(0)
+        with _users_file(path, "being run"), torch.device("cpu"):
             exec(compile(source, str(path), "exec"), vars(module))
     except BaseException:
         del sys.modules[module.__name__]
         raise
+    finally:
+        generators.restore()
     return module
 
 

@@ -2,32 +2,35 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from torch import Tensor
 
+from snrkit.diagnostics.plan import Plan
 from snrkit.diagnostics.tables import Provenance
 from snrkit.errors import NonFiniteError, OutputError, ResourceError, SpecError
+from snrkit.estimators.base import Estimator
 from snrkit.losses.asked import asked
-from snrkit.losses.measure import Direction, LossMeasurement, diagnose_loss
-from snrkit.losses.parameters import trained
-from snrkit.losses.trial import Found
+from snrkit.losses.measure import Direction
 from snrkit.monitor.budget import Budget
+from snrkit.monitor.estimators import Estimators
+from snrkit.monitor.losses import Losses, kept
+from snrkit.monitor.objectives import Objective, Result
 from snrkit.monitor.writers import Writer, writer_of
 from snrkit.runs.kinds.snr import SNR
+from snrkit.runs.tidy import TidyTable
 from snrkit.specs.base import Mode, short
 from snrkit.specs.given import plain
+from snrkit.specs.measure import Execution
 
 _LOG = logging.getLogger("snrkit")
 
 
 class Monitor:
-    """Measures losses every so many steps of a training, on the parameters as they are then.
+    """Measures losses, or estimators, every so many steps of a training, on the parameters as they are then.
 
     Call it after the optimiser's step: ``monitor(step)``. The training goes on as if it had not been called, to the bit:
     weights, gradients, buffers, modes, generators. What was compiled is measured as it was written. Gradients that are not
@@ -35,22 +38,27 @@ class Monitor:
     a while are measured on; those that are trained only later, or took others' places in a module, are measured from then.
 
     Args:
-        objective: a loss, or several by name, as ``measure_loss`` takes them.
-        model_or_parameters: as for ``measure_loss``.
+        objective: a loss, or several by name, as ``measure_loss`` takes them; or estimators, one or several, by their names
+            or as objects, as ``measure`` does.
+        model_or_parameters: as for ``measure_loss``; of estimators the model, as for ``measure``.
         batch: what the loss is called with at every measurement, so that readings along the training are of the same data;
-            a function that draws batches; or None, where the call gives one or the loss needs none.
+            a function that draws batches; or None, where the call gives one or the loss needs none. Of estimators x.
         every: measure at multiples of so many steps.
         draws: gradient draws of a measurement, at least 4; with a budget fewer, as fit, and none under 8.
         budget: share of the time since the first call that measurements may take, by the monitor's own clock; only what has
             accrued is spent, and what does not fit is skipped and counted. How many draws then fit depends on the machine:
             None sets no limit, and readings can be reproduced.
         seed: root of the draws, the same at every step.
-        groups: as for ``measure_loss``.
-        mode: as for ``measure_loss``.
-        direction: as for ``measure_loss``.
-        M: as for ``measure_loss``.
-        repeats: as for ``measure_loss``.
-        noise: as for ``measure_loss``.
+        M: as for ``measure_loss`` or ``measure``.
+        mode: of the modules; None: ``training`` for losses, ``evaluation`` for estimators, as those two have it.
+        K: of estimators, as for ``measure``; they need it.
+        blocks: of estimators, as for ``measure``.
+        engine: of estimators, as for ``measure``.
+        direct: of estimators, as for ``measure``.
+        groups: of losses, as for ``measure_loss``.
+        direction: of losses, as for ``measure_loss``.
+        repeats: of losses, as for ``measure_loss``.
+        noise: of losses, as for ``measure_loss``.
         out: Parquet file that the rows are added to at each measurement, whole or not at all; rows of a step measured again
             replace the old ones, so that a resumed training goes on with the same file.
         run: name of the run in the table.
@@ -65,7 +73,7 @@ class Monitor:
 
     def __init__(  # noqa: PLR0913 (one option each; most by keyword)
         self,
-        objective: Callable[..., Any] | Mapping[str, Callable[..., Any]],
+        objective: Callable[..., Any] | Mapping[str, Callable[..., Any]] | str | Estimator | Iterable[str | Estimator],
         model_or_parameters: Any,
         batch: Any = None,
         *,
@@ -73,10 +81,14 @@ class Monitor:
         draws: int = 200,
         budget: float | None = 0.05,
         seed: int = 0,
-        groups: Mapping[str, Any] | None = None,
-        mode: Mode = "training",
-        direction: Direction = "descent",
         M: int | Iterable[int] = 1,
+        mode: Mode | None = None,
+        K: int | Iterable[int] | None = None,
+        blocks: str | Iterable[str] | None = None,
+        engine: str = "factors",
+        direct: bool = False,
+        groups: Mapping[str, Any] | None = None,
+        direction: Direction = "descent",
         repeats: int = 2,
         noise: Iterable[int] | None = None,
         out: Path | str | None = None,
@@ -89,14 +101,21 @@ class Monitor:
             raise SpecError(
                 "every", f"must be a whole number of steps, at least 1, got {short(every)}", "give e.g. 500"
             )
-        self._groups = {name: _kept(part) for name, part in groups.items()} if isinstance(groups, Mapping) else groups
-        self._asked = asked(
-            objective, model_or_parameters, self._groups, batch, draws=draws, seed=seed, mode=mode, direction=direction, M=M,
-            repeats=repeats, noise=noise,
-        )  # fmt: skip
+        both: dict[str, Any] = {"draws": draws, "seed": seed, "M": M} | ({} if mode is None else {"mode": mode})
+        groups = kept(groups)
+        of_losses: dict[str, Any] = {"groups": groups, "direction": direction, "repeats": repeats, "noise": noise}
+        of_estimators: dict[str, Any] = {"K": K, "blocks": blocks, "engine": engine, "direct": direct}
+        self._objective: Objective
+        if _is_of_estimators(objective):
+            _refuse(of_losses, "losses, and estimators are measured")
+            plan = _plan(objective, both | of_estimators)
+            self._objective = Estimators(model_or_parameters, batch, plan)
+        else:
+            _refuse(of_estimators, "estimators, and a loss has the samples that it draws")
+            what = asked(objective, model_or_parameters, batch=batch, **both, **of_losses)
+            self._objective = Losses(what, groups)
         self._every, self._last = number, -1
-        self._budget = Budget(budget, self._asked.trained.layout.size * len(self._asked.losses))
-        self._known: dict[str, Found] = {}
+        self._budget = Budget(budget, self._objective.coordinates)
         self._about = Provenance(run, 0, data)
         self._out = None if out is None else Path(out)
         self._writer: Writer | None = None if writer is None else writer_of(writer)
@@ -118,7 +137,7 @@ class Monitor:
     def table(self) -> pd.DataFrame:
         """The tidy table of all that this monitor measured, a step after another."""
         if not self._tables:
-            return pd.DataFrame(columns=list(SNR.columns))
+            return TidyTable(columns=list(SNR.columns))
         return pd.concat(self._tables, ignore_index=True)
 
     def due(self, step: int) -> bool:
@@ -146,8 +165,8 @@ class Monitor:
         self._last = max(self._last, step)
         if not is_due:
             return None
-        least = 4 * self._asked.repeats
-        draws = self._budget.fitting(self._asked.draws, max(least, 8), self._asked.repeats)
+        multiple = self._objective.multiple
+        draws = self._budget.fitting(self._objective.draws, max(4 * multiple, 8), multiple)
         if not draws:
             self.skipped += 1
             return None
@@ -158,14 +177,9 @@ class Monitor:
             self._budget.spend(time.perf_counter() - begin)
         return None if found is None else found.table
 
-    def _measured(self, step: int, draws: int, batch: Any) -> LossMeasurement | None:
-        self._look_again()
-        what = replace(self._asked, draws=draws)
-        what = what if batch is None else replace(what, batch=batch, redrawn=False, repeats=1)
+    def _measured(self, step: int, draws: int, batch: Any) -> Result | None:
         try:
-            with _requiring(what.trained.tensors):
-                found = diagnose_loss(what, provenance=replace(self._about, step=step), known=self._known)
-            self._known = found.found
+            found = self._objective.measured(draws, batch, replace(self._about, step=step))
             self._tables.append(found.table)
             self._budget.learn(draws, found.drawing_seconds)
             self._tell(found, step)
@@ -175,56 +189,60 @@ class Monitor:
             return None
         return found
 
-    def _look_again(self) -> None:
-        """See which parameters there are by now."""
-        before = self._asked.trained
-        with _requiring(before.tensors):
-            now = trained(before.given, self._groups)
-        if list(map(id, now.tensors)) != list(map(id, before.tensors)):
-            self._asked, self._known = replace(self._asked, trained=now), {}
-
     def _warn_of_earlier(self, step: int) -> None:
         if "earlier" not in self._said:
             self._said.add("earlier")
             remark = "nothing is measured until steps pass that one; count on over epochs"
             _LOG.warning("Monitor: step %d comes after step %d: %s", step, self._last, remark)
 
-    def _tell(self, found: LossMeasurement, step: int) -> None:
+    def _tell(self, found: Result, step: int) -> None:
         for remark in (remark for remark in found.remarks if remark not in self._said):
             self._said.add(remark)
             _LOG.warning("Monitor: %s", remark)
         if self._out is not None:
             found.save(self._out)
         if self._writer is not None:
-            blocks = ["all", *self._asked.trained.groups]
-            self._writer(_values(found.table, blocks), step)
+            self._writer(_values(found.table, self._objective.told), step)
 
 
-def _kept(part: Any) -> Any:
-    return list(part) if isinstance(part, Iterator) else part
+def _is_of_estimators(objective: Any) -> bool:
+    if isinstance(objective, Sequence | Set) and not isinstance(objective, str):
+        return any(isinstance(item, str | Estimator) for item in objective)
+    return isinstance(objective, str | Estimator)
 
 
-@contextmanager
-def _requiring(tensors: Sequence[Tensor]) -> Iterator[None]:
-    """Within the block the tensors require a gradient, also those that do not just now."""
-    frozen = [tensor for tensor in tensors if not tensor.requires_grad]
-    try:
-        for tensor in frozen:
-            tensor.requires_grad_(True)
-        yield
-    finally:
-        for tensor in frozen:
-            tensor.requires_grad_(False)
+# What those options are that are of one kind of objective, where nobody gave them.
+_LEFT_OUT: Mapping[str, Any] = {"engine": "factors", "direct": False, "direction": "descent", "repeats": 2}
+
+
+def _refuse(options: Mapping[str, Any], of: str) -> None:
+    odd = next((name for name, value in options.items() if value is not None and value != _LEFT_OUT.get(name)), None)
+    if odd is not None:
+        raise SpecError(odd, f"is of {of}", "leave it out")
+
+
+def _plan(estimators: Any, options: Mapping[str, Any]) -> Plan:
+    if options["K"] is None:
+        raise SpecError("K", "is missing", "give the numbers of importance samples, e.g. K=[1, 10]")
+    engine = options["engine"]
+    return Plan(
+        estimators=estimators, how=Execution(engine=engine), **{k: v for k, v in options.items() if k != "engine"}
+    )
 
 
 # What a writer is told; the table has everything.
 _TOLD = ("snr_mean", "snr_pooled", "variance", "mean_norm", "noise_scale", "data_variance", "monte_carlo_variance")
 
 
-def _values(table: pd.DataFrame, blocks: list[str]) -> dict[str, float]:
-    chosen = table[table["block"].isin(blocks) & table["metric"].isin(_TOLD)]
-    several = chosen["M"].nunique() > 1
+def _values(table: pd.DataFrame, blocks: Sequence[str]) -> dict[str, float]:
+    # Of the parts of the noise those whose errors are over points, which hold for the data.
+    told = table["block"].isin(blocks) & table["metric"].isin(_TOLD) & (table["scope"] != "points")
+    chosen = table[told]
+    several = [name for name in ("M", "K") if chosen[name].nunique() > 1]
     return {
-        f"snr/{row.estimator}/{row.block}/{row.metric}" + (f"/M={row.M}" if several else ""): float(row.value)  # type: ignore[arg-type]
-        for row in chosen.itertuples()
+        "/".join(
+            ["snr", f"{row['estimator']} {row['options']}".strip(), str(row["block"]), str(row["metric"])]
+            + [f"{name}={row[name]}" for name in several]
+        ): float(row["value"])
+        for _, row in chosen.iterrows()
     }

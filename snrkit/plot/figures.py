@@ -11,7 +11,7 @@ from snrkit.report import style
 from snrkit.report.collect import Tables
 from snrkit.report.drawing import Missing
 from snrkit.report.figures import FIGURES
-from snrkit.report.style import COLUMNS
+from snrkit.report.style import look_of
 from snrkit.runs.kinds import KINDS
 
 WIDTH = "a4"
@@ -23,7 +23,7 @@ def snr_vs_k(table: pd.DataFrame, slopes: pd.DataFrame | None = None, *, column:
     Args:
         table: the tidy table of ``snrkit.measure``, or ``.table`` of what a run measured.
         slopes: ``.slopes`` of what a run measured, for slopes in the legend.
-        column: page that the figure is as wide as: ``icml``, ``neurips``, ``a4`` or ``slide``.
+        column: page that the figure is as wide as: ``icml``, ``neurips``, ``a4``, ``slide``, or a width such as ``3.3in``.
 
     Raises:
         SpecError: the table lacks what the figure needs, or there is no such page.
@@ -68,18 +68,16 @@ def figure(name: str, tables: Mapping[str, pd.DataFrame], *, column: str = WIDTH
         name: of the figure, as ``snrkit report --figure`` has it.
         tables: kind of result to its frame, such as ``{"snr": found.table, "draws": found.kept}``; which a figure needs its
             error says, and ``python -m snrkit.runs.kinds`` lists them all.
-        column: page that the figure is as wide as: ``icml``, ``neurips``, ``a4`` or ``slide``.
+        column: page that the figure is as wide as: ``icml``, ``neurips``, ``a4``, ``slide``, or a width such as ``3.3in``.
 
     Raises:
         SpecError: there is no such figure, kind or page, or the tables lack what the figure needs.
     """
-    if column not in COLUMNS:
-        raise SpecError("column", f"no page is called '{column}'", f"choose from {', '.join(COLUMNS)}")
     for kind in tables:
         KINDS.require(kind)
     FIGURES.require(name)
     drawn = FIGURES.load(name)
-    look = COLUMNS[column]
+    look = look_of(column)
     frames = {kind: tidied(frame) if kind == "snr" else frame for kind, frame in tables.items()}
     try:
         with style.context(look):

@@ -47,6 +47,10 @@ class Panels(tuple[Axes, ...]):
         own.caption, own.alt, own.notes = drawing.caption, drawing.alt, drawing.notes
         return own
 
+    def __reduce__(self) -> tuple[type["Panels"], tuple[Drawing, Look]]:
+        """For ``pickle`` and ``copy``: the axes are those of the figure, which goes along."""
+        return type(self), (Drawing(self.figure, self.data, self.caption, self.alt, self.notes), self._look)
+
     def save(self, path: str | Path) -> Path:
         """Write the figure as its file name ends: ``.pdf``, ``.svg``, ``.png`` and whatever else matplotlib writes.
 

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from snrkit.errors import SpecError
+from snrkit.runs.kinds.outside import contradiction
 
 # Without these there is nothing to draw.
 _NEEDED = ("estimator", "M", "K", "block", "metric", "value", "ci_low", "ci_high", "floor", "draws")
@@ -21,7 +22,8 @@ def tidied(table: object) -> pd.DataFrame:
     """Rows of the tidy table as the report's figures take them, a run being what one ``run`` names.
 
     Raises:
-        SpecError: it is no table, lacks columns that every figure needs, or holds several models under one name.
+        SpecError: it is no table, lacks columns that every figure needs, or holds several models, or other readings of
+            the same, under one name.
     """
     if not isinstance(table, pd.DataFrame):
         remedy = "give the table of snrkit.measure, or `.table` of what a run measured"
@@ -37,4 +39,6 @@ def tidied(table: object) -> pd.DataFrame:
             count = rows["parameters"].nunique()
             if count > 1:
                 raise SpecError("table", f"has rows of {count} models under the name '{run}' at one step", _MANY)
+    if twice := contradiction(found):
+        raise SpecError("table", twice, _MANY)
     return found.assign(setting=found["run"].astype(str))

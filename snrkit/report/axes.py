@@ -29,7 +29,7 @@ def log_y(axes: Axes, limits: tuple[float, float]) -> None:
     axes.set_ylim(*limits)
     subs = (1.0,) if math.log10(limits[1] / limits[0]) >= 2 else (1.0, 2.0, 5.0)
     axes.yaxis.set_major_locator(LogLocator(subs=subs))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_major_formatter(FuncFormatter(_plain))
     axes.yaxis.set_minor_locator(LogLocator(subs=range(2, 10)))
     axes.yaxis.set_minor_formatter(NullFormatter())
 
@@ -44,9 +44,14 @@ def log_x(axes: Axes, values: Sequence[int], limits: tuple[float, float]) -> Non
         if not labelled or math.log10(value / labelled[-1]) >= least:
             labelled.append(value)
     axes.xaxis.set_major_locator(FixedLocator(labelled))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_major_formatter(FuncFormatter(_plain))
     axes.xaxis.set_minor_locator(FixedLocator([value for value in values if value not in labelled]))
     axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _plain(value: float, _: int | None) -> str:
+    # A function of the module, so that figures can be pickled.
+    return f"{value:g}"
 
 
 def slope_guide(axes: Axes, slope: float, label: str, drawn: Sequence[tuple[Array, Array]]) -> tuple[Array, Array]:

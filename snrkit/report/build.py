@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 
 from snrkit.errors import ResultsError, SnrkitError
 from snrkit.report import style
+from snrkit.report.against import require_baseline
+from snrkit.report.chosen import Chosen
 from snrkit.report.collect import Tables, collect
 from snrkit.report.drawing import FigureKind, Missing, Sheet
 from snrkit.report.escape import visible
@@ -55,7 +57,13 @@ def _say_nothing(_line: str) -> None:
     pass
 
 
-def build(paths: Sequence[Path], to: Destination, note: Note = _say_nothing, figures: Sequence[str] = ()) -> Report:
+def build(
+    paths: Sequence[Path],
+    to: Destination,
+    note: Note = _say_nothing,
+    figures: Sequence[str] = (),
+    chosen: Chosen = Chosen(),  # noqa: B008 (frozen)
+) -> Report:
     """Draw figures and tables from the results at some paths; what is up to date stays as it is.
 
     Args:
@@ -63,18 +71,23 @@ def build(paths: Sequence[Path], to: Destination, note: Note = _say_nothing, fig
         to: where to, and for what page.
         note: called with a line for each figure that has no data and each reading left out.
         figures: names of those to draw; none: all.
+        chosen: what to show, and under which names.
 
     Raises:
         ResultsError: nothing to show at all, or a damaged file.
-        SpecError: a run's ``config.toml`` is not valid.
+        SpecError: a run's ``config.toml`` is not valid, or there is no such run, metric or baseline.
         OutputError: a file cannot be written.
     """
-    report = Report(collect(paths), to)
+    report = Report(collect(paths, chosen), to)
+    report.tables.require_chosen()
+    if chosen.baseline:
+        require_baseline(report.tables)
     with style.context(to.look):
         for name in figures or FIGURES.names:
             _figure(name, FIGURES.load(name), report)
     for name, sheet in SHEETS.items():
-        _sheet(name, sheet, report)
+        if chosen.baseline or not sheet.against:
+            _sheet(name, sheet, report)
     if not report.files:
         where = ", ".join(str(path) for path in paths)
         raise ResultsError(where, "nothing to show yet", "train, measure or evaluate first (see 'snrkit --help')")

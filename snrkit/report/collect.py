@@ -3,81 +3,62 @@
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 
-from snrkit.errors import ResultsError, SnrkitError
+from snrkit.errors import ResultsError
+from snrkit.report.chosen import Chosen
 from snrkit.report.columns import drawable
 from snrkit.report.copies import copied_files, owned, rows_once
 from snrkit.report.escape import visible
 from snrkit.report.find import find, inputs, run_folder
 from snrkit.report.identity import Owner, owners, said
+from snrkit.report.naming import CALLED, OF_MODEL, called, plain
+from snrkit.report.reading import read
 from snrkit.report.trained import TRAINED, trained
 from snrkit.runs.folder import RunDir
-from snrkit.runs.kinds import KINDS, outside
+from snrkit.runs.kinds import KINDS
 from snrkit.runs.kinds.snr import SNR
 
-
-def _of_setting(table: pd.DataFrame, path: Path) -> pd.DataFrame:
-    """With what the run was trained with apart from its seed; of a file in no run directory, the file."""
-    known = RunDir(run_folder(path)).config.is_file()
-    return table.assign(setting=str(trained(path)["setting"]) if known else visible(str(path)))
+# Of what is noted after each epoch: column to metric.
+FOLLOWED = {"bound": "bound", "test_iwae64": "iwae_64"}
 
 
-def _of_run(table: pd.DataFrame, path: Path) -> pd.DataFrame:
-    return table.assign(**trained(path))
-
-
-def _of_epochs(table: pd.DataFrame, path: Path) -> pd.DataFrame:
-    files = RunDir(path.parent)
-    return _of_run(table, path).assign(state=files.state() if files.status.is_file() else "")
-
-
-def _of_points(table: pd.DataFrame, path: Path) -> pd.DataFrame:
-    """With what the run was trained with, where the file does not say it itself."""
-    return table.assign(**{name: value for name, value in trained(path).items() if name not in table})
-
-
-def _of_advice(table: pd.DataFrame, _path: Path) -> pd.DataFrame:
-    seen: Any = [
-        [{k: visible(v) if isinstance(v, str) else v for k, v in one.items()} for one in own]
-        for own in table["reasons"]
-    ]
-    return table.assign(reasons=seen)
-
-
-# Kind -> what its frame has beside the columns of its files.
-_ADDED: dict[str, Callable[[pd.DataFrame, Path], pd.DataFrame]] = {
-    "snr": _of_setting,
-    "slopes": _of_setting,
-    "metrics": _of_epochs,
-    "evaluations": _of_run,
-    "points": _of_points,
-    "advice": _of_advice,
-}
+Made = TypeVar("Made")
 
 
 class Tables:
     """The result files at some paths as frames by kind.
 
     Each frame has the column ``source``, the path of the file; of a run that lies in several folders everything counts once,
-    under the original's name. Texts are as they can be shown (``escape.visible``).
+    under the original's name. Texts are as they can be shown (``escape.visible``). Where rows are of runs, ``naming.CALLED``
+    says what these are called.
 
     Args:
         files: kind to files.
         frames: kind to frame, instead of files.
         unread: what to say of places that could not be looked at.
+        chosen: what is to be shown, and under which names.
+
+    Attributes:
+        chosen: the same.
     """
+
+    # What is made of the numbers of a file.
+    _shaped: Callable[[pd.DataFrame], pd.DataFrame] = staticmethod(drawable)
 
     def __init__(
         self,
         files: Mapping[str, Sequence[Path]],
         frames: Mapping[str, pd.DataFrame] | None = None,
         unread: Sequence[str] = (),
+        chosen: Chosen = Chosen(),  # noqa: B008 (frozen)
     ) -> None:
+        self.chosen = chosen
+        self._once: dict[Callable[..., Any], Any] = {}
         self._found = {kind: tuple(found) for kind, found in files.items()}
-        self._frames = {kind: _located(frame) for kind, frame in (frames or {}).items()}
+        self._frames = {kind: self._named(_located(frame)) for kind, frame in (frames or {}).items()}
         self._unread, self._remarks = tuple(unread), list[str]()
 
     def __getitem__(self, kind: str) -> pd.DataFrame:
@@ -90,9 +71,67 @@ class Tables:
         if kind not in self._frames:
             parts = [owned(self._read(kind, path), kind, path, self._owners) for path in self._files.get(kind, ())]
             filled = [part for part in parts if len(part)]
-            empty = pd.DataFrame(columns=list(dict.fromkeys([*KINDS.load(kind).columns, *TRAINED, "source"])))
-            self._frames[kind] = _shown(rows_once(pd.concat(filled, ignore_index=True), kind) if filled else empty)
+            empty = pd.DataFrame(columns=list(dict.fromkeys([*KINDS.load(kind).columns, *TRAINED, "source", *CALLED])))
+            found = rows_once(pd.concat(filled, ignore_index=True), kind) if filled else empty
+            self._frames[kind] = self._wanted(_shown(self._named(found)), kind)
         return self._frames[kind]
+
+    def once(self, make: Callable[["Tables"], Made]) -> Made:
+        """What a function makes of these tables, made at its first call."""
+        if make not in self._once:
+            self._once[make] = make(self)
+        found: Made = self._once[make]
+        return found
+
+    def require_chosen(self) -> None:
+        """See to it that what was chosen is there.
+
+        Raises:
+            SpecError: a label is that of no run, or nothing has a metric.
+            ResultsError: a file is damaged or of a newer schema.
+        """
+        named = [kind for kind in self._found if kind != "published"]
+        if self.chosen.labels:
+            frames = [self[kind] for kind in named if len(self[kind]) and "run" in self[kind]]
+            self.chosen.require_labels(
+                pair
+                for frame in frames
+                for pair in dict.fromkeys(zip(frame["run"].astype(str), _places(frame), strict=True))
+            )
+        if self.chosen.metrics:
+            found = Tables(self._found)
+            there = [name for kind in ("evaluations", "snr") for name in dict.fromkeys(found[kind]["metric"])]
+            followed = [name for column, name in FOLLOWED.items() if column in found["metrics"]]
+            self.chosen.require_metrics([*there, *followed])
+
+    def _named(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """With what the runs of the rows are called."""
+        if "run" not in frame or frame.empty:
+            return frame
+        pairs = list(zip(frame["run"].astype(str), _places(frame), strict=True))
+        known = self._called
+        texts = {pair: known.get(pair[1]) or self._called_as(*pair) for pair in dict.fromkeys(pairs)}
+        return frame.assign(**{column: [texts[pair][column] for pair in pairs] for column in CALLED})
+
+    def _called_as(self, run: str, place: str) -> dict[str, str]:
+        """What a run of which no settings are known is called."""
+        named = self.chosen.name_of(run, place)
+        return {"named": named, "titled": named or plain(run), "called": named or plain(run)}
+
+    @functools.cached_property
+    def _called(self) -> dict[str, dict[str, str]]:
+        """Folder to what its run is called."""
+        firsts = {visible(str(owner.folder)): self._trained[folder] for folder, owner in self._owners.items()}
+        given = {folder: self.chosen.name_of(str(own["run"]), folder) for folder, own in firsts.items()}
+        return called(firsts, {folder: name for folder, name in given.items() if name})
+
+    def _wanted(self, frame: pd.DataFrame, kind: str) -> pd.DataFrame:
+        """The rows and columns of the metrics that are to be shown."""
+        if kind in ("evaluations", "snr") and self.chosen.metrics:
+            return frame[frame["metric"].isin(self.chosen.metrics)].reset_index(drop=True)
+        if kind == "metrics":
+            return frame.drop(columns=[c for c, name in FOLLOWED.items() if c in frame and not self.chosen.shows(name)])
+        return frame
 
     @property
     def empty(self) -> bool:
@@ -106,16 +145,21 @@ class Tables:
 
     def _read(self, kind: str, path: Path) -> pd.DataFrame:
         """One file, and what another program's table lacks noted."""
-        table, remarks = _read(kind, path)
+        table, remarks = read(kind, path, self._shaped)
         self._remarks += remarks
         return table
 
     @functools.cached_property
-    def _owners(self) -> dict[Path, Owner]:
-        """The run that each run directory holds."""
+    def _trained(self) -> dict[Path, dict[str, Any]]:
+        """Run directory to what its run was trained with."""
         places = [path for kind, found in self._found.items() if kind != "published" for path in found]
         runs = {run_folder(path): path for path in places if RunDir(run_folder(path)).config.is_file()}
-        known = {folder: trained(path) for folder, path in runs.items()}
+        return {folder: trained(path) for folder, path in runs.items()}
+
+    @functools.cached_property
+    def _owners(self) -> dict[Path, Owner]:
+        """The run that each run directory holds."""
+        known = self._trained
         tables: dict[Path, list[Path]] = {}
         for path in self._found.get("snr", ()):
             tables.setdefault(run_folder(path), []).append(path)
@@ -136,25 +180,11 @@ class Tables:
         return list(dict.fromkeys(found))
 
 
-def _read(kind: str, path: Path) -> tuple[pd.DataFrame, list[str]]:
-    """One file; and what it lacks, if another program wrote it, in sentences.
-
-    Raises:
-        ResultsError: it is damaged or of a newer schema.
-        SpecError: its run's ``config.toml`` is not valid.
-    """
-    try:
-        of_another = kind == "snr" and outside.is_one(path)
-        found, remarks = outside.read(path) if of_another else (KINDS.load(kind).read(path), [])
-        table = drawable(found)
-        return (_ADDED[kind](table, path) if kind in _ADDED else table), [visible(line) for line in remarks]
-    except SnrkitError:
-        raise
-    except Exception as error:  # whatever pandas and pyarrow make of arbitrary bytes
-        problem = f"cannot be read ({error.__class__.__name__}: {visible(str(error))[:80]})"
-        renamed = "give file and folder names in UTF-8"
-        remedy = renamed if isinstance(error, UnicodeEncodeError) else "delete it and make it again"
-        raise ResultsError(visible(str(path)), problem, remedy) from None
+def _places(frame: pd.DataFrame) -> list[str]:
+    """Whose each row is: the folder of its run, or the file that it is from."""
+    if "who" in frame:
+        return [str(place) for place in frame["who"]]
+    return [str(run_folder(Path(str(source)))) for source in frame["source"]]
 
 
 def _shown(frame: pd.DataFrame) -> pd.DataFrame:
@@ -173,14 +203,22 @@ def _shown(frame: pd.DataFrame) -> pd.DataFrame:
 def _located(frame: pd.DataFrame) -> pd.DataFrame:
     """With the columns that say where rows are from, which files give."""
     found = frame if "source" in frame else frame.assign(source="")
+    if "block" in found and "trained_with" not in found:
+        found = found.assign(**dict.fromkeys(OF_MODEL, ""))
     return _shown(found if "setting" in found else found.assign(setting=found["source"]))
 
 
-def collect(paths: Sequence[Path]) -> Tables:
+def collect(
+    paths: Sequence[Path],
+    chosen: Chosen = Chosen(),  # noqa: B008 (frozen)
+    as_tables: type[Tables] = Tables,
+) -> Tables:
     """Find the result files at some paths.
 
     Args:
         paths: run directories, folders that hold some at any depth, or result files.
+        chosen: what is to be shown, and under which names.
+        as_tables: what is made of them.
 
     Raises:
         ResultsError: a path leads nowhere, or there is nothing at any of them.
@@ -192,7 +230,7 @@ def collect(paths: Sequence[Path]) -> Tables:
     if not any(files.values()) and not any(_is_run(path) for path in paths):
         where = ", ".join(str(path) for path in paths)
         raise ResultsError(where, "no results there", "train a run with 'snrkit train' first")
-    return Tables(files, unread=unread)
+    return as_tables(files, unread=unread, chosen=chosen)
 
 
 def _is_run(path: Path) -> bool:

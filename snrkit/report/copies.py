@@ -89,11 +89,15 @@ def owned(frame: pd.DataFrame, kind: str, path: Path, runs: Mapping[Path, Owner]
 
 
 def _unknown(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
-    """The rows of a file in no run directory: nothing says that two runs in it are alike."""
+    """The rows of a file in no run directory: nothing but settings says that two runs in it are alike."""
     if "folder" in frame:
         return frame.assign(who=frame["folder"], copied=False)
     who = visible(str(path)) + (" " + frame["run"].astype(str) if frame["run"].nunique() > 1 else "")
-    return frame.assign(who=who, copied=False, **({"setting": who} if "setting" in frame else {}))
+    if "setting" not in frame:
+        return frame.assign(who=who, copied=False)
+    # Of a table that was collected the settings of its runs are known, by which they may be repetitions.
+    known = frame["trained_with"] != "" if "trained_with" in frame else pd.Series(False, frame.index)
+    return frame.assign(who=who, copied=False, setting=frame["setting"].where(known, who))
 
 
 def _mine(frame: pd.DataFrame, names: "pd.Series[str]", owner: Owner) -> "pd.Series[bool]":

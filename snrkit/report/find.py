@@ -30,7 +30,8 @@ def find(paths: Sequence[Path], note: Callable[[str], None] = _say_nothing) -> d
     """The result files at or below some paths, each once, by kind. Links to folders are not followed.
 
     Args:
-        paths: run directories, folders that hold some at any depth, or result files.
+        paths: run directories, folders that hold some at any depth, or result files; a CSV file that is named itself
+            and of no kind is taken for a tidy table of another program.
         note: called with a line for each folder that cannot be read.
 
     Raises:
@@ -39,7 +40,8 @@ def find(paths: Sequence[Path], note: Callable[[str], None] = _say_nothing) -> d
     places = {place.resolve(): place for path in paths for place in _places(path, note)}
     files: dict[str, list[Path]] = {kind: [] for kind in KINDS.names}
     for place in places.values():
-        files[str(_kind(place.name))].append(place)
+        # What was named itself and is of no kind is a table of another program.
+        files[_kind(place.name) or "snr"].append(place)
     return files
 
 
@@ -61,7 +63,7 @@ def _places(path: Path, note: Callable[[str], None]) -> Iterator[Path]:
         remedy = "give a run directory, a folder of them or a results file"
         raise ResultsError(visible(str(path)), "does not exist", f"did you mean '{near}'? {remedy}" if near else remedy)
     if not path.is_dir():
-        if _kind(path.name) is None:
+        if _kind(path.name) is None and path.suffix != ".csv":
             known = ", ".join(kind.pattern for kind in _kinds().values())
             problem = f"is no results file ({known})"
             raise ResultsError(visible(str(path)), problem, "give the run directory it lies in")

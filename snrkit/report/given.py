@@ -2,16 +2,14 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from fnmatch import fnmatch
 from pathlib import Path
 
 import pandas as pd
 
 from snrkit.errors import SpecError
 from snrkit.report.make import Made, make
-from snrkit.runs.kinds import KINDS
 from snrkit.runs.kinds.comparisons import COMPARISONS
-from snrkit.runs.kinds.outside import completed, load_table
+from snrkit.runs.kinds.outside import completed
 from snrkit.runs.kinds.slopes import SLOPES
 from snrkit.runs.kinds.snr import SNR
 
@@ -25,6 +23,9 @@ def report(
     *,
     column: str = "icml",
     figures: Sequence[str] = (),
+    labels: Mapping[str, str] | None = None,
+    metrics: Sequence[str] = (),
+    baseline: str | None = None,
     page: bool = True,
 ) -> Made:
     """Figures, tables and a page from tables, files and run directories, as ``snrkit report`` makes them.
@@ -33,15 +34,19 @@ def report(
         tables: what ``measure``, ``diagnose`` and ``measure_loss`` return; any table of pandas with columns ``metric`` and
             ``value``, the more of the others the better; paths; one or several, or name to table.
         out: folder to write to; the tables that are at hand are kept there, under ``tables/``.
-        column: width, fonts and lines to match: ``icml``, ``neurips``, ``a4`` or ``slide``.
+        column: width, fonts and lines to match: ``icml``, ``neurips``, ``a4``, ``slide``, or a width such as ``3.3in``,
+            ``84mm`` or ``240pt``.
         figures: only these; none: all that have data.
+        labels: run to what it is called in figures and tables; a run by its name, a pattern of names, or its folder.
+        metrics: only these, in figures and tables; none: all.
+        baseline: compare all else with this estimator, setting or run, in two tables (see ``snrkit.compare``).
         page: also write one self-contained page, ``report.html``.
 
     Returns:
         ``files``, all that was written; ``notes``, what is missing of tables and figures; ``drawn``.
 
     Raises:
-        SpecError: nothing is given, or there is no such figure.
+        SpecError: nothing is given, or there is no such figure, column, run, metric or baseline.
         ResultsError: a table has no readings, or there is nothing to show.
         OutputError: a file cannot be written.
     """
@@ -52,13 +57,11 @@ def report(
             path, said = _kept(_called(given, name) if called else given, name, folder)
             notes += said
             paths.append(path)
-        elif _is_plain(Path(given)):
-            rows = load_table(given)
-            notes += rows.attrs["remarks"]
-            paths.append(_kept(rows, f"{name}-{Path(given).stem}", folder)[0])
         else:
             paths.append(Path(given))
-    made = make(paths, Path(out), column=column, figures=figures, page=page)
+    made = make(
+        paths, Path(out), column=column, figures=figures, labels=labels, metrics=metrics, baseline=baseline, page=page
+    )  # fmt: skip
     return Made(made.files, [*notes, *made.notes], made.drawn)
 
 
@@ -82,12 +85,6 @@ def _named(tables: Given | Iterable[Given] | Mapping[str, pd.DataFrame]) -> list
         problem = f"has '{twice[0]}' and '{twice[1]}', which would be one file"
         raise SpecError("tables", problem, "give them names that differ in letters or digits")
     return found
-
-
-def _is_plain(path: Path) -> bool:
-    """Whether a file is a CSV of another program, of no kind that is known by its name."""
-    known = (KINDS.load(kind).pattern for kind in KINDS.names)
-    return path.suffix == ".csv" and path.is_file() and not any(fnmatch(path.name, pattern) for pattern in known)
 
 
 def _called(table: pd.DataFrame, name: str) -> pd.DataFrame:

@@ -1,6 +1,7 @@
 """The report's table of gradients: every metric that is for people, in both networks; one that is added comes by itself."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -8,6 +9,7 @@ import pandas as pd
 from snrkit.report.collect import Tables
 from snrkit.report.drawing import Missing, Sheet
 from snrkit.report.lines import KEY, joined, latest
+from snrkit.report.naming import alike, alike_note
 from snrkit.report.rates import NETWORKS
 from snrkit.report.repetitions import readings_over_seeds
 from snrkit.report.style import estimator_label
@@ -15,6 +17,7 @@ from snrkit.report.tables import Cell, Column, rounded, sheet
 from snrkit.runs.metrics import METRICS, Metric, describe
 
 _ROW = [*KEY, "M", "K", "block"]
+_ALIKE = [name for name in _ROW if name not in ("estimator", "options")] + ["draws"]
 
 
 def gradients(tables: Tables) -> Sheet | Missing:
@@ -28,15 +31,21 @@ def gradients(tables: Tables) -> Sheet | Missing:
     present = {name: metric for name, metric in shown.items() if (rows["metric"] == name).any()}
     floors = [name for name in present if (rows["floor"][rows["metric"] == name] > 0).any()]
     columns = [
-        Column("run", "run"), Column("estimator", "estimator"), Column("network", "network"), Column("M", "M"),
-        Column("K", "K"), Column("draws", "draws"),
+        Column("run", "run", printed=False), Column("of", "run", printed=rows["called"].nunique() > 1),
+        Column("estimator", "estimator"), Column("network", "network"), Column("M", "M"), Column("K", "K"),
+        Column("draws", "draws"),
     ]  # fmt: skip
     for name, metric in present.items():
         columns += [Column(name, metric.title, numbers=True)]
         columns += [Column(f"{name}_floor", "floor")] if name in floors else []
-    groups = [group for _, group in rows.groupby(_ROW, sort=False, dropna=False)]
+    groups = _once([group for _, group in rows.groupby(_ROW, sort=False, dropna=False)])
     cells = [_cells(group, present, floors) for group in groups]
-    return sheet(columns, cells, "Gradients of the last measured step", _notes(rows, present))
+    return sheet(
+        columns,
+        cells,
+        "Gradients of the last measured step",
+        _notes(rows, present, [group["estimators"].iloc[0] for group in groups]),
+    )
 
 
 def _at_least_m(rows: pd.DataFrame) -> pd.DataFrame:
@@ -45,11 +54,33 @@ def _at_least_m(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[rows["direct"].astype(bool) | (rows["M"] == least)]
 
 
+def _once(groups: Sequence[pd.DataFrame]) -> list[pd.DataFrame]:
+    """One group for all estimators with the same gradient: their readings of the same noise are the same to the last bit.
+
+    Such are, of the generative network, all estimators of one bound. What only some of them have a reading of (a bias, which
+    is none to its own bound) is kept.
+    """
+    found: dict[tuple[object, ...], list[pd.DataFrame]] = {}
+    for group in groups:
+        first, snr = group.iloc[0], group[group["metric"] == "snr_mean"]
+        read = tuple(snr[["value", "stderr"]].iloc[0]) if len(snr) else (id(group),)
+        found.setdefault((*(str(first[name]) for name in _ALIKE), *read), []).append(group)
+    return [_as_one(own) for own in found.values()]
+
+
+def _as_one(groups: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    labels = dict.fromkeys(estimator_label(own["estimator"].iloc[0], own["options"].iloc[0]) for own in groups)
+    whole = pd.concat(groups, ignore_index=True).drop_duplicates("metric")
+    texts: Any = [tuple(labels)] * len(whole)
+    return whole.assign(estimators=texts)
+
+
 def _cells(group: pd.DataFrame, present: Mapping[str, Metric], floors: Sequence[str]) -> list[Cell]:
     first, own = group.iloc[0], group.drop_duplicates("metric", keep="last").set_index("metric")
     names = (
         first["run"],
-        estimator_label(first["estimator"], first["options"]),
+        first["called"],
+        alike(first["estimators"]),
         first["block"],
         first["M"],
         first["K"],
@@ -63,8 +94,9 @@ def _cells(group: pd.DataFrame, present: Mapping[str, Metric], floors: Sequence[
     return cells
 
 
-def _notes(rows: pd.DataFrame, present: Mapping[str, Metric]) -> list[str]:
+def _notes(rows: pd.DataFrame, present: Mapping[str, Metric], sets: Sequence[Sequence[str]]) -> list[str]:
     notes = ["Value ± standard error over blocks of draws; floor: what pure noise would read with as many"]
+    notes += alike_note(sets)
     notes += [f"{metric.title}: {metric.definition}" for metric in present.values()]
     targets = [target for target in rows["target"].astype(str).unique() if target]
     notes += [f"Target of the bias: {joined(targets)}"] if targets else []

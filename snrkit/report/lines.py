@@ -9,7 +9,6 @@ import pandas as pd
 from matplotlib.lines import Line2D
 
 from snrkit.report import style
-from snrkit.report.escape import visible
 
 # What makes readings belong to one line of SNR against something.
 KEY = ["source", "run", "step", "data", "scope", "estimator", "options", "seed", "method", "dtype"]
@@ -35,18 +34,9 @@ class Line:
         )  # fmt: skip
 
 
-def lines(groups: Sequence[pd.DataFrame], fields: Sequence[str], always: Sequence[str] = ()) -> list[Line]:
-    """A line for each group of rows, labelled by estimator and whatever else tells the groups apart.
-
-    Args:
-        groups: rows of each line.
-        fields: columns that may tell lines apart, the most telling first.
-        always: columns to name wherever they differ, even if nothing else is alike.
-    """
-    keys = [group.iloc[0] for group in groups]
-    looks = style.assign([(key["estimator"], " ".join(str(key[f]) for f in ("source", "run", "step"))) for key in keys])
-    found = zip(labels(keys, fields, always), looks, groups, strict=True)
-    return [Line(label, look, group.assign(line=label)) for label, look, group in found]
+def styled(keys: Sequence["pd.Series[Any]"]) -> list[style.LineStyle]:
+    """How the line of each row is drawn: its estimator and its run decide."""
+    return style.assign([(key["estimator"], " ".join(str(key[f]) for f in ("source", "run", "step"))) for key in keys])
 
 
 def solid(found: Sequence[Line]) -> list[Line]:
@@ -58,43 +48,6 @@ def solid(found: Sequence[Line]) -> list[Line]:
         Line(line.label, style.LineStyle(colour, line.style.marker, style.SOLID), line.rows)
         for line, colour in zip(found, colours, strict=True)
     ]
-
-
-def labels(keys: Sequence["pd.Series[Any]"], fields: Sequence[str], always: Sequence[str] = ()) -> list[str]:
-    """Estimators' names, with the run where there are several, and the further fields that are needed.
-
-    Of runs taken together over seeds their number is enough, unless it leaves two lines alike.
-    """
-    short = [
-        key | ({"run": f"{key['together']} seeds"} if key.get("together", 1) > 1 else {}) for key in map(dict, keys)
-    ]
-    found = _labels(short, fields, always)
-    return found if len(set(found)) == len(found) else _labels(list(map(dict, keys)), fields, always)
-
-
-def _labels(keys: Sequence[dict[Any, Any]], fields: Sequence[str], always: Sequence[str]) -> list[str]:
-    found = [style.estimator_label(str(key["estimator"]), str(key["options"])) for key in keys]
-    for field in ("run", *always):
-        if field in (*fields, *always) and len({key[field] for key in keys}) > 1:
-            found = [f"{label}, {_shown(field, key[field])}" for label, key in zip(found, keys, strict=True)]
-    for field in fields:
-        values: dict[str, set[str]] = {}
-        for label, key in zip(found, keys, strict=True):
-            values.setdefault(label, set()).add(str(key[field]))
-        found = [
-            f"{label}, {_shown(field, key[field])}" if len(values[label]) > 1 else label
-            for label, key in zip(found, keys, strict=True)
-        ]
-    return found
-
-
-def _shown(field: str, value: object) -> str:
-    if field == "run":
-        return visible(str(value))
-    if field == "step":
-        return f"{value} steps"
-    name = field.replace("_", " ")
-    return f"{name} = {value}" if field in ("M", "K") else f"{name} {visible(str(value))}"
 
 
 def latest(rows: pd.DataFrame) -> pd.DataFrame:

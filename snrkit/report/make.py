@@ -1,12 +1,14 @@
 """A report as it is asked for: what changed is drawn, and nothing at all where nothing did."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from snrkit.files import write_json
 from snrkit.report import unchanged
+from snrkit.report.chosen import Chosen
 from snrkit.report.figures import FIGURES
+from snrkit.report.width import inches
 
 
 @dataclass(frozen=True)
@@ -25,26 +27,39 @@ class Made:
 
 
 def make(
-    paths: Sequence[Path], out: Path, *, column: str = "icml", figures: Sequence[str] = (), page: bool = False
+    paths: Sequence[Path],
+    out: Path,
+    *,
+    column: str = "icml",
+    figures: Sequence[str] = (),
+    labels: Mapping[str, str] | None = None,
+    metrics: Sequence[str] = (),
+    baseline: str | None = None,
+    page: bool = False,
 ) -> Made:
     """Figures and tables from what was trained and measured.
 
     Args:
         paths: run directories, folders that hold some, or result files.
         out: folder to write to.
-        column: a look of ``style.COLUMNS``.
+        column: a look of ``style.COLUMNS``, or a width such as ``3.3in``.
         figures: only these; none: all.
+        labels: run to what it is called; a run by its name, a pattern of names, or its folder.
+        metrics: only these; none: all.
+        baseline: compare all else with it, see ``snrkit.report.against``; None: nothing.
         page: also write one self-contained page, ``report.html``.
 
     Raises:
-        SpecError: there is no such figure.
+        SpecError: there is no such figure, column, run, metric or baseline.
         ResultsError: there is nothing to show, or a file is damaged.
         OutputError: a file cannot be written.
     """
     for name in figures:
         FIGURES.require(name)
+    inches(column)
+    chosen = Chosen.of(labels, metrics, baseline)
     line = ("snrkit", "report", *map(str, paths), "--out", str(out), "--column", column)
-    line += tuple(word for name in figures for word in ("--figure", name))
+    line += (*(word for name in figures for word in ("--figure", name)), *chosen.words)
     key = unchanged.key(paths, (*line, "--html") if page else line)
     known = unchanged.recall(out, key)
     if known:
@@ -53,10 +68,10 @@ def make(
     from snrkit.report.build import build
     from snrkit.report.page import write_page
     from snrkit.report.save import Destination
-    from snrkit.report.style import COLUMNS
+    from snrkit.report.style import look_of
 
     notes: list[str] = []
-    report = build(paths, Destination(out, line, COLUMNS[column]), notes.append, figures)
+    report = build(paths, Destination(out, line, look_of(column)), notes.append, figures, chosen)
     files = [*report.files, write_page(report)] if page else report.files
     write_json(out / unchanged.FILE, unchanged.record(key, files, notes))
     return Made(files, notes, report.drawn)

@@ -25,11 +25,11 @@ from snrkit.report.lines import (
     fewest,
     joined,
     latest,
-    lines,
     several,
     trend,
     usable,
 )
+from snrkit.report.naming import OF_MODEL, named_lines
 from snrkit.report.repetitions import readings_over_seeds, seeds_caption, slopes_over_seeds
 from snrkit.report.style import Look
 from snrkit.report.tables import rounded
@@ -43,7 +43,7 @@ NETWORKS = {"inference": "inference network (φ)", "generative": "generative net
 _SAMPLES = {"K": "importance samples", "M": "outer samples"}
 # Exponents near the optimum, of IWAE, where no slopes beside the readings say what theory expects.
 _USUAL = {("K", "inference"): -0.5, ("K", "generative"): 0.5, ("M", "inference"): 0.5, ("M", "generative"): 0.5}
-_TELLING = ("step", "data", "scope", "seed", "method", "dtype", "source")
+_TELLING = ("step", "data", "scope", "seed", "method", "dtype")
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def draw_rate(tables: Tables, look: Look, rate: Rate) -> Drawing | Missing:
     if not groups:
         return Missing(f"no usable {rate.metric} of a network against {rate.axis}: run '{rate.command}'")
     groups, over = fewest(groups)
-    found = lines(groups, ["run", *_TELLING], always=[rate.fixed])
+    found = named_lines(groups, [*OF_MODEL, *_TELLING], always=[rate.fixed])
     data = pd.concat([line.rows for line in found], ignore_index=True)
     slopes, guides = _slopes(tables["slopes"], data, rate), _guides(tables["slopes"], data, rate)
     figure = _figure(found, data, slopes, guides, look, rate)
@@ -260,7 +260,7 @@ def key(data: pd.DataFrame, floor: str) -> list[Line2D]:
 
 
 def _caption(data: pd.DataFrame, slopes: pd.DataFrame, guides: Mapping[str, Sequence[float]], rate: Rate) -> str:
-    points = joined([f"{row.run}, step {row.step}: {row.data} ({row.scope})" for row in data.itertuples()])
+    points = joined([f"{row.called}, step {row.step}: {row.data} ({row.scope})" for row in data.itertuples()])
     fit = (
         " Slopes in the legend (inference | generative) are fits of log pooled SNR against log "
         f"{rate.axis} ± half their 95 % interval, over {rate.axis} = {joined(slopes['over'].unique())}."

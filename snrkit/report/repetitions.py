@@ -10,6 +10,9 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtrit
 
+from snrkit.errors import SpecError
+from snrkit.report.naming import plain
+
 # What a setting is, apart from the seed.
 SETTING = ["setting", "trained_on", "model", "estimator", "options", "M", "K"]
 
@@ -53,8 +56,9 @@ def common_name(runs: Iterable[str], whose: Iterable[object] = ()) -> str:
         runs: the names.
         whose: what is the same for all rows of one run, whatever its name; none: the name is.
     """
-    names = sorted(set(runs))
-    count = len(set(whose)) or len(names)
+    own = set(runs)
+    names = sorted({plain(run) for run in own} if len(own) > 1 else own)
+    count = len(set(whose)) or len(own)
     if count == 1:
         return names[0]
     if len(names) == 1:
@@ -70,8 +74,20 @@ def whose(table: pd.DataFrame) -> "pd.Series[Any]":
 
 
 def as_one(table: pd.DataFrame) -> dict[str, Any]:
-    """The columns of a row that stands for several runs: ``run``, their ``common_name``, and ``together``, how many."""
-    return {"run": common_name(table["run"], whose(table)), "together": len(set(whose(table)))}
+    """The columns of a row that stands for several runs: ``run``, their ``common_name``, ``together``, how many, ``called``.
+
+    Raises:
+        SpecError: the user gave them different names.
+    """
+    together = len(set(whose(table)))
+    one = {"run": common_name(table["run"], whose(table)), "together": together}
+    if "named" not in table:
+        return one
+    if table["named"].nunique() > 1:
+        first, second = list(dict.fromkeys(table["called"]))[:2]
+        problem = f"'{first}' and '{second}' are seeds of one setting, which is shown as one"
+        raise SpecError("label", problem, "give all its runs the same name")
+    return one | {"called": table["titled" if together > 1 else "called"].iloc[0]}
 
 
 def owners(table: pd.DataFrame, by: Sequence[str]) -> "pd.Series[str]":
@@ -113,19 +129,23 @@ def slopes_over_seeds(slopes: pd.DataFrame) -> pd.DataFrame:
     return _over_seeds(slopes, _FITTED, "slope")
 
 
+# Of ``as_one``, what tables have already.
+_OF_ONE = ("run", "called")
+
+
 def _over_seeds(table: pd.DataFrame, by: Sequence[str], value: str) -> pd.DataFrame:
     if table.empty:
         return table.assign(runs=1)
     groups = table.groupby([owners(table, by), *(table[name] for name in by)], sort=False, dropna=False)
     place = groups.ngroup()
     runs = whose(table).groupby(place).transform("nunique")
-    names = {number: as_one(own)["run"] for number, own in table.groupby(place, sort=False)}
+    ones = {number: as_one(own) for number, own in table.groupby(place, sort=False)}
     error = (groups[value].transform("std") / np.sqrt(runs)).where(runs > 1, table["stderr"].astype(float))
     low, high = groups["ci_low"].transform("min"), groups["ci_high"].transform("max")
     found = table.assign(
         **{value: groups[value].transform("mean"), "stderr": error, "ci_low": low, "ci_high": high, "runs": runs},
-        run=place.map(names),
         together=runs,
+        **{name: place.map({number: one[name] for number, one in ones.items()}) for name in _OF_ONE if name in table},
     )
     return found[~place.duplicated(keep="last")].reset_index(drop=True)
 

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from snrkit.report.against import runs as runs_against
 from snrkit.report.collect import Tables
+from snrkit.report.decided import paired_estimators, paired_runs
 from snrkit.report.drawing import Missing, Sheet
 from snrkit.report.gradients import gradients
 from snrkit.report.lines import joined, latest
@@ -17,6 +19,7 @@ from snrkit.report.rates import NETWORKS
 from snrkit.report.repetitions import last_evaluations, settings
 from snrkit.report.style import estimator_label
 from snrkit.report.tables import Cell, Column, rounded, sheet
+from snrkit.report.titles import METRICS, title
 
 
 @dataclass(frozen=True)
@@ -27,24 +30,13 @@ class SheetKind:
         needs: kinds of result files it is made from.
         section: part of the story it belongs to.
         make: makes it, or says what is missing.
+        against: whether it is of comparisons with a baseline, and made only where one is named.
     """
 
     needs: tuple[str, ...]
     section: str
     make: Callable[[Tables], Sheet | Missing]
-
-
-# Metric -> (heading, heading in LaTeX, which way is better), in the order of the columns; others follow under their names.
-_METRICS = {
-    "iwae_64": ("IWAE-64", "", 1),
-    "log_p": ("log p̂(x)", r"$\log \hat p(x)$", 1),
-    "kl_q_p": ("KL(Q‖P)", r"$\mathrm{KL}(Q \Vert P)$", -1),
-    "elbo": ("ELBO", "", 1),
-    "ess_64": ("ESS of 64", "", 1),
-    "ess": ("ESS", "", 1),
-    "active_units": ("active units", "", 0),
-    "ssim": ("SSIM", "", 1),
-}
+    against: bool = False
 
 
 def evaluation(tables: Tables) -> Sheet | Missing:
@@ -56,31 +48,54 @@ def evaluation(tables: Tables) -> Sheet | Missing:
     rows = settings(runs, ["data", "metric"])
     groups = [group.set_index("metric") for _, group in rows.groupby(["setting", "data"], sort=False)]
     present = list(dict.fromkeys(rows["metric"]))
-    metrics = [metric for metric in _METRICS if metric in present] + [m for m in present if m not in _METRICS]
+    metrics = [metric for metric in METRICS if metric in present] + [m for m in present if m not in METRICS]
     published = _published(groups, tables["published"])
-    columns = [Column("run", "run"), Column("trained_with", "trained with"), Column("data", "data")]
+    keys = [group.iloc[0] for group in groups]
+    trained = _trained(keys)
+    told, seeds = _are_told(keys, trained), any(key["runs"] > 1 for key in keys)
+    columns = [
+        Column("run", "run", printed=False), Column("name", "name", printed=not told),
+        Column("trained_with", "trained with"), Column("data", "data"),
+        *([Column("seeds", "seeds")] if seeds else []),
+    ]  # fmt: skip
     for metric in metrics:
-        heading, latex, _ = _METRICS.get(metric, (metric, "", 0))
+        heading, latex, _ = METRICS.get(metric, (metric, "", 0))
         columns.append(Column(metric, heading, latex, numbers=True))
         if any(metric in known for known in published):
             columns.append(Column(f"{metric}_published", "published", numbers=True))
-    bold = _best(groups, metrics)
-    keys = [group.iloc[0] for group in groups]
+    bold, finest = _best(groups, metrics), _finest(tables)
     cells = []
-    for index, (group, trained, data) in enumerate(zip(groups, _trained(keys), _tested(keys), strict=True)):
-        row = [Cell(str(group["run"].iloc[0])), Cell(trained), Cell(data)]
+    for index, (group, key, data) in enumerate(zip(groups, keys, _tested(keys), strict=True)):
+        row = [Cell(str(key["run"])), Cell(str(key["called"])), Cell(trained[index]), Cell(data)]
+        row += [Cell(str(key["runs"]))] if seeds else []
         for metric in metrics:
-            row.append(_score(group, metric, (index, metric) in bold))
+            row.append(_score(group, metric, (index, metric) in bold, finest.get((key["data"], metric), math.nan)))
             if any(metric in known for known in published):
                 row.append(published[index].get(metric, Cell("")))
         cells.append(row)
     return sheet(columns, cells, "Evaluation of the trained models", _notes(runs, metrics, published))
 
 
-def _score(group: pd.DataFrame, metric: str, bold: bool) -> Cell:
+def _are_told(keys: Sequence["pd.Series[Any]"], trained: Sequence[str]) -> bool:
+    """Whether what rows were trained with is enough to tell them apart, and the user did not give them names."""
+    texts = {(text, key["data"]) for key, text in zip(keys, trained, strict=True)}
+    return all(trained) and len(texts) == len(keys) and not any(key["named"] for key in keys)
+
+
+def _finest(tables: Tables) -> dict[tuple[str, str], float]:
+    """(data, metric) to the smallest error of a difference to the baseline, if one is named: that is what is read."""
+    if not tables.chosen.baseline:
+        return {}
+    found = tables.once(runs_against).table
+    known = found[(found["stderr"] > 0) & (found["points"] > 0)]
+    smallest = known.groupby(["data", "metric"])["stderr"].min().reset_index().to_dict("records")
+    return {(row["data"], row["metric"]): float(row["stderr"]) for row in smallest}
+
+
+def _score(group: pd.DataFrame, metric: str, bold: bool, by: float) -> Cell:
     if metric not in group.index:
         return Cell("")
-    return Cell(*rounded(float(group["value"][metric]), float(group["stderr"][metric])), bold=bold)
+    return Cell(*rounded(float(group["value"][metric]), float(group["stderr"][metric]), by), bold=bold)
 
 
 def _trained(keys: Sequence["pd.Series[Any]"]) -> list[str]:
@@ -107,7 +122,7 @@ def _best(groups: Sequence[pd.DataFrame], metrics: Sequence[str]) -> set[tuple[i
     """(row, metric) of values better than every other on the same data, intervals apart."""
     found = set()
     for metric in metrics:
-        way = _METRICS.get(metric, ("", "", 0))[2]
+        way = METRICS.get(metric, ("", "", 0))[2]
         for data in {group["data"].iloc[0] for group in groups}:
             rows = [i for i, g in enumerate(groups) if metric in g.index and g["data"].iloc[0] == data]
             if way == 0 or len(rows) < 2:
@@ -149,10 +164,10 @@ def _notes(runs: pd.DataFrame, metrics: Sequence[str], published: Sequence[dict[
     ]
     for metric in metrics:
         own = runs[runs["metric"] == metric]["definition"].unique()
-        notes.append(f"{_METRICS.get(metric, (metric,))[0]}: {'; or '.join(dict.fromkeys(own))}")
+        notes.append(f"{title(metric)}: {'; or '.join(dict.fromkeys(own))}")
     for row in runs.drop_duplicates(["folder", "data"]).to_dict("records"):
         notes.append(
-            f"{row['run']}: {row['data']}, {row['points']} points, {row['samples']} samples, step {row['step']}"
+            f"{row['called']}: {row['data']}, {row['points']} points, {row['samples']} samples, step {row['step']}"
         )
     if any(published):
         notes.append("Published: as printed there, ± as defined there")
@@ -171,13 +186,15 @@ def slopes(tables: Tables) -> Sheet | Missing:
     )
     found = found[~repeated.reindex(found.index) | (found["axis"] == "M") | found["direct"].astype(bool)]
     columns = [
-        Column("run", "run"), Column("estimator", "estimator"), Column("network", "network"), Column("against", "against"),
+        Column("run", "run", printed=False), Column("of", "run", printed=found["called"].nunique() > 1),
+        Column("estimator", "estimator"), Column("network", "network"), Column("against", "against"),
         Column("over", "fitted over"), Column("slope", "slope", numbers=True), Column("theory", "theory"),
         Column("verdict", "verdict"),
     ]  # fmt: skip
     rows = [
         [
-            Cell(str(row["run"])), Cell(estimator_label(row["estimator"], row["options"])), Cell(row["block"]),
+            Cell(str(row["run"])), Cell(str(row["called"])), Cell(estimator_label(row["estimator"], row["options"])),
+            Cell(row["block"]),
             Cell(row["axis"]), Cell(str(row["over"]).replace(",", ", ")),
             Cell(*rounded(float(row["slope"]), float(row["stderr"]))), Cell(f"{row['expected']:+.1f}"),
             Cell(row["verdict"] if row["verdict"] == "agrees" else f"{row['verdict']}: {row['reason']}"),
@@ -193,7 +210,9 @@ def slopes(tables: Tables) -> Sheet | Missing:
 
 
 SHEETS = {
-    "evaluation": SheetKind(("evaluations", "published"), "bound", evaluation),
+    "evaluation": SheetKind(("evaluations", "points", "published"), "bound", evaluation),
     "slopes": SheetKind(("slopes",), "gradients", slopes),
     "gradients": SheetKind(("snr",), "gradients", gradients),
+    "paired_runs": SheetKind(("evaluations", "points"), "bound", paired_runs, against=True),
+    "paired_estimators": SheetKind(("comparisons",), "gradients", paired_estimators, against=True),
 }

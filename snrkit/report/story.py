@@ -62,7 +62,7 @@ def _bound(evaluations: pd.DataFrame) -> list[str]:
 def _looseness(rows: pd.DataFrame) -> str:
     keys = [row for _, row in rows.iterrows()]
     texts = [
-        f"{name or key['run']} {' ± '.join(part for part in rounded(float(key['value']), float(key['stderr'])) if part)}"
+        f"{name or key['called']} {' ± '.join(part for part in rounded(float(key['value']), float(key['stderr'])) if part)}"
         for name, key in zip(names(keys, ["M", "K", "model"]), keys, strict=True)
     ]
     over = len(texts) - _MOST
@@ -93,7 +93,7 @@ def advice(tables: Tables) -> list[str]:
     """What ``snrkit advise`` recommends, by run and goal."""
     found = tables["advice"]
     return [
-        f"{own['run'].iloc[0]}, {answer['goal']}: "
+        f"{own['called'].iloc[0]}, {answer['goal']}: "
         f"{answer['setting'] + ', since ' if answer['setting'] else ''}{answer['reason']}."
         for _, own in found.groupby("source", sort=False)
         for answer in own["reasons"].iloc[0]

@@ -6,13 +6,14 @@ import hashlib
 import textwrap
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.colors import to_hex, to_rgb
 
 from snrkit.report.escape import mathtext, visible
+from snrkit.report.width import inches
 
 GREY = "#808080"
 DARK_GREY = "#555555"
@@ -66,6 +67,8 @@ COLUMNS = {
     "slide": Look("slide", 11.5, 17.0, _SANS, 2.6, 160),
 }
 DEFAULT_COLUMN = "icml"
+# Widths from which text is set as on a wider page.
+_ONE_COLUMN, _PAPER = 4.5, 9.0
 MOST_LINES = 10
 MOST_LETTERS = 400
 
@@ -114,6 +117,22 @@ FLOOR_DASHES: Dashes = (0, (4, 2.5))
 # Opaque steps from dark to light of one hue order, for numbers of samples (perceptually even, and readable in grey).
 SEQUENCE = "viridis"
 SEQUENCE_END = 0.88
+
+
+def look_of(column: str) -> Look:
+    """The look of a page, or for a width that of the page that comes nearest in kind: a column, a text block, a slide.
+
+    Args:
+        column: see ``width.inches``.
+
+    Raises:
+        SpecError: it is neither a page nor a width that a figure can have.
+    """
+    width = inches(column)
+    if width is None:
+        return COLUMNS[column]
+    near = COLUMNS["icml" if width < _ONE_COLUMN else "neurips" if width < _PAPER else "slide"]
+    return replace(near, name=column.strip(), column=width)
 
 
 def rc(look: Look) -> dict[Any, Any]:

@@ -5,6 +5,7 @@ import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import compress
 
 from snrkit.report.drawing import Sheet
 from snrkit.report.escape import csv, latex, latex_comment, markdown, markdown_line, visible
@@ -21,12 +22,16 @@ class Column:
         heading: in Markdown and on the page.
         latex: in LaTeX; empty: the heading.
         numbers: whether its cells are numbers, which stand to the right and have an error in a column of its own in CSV.
+        printed: whether it is in Markdown, LaTeX and on the page.
+        kept: whether it is in the CSV file.
     """
 
     name: str
     heading: str
     latex: str = ""
     numbers: bool = False
+    printed: bool = True
+    kept: bool = True
 
 
 @dataclass(frozen=True)
@@ -51,33 +56,48 @@ class Cell:
         return f"{self.text} ± {self.error}" if self.error else self.text
 
 
-def rounded(value: float, error: float) -> tuple[str, str]:
+def rounded(value: float, error: float, by: float = math.nan) -> tuple[str, str]:
     """A value and its error, rounded by the error.
 
     The error keeps two significant digits where they begin with 1 or 2 and one otherwise; the value ends at the same
     decimal. Without a usable error the value has four significant digits and the error is empty.
+
+    Args:
+        value: the value.
+        error: its own error.
+        by: a smaller error that decides instead: that of the value's difference to another, where that is what is read.
     """
     if not math.isfinite(value):
         return "", ""
     if not math.isfinite(error) or error <= 0:
         return f"{value:.4g}", "0" if error == 0 else ""
+    digits = decimals(by if 0 < by < error else error)
+    return fixed(value, digits), fixed(error, digits)
+
+
+def decimals(error: float) -> int:
+    """Decimals that an error, which is positive, leaves a meaning."""
     leading = f"{error:.1e}"
-    digits = 2 if leading[0] in "12" else 1
-    decimals = digits - 1 - int(leading.split("e")[1])
-    shown = max(decimals, 0)
-    return f"{round(value, decimals):.{shown}f}", f"{round(error, decimals):.{shown}f}"
+    return (2 if leading[0] in "12" else 1) - 1 - int(leading.split("e")[1])
+
+
+def fixed(value: float, digits: int) -> str:
+    """A number with so many decimals; of fewer than none, whole tens or more."""
+    return f"{round(value, digits):.{max(digits, 0)}f}"
 
 
 def sheet(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], caption: str, notes: Sequence[str]) -> Sheet:
     """A grid of cells in all formats.
 
     Args:
-        columns: one per cell of a row; the first names the row.
+        columns: one per cell of a row; the first that is printed names the row.
         rows: the cells.
         caption: of the table.
         notes: definitions and provenance, a phrase each.
     """
-    texts = {"csv": _csv(columns, rows), "md": _markdown(columns, rows, notes), "tex": _latex(columns, rows, notes)}
+    written = _csv(*_where(columns, rows, [column.kept for column in columns]))
+    columns, rows = _where(columns, rows, [column.printed for column in columns])
+    texts = {"csv": written, "md": _markdown(columns, rows, notes), "tex": _latex(columns, rows, notes)}
     bold = frozenset((i, j) for i, row in enumerate(rows) for j, cell in enumerate(row) if cell.bold)
     shown = tuple(
         tuple(
@@ -88,6 +108,13 @@ def sheet(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], caption: st
     )
     head = tuple(visible(column.heading) for column in columns)
     return Sheet(texts, caption, head, shown, bold, tuple(map(visible, notes)))
+
+
+def _where(
+    columns: Sequence[Column], rows: Sequence[Sequence[Cell]], chosen: Sequence[bool]
+) -> tuple[list[Column], list[list[Cell]]]:
+    """Some of the columns, with their cells."""
+    return list(compress(columns, chosen)), [list(compress(row, chosen)) for row in rows]
 
 
 def _csv(columns: Sequence[Column], rows: Sequence[Sequence[Cell]]) -> str:

@@ -1,5 +1,6 @@
 """What the run that a result belongs to was trained with, as its ``config.toml`` says."""
 
+import functools
 import json
 import math
 from collections.abc import Iterator, Mapping
@@ -30,26 +31,29 @@ def trained(path: Path) -> dict[str, Any]:
     """
     folder = run_folder(path)
     files = RunDir(folder)
-    spec = _read_spec(files.config)
+    spec = spec_of(folder)
     known: dict[str, Any] = dict.fromkeys(TRAINED, "") | {"M": pd.NA, "K": pd.NA, "seed": pd.NA, "beta_start": math.nan}
     known |= {name: visible(str(folder)) for name in ("folder", "setting")} | {"run": visible(files.name)}
-    if spec:
-        chosen = spec.estimator
-        numbers = chosen.numbers()
-        given = ", ".join(f"{key}={value:g}" for key, value in numbers.items())
-        learnt = {name: own.learn for name, own in chosen.options.items() if isinstance(own, LearntOption)}
-        annealed = [own.anneal for own in chosen.options.values() if isinstance(own, AnnealedOption)]
-        known |= {
-            "trained_on": spec.data.name, "model": spec.model.name, "estimator": chosen.name,
-            "options": given + "".join(f", learnt {way}" for way in learnt.values())
-            + "".join(f", annealed {way}" for way in annealed), "given": given,
-            "beta_start": numbers.get("beta", math.nan), "beta_learnt": learnt.get("beta", ""),
-            "M": chosen.M, "K": chosen.K, "seed": spec.seed,
-            # Runs that differ in nothing but the seed are repetitions of one setting; the identity leaves epochs out.
-            "setting": f"{spec.model_copy(update={'seed': 0}).identity()}-{spec.epochs}",
-            "rest": _rest(spec),
-        }  # fmt: skip
-    return known
+    return known | trained_as(spec) if spec else known
+
+
+def trained_as(spec: RunSpec) -> dict[str, Any]:
+    """The columns ``TRAINED`` that a specification decides."""
+    chosen = spec.estimator
+    numbers = chosen.numbers()
+    given = ", ".join(f"{key}={value:g}" for key, value in numbers.items())
+    learnt = {name: own.learn for name, own in chosen.options.items() if isinstance(own, LearntOption)}
+    annealed = [own.anneal for own in chosen.options.values() if isinstance(own, AnnealedOption)]
+    return {
+        "trained_on": spec.data.name, "model": spec.model.name, "estimator": chosen.name,
+        "options": given + "".join(f", learnt {way}" for way in learnt.values())
+        + "".join(f", annealed {way}" for way in annealed), "given": given,
+        "beta_start": numbers.get("beta", math.nan), "beta_learnt": learnt.get("beta", ""),
+        "M": chosen.M, "K": chosen.K, "seed": spec.seed,
+        # Runs that differ in nothing but the seed are repetitions of one setting; the identity leaves epochs out.
+        "setting": f"{spec.model_copy(update={'seed': 0}).identity()}-{spec.epochs}",
+        "rest": _rest(spec),
+    }  # fmt: skip
 
 
 # What has a column of its own, or does not change the run.
@@ -84,9 +88,24 @@ def _flat(nested: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str]
             yield f"{path}{name}", value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
 
 
-def _read_spec(path: Path) -> RunSpec | None:
-    if not path.is_file():
+def spec_of(folder: Path) -> RunSpec | None:
+    """What the run in a folder was trained with; None where it has no ``config.toml``.
+
+    Raises:
+        SpecError: that is not valid, or cannot be read.
+    """
+    path = RunDir(folder).config
+    try:
+        found = path.stat()
+    except OSError:
         return None
+    return _parsed(path, found.st_mtime_ns, found.st_size, found.st_ino) if path.is_file() else None
+
+
+# A report asks for it once for every result of the run, and reading it takes as long as a small table.
+@functools.lru_cache(maxsize=10_000)
+def _parsed(path: Path, *_stamp: int) -> RunSpec:
+    """The specification in a file that has not changed since it was last read."""
     try:
         return RunSpec.from_toml(path.read_text(encoding="utf-8"), str(path))
     except SnrkitError:

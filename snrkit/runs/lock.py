@@ -4,16 +4,19 @@ import contextlib
 import errno
 import os
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from snrkit import files
 from snrkit.errors import OutputError, ResourceError, SnrkitError
-from snrkit.locks import Held, Unsupported, claimed, flock, warn
+from snrkit.locks import Held, Unsupported, claimant, claimed, flock, is_locked, warn
 
 _LOCK, _OWNER = ".lock", ".lock-owner"
 # More often than others can take an empty folder away in the meantime.
 _ATTEMPTS = 20
+# Longer than anybody who only looks (see ``holder``) keeps a lock, seconds.
+_GLANCE_S = 0.01
 
 
 @contextlib.contextmanager
@@ -44,6 +47,30 @@ def alone_in(folder: Path) -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def among_others_in(folder: Path) -> Iterator[None]:
+    """Work in a folder, which is made, while others may too; it goes if nothing is put there. See ``alone_in``.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    files.require_writable(folder / _LOCK)
+    with files.pinned(folder):
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+
+def holder(folder: Path) -> str | None:
+    """Who is at work in a folder, as far as can be seen, in words; None: nobody. Nothing is made or changed there."""
+    owner = claimant(folder / _OWNER)
+    if owner is None and not is_locked(folder / _LOCK):
+        return None
+    return f"another process is at work there{f' ({owner})' if owner else ''}"
+
+
 def _busy(folder: Path, owner: str) -> SnrkitError:
     problem = f"another process is at work in '{folder}'{f' ({owner})' if owner else ''}"
     return ResourceError("out", problem, "wait for it, or stop it")
@@ -61,7 +88,7 @@ def _lock_file(folder: Path) -> int:
         except OSError as error:
             raise files.output_error(folder, error) from None
         try:
-            flock(handle, folder)
+            _flock(handle, folder)
             if _is_same(handle, file):
                 return handle
         except BaseException:
@@ -69,6 +96,15 @@ def _lock_file(folder: Path) -> int:
             raise
         os.close(handle)
     raise files.output_error(folder, FileNotFoundError(errno.ENOENT, ""))
+
+
+def _flock(handle: int, folder: Path) -> None:
+    """``flock``, which whoever only looks keeps from nobody."""
+    try:
+        flock(handle, folder)
+    except Held:
+        time.sleep(_GLANCE_S)
+        flock(handle, folder)
 
 
 def _open_lock(file: Path) -> int:

@@ -44,7 +44,7 @@ def summarised(table: pd.DataFrame) -> str:
     if not set(table.columns) >= _NEEDED or not table.columns.is_unique:
         return ""
     means = table[(table["metric"] == _METRIC) & table["value"].notna()]
-    blocks = _blocks(means)
+    blocks = blocks_told(means)
     if not blocks:
         return ""
     own = pd.DataFrame(means[means["block"].isin(blocks)])
@@ -53,8 +53,8 @@ def summarised(table: pd.DataFrame) -> str:
     return "".join(parts)
 
 
-def _blocks(means: pd.DataFrame) -> list[str]:
-    """The networks; where there are none, the blocks that there are but for single tensors, if that leaves any."""
+def blocks_told(means: pd.DataFrame) -> list[str]:
+    """The networks; where there are none, as of losses, the blocks but for single tensors, if that leaves any."""
     present = [str(block) for block in dict.fromkeys(means["block"])]
     named = [block for block in present if "." not in block]
     return [block for block in _NETWORKS if block in present] or (named or present)[:_MOST_BLOCKS]

@@ -69,6 +69,13 @@ def expand(data: Mapping[str, Any], source: str) -> list[RunSpec]:
     return specs
 
 
+def varied(data: Mapping[str, Any]) -> list[str]:
+    """Dotted names of the settings that the runs of a sweep do not share, as far as they are well written."""
+    grid, partial = data.get("grid", {}), data.get("runs", [])
+    tables = [grid, *(partial if isinstance(partial, list) else [])]
+    return [key for table in tables if isinstance(table, dict) for key, _ in _leaves(table)]
+
+
 def _refuse_overridden(axes: list[str], partial: list[dict[str, Any]]) -> None:
     for key in axes:
         if all(any(f"{key}.".startswith(f"{own}.") for own, _ in _leaves(settings)) for settings in partial):

@@ -11,8 +11,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from snrkit.backend.memory import out_of_memory
+from snrkit.core.streams import Streams
+from snrkit.data.binarise import test_points
 from snrkit.errors import CapabilityError, NonFiniteError
+from snrkit.models.calling import call_with
+from snrkit.models.naming import is_own
 from snrkit.runs.commit import Commit
 from snrkit.specs.run import RunSpec
 from snrkit.training.ahead import Way, way_on
@@ -66,6 +73,7 @@ class Ensemble:
         if any("own" in member.estimator.objective.noises() for member in members):
             problem = "the networks of a run see samples of their own"
             raise CapabilityError("side_by_side", problem, ONE_BY_ONE)
+        _require_alike(members)
         self.members = list(members)
         self._halted: dict[Trainer, NonFiniteError] = {}
         self.failed: dict[str, str] = {}
@@ -227,3 +235,25 @@ class Ensemble:
             member.state.note_steps()
             commit.stage(member.run_dir, member.state.checkpoint())
         commit.finish(failed)
+
+
+def _require_alike(members: Sequence[Trainer]) -> None:
+    """See to it that the first run's model with another's numbers is the other's.
+
+    A class of a user's own may keep tensors that are neither parameters nor buffers, and so are not laid side by side.
+
+    Raises:
+        CapabilityError: it is not.
+    """
+    lead = members[0]
+    if not is_own(lead.spec.model.name):
+        return
+    x = test_points(lead.dataset, lead.spec.data, getattr(torch, lead.spec.dtype), lead.device, slice(0, 2))
+    shape = len(x), 1, 2, *lead.model.noise_shape(x)
+    noise = Streams(0).normal("trial", (), shape, dtype=x.dtype, device=x.device)
+    with torch.no_grad():
+        for member in members[1:]:
+            own: Tensor = member.model(x, noise).log_w
+            if not torch.equal(own, call_with(lead.model, member.model.state_dict(), x, noise).log_w):
+                problem = "keeps tensors that are neither parameters nor buffers, and they differ between runs"
+                raise CapabilityError("model", problem, ONE_BY_ONE)

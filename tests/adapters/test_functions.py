@@ -1,13 +1,16 @@
 """A model of two functions is the model that a class of them is."""
 
+import copy
 import functools
 import types
+import weakref
+from collections import deque
 
 import pandas as pd
 import pytest
 import torch
 from torch import nn
-from torch.distributions import Normal
+from torch.distributions import Independent, Normal
 
 import snrkit
 from snrkit.errors import CapabilityError, SpecError
@@ -105,6 +108,99 @@ def of_a_module(x, z):
 
 def by_a_function_of_a_module(x, z):
     return NETWORKS.joint(x, z)
+
+
+class Slotted:
+    __slots__ = ("net",)
+
+    def __init__(self):
+        self.net = DECODER
+
+
+class Held:
+    net = DECODER
+
+    @staticmethod
+    def joint(x, z):
+        return log_joint(x, z)
+
+
+class Called:
+    def __init__(self):
+        self.joint = log_joint
+
+    def __call__(self, x, z):
+        return self.joint(x, z)
+
+
+def nested(depth):
+    """The decoder, at the end of closures of closures."""
+    inner = functools.partial(lambda network: network, DECODER) if depth == 0 else nested(depth - 1)
+
+    def outer():
+        return inner()
+
+    return outer
+
+
+WHERE = {
+    "a set in a dict in a list": [{"a": {DECODER}}], "a queue": deque([DECODER]), "slots": Slotted(), "closures": nested(3),
+}  # fmt: skip
+RING = [DECODER]
+RING.append(RING)
+
+
+def log_joint_of(x, z, network):
+    return Normal(0.0, 1.0).log_prob(z).sum(-1) + snrkit.bernoulli_log_prob(x, network(z))
+
+
+@pytest.mark.parametrize("place", WHERE)
+def test_a_network_is_found_in_whatever_holds_it(place):
+    held = WHERE[place]
+    reach = {
+        "a set in a dict in a list": lambda: next(iter(held[0]["a"])), "a queue": lambda: held[0],
+        "slots": lambda: held.net, "closures": held,
+    }[place]  # fmt: skip
+    found = snrkit.from_functions(encode, lambda x, z: log_joint_of(x, z, reach()))
+    assert any(parameter is DECODER.weight for parameter in found.parameters())
+
+
+def of_a_class(x, z):
+    return log_joint_of(x, z, Held.net)
+
+
+def by_a_static_method(x, z):
+    return Held.joint(x, z)
+
+
+def of_a_ring(x, z):
+    return log_joint_of(x, z, RING[1][0])
+
+
+@pytest.mark.parametrize("function", [of_a_class, by_a_static_method, of_a_ring, Called(), Called().__call__])
+def test_a_network_of_a_class_a_ring_or_an_object_that_is_called_is_found(function):
+    found = snrkit.from_functions(encode, function)
+    assert {id(parameter) for parameter in found.parameters()} == {id(parameter) for parameter in Same().parameters()}
+
+
+@pytest.mark.parametrize("engine", ["auto", "loop", "vmap"])
+def test_a_network_that_is_not_found_is_never_taken_for_a_constant(engine):
+    """Reached by a weak reference, by its name as a string, and as a copy's original."""
+    weak = weakref.ref(DECODER)
+    by_reference = snrkit.from_functions(encode, lambda x, z: log_joint_of(x, z, weak()))
+    by_string = snrkit.from_functions(encode, lambda x, z: log_joint_of(x, z, globals()["DEC" + "ODER"]))
+    copied = copy.deepcopy(snrkit.from_functions(encode, log_joint))
+    for model, says in ((by_reference, "log_joint"), (by_string, "log_joint"), (copied, "encode")):
+        with pytest.raises(SpecError, match=rf"modules: {says} uses a parameter .*modules=\[encoder, decoder\]"):
+            snrkit.measure(model, X, "iwae", K=2, draws=8, engine=engine)
+    named = snrkit.from_functions(encode, lambda x, z: log_joint_of(x, z, weak()), modules=DECODER)
+    pd.testing.assert_series_equal(values(named, engine="loop"), values(Same(), engine="loop"))
+
+
+def test_a_prior_that_is_trained_is_refused():
+    learnt = Independent(Normal(ENCODER.bias[:2], 1.0), 1)
+    with pytest.raises(CapabilityError, match="prior: depends on what is trained"):
+        snrkit.from_functions(encode, log_joint, prior=learnt)
 
 
 NETWORKS = types.ModuleType("networks_of_mine")

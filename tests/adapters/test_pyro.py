@@ -6,10 +6,11 @@ from torch import nn
 
 import snrkit
 from snrkit.errors import CapabilityError, SpecError
+from tests.support.extras import library
 from tests.support.loops import assert_agree, readings, snr_by_hand
 
-pyro = pytest.importorskip("pyro", reason="pip install 'snrkit[pyro]'")
-pytestmark = pytest.mark.filterwarnings("ignore")
+pyro = library("pyro", "pyro")
+pytestmark = [pytest.mark.extra, pytest.mark.filterwarnings("ignore")]
 
 X = (torch.rand(3, 8, generator=torch.Generator().manual_seed(0)) < 0.4).float()
 

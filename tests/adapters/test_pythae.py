@@ -6,10 +6,11 @@ from torch import nn
 
 import snrkit
 from snrkit.errors import CapabilityError
+from tests.support.extras import library
 from tests.support.loops import assert_agree, snr_by_hand
 
-pytest.importorskip("pythae", reason="pip install 'snrkit[pythae]'")
-pytestmark = pytest.mark.filterwarnings("ignore")
+library("pythae", "pythae")
+pytestmark = [pytest.mark.extra, pytest.mark.filterwarnings("ignore")]
 
 X = (torch.rand(4, 1, 4, 4, generator=torch.Generator().manual_seed(0)) < 0.4).float()
 SIZES = {"number_gradient_estimates": 2, "number_samples": 4}

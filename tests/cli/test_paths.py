@@ -94,8 +94,8 @@ def test_data_path_that_no_system_takes(snrkit, tmp_path):
 def test_a_folder_of_runs_names_its_runs(snrkit, toy_run):
     (toy_run.parent / "other").mkdir()
     (toy_run.parent / "other" / "run.pt").write_bytes((toy_run / "run.pt").read_bytes())
-    for command in (["evaluate"], ["reconstruct"], ["beta"], ["advise", "--budget", 4]):
-        snrkit(*command, "--ckpt", toy_run.parent).refused(
+    for command in ("sample", "interpolate", "canvases"):
+        snrkit(command, "--ckpt", toy_run.parent).refused(
             "2 runs or checkpoints (other, toy)", f"{toy_run.parent}/other"
         )
 

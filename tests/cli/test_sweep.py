@@ -13,6 +13,7 @@ import pytest
 
 from snrkit.cli import sweep
 from snrkit.runs.folder import RunDir
+from snrkit.runs.lock import alone_in
 from snrkit.training.trainer import Trainer
 from tests.support.training import everything
 
@@ -59,6 +60,30 @@ def test_a_run_of_a_sweep_is_a_run_of_train(snrkit, grid, tmp_path):
     run = runs_in(tmp_path / "out")[0]
     snrkit("train", "--config", run / "config.toml", "--out", tmp_path / "alone" / run.name, "--device", "cpu")
     assert everything(tmp_path / "alone")[run.name] == everything(tmp_path / "out")[run.name]
+
+
+def test_a_dry_run_makes_nothing_and_says_what_would_be_done(snrkit, grid, tmp_path):
+    argv = ["sweep", grid, "--out", tmp_path / "out", "--device", "cpu"]
+    result = snrkit(*argv, "--dry-run")
+    assert (result.code, result.err) == (0, "")
+    assert result.out.endswith("4 waiting\n")
+    assert not (tmp_path / "out").exists()
+    assert snrkit(*argv, "--shard", "1/2").out.endswith("part 1/2: 2 done\n")
+    with alone_in(tmp_path / "out" / json.loads(snrkit(*argv, "--dry-run", "--json").out)["runs"][1]["run"]):
+        runs = json.loads(snrkit(*argv, "--dry-run", "--json").out)["runs"]
+        assert sorted(run["state"] for run in runs) == ["done", "done", "held", "waiting"]
+        held = snrkit(*argv, "--json")
+    states = {run["state"]: run["code"] for run in json.loads(held.out)["runs"]}
+    assert (held.code, states) == (4, {"done": 0, "held": 4})
+    assert snrkit(*argv, "--dry-run").out.endswith("3 done, 1 waiting\n")
+
+
+def test_a_shard_of_which_nothing_is_left_is_no_failure(snrkit, grid, tmp_path):
+    argv = ["sweep", grid, "--out", tmp_path / "out", "--device", "cpu", "--ensemble", 4]
+    result = snrkit(*argv, "--shard", "2/3")
+    assert result.code == 0
+    assert "no run" in result.out
+    assert not (tmp_path / "out").exists()
 
 
 def test_json_and_quiet(snrkit, grid, tmp_path):
@@ -147,6 +172,12 @@ def test_a_run_that_diverged_exits_3_and_the_rest_is_done(snrkit, grid, tmp_path
         (["--time-limit", "m"], ["not a time"]),
         (["--ensemble", "0"], ["--ensemble"]),
         (["--device", "cuda:99"], ["--device"]),
+        (["--shard", "0/8"], ["--shard", "no part 0 of 8", "they count from 1", "--array=1-8"]),
+        (["--shard", "9/8"], ["no part 9 of 8"]),
+        (["--shard", "0/0"], ["at least one part"]),
+        (["--shard", "3"], ["'3' is not I/N", "1/8"]),
+        (["--shard", "1/x"], ["not I/N"]),
+        (["--shard", "-1/8"], ["not I/N"]),
         (["--set", "data.name=digit"], ["did you mean 'digits'"]),
     ],
     ids=" ".join,

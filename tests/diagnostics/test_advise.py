@@ -31,7 +31,9 @@ def test_settings_spend_the_whole_budget_once():
     assert all(M * K == BUDGET for _, M, K in found)
     assert len(set(found)) == len(found)
     assert sum(e.name == "vae" for e, _, _ in found) == 1
-    assert sum(e.name == "iwae" for e, _, _ in found) == 4
+    # With one importance sample iwae is vae.
+    assert sum(e.name == "iwae" for e, _, _ in found) == 3
+    assert sum(e.name == "iwae" for e, _, _ in settings(BUDGET, estimators("iwae", "dreg"))) == 4
     assert not any(e.name == "piwae" and M == 1 for e, M, _ in found)
 
 
@@ -96,6 +98,31 @@ def test_a_tie_is_named():
     costs = advice.table.set_index(["estimator", "K"]).seconds_per_step
     assert costs[(row.setting.split()[0], 2)] < costs[(other.split()[0], 2)]
     assert "is the same with" not in answers.loc["inference"].reason
+
+
+def test_the_same_gradient_is_one_row_by_definition_or_by_its_draws():
+    model, x = near_toy()
+    table = advise(model, x, x, 4, estimators("vae", "iwae", "dreg", "stl"), draws=60, seed=1).table
+    same = {f"{row.estimator} M={row.M} K={row.K}": row.same for row in table.itertuples()}
+    assert same["vae M=1 K=4"] == "iwae M=4 K=1"
+    assert "iwae M=4 K=1" not in same
+    # Of two that cost the same either may be the cheaper by the clock.
+    alike = {"dreg M=4 K=1", "stl M=4 K=1"}
+    (kept,) = alike & set(same)
+    assert {same[kept]} == alike - {kept}
+    assert len(table) == 1 + 2 + 1 + 2 + 2
+
+
+def test_the_margin_is_the_ratio_to_the_next_on_the_same_noise():
+    model, x = near_toy()
+    advice = advise(model, x, x, 6, estimators("iwae", "piwae"), draws=3000, seed=1)
+    answers, table = advice.recommendations.set_index("network"), advice.table
+    row = answers.loc["inference"]
+    snr = {f"{own.estimator} M={own.M} K={own.K}": own.snr_inference for own in table.itertuples()}
+    assert row.margin == pytest.approx(snr[row.setting] / snr[row.next])
+    assert 1 < row.margin_low < row.margin < row.margin_high
+    assert f"{row.margin:.3g} times that of the next, {row.next} (95 % interval {row.margin_low:.3g}" in row.reason
+    assert math.isnan(answers.loc["generative"].margin) == (answers.loc["generative"].next == "")
 
 
 def test_affordable_budget_and_cost():

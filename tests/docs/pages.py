@@ -5,6 +5,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.extras import required
+
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 _BLOCK = re.compile(r"(?:^<!-- (?P<mark>[^\n]*?) -->\n)?^```(?P<language>\w*)[^\n]*\n(?P<code>.*?)^```$", re.M | re.S)
@@ -29,10 +31,14 @@ class Block:
         return self.language in ("python", "sh") and not self.mark.startswith("not run")
 
     @property
+    def needs(self) -> str:
+        """The package that it needs beside snrkit's own; empty: none."""
+        return self.mark.removeprefix("needs ") if self.mark.startswith("needs ") else ""
+
+    @property
     def is_served(self) -> bool:
-        """Whether the package that it needs, if any, is there."""
-        needed = self.mark.removeprefix("needs ") if self.mark.startswith("needs ") else ""
-        return not needed or importlib.util.find_spec(needed) is not None
+        """Whether what it needs is there, or must be."""
+        return not self.needs or required() or importlib.util.find_spec(self.needs) is not None
 
 
 def blocks(page: Path) -> list[Block]:

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import tomllib
+import warnings
 
 import matplotlib as mpl
 import pytest
@@ -11,15 +12,21 @@ import pytest
 from tests.docs.pages import PAGES, ROOT, blocks, is_notebook, name
 
 WITH_PYTHON = [page for page in PAGES if any(one.is_run and one.language == "python" for one in blocks(page))]
-QUICK = [page for page in WITH_PYTHON if not is_notebook(page)]
+QUICK = [
+    pytest.param(page, marks=[pytest.mark.extra] if any(one.needs for one in blocks(page)) else [], id=name(page))
+    for page in WITH_PYTHON
+    if not is_notebook(page)
+]
 WHOLE = [
     page for page in PAGES if is_notebook(page) or any(one.is_run and one.language == "sh" for one in blocks(page))
 ]
 
 
-def run_python(code, names, where):
-    with mpl.rc_context():
-        exec(compile(code, where, "exec"), names)
+def run_python(block, names, where):
+    with mpl.rc_context(), warnings.catch_warnings():
+        if block.needs:
+            warnings.simplefilter("ignore")  # other libraries' own
+        exec(compile(block.code, where, "exec"), names)
 
 
 @pytest.fixture
@@ -44,13 +51,13 @@ def shell(tmp_path, monkeypatch):
     return run
 
 
-@pytest.mark.parametrize("page", QUICK, ids=name)
+@pytest.mark.parametrize("page", QUICK)
 def test_the_python_of_a_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = {"__name__": "page"}
     for number, block in enumerate(blocks(page)):
         if block.is_run and block.is_served and block.language == "python":
-            run_python(block.code, names, f"{name(page)}, block {number}")
+            run_python(block, names, f"{name(page)}, block {number}")
 
 
 @pytest.mark.slow
@@ -59,7 +66,7 @@ def test_a_page_runs_from_top_to_bottom(page, shell):
     names = {"__name__": "page"}
     for number, block in enumerate(blocks(page)):
         if block.is_run and block.is_served and block.language == "python":
-            run_python(block.code, names, f"{name(page)}, block {number}")
+            run_python(block, names, f"{name(page)}, block {number}")
         elif block.is_run and block.language == "sh":
             shell(block.code)
 

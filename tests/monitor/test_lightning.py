@@ -12,9 +12,10 @@ from torch.nn import functional
 from snrkit.errors import CapabilityError, SpecError
 from tests.losses import zoo
 from tests.strangers.models import agrees
+from tests.support.extras import library
 
-lightning = pytest.importorskip("lightning.pytorch", reason="needs snrkit[lightning]")
-pytestmark = pytest.mark.filterwarnings("ignore")
+lightning = library("lightning.pytorch", "lightning")
+pytestmark = [pytest.mark.extra, pytest.mark.filterwarnings("ignore")]
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 
 IMAGES, LABELS = zoo.data(48, 6), torch.arange(48) % 3
@@ -160,3 +161,35 @@ def test_a_step_without_the_number_of_its_batch():
     watched, plain = train(watch, build=Short)[0], train(build=Short)[0]
     assert all(torch.equal(a, b) for a, b in zip(watched, plain, strict=True))
     assert sorted(set(watch.monitor.table.step)) == [4, 8, 12, 16]
+
+
+class Skips(Vae):
+    """Lightning lets a step skip a batch, by returning None: here every third, and of the rest those of low loss."""
+
+    def training_step(self, batch, batch_idx):
+        found = super().training_step(batch, batch_idx)
+        return None if self.skips(len(self.logged)) else found
+
+    def skips(self, call):
+        return call % 3 == 0
+
+
+class NeverTrains(Skips):
+    def skips(self, call):
+        return True
+
+
+@pytest.mark.parametrize(("build", "most"), [(Skips, 4), (NeverTrains, 0)])
+def test_a_step_that_skips_its_batch_ends_no_training(build, most, caplog):
+    watch = callback()
+    with caplog.at_level(logging.WARNING, "snrkit"):
+        watched, plain = train(watch, build=build)[0], train(build=build)[0]
+    assert all(torch.equal(a, b) for a, b in zip(watched, plain, strict=True))
+    assert watch.monitor.failed + watch.monitor.table["step"].nunique() == 4
+    assert watch.monitor.table["step"].nunique() <= most
+    assert watch.monitor.failed > 0
+    said = [one.getMessage() for one in caplog.records if one.name == "snrkit" and "None" in one.getMessage()]
+    assert said == [
+        "SNRCallback at step 4: training_step: returns None for the batch that is measured, so there is no loss; "
+        "give a batch that it does not skip: SNRCallback(batch=...)"
+    ]

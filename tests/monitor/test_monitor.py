@@ -304,3 +304,23 @@ def test_steps_that_begin_again_are_warned_of_once(caplog):
         watch(step)
     assert [record.message for record in caplog.records].count(caplog.records[-1].message) == 1
     assert "count on over epochs" in caplog.text
+
+
+def test_the_table_of_a_loss_is_summarised_and_drawn_by_groups():
+    networks = zoo.made(zoo.ActorCritic)
+    watch = snrkit.Monitor(zoo.actor_critic, networks, zoo.data(8, 4), every=1, draws=8, budget=None)
+    for step in range(3):
+        watch(step)
+    panels = snrkit.plot.snr_training(watch.table)
+    assert [axes.get_title() for axes in panels] == ["actor", "critic", "all parameters"]
+    assert "Verdicts" in watch.table._repr_html_()
+    assert "Verdicts" in snrkit.measure_loss(zoo.actor_critic, networks, zoo.data(8, 4), draws=8)._repr_html_()
+
+
+def test_of_many_groups_a_few_are_drawn_and_that_is_said():
+    model = zoo.made(lambda: zoo.mlp(4, 3, 3, 3, 3, 2))
+    watch = snrkit.Monitor(zoo.reinforce, model, zoo.data(8, 4), every=1, draws=8, budget=None)
+    watch(0), watch(1)
+    panels = snrkit.plot.snr_training(watch.table)
+    assert [axes.get_title() for axes in panels] == ["0", "2", "4", "all parameters"]
+    assert "of the groups of parameters 0, 2, 4 alone are drawn" in " ".join(panels.notes)

@@ -9,10 +9,11 @@ import torch
 from snrkit.errors import CapabilityError, SpecError
 from tests.losses import zoo
 from tests.strangers.models import agrees
+from tests.support.extras import library
 
-transformers = pytest.importorskip("transformers", reason="needs snrkit[transformers]")
-pytest.importorskip("accelerate", reason="needs snrkit[transformers]")
-pytestmark = pytest.mark.filterwarnings("ignore")
+transformers = library("transformers", "transformers")
+library("accelerate", "transformers")
+pytestmark = [pytest.mark.extra, pytest.mark.filterwarnings("ignore")]
 
 TOKENS = torch.randint(0, 20, (24, 6), generator=torch.Generator().manual_seed(0))
 LABELS = torch.arange(24) % 2

@@ -1,3 +1,6 @@
+import copy
+import pickle
+
 import matplotlib as mpl
 import pandas as pd
 import pytest
@@ -88,6 +91,10 @@ def test_a_table_written_by_hand_needs_ten_columns(table):
         (lambda t: plot.figure("snr_vs_k", {"readings": t}), "readings"),
         (lambda t: plot.figure("histograms", {"draws": t}), "'histograms' cannot be drawn.*coordinate"),
         (lambda t: plot.snr_vs_k(t.assign(value="much")), "'snr_vs_k' cannot be drawn"),
+        (
+            lambda t: plot.snr_vs_k(pd.concat([t, t.assign(value=2 * t["value"])])),
+            "two different readings of.*run='mine'",
+        ),
         (lambda t: plot.snr_vs_k(t.assign(parameters=t["estimator"])), "3 models under the name 'demo'"),
     ],
 )
@@ -100,6 +107,25 @@ def test_models_measured_apart_are_lines_apart(table):
     one = table[(table["step"] == 600) & (table["estimator"] == "iwae")]
     both = pd.concat([one.assign(run="mine", parameters="a"), one.assign(run="yours", parameters="b")])
     assert plot.snr_vs_k(both).data["line"].nunique() == 2
+
+
+def test_two_seeds_of_one_model_are_lines_of_their_own_and_labelled(table):
+    one = table[(table["step"] == 600) & (table["estimator"] == "iwae")]
+    drawn = plot.snr_vs_k(pd.concat([one, one.assign(seed=1, value=2 * one["value"])])).data
+    assert {line.rpartition(", ")[2] for line in drawn["line"]} == {"seed 0", "seed 1"}
+    values = drawn.groupby(["seed", "block"])["value"].sum()
+    assert values.loc[1].tolist() == pytest.approx((2 * values.loc[0]).tolist())
+    same = plot.snr_vs_k(pd.concat([one, one])).data
+    pd.testing.assert_frame_equal(same, plot.snr_vs_k(one).data)
+
+
+@pytest.mark.parametrize("again", [lambda panels: pickle.loads(pickle.dumps(panels)), copy.deepcopy])
+def test_panels_are_kept_and_copied_with_their_figure(table, again):
+    for name in NAMED:
+        panels = getattr(plot, name)(table)
+        other = again(panels)
+        assert all(axes.figure is other.figure and axes not in panels for axes in other)
+        assert other._repr_html_() == panels._repr_html_()
 
 
 def drawn_with():

@@ -83,7 +83,7 @@ def test_two_seeds_are_two_however_many_copies_there_are(tmp_path):
     assert row["runs"] == 2
     assert row["value"] == pytest.approx(mean)
     assert row["stderr"] == pytest.approx(math.sqrt(sum((v - mean) ** 2 for v in values) / 1 / 2))
-    assert evaluation(collect([tmp_path])).rows[0][0] == "run (2 seeds)"
+    assert evaluation(collect([tmp_path])).rows[0][:3] == ("IWAE, M = 1, K = 64", "digits", "2")
 
 
 def test_seeds_in_folders_of_one_name_are_still_several(tmp_path):

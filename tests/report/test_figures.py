@@ -9,9 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from snrkit.cli.report import COLUMNS as OFFERED
 from snrkit.errors import SpecError
-from snrkit.report import style
+from snrkit.report import style, width
 from snrkit.report.collect import Tables
 from snrkit.report.drawing import Drawing, Missing
 from snrkit.report.figures import FIGURES
@@ -42,7 +41,7 @@ def from_frames(name, frames, column):
 
 
 def test_formats_offered_are_those_there_are():
-    assert tuple(COLUMNS) == OFFERED
+    assert tuple(COLUMNS) == width.PAGES
     assert {column: look.column for column, look in COLUMNS.items()}["icml"] == 3.25
 
 

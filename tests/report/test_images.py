@@ -69,7 +69,7 @@ def test_images_are_side_by_side_in_order(runs, drawn):
             np.testing.assert_allclose(inner.ravel(), table["q_iw", point, sample])
     assert len(drawing.data) == 2 * 2 * (1 + 2 * SAMPLES)
     assert drawing.data.pixels.map(lambda text: len(text.split())).eq(HEIGHT * WIDTH).all()
-    assert "demo_iwae" in drawing.caption
+    assert "; IWAE, step 5" in drawing.caption
 
 
 def test_mean_ssim_of_each_kind_is_in_its_title(runs, drawn):

@@ -7,7 +7,7 @@ import pytest
 from snrkit.report import style
 from snrkit.report.collect import Tables
 from snrkit.report.figures import snr_vs_k
-from snrkit.report.lines import labels
+from snrkit.report.naming import names
 from snrkit.report.repetitions import readings_over_seeds, slopes_over_seeds
 from snrkit.report.style import COLUMNS
 from tests.support.results import slopes, table
@@ -80,6 +80,6 @@ def test_a_figure_has_one_line_for_all_seeds():
     assert "the mean over them is drawn" in drawing.caption
 
 
-def test_several_seeds_are_named_by_their_number_and_a_run_by_its_own_name():
-    keys = [pd.Series({"estimator": "iwae", "options": "", "run": f"demo (3 seeds){i}", "together": i}) for i in (1, 3)]
-    assert labels(keys, ["run"]) == ["IWAE, demo (3 seeds)1", "IWAE, 3 seeds"]
+def test_runs_of_unknown_settings_are_told_apart_by_their_names():
+    keys = [pd.Series({"estimator": "iwae", "options": "", "run": run, "trained_with": ""}) for run in ("a", "b")]
+    assert names(keys, ["run"]) == ["IWAE, a", "IWAE, b"]

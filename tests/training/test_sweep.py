@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from contextlib import ExitStack
 
 import pytest
 import torch
@@ -15,9 +16,11 @@ from snrkit.runs.folder import RunDir
 from snrkit.runs.lock import alone_in
 from snrkit.specs.grid import run_name
 from snrkit.specs.run import ModelSpec
+from snrkit.specs.shard import Shard
 from snrkit.training import sweep
+from snrkit.training.entries import claim, crews
 from snrkit.training.session import train
-from snrkit.training.sweep import Sweep
+from snrkit.training.sweep import Sweep, surveyed
 from snrkit.training.trainer import Trainer
 from tests.support.training import everything
 
@@ -366,10 +369,88 @@ def test_a_run_that_is_being_trained_is_left_to_that(specs, tmp_path):
     own = tmp_path / run_name(specs[0])
     with alone_in(own):
         entries = go(specs, tmp_path)
-        assert states(entries) == ["failed", "done", "done"]
+        assert states(entries) == ["held", "done", "done"]
         assert "another process is at work" in entries[0].why
         assert [path.name for path in own.iterdir()] == [".lock"]
     assert states(go(specs, tmp_path)) == ["done"] * 3
+
+
+def test_a_crew_that_another_process_has_is_left_to_it_whole(specs, tmp_path, undisturbed):
+    (crew,) = crews(specs, tmp_path, 3)
+    with alone_in(claim(crew.marker)):
+        entries = go(specs, tmp_path)
+        assert states(entries) == ["held"] * 3
+        assert not any(entry.run.path.exists() for entry in entries)
+    assert states(go(specs, tmp_path)) == ["done"] * 3
+    assert everything(tmp_path) == undisturbed
+    assert only_runs(tmp_path, specs)
+
+
+def test_what_another_process_finished_meanwhile_is_done(specs, tmp_path):
+    late = Sweep(specs, tmp_path, data_dir=None, device=CPU, side_by_side=1, retry=False)
+    assert states(go(specs[1:], tmp_path, size=1)) == ["done"] * 2
+    steps = []
+    late.run(lambda: False, lambda: steps.append(1))
+    assert states(late.entries) == ["done"] * 3
+    assert len(steps) == 4 * 5 + 1
+
+
+def test_what_is_freed_while_the_rest_is_trained_is_trained_too(specs, tmp_path):
+    with ExitStack() as held:
+        held.enter_context(alone_in(tmp_path / run_name(specs[0])))
+        entries = go(specs, tmp_path, size=1, watch=after(30, held.close))
+    assert states(entries) == ["done"] * 3
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_the_shards_of_an_array_make_what_one_process_makes(specs, tmp_path, finished, size):
+    """Also where the processes have little to do: runs side by side are one process's."""
+    told = []
+    for number in (3, 1, 2):
+        shard = Shard(number, 3)
+        made = Sweep(specs, tmp_path, data_dir=None, device=CPU, side_by_side=size, retry=False, shard=shard)
+        made.run(lambda: False, lambda: None)
+        told += [entry.run.name for entry in made.entries]
+        assert states(made.entries) == ["done"] * len(made.entries)
+    assert sorted(told) == sorted(run_name(spec) for spec in specs)
+    assert everything(tmp_path) == everything(finished[size])
+
+
+def test_shards_are_alike_in_work(small, tmp_path):
+    specs = [small(estimator={"name": "iwae", "K": 4 ** (seed % 4)}, seed=seed) for seed in range(16)]
+    shards = [crews(specs, tmp_path, 1, Shard(number, 4)) for number in (1, 2, 3, 4)]
+    assert [sorted(crew.work for crew in shard) for shard in shards] == [[4 * 4**k for k in range(4)]] * 4
+    dealt = [entry.run.name for shard in shards for crew in shard for entry in crew]
+    assert sorted(dealt) == sorted(run_name(spec) for spec in specs)
+
+
+def test_a_save_that_another_process_is_about_is_not_touched(specs, begun):
+    own = run_name(specs[0])
+    (begun / own / commit.STAGED).write_bytes(b"new")
+    (crew,) = crews(specs, begun, 3)
+    crew.marker.write_text(json.dumps({"saved": [own], "failed": {}}))
+    before = {path: path.read_bytes() for path in begun.rglob("*") if path.is_file()}
+    with alone_in(claim(crew.marker)):
+        assert states(go(specs, begun)) == ["done"] * 3
+    assert {path: path.read_bytes() for path in begun.rglob("*") if path.is_file()} == before
+    shutil.copy(begun / own / "run.pt", begun / own / commit.STAGED)
+    assert states(go(specs, begun)) == ["done"] * 3
+    assert not crew.marker.exists()
+    assert not (begun / own / commit.STAGED).exists()
+
+
+def test_a_look_changes_nothing_and_says_who_is_at_work(specs, tmp_path):
+    assert states(surveyed(specs, tmp_path / "new", 1, Shard(), retry=False)) == ["waiting"] * 3
+    assert not (tmp_path / "new").exists()
+    go(specs, tmp_path / "out", size=1, stopped=after(25))
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")}
+    with alone_in(tmp_path / "out" / run_name(specs[2])):
+        found = surveyed(specs, tmp_path / "out", 1, Shard(), retry=False)
+        assert states(found) == ["done", "interrupted", "held"]
+        assert "another process is at work there" in found[2].why
+    assert {
+        path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*") if path.name != ".lock"
+    } | before == before
 
 
 @pytest.fixture

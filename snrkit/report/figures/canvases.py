@@ -10,6 +10,7 @@ from matplotlib.patches import Rectangle
 from snrkit.report import tiles
 from snrkit.report.collect import Tables
 from snrkit.report.drawing import Drawing, FigureKind, Missing
+from snrkit.report.naming import name_of
 from snrkit.report.style import Look
 from snrkit.types import Array
 
@@ -68,7 +69,7 @@ def _left_out(
     tables: Sequence[pd.DataFrame], chosen: Sequence[pd.DataFrame], shown: Sequence[pd.DataFrame]
 ) -> Iterator[str]:
     for table, some, drawn in zip(tables, chosen, shown, strict=True):
-        run, images = table["run"].iloc[0], table["number"].nunique()
+        run, images = name_of(table), table["number"].nunique()
         left = images - drawn["number"].nunique()
         if _steps(some) < _steps(table):
             yield f"{run}: {_steps(some)} of {_steps(table)} steps are drawn"
@@ -87,7 +88,7 @@ def _band(table: pd.DataFrame) -> tiles.Band:
     title = f"t = {', '.join(map(str, steps))}"
     panels = {} if inputs.empty else {"x": _rows(inputs)}
     panels[title] = _rows(written)
-    return tiles.Band(str(table["run"].iloc[0]), panels)
+    return tiles.Band(name_of(table), panels)
 
 
 def _rows(table: pd.DataFrame) -> Array:
@@ -123,7 +124,7 @@ def _attention(tables: Sequence[pd.DataFrame]) -> bool:
 
 def _caption(tables: Sequence[pd.DataFrame]) -> str:
     runs = "; ".join(
-        f"{table['run'].iloc[0]}, step {table['step'].iloc[0]}, {table['data'].iloc[0]}, "
+        f"{name_of(table)}, step {table['step'].iloc[0]}, {table['data'].iloc[0]}, "
         f"{_ENDS.get(str(table['of'].iloc[0]), '')}, seed {table['seed'].iloc[0]}"
         for table in tables
     )
@@ -138,7 +139,7 @@ def _caption(tables: Sequence[pd.DataFrame]) -> str:
 
 def _alt(tables: Sequence[pd.DataFrame]) -> str:
     shown = "; ".join(
-        f"{table['run'].iloc[0]}, {table['number'].nunique()} images after {_steps(table)} steps" for table in tables
+        f"{name_of(table)}, {table['number'].nunique()} images after {_steps(table)} steps" for table in tables
     )
     return f"Rows of grey images, each row growing clearer from left to right. {shown}."
 

@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from snrkit.report.collect import Tables
 from snrkit.report.drawing import Drawing, FigureKind, Missing
 from snrkit.report.layout import named_rows, panels
-from snrkit.report.lines import Line, fewest, joined, lines
+from snrkit.report.lines import Line, fewest, joined
+from snrkit.report.naming import named_lines
 from snrkit.report.repetitions import as_one, owners
 from snrkit.report.style import Look
 
@@ -32,7 +33,7 @@ def draw(tables: Tables, look: Look) -> Drawing | Missing:
     notes = (f"{lost} of {len(points)} points have no finite ESS and are not drawn",) if lost else ()
     rows = rows.assign(owner=owners(rows, ["data", "point"]))
     groups, over = fewest([_pooled(group) for _, group in rows.groupby(["owner", "data"], sort=False)])
-    found = lines(groups, ["run", "M", "K", "data", "seed", "source"])
+    found = named_lines(groups, ["M", "K", "trained_on", "data", "model", "seed"])
     # Horizontal violins leave room for names.
     names, height = named_rows(look, [line.label for line in found])
     figure, (axes,) = panels(look, 1, height=height)

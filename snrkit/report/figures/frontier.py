@@ -97,7 +97,7 @@ def _caption(rows: pd.DataFrame) -> str:
     return (
         f"Every way to spend T = M·K = {first['budget']} samples per data point with "
         f"{joined(rows['label'])}: "
-        f"pooled SNR of each network's gradient against the measured time of a training step ({first['run']}, step "
+        f"pooled SNR of each network's gradient against the measured time of a training step ({first['called']}, step "
         f"{first['step']}, {first['data']}, {first['draws']} draws). Bars: 95 % intervals. Frontier: no cheaper "
         f"setting reads higher. Advice: {'. '.join(reasons)}."
     )

@@ -96,9 +96,9 @@ def _caption(rows: pd.DataFrame) -> str:
     return (
         f"Histograms of the gradient estimate Δ of the coordinates {joined(rows['coordinate'].unique())} over "
         f"{joined(sorted(rows.groupby(['coordinate', 'K']).size().unique()))} draws of the noise each, "
-        f"{style.estimator_label(str(first['estimator']), str(first['options']))}, M = {first['M']}, {first['run']}, step "
-        f"{first['step']}, {first['data']}. Ascent directions of the mean over the data points. The density is on a log "
-        f"axis; bins reach {_REACH:g} standard deviations to either side of the mean. Dashed: zero."
+        f"{style.estimator_label(str(first['estimator']), str(first['options']))}, M = {first['M']}, {first['called']}, "
+        f"step {first['step']}, {first['data']}. Ascent directions of the mean over the data points. The density is on a "
+        f"log axis; bins reach {_REACH:g} standard deviations to either side of the mean. Dashed: zero."
     )
 
 

@@ -7,6 +7,7 @@ import pandas as pd
 from snrkit.report import tiles
 from snrkit.report.collect import Tables
 from snrkit.report.drawing import Drawing, FigureKind, Missing
+from snrkit.report.naming import name_of
 from snrkit.report.style import Look
 from snrkit.types import Array
 
@@ -52,7 +53,7 @@ def _band(table: pd.DataFrame) -> tiles.Band:
     panels = {} if inputs.empty else {"from": _rows(inputs[inputs["t"] == 0])}
     panels["decoded"] = _rows(between)
     panels |= {} if inputs.empty else {"to": _rows(inputs[inputs["t"] == 1])}
-    return tiles.Band(str(table["run"].iloc[0]), panels)
+    return tiles.Band(name_of(table), panels)
 
 
 def _rows(table: pd.DataFrame) -> Array:
@@ -62,7 +63,7 @@ def _rows(table: pd.DataFrame) -> Array:
 
 def _caption(tables: Sequence[pd.DataFrame]) -> str:
     runs = "; ".join(
-        f"{table['run'].iloc[0]}, step {table['step'].iloc[0]}, {table['data'].iloc[0]}, between "
+        f"{name_of(table)}, step {table['step'].iloc[0]}, {table['data'].iloc[0]}, between "
         f"{_ENDS.get(str(table['between'].iloc[0]), 'two points')}, seed {table['seed'].iloc[0]}"
         for table in tables
     )
@@ -71,8 +72,7 @@ def _caption(tables: Sequence[pd.DataFrame]) -> str:
 
 def _alt(tables: Sequence[pd.DataFrame]) -> str:
     shown = "; ".join(
-        f"{table['run'].iloc[0]}, {table['pair'].nunique()} lines of {table['place'].nunique()} images"
-        for table in tables
+        f"{name_of(table)}, {table['pair'].nunique()} lines of {table['place'].nunique()} images" for table in tables
     )
     return f"Rows of grey images, each row changing from one image to another. {shown}."
 

@@ -13,6 +13,7 @@ from snrkit.report import style
 from snrkit.report.collect import Tables
 from snrkit.report.drawing import Drawing, FigureKind, Missing
 from snrkit.report.layout import panels
+from snrkit.report.naming import name_of
 from snrkit.report.style import Look
 from snrkit.runs.kinds.latents import LATENTS
 
@@ -97,7 +98,7 @@ def _panel(axes: Axes, panel: pd.DataFrame, look: Look) -> None:
         _dots(axes, panel, style.DARK_GREY, "")
     layer = f", layer {panel['layer'].iloc[0]}" if panel["layer"].iloc[0] > 1 else ""
     principal = panel["axes"].iloc[0] == _PRINCIPAL
-    axes.set_title(style.wrapped(f"{panel['run'].iloc[0]}{layer}", look.letters(0.4 * look.column)))
+    axes.set_title(style.wrapped(f"{name_of(panel)}{layer}", look.letters(0.4 * look.column)))
     names = ["E$_q$[z$_1$|x]", "E$_q$[z$_2$|x]"]
     if principal:
         shares = map(float, panel["explained"].iloc[0].split())

@@ -12,8 +12,8 @@ from snrkit.report import style
 from snrkit.report.collect import Tables
 from snrkit.report.drawing import Drawing, FigureKind, Missing
 from snrkit.report.layout import panels
-from snrkit.report.lines import fewest, joined, lines, trend
-from snrkit.report.naming import names
+from snrkit.report.lines import fewest, joined, trend
+from snrkit.report.naming import named_lines, names
 from snrkit.report.style import Look
 
 COMMAND = "snrkit train --estimator ciwae --K 64 --set estimator.options.beta.learn=bounded"
@@ -41,7 +41,7 @@ def draw(tables: Tables, look: Look) -> Drawing | Missing:
         return Missing(f"no run has a learned or scheduled beta: run '{COMMAND}'")
     rows = rows.sort_values(["beta_start", *_SHADE, "beta_learnt", "seed", "folder", "epoch"], kind="stable")
     groups, over = fewest([group for _, group in rows.groupby("folder", sort=False)])
-    found = lines(groups, ["trained_on", "M", "K", "seed", "folder"])
+    found = named_lines(groups, ["trained_on", "M", "K", "seed"])
     data = pd.concat([line.rows for line in found], ignore_index=True)
     shades = dict(zip(_shades(data), style.shades(len(_shades(data))), strict=True))
     figure, (axes,) = panels(look, 1, handles=_handles(data, shades))

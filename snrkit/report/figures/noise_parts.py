@@ -11,7 +11,8 @@ from snrkit.report.axes import log_limits, log_x, log_y
 from snrkit.report.collect import Tables
 from snrkit.report.drawing import Drawing, FigureKind, Missing
 from snrkit.report.layout import panels
-from snrkit.report.lines import KEY, Line, comparable, fewest, joined, latest, lines, several, solid, trend, usable
+from snrkit.report.lines import KEY, Line, comparable, fewest, joined, latest, several, solid, trend, usable
+from snrkit.report.naming import OF_MODEL, named_lines
 from snrkit.report.rates import NETWORKS
 from snrkit.report.repetitions import readings_over_seeds, seeds_caption
 from snrkit.report.style import Look
@@ -53,7 +54,7 @@ def draw(tables: Tables, look: Look) -> Drawing | Missing:
         [g.drop_duplicates(["block", "metric", "K"], keep="last").sort_values("K") for g in groups]
     )
     groups, over = fewest(several(groups, "K"))
-    found = solid(lines(groups, ["run", "M", "data", "seed", "method", "step", "source"]))
+    found = solid(named_lines(groups, [*OF_MODEL, "M", "data", "seed", "method", "step"]))
     data = pd.concat([line.rows for line in found], ignore_index=True)
     blocks = [block for block in NETWORKS if (data["block"] == block).any()]
     key = [

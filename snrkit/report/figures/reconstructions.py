@@ -8,6 +8,7 @@ import pandas as pd
 from snrkit.report import tiles
 from snrkit.report.collect import Tables
 from snrkit.report.drawing import Drawing, FigureKind, Missing
+from snrkit.report.naming import name_of
 from snrkit.report.style import Look
 
 KINDS = {"input": "input", "q": "z ~ q(z|x)", "q_iw": "z ~ q$_{IW}$, k = %d"}
@@ -60,7 +61,7 @@ def _band(table: pd.DataFrame) -> tiles.Band:
         own = table[table["kind"] == kind].sort_values(["point", "sample"])
         images = tiles.images_of(own)
         panels[title] = images.reshape(own["point"].nunique(), -1, *images.shape[1:])
-    return tiles.Band(str(table["run"].iloc[0]), panels)
+    return tiles.Band(name_of(table), panels)
 
 
 def _titles(table: pd.DataFrame) -> dict[str, str]:
@@ -83,7 +84,7 @@ def _mean_ssim(table: pd.DataFrame) -> dict[str, float]:
 
 def _caption(tables: Sequence[pd.DataFrame]) -> str:
     runs = "; ".join(
-        f"{table['run'].iloc[0]}, step {table['step'].iloc[0]}, {table['data'].iloc[0]}, k = {table['k'].iloc[0]}, "
+        f"{name_of(table)}, step {table['step'].iloc[0]}, {table['data'].iloc[0]}, k = {table['k'].iloc[0]}, "
         f"seed {table['seed'].iloc[0]}"
         for table in tables
     )
@@ -101,7 +102,7 @@ def _caption(tables: Sequence[pd.DataFrame]) -> str:
 
 def _alt(tables: Sequence[pd.DataFrame]) -> str:
     shown = "; ".join(
-        f"{table['run'].iloc[0]}, {table['point'].nunique()} test points"
+        f"{name_of(table)}, {table['point'].nunique()} test points"
         + "".join(f", mean SSIM of {kind} {mean:.3f}" for kind, mean in _mean_ssim(table).items())
         for table in tables
     )

@@ -8,6 +8,7 @@ import pandas as pd
 from snrkit.report import tiles
 from snrkit.report.collect import Tables
 from snrkit.report.drawing import Drawing, FigureKind, Missing
+from snrkit.report.naming import name_of
 from snrkit.report.style import Look
 from snrkit.runs.kinds.samples import KINDS
 from snrkit.types import Array
@@ -49,7 +50,7 @@ def draw_tables(tables: Sequence[pd.DataFrame], look: Look, notes: tuple[str, ..
 
 def _band(table: pd.DataFrame) -> tiles.Band:
     panels = {KINDS[kind]: _grid(table[table["kind"] == kind].sort_values("sample")) for kind in _kinds(table)}
-    return tiles.Band(str(table["run"].iloc[0]), panels)
+    return tiles.Band(name_of(table), panels)
 
 
 def _kinds(table: pd.DataFrame) -> list[str]:
@@ -66,7 +67,7 @@ def _grid(table: pd.DataFrame) -> Array:
 
 def _caption(tables: Sequence[pd.DataFrame]) -> str:
     runs = "; ".join(
-        f"{table['run'].iloc[0]}, step {table['step'].iloc[0]}, {table['data'].iloc[0]}, seed {table['seed'].iloc[0]}"
+        f"{name_of(table)}, step {table['step'].iloc[0]}, {table['data'].iloc[0]}, seed {table['seed'].iloc[0]}"
         for table in tables
     )
     kinds = " and ".join(dict.fromkeys(KINDS[kind] for table in tables for kind in _kinds(table)))
@@ -74,7 +75,7 @@ def _caption(tables: Sequence[pd.DataFrame]) -> str:
 
 
 def _alt(tables: Sequence[pd.DataFrame]) -> str:
-    shown = "; ".join(f"{table['run'].iloc[0]}, {table['sample'].nunique()} samples" for table in tables)
+    shown = "; ".join(f"{name_of(table)}, {table['sample'].nunique()} samples" for table in tables)
     return f"Grey images in rows, each decoded from a sample of the prior. {shown}."
 
 

@@ -8,22 +8,29 @@ from snrkit.report import style
 from snrkit.report.axes import log_y
 from snrkit.report.collect import Tables
 from snrkit.report.drawing import Drawing, FigureKind, Missing
+from snrkit.report.escape import visible
 from snrkit.report.layout import panels
-from snrkit.report.lines import TWIN, Line, fewest, joined, lines, trend, usable
+from snrkit.report.lines import TWIN, Line, fewest, joined, trend, usable
+from snrkit.report.naming import OF_MODEL, named_lines
 from snrkit.report.rates import NETWORKS, draw_line, key, marked, y_limits
 from snrkit.report.repetitions import readings_over_seeds, seeds_caption
 from snrkit.report.style import Look
+from snrkit.runs.tidy import blocks_told
 
 COMMAND = "snrkit train --snr-every 5"
 
 FLOOR = "floor: pure noise"
+# Of losses, whose blocks are groups of parameters.
+_ALL, _MOST_PANELS = "all parameters", 4
 _GROUP = ["source", "run", "data", "estimator", "options", "seed", "method", "K"]
 
 
 def draw(tables: Tables, look: Look) -> Drawing | Missing:
     """A line for each setting and estimator at its largest K; where there is but one, a line for each K."""
     readings = tables["snr"]
-    rows, notes = usable(readings[(readings["metric"] == "snr_mean") & readings["block"].isin(NETWORKS)])
+    means = readings[readings["metric"] == "snr_mean"]
+    shown, left_out = _shown(means)
+    rows, notes = usable(means[means["block"].isin(shown)])
     rows = marked(readings_over_seeds(rows))
     groups = [_followed(group) for _, group in rows.groupby(_GROUP, sort=False, dropna=False)]
     groups = [group for group in groups if group["step"].nunique() > 1]
@@ -35,8 +42,8 @@ def draw(tables: Tables, look: Look) -> Drawing | Missing:
         if owner not in largest or group["K"].iloc[0] > largest[owner]["K"].iloc[0]:
             largest[owner] = group
     groups, over = fewest(list(largest.values()) if len(largest) > 1 else groups)
-    found = lines(
-        [_with_epochs(group, tables["metrics"]) for group in groups], ["K", "run", "M", "data", "seed", "source"]
+    found = named_lines(
+        [_with_epochs(group, tables["metrics"]) for group in groups], ["K", *OF_MODEL, "M", "data", "seed"]
     )
     if len({line.style.colour for line in found}) == 1 and len(found) > 1:
         found = [
@@ -44,14 +51,26 @@ def draw(tables: Tables, look: Look) -> Drawing | Missing:
             for line, colour in zip(found, style.shades(len(found)), strict=True)
         ]
     data = pd.concat([line.rows for line in found], ignore_index=True)
-    blocks = [block for block in NETWORKS if (data["block"] == block).any()]
+    blocks = [block for block in shown if (data["block"] == block).any()]
     figure, axes = panels(
         look, len(blocks), handles=[*(line.handle() for line in found), *key(data, FLOOR)], share_y=True
     )
     for place, block in zip(axes, blocks, strict=True):
         _panel(place, block, found, data)
     axes[0].set_ylabel("SNR")
-    return Drawing(figure, data[["at", *TWIN, "runs", "on_floor"]], _caption(data), _alt(found), (*notes, *over))
+    return Drawing(
+        figure, data[["at", *TWIN, "runs", "on_floor"]], _caption(data), _alt(found, blocks), (*notes, *over, *left_out)
+    )
+
+
+def _shown(means: pd.DataFrame) -> tuple[list[str], tuple[str, ...]]:
+    """A panel's block each, and a line about groups for which there is no room."""
+    told = blocks_told(means)
+    if len(told) <= _MOST_PANELS:
+        return told, ()
+    first = [block for block in told if block != "all"][: _MOST_PANELS - 1]
+    note = f"of the groups of parameters {', '.join(map(visible, first))} alone are drawn; choose rows to see others"
+    return [*first, "all"], (note,)
 
 
 def _followed(group: pd.DataFrame) -> pd.DataFrame:
@@ -78,7 +97,7 @@ def _panel(axes: Axes, block: str, found: list[Line], data: pd.DataFrame) -> Non
         rows = line.rows[line.rows["block"] == block]
         draw_line(axes, line, rows["at"].to_numpy(float), rows)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
-    axes.set_title(NETWORKS[block])
+    axes.set_title(NETWORKS.get(block, _ALL if block == "all" else visible(block)))
     axes.set_xlabel(joined(data["unit"].unique()))
 
 
@@ -93,11 +112,12 @@ def _caption(data: pd.DataFrame) -> str:
     )
 
 
-def _alt(found: list[Line]) -> str:
+def _alt(found: list[Line], blocks: list[str]) -> str:
     parts = []
-    for block in NETWORKS:
+    for block in blocks:
         own = [Line(x.label, x.style, x.rows[x.rows["block"] == block]) for x in found]
-        parts.append(f"{block} network: {'; '.join(trend(line, 'at') for line in own if len(line.rows))}")
+        name = f"{block} network" if block in NETWORKS else visible(block)
+        parts.append(f"{name}: {'; '.join(trend(line, 'at') for line in own if len(line.rows))}")
     return f"Line chart of SNR along training, log SNR axis. {'. '.join(parts)}."
 
 

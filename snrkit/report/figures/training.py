@@ -9,11 +9,11 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from snrkit.report import style
-from snrkit.report.collect import Tables
+from snrkit.report.collect import FOLLOWED, Tables
 from snrkit.report.drawing import Drawing, FigureKind, Missing
 from snrkit.report.layout import panels
 from snrkit.report.lines import Line, fewest, joined, trend
-from snrkit.report.naming import named_lines
+from snrkit.report.naming import CALLED, named_lines
 from snrkit.report.repetitions import SETTING, as_one, own_data, whose
 from snrkit.report.style import Look
 
@@ -91,9 +91,9 @@ def _one_epoch_each(data: pd.DataFrame, metric: str) -> bool:
 
 def _followed(metrics: pd.DataFrame) -> pd.DataFrame:
     """What was noted after each epoch, long."""
-    keys = [*SETTING, "rest", "run", "who", "folder", "source", "epoch", "step", "state"]
+    keys = [*SETTING, "rest", "run", "who", "folder", "source", "epoch", "step", "state", *CALLED]
     metrics = metrics.assign(who=whose(metrics))
-    known = {column: name for column, name in ((_OWN, _OWN), ("test_iwae64", "iwae_64")) if column in metrics}
+    known = {column: name for column, name in FOLLOWED.items() if column in metrics}
     parts = [
         metrics.assign(metric=name, value=metrics[column])[[*keys, "metric", "value"]] for column, name in known.items()
     ]
@@ -119,7 +119,7 @@ def _together(group: pd.DataFrame) -> pd.DataFrame:
     by["stderr"] = by["stderr"].astype(float).where(by["count"] == 1)
     by = by[by["count"] == by.groupby("metric")["count"].transform("max")]
     first = group.iloc[0]
-    kept = {name: first[name] for name in (*SETTING, "rest", "source", "step")} | as_one(group)
+    kept = {name: first[name] for name in (*SETTING, "rest", "source", "step", *CALLED)} | as_one(group)
     renamed = by.rename(columns={"mean": "value", "std": "spread", "count": "runs"})
     states = joined([state for state in group["state"].dropna().unique() if state not in ("", "done")])
     return renamed.assign(**kept, state=states).sort_values(["metric", "epoch"])

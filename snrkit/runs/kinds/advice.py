@@ -76,6 +76,7 @@ ADVICE = AdviceKind(
         "seed": optional(count("root seed of the noise")),
         "name": since(2, SETTING["estimator"]),
         "options": since(2, text("the estimator's own hyperparameters")),
+        "same": optional(text("settings with the same gradients and bound, which have no row of their own")),
     },
     remedy="ask again with 'snrkit advise'",
     version=2,

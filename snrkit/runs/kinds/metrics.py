@@ -53,6 +53,19 @@ class LinesKind(Kind):
             lines.append(rest)  # Its end was written, and is another character now: not cut short, but damaged.
         return [self._row(path, line, number) for number, line in enumerate(lines, start=1)]
 
+    def last(self, path: Path) -> dict[str, Any]:
+        """The last line, those before it not looked at; empty if there is none. See ``rows``.
+
+        Raises:
+            ResultsError: it is not a JSON object with an epoch.
+        """
+        try:
+            whole = read_bytes(path).rpartition(b"\n")[0]
+        except OSError:
+            return {}
+        line = whole.rpartition(b"\n")[2].decode("utf-8", "replace")
+        return self._row(path, line, whole.count(b"\n") + 1) if whole else {}
+
     def _row(self, path: Path, line: str, number: int) -> dict[str, Any]:
         try:
             row = parse_json(line)

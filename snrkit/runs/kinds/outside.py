@@ -33,6 +33,18 @@ _LOSSES = {
 }
 
 
+def contradiction(rows: pd.DataFrame) -> str:
+    """What a tidy table reads twice, and differently, in words; empty if nothing: one of the two would be lost unseen."""
+    what = [column for column in (*SNR.key, "dtype") if column in rows]
+    readings = rows.drop_duplicates([*what, "value"])
+    again = readings[readings.duplicated(what)]
+    if again.empty:
+        return ""
+    first = again.iloc[0]
+    of = ", ".join(f"{name} {first[name]}" for name in ("run", "step", "estimator", "M", "K", "block") if name in rows)
+    return f"has two different readings of '{first['metric']}' ({of})"
+
+
 def completed(table: pd.DataFrame, name: str, **labels: Any) -> tuple[pd.DataFrame, list[str]]:
     """A table with every column of the tidy table.
 
@@ -45,7 +57,8 @@ def completed(table: pd.DataFrame, name: str, **labels: Any) -> tuple[pd.DataFra
         The rows, and what was missing or is left out, in sentences.
 
     Raises:
-        ResultsError: a column that no table can do without is missing, or one holds something else than it should.
+        ResultsError: a column that no table can do without is missing, one holds something else than it should, or a reading
+            is there twice and differs.
     """
     plain = pd.DataFrame(table).reset_index(drop=True).assign(**labels)
     lacking = [column for column in NEEDED if column not in plain]
@@ -55,7 +68,10 @@ def completed(table: pd.DataFrame, name: str, **labels: Any) -> tuple[pd.DataFra
     filled = {column: value for column, value in _STAND_IN.items() if column not in plain}
     odd = [str(column) for column in plain.columns if not _is_ours(column)]
     rows = plain.drop(columns=[column for column in plain.columns if not _is_ours(column)]).assign(**filled)
-    return SNR.complete(check.checked(SNR, rows, Path(name))), [*_said(name, filled), *_left_out(name, odd)]
+    found = SNR.complete(check.checked(SNR, rows, Path(name)))
+    if twice := contradiction(found):
+        raise ResultsError(name, twice, "tell models apart by the column run, repetitions by seed")
+    return found, [*_said(name, filled), *_left_out(name, odd)]
 
 
 def _is_ours(column: Hashable) -> bool:

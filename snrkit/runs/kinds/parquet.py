@@ -119,14 +119,23 @@ class ParquetKind(TableKind):
 
     def _save(self, path: Path, rows: "pd.DataFrame") -> None:
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
         types = {"text": pa.string(), "whole number": pa.int64(), "number": pa.float64(), "truth value": pa.bool_()}
         columns = self.own(list(rows.columns)).items()
         fields = [pa.field(name, types.get(c.content) or pa.array(rows[name]).type) for name, c in columns]
         table = pa.Table.from_pandas(rows, schema=pa.schema(fields), preserve_index=False)
-        table = table.replace_schema_metadata({**(table.schema.metadata or {}), _MARK: str(self.version)})
-        # By way of memory, where a full disk is no error of Arrow's.
-        buffer = io.BytesIO()
-        pq.write_table(table, buffer)
-        write_bytes(path, checksums.seal_parquet(buffer.getvalue()))
+        write_bytes(path, sealed(self.signed(table)))
+
+    def signed(self, table: "pa.Table") -> "pa.Table":
+        """A table that says of which schema it is; columns that are none of the kind's are left aside by ``read``."""
+        return table.replace_schema_metadata({**(table.schema.metadata or {}), _MARK: str(self.version)})
+
+
+def sealed(table: "pa.Table") -> bytes:
+    """A table as a Parquet file that bears a checksum."""
+    import pyarrow.parquet as pq
+
+    # By way of memory, where a full disk is no error of Arrow's.
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer)
+    return checksums.seal_parquet(buffer.getvalue())

@@ -1,0 +1,208 @@
+"""Comparisons with a baseline: what is paired with what, what is said of it, and what is refused."""
+
+import csv
+import io
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import snrkit
+from snrkit.errors import SpecError
+from snrkit.report.against import compare
+from snrkit.runs.kinds.comparisons import COMPARISONS
+from snrkit.runs.kinds.points import POINTS
+from snrkit.specs.run import EstimatorSpec, RunSpec
+from tests.support.results import evaluation, make_run
+
+DATA, N = "digits:test[0:300] seed 0", 300
+LUCK = 60 * np.random.default_rng(0).standard_normal(N)
+
+
+def trained(folder, estimator, seed, lift, *, points=True, noise=0.5, options=None):
+    """A run of a seed whose log p̂ lies ``lift`` above that of others, on points whose luck is a hundred times as much."""
+    name = f"digits-{estimator}{''.join(map(str, (options or {}).values()))}-seed{seed}-0123456789"
+    files = make_run(folder, name, estimator if estimator in ("vae", "iwae", "ciwae", "piwae") else "vae", 2)
+    spec = RunSpec(estimator=EstimatorSpec(name=estimator, M=1, K=64, options=options or {}), seed=seed)
+    files.config.write_text(spec.to_toml())
+    values = -200 + LUCK + lift + noise * np.random.default_rng([seed, len(estimator)]).standard_normal(N)
+    rows = [{"metric": "log_p", "value": values.mean(), "stderr": values.std(ddof=1) / N**0.5, "definition": "bound, nats"},
+            {"metric": "active_units", "value": 14.0, "stderr": 0.5, "definition": "latent dimensions of 16"}]  # fmt: skip
+    files.evaluation.write_text(json.dumps(evaluation(name) | {"rows": rows}))
+    if points:
+        table = {"point": range(N), "log_p": values, "ess_64": 9.0, "ess": 9.0, "step": 600, "data": DATA, "run": name}
+        POINTS.write(files.path / "evaluation.points.parquet", pd.DataFrame(table))
+    return files
+
+
+@pytest.fixture
+def seeds(tmp_path):
+    """Three seeds of three estimators: ciwae clearly above iwae, vae as good as equal to it."""
+    for seed, luck in enumerate((0.0, 0.1, -0.1)):
+        trained(tmp_path / "runs", "iwae", seed, 0)
+        trained(tmp_path / "runs", "vae", seed, luck)
+        trained(tmp_path / "runs", "ciwae", seed, 2 + luck, options={"beta": 0.5})
+    return tmp_path / "runs"
+
+
+def row(table, what, metric="log_p"):
+    return table[(table["what"] == what) & (table["metric"] == metric)].iloc[0]
+
+
+def test_points_that_are_shared_cancel_and_seeds_are_paired(seeds):
+    table = compare(seeds, "iwae")
+    assert set(table["baseline"]) == {"IWAE"}
+    better, same = row(table, "CIWAE (β = 0.5)"), row(table, "VAE")
+    assert (better["verdict"], same["verdict"]) == ("higher", "cannot tell")
+    # Each value by itself is known to 3.5 nats only.
+    assert better["stderr"] < 0.15
+    assert (better["runs"], better["points"], better["together"]) == (3, N, 2)
+    assert abs(same["difference"]) < same["tellable"] < 1.5
+    assert row(table, "VAE", "active_units")["points"] == 0
+
+
+def test_without_points_of_each_the_luck_stays(tmp_path):
+    for name, lift in (("iwae", 0), ("vae", 2)):
+        trained(tmp_path, name, 0, lift, points=name == "vae")
+    found = row(compare(tmp_path, "iwae"), "VAE")
+    assert (found["verdict"], found["points"]) == ("cannot tell", 0)
+    assert found["stderr"] > 3
+
+
+def test_of_single_runs_the_verdict_is_about_them_whatever_their_seeds(tmp_path):
+    trained(tmp_path, "iwae", 4, 0)
+    trained(tmp_path, "vae", 7, 1)
+    found = row(compare(tmp_path, "iwae"), "VAE")
+    assert (found["verdict"], found["runs"]) == ("higher", 1)
+
+
+def test_runs_without_a_seed_in_common_are_not_compared(tmp_path):
+    for name, of in (("iwae", (0, 1)), ("vae", (2, 3))):
+        for seed in of:
+            trained(tmp_path, name, seed, 0)
+    table = compare(tmp_path, "iwae")
+    assert table.empty
+    assert table.attrs["notes"] == ["VAE and IWAE: no seeds in common, so not compared; train both with the same"]
+
+
+def test_a_seed_of_one_side_alone_is_left_out_and_told(seeds):
+    trained(seeds, "vae", 9, 5)
+    table = compare(seeds, "iwae")
+    assert row(table, "VAE")["runs"] == 3
+    assert "VAE and IWAE: without seeds that only one has, 9" in table.attrs["notes"]
+
+
+def test_other_numbers_of_samples_are_not_compared(seeds):
+    for path in seeds.glob("digits-vae*/evaluation.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"samples": 64}))
+    table = compare(seeds, "iwae")
+    assert set(table["what"]) == {"CIWAE (β = 0.5)"}
+    assert any("evaluated with 64, 5000 samples" in note for note in table.attrs["notes"])
+
+
+def test_a_point_that_is_lost_is_not_silently_left_out(seeds):
+    path = next(seeds.glob("digits-vae*seed0*")) / "evaluation.points.parquet"
+    POINTS.write(path, pd.read_parquet(path).iloc[:-1])
+    assert row(compare(seeds, "iwae"), "VAE")["points"] == 0
+
+
+@pytest.mark.parametrize("baseline", ["IWAE", "iwae", "ciwae beta=0.5", "CIWAE (β = 0.5)", "digits-vae*"])
+def test_a_baseline_may_be_called_as_its_user_does(tmp_path, baseline):
+    for name, options in (("iwae", None), ("vae", None), ("ciwae", {"beta": 0.5})):
+        trained(tmp_path, name, 0, 0, options=options)
+    assert len(compare(tmp_path, baseline)) == 4
+
+
+def test_a_baseline_that_is_none_or_several_is_refused(seeds):
+    with pytest.raises(SpecError, match="baseline: nothing that can be compared is called 'iwea'; did you mean 'IWAE'"):
+        compare(seeds, "iwea")
+    trained(seeds, "ciwae", 0, 0, options={"beta": 0.1})
+    with pytest.raises(SpecError, match=r"baseline: 'ciwae' is several: 'CIWAE \(β = 0.1\)', 'CIWAE \(β = 0.5\)'"):
+        compare(seeds, "ciwae")
+
+
+def comparisons(folder, run, seed, vae, dreg):
+    rows = [
+        {"run": run, "step": 600, "data": "digits", "seed": 0, "method": "units", "M": M, "K": 8, "block": block,
+         "first": first, "second": second, "log_ratio": value, "stderr": error, "ci_low": value - 2.093 * error,
+         "ci_high": value + 2.093 * error, "verdict": "cannot tell", "mode": "evaluation"}
+        for M in (1, 4)
+        for block, scale in (("inference", 1.0), ("generative", 0.0))
+        for first, second, value, error in (
+            ("vae", "iwae", vae * scale, 0.05 * scale), ("iwae", "dreg", -dreg * scale, 0.05 * scale),
+            ("iwae", "stl", -dreg * scale, 0.05 * scale),
+        )
+    ]  # fmt: skip
+    path = folder / run / "snr.comparisons.csv"
+    COMPARISONS.write(path, COMPARISONS.complete(pd.DataFrame(rows)))
+
+
+def test_estimators_on_the_same_noise_and_the_same_gradient_is_one_row(tmp_path, run):
+    make_run(tmp_path / "runs", "one", "iwae", 2)
+    comparisons(tmp_path / "runs", "one", 0, 0.02, 0.7)
+    code, _, _ = run(
+        tmp_path / "runs", "--baseline", "iwae", "--figure", "training", "--out", tmp_path / "out", "--quiet"
+    )
+    assert code == 0
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "out" / "paired_estimators.csv").read_text())))
+    assert [(r["estimator"], r["network"], r["M"], r["verdict"]) for r in rows] == [
+        ("VAE", "inference", "1", "cannot tell"), ("DReG = STL", "inference", "1", "higher"),
+        ("VAE = DReG = STL", "generative", "1", "equal"),
+    ]  # fmt: skip
+    assert rows[1]["difference"] == "0.70"
+    # Student's t of 19 degrees, of two comparisons: 2.43 standard errors.
+    assert float(rows[1]["ci_low"]) == pytest.approx(0.7 - 2.43 * 0.05, abs=0.006)
+
+
+def test_over_seeds_the_spread_between_them_is_the_error(tmp_path):
+    for seed, dreg in enumerate((0.2, 0.7, 1.2)):
+        name = f"run-{seed}"
+        files = make_run(tmp_path, name, "iwae", 2)
+        files.config.write_text(RunSpec(estimator=EstimatorSpec(name="iwae", M=1, K=64), seed=seed).to_toml())
+        comparisons(tmp_path, name, seed, 0.0, dreg)
+    table = compare(tmp_path, "iwae")
+    found = table[(table["block"] == "inference") & (table["what"] == "DReG = STL") & (table["M"] == 1)].iloc[0]
+    assert (found["difference"], found["runs"]) == (pytest.approx(0.7), 3)
+    assert found["stderr"] >= 0.5 / 3**0.5 - 1e-9
+
+
+def test_the_report_writes_the_tables_and_reads_digits_by_what_is_compared(seeds, tmp_path, run):
+    out = tmp_path / "out"
+    plain, against = (out / name / "evaluation.md" for name in ("plain", "against"))
+    assert run(seeds, "--out", plain.parent, "--figure", "training", "--quiet")[0] == 0
+    assert not (plain.parent / "paired_runs.md").exists()
+    code, _, err = run(seeds, "--out", against.parent, "--figure", "training", "--baseline", "iwae", "--html")
+    assert code == 0, err
+    assert "paired_estimators: no second estimator measured" in err
+    texts = {ending: (against.parent / f"paired_runs.{ending}").read_text() for ending in ("md", "tex", "csv")}
+    assert "| CIWAE (β = 0.5) | log p̂(x) | 2." in texts["md"]
+    assert "Bonferroni" in texts["md"]
+    assert "not paired" in texts["md"]
+    assert r"\toprule" in texts["tex"]
+    assert "Runs against IWAE" in (against.parent / "report.html").read_text()
+
+
+def test_digits_of_a_value_are_those_of_the_difference_that_is_read(tmp_path, run):
+    for name, lift in (("iwae", 0), ("vae", 1)):
+        trained(tmp_path / "runs", name, 0, lift)
+    shown = []
+    for words in ([], ["--baseline", "iwae"]):
+        assert run(tmp_path / "runs", "--out", tmp_path / "out", "--figure", "training", "--quiet", *words)[0] == 0
+        first = next(csv.DictReader(io.StringIO((tmp_path / "out" / "evaluation.csv").read_text())))
+        shown.append((first["log_p"], first["log_p_error"]))
+    # By itself ± 3 nats; the difference, ± 0.04.
+    assert [[len(part.partition(".")[2]) for part in pair] for pair in shown] == [[0, 0], [2, 2]]
+
+
+def test_in_python(seeds, tmp_path):
+    made = snrkit.report(seeds, tmp_path / "out", baseline="iwae", metrics=["log_p"], figures=["training"], page=False)
+    assert "paired_runs.csv" in {path.name for path in made.files}
+    assert set(snrkit.compare(seeds, "iwae", metrics=["log_p"])["metric"]) == {"log_p"}
+    named = snrkit.compare([seeds], "ours", labels={"digits-ciwae*": "ours"})
+    assert set(named["baseline"]) == {"ours"}
+    shutil.rmtree(seeds)
+    make_run(seeds, "alone", "iwae", 2)
+    with pytest.raises(SpecError, match="baseline: nothing that can be compared is called 'vae'; there are IWAE"):
+        snrkit.compare(seeds, "vae")
