@@ -201,7 +201,6 @@ class Showing(Opened):
             table = canvases(self.model, x if of == "test" else None, points, Streams(seed)).assign(of=of)
         return Canvases(self._labelled(table, label if of == "test" else self._title, seed), place)
 
-    @property
     def reconstruct(
         self,
         points: Sequence[int] = tuple(range(10)),
@@ -244,6 +243,7 @@ class Showing(Opened):
                 images = with_ssim(images, (height, width))
         return Reconstructions(images.assign(**shared, height=height, width=width), place)
 
+    @property
     def _title(self) -> str:
         return self.dataset.label or self.spec.data.name
 
