@@ -14,11 +14,11 @@ from snrkit.diagnostics import advise as _advise
 from snrkit.diagnostics import measure as _measure
 from snrkit.diagnostics.budget import affordable, cost_batch
 from snrkit.diagnostics.plan import Plan, chosen
-from snrkit.diagnostics.prepared import elsewhere
 from snrkit.diagnostics.tables import Provenance
 from snrkit.errors import CapabilityError, SpecError
 from snrkit.estimators.base import Estimator
 from snrkit.evaluation import bounds
+from snrkit.fleet.elsewhere import elsewhere
 from snrkit.fleet.models import Send
 from snrkit.models.base import LatentModel
 from snrkit.specs.given import is_empty, require_is, whole

@@ -11,13 +11,13 @@ from snrkit.diagnostics.beta_curve import BetaCurve, beta_curve
 from snrkit.diagnostics.budget import Begun, cost_batch
 from snrkit.diagnostics.measure import Measurement, diagnose
 from snrkit.diagnostics.plan import Plan, chosen
-from snrkit.diagnostics.prepared import elsewhere
 from snrkit.diagnostics.store import parameters_digest
 from snrkit.diagnostics.tables import Provenance
 from snrkit.errors import SpecError
 from snrkit.estimators.base import Estimator
 from snrkit.evaluation.evaluation import Evaluation, evaluated
 from snrkit.evaluation.points import described, named_points
+from snrkit.fleet.elsewhere import elsewhere
 from snrkit.fleet.models import Send
 from snrkit.models.own import lending, named
 from snrkit.runs.folder import RunDir
@@ -97,6 +97,9 @@ class Run(Showing):
         seed: int = 0,
         out: str | Path | None = None,
         progress: Progress | None = None,
+        threads: int | None = None,
+        executor: Any = None,
+        send: Send = "specification",
     ) -> Evaluation:
         """Bounds, KL, ESS, active units and SSIM on the test set, each with its standard error over points.
 
@@ -107,6 +110,9 @@ class Run(Showing):
             out: the JSON file that it is for; None: in the run. Finished points are kept beside it until it is saved, for
                 the same call to go on from.
             progress: called with (done, total, note).
+            threads: of the processor, of each worker where there is an executor; None: 1 of a worker, else as torch decides.
+            executor: scores the points, as for ``snrkit.measure``; None: this process.
+            send: how the model travels, as for ``measure``.
 
         Raises:
             SpecError: too few samples or points.
@@ -126,9 +132,10 @@ class Run(Showing):
                 self.model, x, self.dataset, about, place,
                 context=self.fingerprint(x, samples, seed), progress=progress,
                 latents_file=self.beside("latents.parquet") if is_own else path.with_suffix(".latents.parquet"),
+                threads=threads, elsewhere=elsewhere(executor, send, self.recipe),
             )  # fmt: skip
 
-    def advise(
+    def advise(  # noqa: PLR0913 (one option each)
         self,
         budget: int | None = None,
         *,
@@ -140,6 +147,9 @@ class Run(Showing):
         out: str | Path | None = None,
         progress: Progress | None = None,
         stop: Callable[[], bool] = lambda: False,
+        threads: int | None = None,
+        executor: Any = None,
+        send: Send = "specification",
     ) -> Advice:
         """Which estimator, M and K to spend T = M K samples per data point on, by measuring them all.
 
@@ -154,6 +164,9 @@ class Run(Showing):
                 the same call goes on from there.
             progress: called with (done, total, note).
             stop: asked after every block of draws; True ends them.
+            threads: of the processor, of each worker where there is an executor; None: 1 of a worker, else as torch decides.
+            executor: makes the draws, as for ``snrkit.measure``; None: this process.
+            send: how the model travels, as for ``measure``.
 
         Raises:
             SpecError: not one of budget and seconds is given, or it cannot be spent so.
@@ -172,12 +185,13 @@ class Run(Showing):
             total = begun.affordable(self.model, batch, seconds or 0.0) if budget is None else budget
             found = advise(
                 self.model, x, batch, total, asked or candidates(self.model, x), draws=draws, seed=seed, seconds=seconds,
-                folder=place.partial, progress=progress, stop=stop,
+                folder=place.partial, progress=progress, stop=stop, threads=threads,
+                elsewhere=elsewhere(executor, send, self.recipe),
             )  # fmt: skip
         about = {**self.labels, "data": label, "budget": total, "draws": draws, "seed": seed}
         return replace(found, about=about, place=place, begun=begun)
 
-    def beta(
+    def beta(  # noqa: PLR0913 (one option each)
         self,
         K: int = 64,
         *,
@@ -189,6 +203,9 @@ class Run(Showing):
         out: str | Path | None = None,
         progress: Progress | None = None,
         stop: Callable[[], bool] = lambda: False,
+        threads: int | None = None,
+        executor: Any = None,
+        send: Send = "specification",
     ) -> BetaCurve:
         """SNR of ciwae's gradient against beta; arguments and errors as for ``diagnostics.beta_curve.beta_curve``.
 
@@ -202,12 +219,16 @@ class Run(Showing):
             out: the CSV file that it is for; None: in the run. Finished draws are kept beside it until it is saved.
             progress: called with (done, total, note).
             stop: asked after every block of draws; True ends them.
+            threads: of the processor, of each worker where there is an executor; None: 1 of a worker, else as torch decides.
+            executor: makes the draws, as for ``snrkit.measure``; None: this process.
+            send: how the model travels, as for ``measure``.
         """
         x, label = named_points(self.dataset, self.spec, self.device, data_points)
         with reserved(Path(out) if out else self.beside("beta.csv")) as place:
             curve = beta_curve(
                 self.model, x, K, M=M, draws=draws, seed=seed, block=block,
-                folder=place.partial, progress=progress, stop=stop,
+                folder=place.partial, progress=progress, stop=stop, threads=threads,
+                elsewhere=elsewhere(executor, send, self.recipe),
             )  # fmt: skip
         shared: dict[str, Any] = {**self.labels, "data": label, "seed": seed}
         return replace(curve, table=curve.table.assign(**shared), place=place)

@@ -16,8 +16,10 @@ from snrkit.cli.options import (
     Whole,
     build_estimators,
     common,
+    fleet_options,
     model_option,
     parse_options,
+    threads_option,
 )
 from snrkit.cli.output import print_table, progress, tell
 from snrkit.specs.measure import MeasureSpec
@@ -44,6 +46,8 @@ if TYPE_CHECKING:
 )
 @flags(MeasureSpec, {"draws": "--draws", "data_points": "--data-points", "seed": "--seed"}, filled=True)
 @click.option("--out", type=OUTPUT, help="JSON file. Default: advice.json in the run directory.")
+@threads_option
+@fleet_options
 @common
 def command(  # noqa: PLR0913 (one per option)
     *,
@@ -58,6 +62,9 @@ def command(  # noqa: PLR0913 (one per option)
     draws: int,
     data_points: int,
     seed: int,
+    threads: int | None,
+    workers: int | None,
+    scheduler: str | None,
     out: Path | None,
     data_dir: Path | None,
     device: str,
@@ -71,6 +78,7 @@ def command(  # noqa: PLR0913 (one per option)
     Inference network: highest SNR. Generative network: tightest bound, and the cheapest of those with the same gradient.
     Both: highest inference SNR among the tightest bounds. A folder of runs may be given, too.
     """
+    from snrkit.fleet.fleet import fleet
     from snrkit.interrupt import stop_requests
     from snrkit.runs.done import Made
 
@@ -80,7 +88,7 @@ def command(  # noqa: PLR0913 (one per option)
         with progress(f"advise {run.name}{place}", quiet) as update, stop_requests() as stopped:
             advice = run.advise(
                 budget, seconds=seconds, estimators=candidates, draws=draws, data_points=data_points, seed=seed, out=out,
-                progress=update, stop=stopped,
+                progress=update, stop=stopped, threads=threads, executor=executor,
             )  # fmt: skip
         file = advice.save()
         about = f"{advice.about['data']}, T = {advice.about['budget']}, {draws} draws"
@@ -92,7 +100,8 @@ def command(  # noqa: PLR0913 (one per option)
         "budget": budget, "seconds": seconds, "estimators": names, "options": options, "draws": draws,
         "points": data_points, "seed": seed,
     }  # fmt: skip
-    on_runs(opening, work, decides, results="advice", as_json=as_json, out=out)
+    with fleet(workers, scheduler) as executor:
+        on_runs(opening, work, decides, results="advice", as_json=as_json, out=out)
 
 
 def _plain(table: Any) -> list[dict[str, Any]]:

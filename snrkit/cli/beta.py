@@ -8,7 +8,7 @@ from rich.table import Table
 
 from snrkit.cli.flags import flags
 from snrkit.cli.folders import Found, Opening, on_runs, runs_options
-from snrkit.cli.options import OUTPUT, Whole, common, model_option
+from snrkit.cli.options import OUTPUT, Whole, common, fleet_options, model_option, threads_option
 from snrkit.cli.output import print_table, progress, tell
 from snrkit.specs.measure import MeasureSpec
 from snrkit.specs.shard import Shard
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 @click.option("--block", default="inference", show_default=True, help="inference, generative, all or a tensor's name.")
 @flags(MeasureSpec, {"draws": "--draws", "data_points": "--data-points", "seed": "--seed"}, filled=True)
 @click.option("--out", type=OUTPUT, help="CSV file. Default: beta.csv in the run directory.")
+@threads_option
+@fleet_options
 @common
 def command(  # noqa: PLR0913 (one per option)
     *,
@@ -39,6 +41,9 @@ def command(  # noqa: PLR0913 (one per option)
     data_points: int,
     block: str,
     seed: int,
+    threads: int | None,
+    workers: int | None,
+    scheduler: str | None,
     out: Path | None,
     data_dir: Path | None,
     device: str,
@@ -52,6 +57,7 @@ def command(  # noqa: PLR0913 (one per option)
     not that of the best bound; remarks say when it misleads. Ctrl-C keeps finished draws, and the same command goes on from
     there. A folder of runs may be given, too.
     """
+    from snrkit.fleet.fleet import fleet
     from snrkit.interrupt import stop_requests
     from snrkit.runs.done import Made
 
@@ -59,7 +65,7 @@ def command(  # noqa: PLR0913 (one per option)
         with progress(f"beta {run.name}{place}", quiet) as update, stop_requests() as stopped:
             curve = run.beta(
                 importance, M=outer, draws=draws, data_points=data_points, block=block, seed=seed, out=out,
-                progress=update, stop=stopped,
+                progress=update, stop=stopped, threads=threads, executor=executor,
             )  # fmt: skip
         file = curve.save()
         setting = f"{block}, M={outer}, K={importance}, {draws} draws"
@@ -70,7 +76,8 @@ def command(  # noqa: PLR0913 (one per option)
     decides = {
         "K": importance, "M": outer, "draws": draws, "points": data_points, "block": block, "seed": seed,
     }  # fmt: skip
-    on_runs(opening, work, decides, results="curves", as_json=as_json, out=out)
+    with fleet(workers, scheduler) as executor:
+        on_runs(opening, work, decides, results="curves", as_json=as_json, out=out)
 
 
 def _json(curve: "BetaCurve", file: Path) -> dict[str, Any]:

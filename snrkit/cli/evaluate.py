@@ -10,7 +10,7 @@ from rich.table import Table
 
 from snrkit.cli.flags import flags
 from snrkit.cli.folders import Found, Opening, on_runs, runs_options
-from snrkit.cli.options import OUTPUT, Whole, common, model_option
+from snrkit.cli.options import OUTPUT, Whole, common, fleet_options, model_option, threads_option
 from snrkit.cli.output import print_table, progress
 from snrkit.interrupt import Interrupted
 from snrkit.runs.kinds.points import POINTS
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 @click.option(
     "--out", type=OUTPUT, help="JSON file. Default: evaluation.json (with --data: evaluation.DATA.json) in the run."
 )
+@threads_option
+@fleet_options
 @common
 def command(  # noqa: PLR0913 (one per option)
     *,
@@ -49,6 +51,9 @@ def command(  # noqa: PLR0913 (one per option)
     keep_points: bool,
     keep_means: bool,
     seed: int,
+    threads: int | None,
+    workers: int | None,
+    scheduler: str | None,
     out: Path | None,
     data_dir: Path | None,
     device: str,
@@ -63,13 +68,16 @@ def command(  # noqa: PLR0913 (one per option)
     finished points, and the same command goes on from there. Of a folder of runs each is evaluated, but for those on which
     the very same was done before; one that fails does not stop the rest.
     """
+    from snrkit.fleet.fleet import fleet
     from snrkit.runs.done import Made
 
     def work(run: "Run", place: str) -> Found:
         own = run if data is None else run.on(data, data_dir=data_dir)
         try:
             with progress(f"evaluate {own.name}{place}", quiet) as update:
-                found = own.evaluate(samples, points, seed=seed, out=out, progress=update)
+                found = own.evaluate(
+                    samples, points, seed=seed, out=out, progress=update, threads=threads, executor=executor
+                )
         except KeyboardInterrupt:
             raise Interrupted from None
         file = found.save(points=keep_points, latents=keep_means)
@@ -81,7 +89,8 @@ def command(  # noqa: PLR0913 (one per option)
     decides = {
         "samples": samples, "points": points, "data": data, "seed": seed, "each": keep_points, "means": keep_means,
     }  # fmt: skip
-    on_runs(opening, work, decides, results="evaluations", as_json=as_json, out=out)
+    with fleet(workers, scheduler) as executor:
+        on_runs(opening, work, decides, results="evaluations", as_json=as_json, out=out)
 
 
 def _show(scores: "list[Score]", title: str) -> None:

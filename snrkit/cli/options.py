@@ -219,6 +219,12 @@ def fleet_options(command: Command) -> Command:
     return command
 
 
+def threads_option(command: Command) -> Command:
+    """--threads, of commands whose settings have no table of their own for it."""
+    text = "Of the processor, of each worker where there are several. Default: 1 of a worker, else as torch decides."
+    return click.option("--threads", type=Whole(1), help=text)(command)
+
+
 def model_option(command: Command) -> Command:
     """--model, of commands that open runs."""
     text = (

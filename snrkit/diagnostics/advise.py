@@ -15,21 +15,25 @@ from typing import Any
 import pandas as pd
 from torch import Tensor
 
+from snrkit.backend.machine import threads as on_threads
 from snrkit.core.logweights import log_mean_exp
 from snrkit.core.streams import Streams
 from snrkit.diagnostics.budget import Begun, Setting, require_step_room, same_by_definition, settings
 from snrkit.diagnostics.choosing import name, once, recommend
 from snrkit.diagnostics.measure import Measurement, diagnose
 from snrkit.diagnostics.plan import Plan
+from snrkit.diagnostics.prepared import count
 from snrkit.diagnostics.tables import title
 from snrkit.errors import SpecError
 from snrkit.estimators.base import Estimator, build_estimator
 from snrkit.evaluation.bounds import sample_log_weights
 from snrkit.evaluation.cost import step_seconds
+from snrkit.fleet.elsewhere import Elsewhere
 from snrkit.interrupt import Interrupted
 from snrkit.models.base import LatentModel
 from snrkit.runs.kinds.advice import ADVICE
 from snrkit.runs.place import Place, target
+from snrkit.specs.measure import Execution
 from snrkit.trial.data import as_batch
 from snrkit.trial.needs import require_pure, unmet
 from snrkit.trial.opening import opened
@@ -98,6 +102,8 @@ def advise(  # noqa: PLR0913 (one option each; most by keyword)
     folder: Path | None = None,
     progress: Progress | None = None,
     stop: Callable[[], bool] = lambda: False,
+    threads: int | None = None,
+    elsewhere: Elsewhere | None = None,
 ) -> Advice:
     """Measure every setting of a budget and say which to use.
 
@@ -113,6 +119,8 @@ def advise(  # noqa: PLR0913 (one option each; most by keyword)
         folder: keep finished blocks of draws here; the same call then goes on from where an interrupted one stopped.
         progress: called with (done, total, note).
         stop: asked after every block of draws; True ends them.
+        threads: of draws and bounds, as for ``snrkit.measure``; steps are timed on as many as torch takes.
+        elsewhere: workers that make the draws; None: this process does.
 
     Raises:
         SpecError: the estimators cannot spend this budget.
@@ -129,13 +137,21 @@ def advise(  # noqa: PLR0913 (one option each; most by keyword)
     pairs = tuple(dict.fromkeys((M, K) for _, M, K in every))
     M, K = (tuple(dict.fromkeys(values)) for values in zip(*pairs, strict=True))
     plan = Plan(
-        estimators=tuple(estimators), K=K, M=M, draws=draws, seed=seed, blocks=("inference", "generative"), pairs=pairs
+        estimators=tuple(estimators),
+        K=K,
+        M=M,
+        draws=draws,
+        seed=seed,
+        blocks=("inference", "generative"),
+        pairs=pairs,
+        how=Execution(threads=threads),
     )
-    measurement = diagnose(model, x, plan, folder=folder, progress=progress, stop=stop)
+    measurement = diagnose(model, x, plan, folder=folder, progress=progress, stop=stop, elsewhere=elsewhere)
     if not measurement.complete:
         raise Interrupted
     with opened(model, x, plan.mode) as subject:
-        log_w = sample_log_weights(subject.model, subject.x, max(REFERENCE_SAMPLES, budget), Streams(seed))
+        with on_threads(count(plan, elsewhere)):
+            log_w = sample_log_weights(subject.model, subject.x, max(REFERENCE_SAMPLES, budget), Streams(seed))
         every = [setting for setting in every if _is_measured(setting, measurement.table)]
         batch = as_batch(batch, subject.device, subject.dtype)
         rows = [

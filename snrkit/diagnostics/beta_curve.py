@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
+from snrkit.backend.machine import threads as on_threads
 from snrkit.diagnostics import beta_choice as choice
 from snrkit.diagnostics.draws import Drawer
 from snrkit.diagnostics.gather import WEIGHT_DRAWS
@@ -28,15 +29,17 @@ from snrkit.diagnostics.metrics.bias import bias
 from snrkit.diagnostics.metrics.strength import read
 from snrkit.diagnostics.moments import BlockMoments, Moments
 from snrkit.diagnostics.plan import Job, Plan
-from snrkit.diagnostics.prepared import prepared, select_blocks
+from snrkit.diagnostics.prepared import count, prepared, select_blocks
 from snrkit.diagnostics.relations import across, block_means
 from snrkit.diagnostics.suiting import suited
 from snrkit.errors import SpecError
 from snrkit.estimators.ciwae import Ciwae
+from snrkit.fleet.elsewhere import Elsewhere
 from snrkit.interrupt import Interrupted
 from snrkit.runs.kinds.beta import BETA
 from snrkit.runs.metrics import describe
 from snrkit.runs.place import Place, target
+from snrkit.specs.measure import Execution
 from snrkit.trial.opening import opened
 from snrkit.types import Array, Indices, Progress
 
@@ -120,6 +123,8 @@ def beta_curve(  # noqa: PLR0913 (one option each; most by keyword)
     folder: Path | None = None,
     progress: Progress | None = None,
     stop: Callable[[], bool] = lambda: False,
+    threads: int | None = None,
+    elsewhere: Elsewhere | None = None,
 ) -> BetaCurve:
     """SNR of ciwae's minibatch gradient at each beta, with error bars from blocks of draws.
 
@@ -135,6 +140,8 @@ def beta_curve(  # noqa: PLR0913 (one option each; most by keyword)
         folder: keep finished blocks of draws here; the same call then goes on from where an interrupted one stopped.
         progress: called with (done, total, note).
         stop: asked after every block of draws; True ends them.
+        threads: as for ``snrkit.measure``.
+        elsewhere: workers that make the draws; None: this process does.
 
     Raises:
         SpecError: an argument is out of range, or the model does not accept the data.
@@ -144,21 +151,24 @@ def beta_curve(  # noqa: PLR0913 (one option each; most by keyword)
     """
     betas = _checked(betas)
     estimators = tuple(Ciwae(beta) for beta in (0.0, 0.5, 1.0))
-    plan = Plan(estimators=estimators, K=(K,), M=(M,), draws=draws, seed=seed, blocks=(block,))
+    plan = Plan(
+        estimators=estimators, K=(K,), M=(M,), draws=draws, seed=seed, blocks=(block,), how=Execution(threads=threads)
+    )
     (K,), (M,) = plan.K, plan.M
     if K < 2:
         raise SpecError("K", f"must be at least 2, got {K}", "with one sample beta changes nothing")
-    with opened(model, x, plan.mode) as subject:
+    with opened(model, x, plan.mode) as subject, on_threads(count(plan, elsewhere)):
         plan, remarks = suited(plan, subject.findings, subject.points)
-        ready = prepared(subject, plan, folder, progress, stop)
+        ready = prepared(subject, plan, folder, progress, stop, elsewhere)
         drawer, part = ready.drawer, select_blocks(ready.layout, [block], "block")[block]
         jobs = [plan.job(estimator, M, K) for estimator in estimators]
         looked_at = min(WEIGHT_DRAWS, jobs[1].draws)
         drawer.expect(jobs, (), {jobs[1]: (looked_at, ())})
-        # Half of both bounds is finite where both are.
-        weights = drawer.maker.weights(jobs[1], looked_at)
-        weights.require_bound()
-        parts = Parts(*(_restricted(_whole(drawer, job), part) for job in jobs))
+        with drawer.made():
+            # Half of both bounds is finite where both are.
+            weights = drawer.maker.weights(jobs[1], looked_at)
+            weights.require_bound()
+            parts = Parts(*(_restricted(_whole(drawer, job), part) for job in jobs))
     # Direct draws have M samples already.
     curve = _curve(parts, betas, 1 if plan.direct else M, {"M": M, "K": K, "block": block})
     return replace(

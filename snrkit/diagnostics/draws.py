@@ -1,6 +1,7 @@
 """Have the draws of a plan made, block by block, and keep what is finished."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import MappingProxyType
 
 from snrkit.backend.memory import in_words, require_memory
@@ -67,6 +68,14 @@ class Drawer:
         """
         self._total = sum(job.samples for job in (*jobs, *again))
         self.maker.expect(jobs, tallied, self._store.has, self._keep)
+
+    @contextmanager
+    def made(self) -> Iterator[None]:
+        """A block in which draws are asked for; what was announced and is not asked for within it is given up."""
+        try:
+            yield
+        finally:
+            self.maker.end()
 
     def _keep(self, job: Job, draws: range, block: BlockMoments | DeviceBlock | bytes) -> None:
         self._store.save(job, draws, block)

@@ -15,12 +15,13 @@ from snrkit.diagnostics import tables
 from snrkit.diagnostics.gather import Drawn, Gatherer
 from snrkit.diagnostics.metrics.base import Reading
 from snrkit.diagnostics.plan import Job, Plan
-from snrkit.diagnostics.prepared import Elsewhere, elsewhere, prepared, select_blocks
+from snrkit.diagnostics.prepared import count, prepared, select_blocks
 from snrkit.diagnostics.store import Store, parameters_digest
 from snrkit.diagnostics.suiting import suited
 from snrkit.errors import NonFiniteError, SpecError
 from snrkit.estimators.base import Estimator
 from snrkit.files import write_text
+from snrkit.fleet.elsewhere import Elsewhere, elsewhere
 from snrkit.fleet.models import Send
 from snrkit.interrupt import Interrupted
 from snrkit.runs.kinds.comparisons import COMPARISONS
@@ -223,16 +224,13 @@ def diagnose(
         OutputError: the folder cannot be written.
         Interrupted: stopped before anything could be read.
     """
-    count = plan.how.threads or (None if elsewhere is None else 1)
-    with opened(model, x, plan.mode) as subject, on_threads(count):
+    with opened(model, x, plan.mode) as subject, on_threads(count(plan, elsewhere)):
         plan, remarks = suited(plan, subject.findings, subject.points)
         ready = prepared(subject, plan, folder, progress, stop, elsewhere)
         layout, store, used = ready.layout, ready.store, torch.get_num_threads()
         gatherer = Gatherer(plan, ready.drawer, layout, select_blocks(layout, plan.blocks))
-        try:
+        with ready.drawer.made():
             drawn, lost = _gather(gatherer)
-        finally:
-            ready.drawer.maker.end()
     complete = len(drawn) + len(lost) == len(gatherer.jobs()) and all(found.complete for found in drawn.values())
     device = torch.cuda.get_device_name(subject.device) if subject.device.type == "cuda" else "cpu"
     about = provenance or tables.Provenance()

@@ -1,11 +1,8 @@
 """From a model that was tried to what draws its gradients."""
 
-import pickle
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -24,32 +21,16 @@ from snrkit.diagnostics.worker import Worker
 from snrkit.errors import SpecError
 from snrkit.estimators import ESTIMATORS
 from snrkit.estimators.base import Estimator
-from snrkit.fleet.dispatch import Dispatch
-from snrkit.fleet.fleet import Fleet, fleet_of
-from snrkit.fleet.models import Recipe, Send, on, packed, pickled, to_bytes
-from snrkit.fleet.orders import Cargo
+from snrkit.fleet.elsewhere import Elsewhere
+from snrkit.fleet.models import on
 from snrkit.registry import makers
 from snrkit.trial.opening import Subject
 from snrkit.types import Progress
 
 
-@dataclass(frozen=True)
-class Elsewhere:
-    """Where draws are made that are not made here.
-
-    Attributes:
-        fleet: the workers.
-        recipe: what builds the model there; None: nothing that is known does.
-    """
-
-    fleet: Fleet
-    recipe: Recipe | None = None
-
-
-def elsewhere(executor: Any, send: Send = "specification", recipe: Recipe | None = None) -> Elsewhere | None:
-    """Where an executor makes draws; None where there is none. Arguments and errors as for ``fleet_of``."""
-    fleet = fleet_of(executor, send)
-    return None if fleet is None else Elsewhere(fleet, recipe)
+def count(plan: Plan, elsewhere: Elsewhere | None) -> int | None:
+    """Threads of the processor that a plan is carried out on; None: as many as torch takes anyway."""
+    return plan.how.threads or (None if elsewhere is None else 1)
 
 
 @dataclass(frozen=True)
@@ -133,13 +114,11 @@ def _crew(
         problem = f"{', '.join(own)} is of your own, whose code workers have not got"
         raise SpecError("estimators", problem, "say send='cloudpickle' to have it sent")
     content = {
-        "model": packed(subject.model, elsewhere.recipe, send, subject.device), "x": on(subject.x, "cpu"),
-        "mode": plan.mode, "seed": plan.seed, "engine": plan.how.engine, "chunk": plan.how.chunk,
+        "x": on(subject.x, "cpu"), "mode": plan.mode, "seed": plan.seed, "engine": plan.how.engine, "chunk": plan.how.chunk,
         "whole": subject.findings.whole, "exchangeable": subject.findings.exchangeable, "said": said, "made_by": made_by,
     }  # fmt: skip
-    pack = partial(pickled, "estimators") if send == "cloudpickle" else pickle.dumps
-    dispatch = Dispatch(elsewhere.fleet.hands, torch.get_num_threads(), library, stop, pack)
-    return Crew(dispatch, Cargo.of(to_bytes(content), "snrkit.diagnostics.remote:station"), store, worker)
+    cargo = elsewhere.cargo(content, subject.model, subject.device, "snrkit.diagnostics.remote:station")
+    return Crew(elsewhere.orders(library, stop), cargo, store, worker)
 
 
 def _is_registered(estimator: Estimator) -> bool:

@@ -8,8 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 from torch import Tensor
 
+from snrkit.backend.kernels import chosen
+from snrkit.backend.machine import Machine
+from snrkit.backend.machine import threads as on_threads
 from snrkit.backend.memory import require_memory
 from snrkit.core.streams import Streams
 from snrkit.data.base import Dataset
@@ -19,6 +23,7 @@ from snrkit.evaluation.portions import Portions
 from snrkit.evaluation.score import Score
 from snrkit.evaluation.sentences import SentenceScores, sentence_scores, summarise_sentences
 from snrkit.evaluation.ssim import has_ssim, point_ssim, ssim_score
+from snrkit.fleet.elsewhere import Elsewhere
 from snrkit.models.base import LatentModel
 from snrkit.runs.kinds.evaluation import EVALUATION
 from snrkit.runs.kinds.latents import LATENTS
@@ -102,7 +107,7 @@ class Evaluation:
         return file
 
 
-def evaluated(
+def evaluated(  # noqa: PLR0913 (one option each; most by keyword)
     model: LatentModel,
     x: Tensor,
     dataset: Dataset,
@@ -112,6 +117,8 @@ def evaluated(
     context: str,
     latents_file: Path,
     progress: Progress | None = None,
+    threads: int | None = None,
+    elsewhere: Elsewhere | None = None,
 ) -> Evaluation:
     """Bounds, diagnostics and SSIM of a model on the first test points; finished portions of them are kept.
 
@@ -124,15 +131,39 @@ def evaluated(
         context: what the scores depend on beside the numbers of the points.
         latents_file: where the latent means go.
         progress: called with (done, total, note).
+        threads: of the processor, of each worker where there are several; None: 1 of a worker, else as torch decides.
+        elsewhere: workers that score portions; None: this process does.
 
     Raises:
         SpecError, ModelError, CapabilityError, NonFiniteError, ResourceError: as for ``bounds.evaluate``.
     """
+    with on_threads(threads or (None if elsewhere is None else 1)):
+        portions = Portions(place.partial, _context(context, model, x, elsewhere), elsewhere)
+        return _evaluated(model, x, dataset, about, place, portions, latents_file, progress)
+
+
+def _context(context: str, model: LatentModel, x: Tensor, elsewhere: Elsewhere | None) -> str:
+    """What scores depend on beside what was asked: the last bits."""
+    library = chosen(next(model.parameters()).dtype, x.device)
+    machine = Machine.here() if elsewhere is None else elsewhere.fleet.hands.machine
+    return f"{context} {library} {torch.get_num_threads()} threads {machine.label}"
+
+
+def _evaluated(
+    model: LatentModel,
+    x: Tensor,
+    dataset: Dataset,
+    about: Mapping[str, Any],
+    place: Place,
+    portions: Portions,
+    latents_file: Path,
+    progress: Progress | None,
+) -> Evaluation:
     whole("samples", about["samples"], 1, "5000 is the papers' choice")
     samples, streams, shape = about["samples"], Streams(about["seed"]), dataset.image_shape
     # The log-weights of one point.
     require_memory("samples", f"{samples:,} samples of a point", 8 * samples, "ask for fewer")
-    start, portions = time.perf_counter(), Portions(place.partial, context)
+    start = time.perf_counter()
     each = checked_scores(model, x, samples, streams, progress, portions.scores)
     ssim = sentences = None
     scores = summarise(each, samples)

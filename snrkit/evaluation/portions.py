@@ -2,17 +2,23 @@
 
 import dataclasses
 import hashlib
+import io
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
+from snrkit import checksums
+from snrkit.backend.kernels import chosen
 from snrkit.core.streams import Streams
 from snrkit.evaluation.bounds import PointScores, point_scores
 from snrkit.evaluation.latents import LayerMeans
-from snrkit.files import atomic_path
+from snrkit.files import read_bytes, write_bytes
+from snrkit.fleet.dispatch import Task
+from snrkit.fleet.elsewhere import Elsewhere
 from snrkit.models.base import LatentModel
 from snrkit.types import Progress
 
@@ -46,10 +52,11 @@ class Portions:
     Args:
         folder: where; made when the first portion is finished.
         context: what the scores depend on beside the points' numbers.
+        elsewhere: workers that score portions; None: this process does.
     """
 
-    def __init__(self, folder: Path, context: str) -> None:
-        self._folder, self._context = folder, context
+    def __init__(self, folder: Path, context: str, elsewhere: Elsewhere | None = None) -> None:
+        self._folder, self._context, self._elsewhere = folder, context, elsewhere
         self._own: list[Path] = []
 
     def scores(
@@ -60,23 +67,64 @@ class Portions:
         Raises:
             OutputError: the folder cannot be written.
         """
+        every = portions(len(x), samples, _ON_CUDA if x.is_cuda else 1)
+        if self._elsewhere is not None:
+            return _joined(self._gathered(self._elsewhere, model, x, samples, streams.seed, every, progress))
         found = []
-        for points in portions(len(x), samples, _ON_CUDA if x.is_cuda else 1):
+        for points in every:
 
             def told(done: float, _: float, note: str, first: int = points.start) -> None:
                 if progress is not None:
                     progress(first + done, len(x), note)
 
-            file = self._folder / f"points-{self._digest(points)}.npz"
+            file = self._file(points)
             kept = _read(file, len(points))
             if kept is None:
-                own = x[points.start : points.stop]
-                kept = point_scores(model, own, samples, _From(streams.seed, points.start), told)
-                _write(file, kept)
+                kept = scored(model, x, points, samples, streams.seed, told)
+                write_bytes(file, written(kept))
             self._own.append(file)
             told(len(points), len(points), "points")
             found.append(kept)
         return _joined(found)
+
+    def _gathered(
+        self,
+        elsewhere: Elsewhere,
+        model: LatentModel,
+        x: Tensor,
+        samples: int,
+        seed: int,
+        every: list[range],
+        progress: Progress | None,
+    ) -> list[PointScores]:
+        """Portions that are kept, and those of workers, in order."""
+        kept = {points: _read(self._file(points), len(points)) for points in every}
+        done = sum(len(points) for points, scores in kept.items() if scores is not None)
+
+        def taken(points: range, _: PointScores, content: bytes) -> None:
+            nonlocal done
+            write_bytes(self._file(points), content)
+            done += len(points)
+            if progress is not None:
+                progress(done, len(x), "points")
+
+        cargo = elsewhere.cargo({"x": x.cpu()}, model, x.device, "snrkit.evaluation.remote:scene")
+        tasks = {
+            points: Task(
+                "snrkit.evaluation.remote:portion", (points.start, points.stop, samples, seed), (cargo,),
+                partial(read, points=len(points)), partial(taken, points),
+            )
+            for points in every
+            if kept[points] is None
+        }  # fmt: skip
+        self._own += map(self._file, every)
+        like = next(model.parameters())
+        with elsewhere.dispatch(chosen(like.dtype, x.device)) as dispatch:
+            dispatch.expect(tasks.items())
+            return [kept[points] or dispatch.result(points, tasks[points]) for points in every]
+
+    def _file(self, points: range) -> Path:
+        return self._folder / f"points-{self._digest(points)}.npz"
 
     def settle(self) -> None:
         """Delete the portions, and the folder if nothing else is in it: what they were for is written."""
@@ -87,6 +135,13 @@ class Portions:
 
     def _digest(self, points: range) -> str:
         return hashlib.sha256(f"{self._context} {points.start} {points.stop}".encode()).hexdigest()[:24]
+
+
+def scored(
+    model: LatentModel, x: Tensor, points: range, samples: int, seed: int, progress: Progress | None
+) -> PointScores:
+    """Scores of some of the points, as ``point_scores`` gives them of all."""
+    return point_scores(model, x[points.start : points.stop], samples, _From(seed, points.start), progress)
 
 
 def portions(points: int, samples: int, times: int = 1) -> list[range]:
@@ -115,20 +170,29 @@ def _joined(parts: list[PointScores]) -> PointScores:
     return PointScores(**scores, layers=layers)
 
 
-def _write(file: Path, scores: PointScores) -> None:
+def written(scores: PointScores) -> bytes:
+    """Scores as bytes with a checksum."""
     content = {name: getattr(scores, name) for name in _SCORES}
     for number, layer in enumerate(scores.layers):
         content |= {f"layer{number}.{name}": value for name, value in dataclasses.asdict(layer).items()}
-    with atomic_path(file) as temporary, temporary.open("wb") as stream:
-        np.savez(stream, **content)
+    buffer = io.BytesIO()
+    np.savez(buffer, **content)
+    return checksums.seal_zip(buffer.getvalue())
 
 
 def _read(file: Path, points: int) -> PointScores | None:
     """A kept portion, or None where there is none that can be used."""
-    if not file.is_file():
-        return None
     try:
-        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+        return read(read_bytes(file), points)
+    except OSError:
+        return None
+
+
+def read(sealed: bytes, points: int) -> PointScores | None:
+    """What ``written`` gave of so many points; None where it is damaged, or none of them."""
+    try:
+        checksums.verify(sealed)
+        with np.load(io.BytesIO(sealed), allow_pickle=False) as archive:
             content = {name: archive[name] for name in archive.files}
         scores = {name: content[name] for name in _SCORES}
         layers: list[LayerMeans] = []

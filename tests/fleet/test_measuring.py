@@ -10,10 +10,10 @@ import torch
 import snrkit
 from snrkit.diagnostics.measure import diagnose
 from snrkit.diagnostics.plan import Plan
-from snrkit.diagnostics.prepared import Elsewhere
 from snrkit.diagnostics.store import Store
 from snrkit.errors import ModelError, NonFiniteError, SpecError
 from snrkit.estimators.iwae import Iwae
+from snrkit.fleet.elsewhere import Elsewhere
 from snrkit.fleet.fleet import Fleet, fleet_of
 from snrkit.interrupt import Interrupted
 from snrkit.specs.measure import Execution
