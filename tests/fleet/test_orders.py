@@ -1,0 +1,137 @@
+"""Orders: what a worker refuses, what is told of it, and what becomes of those that are lost."""
+
+import dataclasses
+import pickle
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+
+import pytest
+
+import snrkit
+from snrkit.backend.machine import Machine
+from snrkit.errors import NonFiniteError, ResourceError, SpecError
+from snrkit.fleet import orders
+from snrkit.fleet.cluster import Cluster
+from snrkit.fleet.dispatch import Dispatch, Task
+from snrkit.fleet.fleet import fleet, fleet_of
+from snrkit.fleet.hands import Futures
+from snrkit.fleet.orders import Cargo, Order, raised, serve
+from tests.zoo import toy
+
+HERE = Machine.here()
+
+
+def order(machine=HERE, work="snrkit.fleet.orders:probe", cargos=()):
+    return Order(work, pickle.dumps(()), cargos, machine, 1, "")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"snrkit": "0.0.1 (abc)"}, "install the same snrkit on all workers and here"),
+        ({"torch": "1.13"}, "install the same torch"),
+        ({"processor": "Z80"}, "last bits would differ; give workers on one kind of machine"),
+    ],
+)
+def test_a_worker_of_another_kind_refuses(change, told):
+    answer = serve(order(dataclasses.replace(HERE, **change)), {})
+    assert isinstance(raised(answer), SpecError)
+    assert told in str(raised(answer))
+
+
+def test_only_functions_of_this_package_are_called():
+    assert "no function of this package" in str(raised(serve(order(work="os:getcwd"), {})))
+
+
+def test_a_cargo_is_asked_for_and_must_be_what_was_sent():
+    cargo = Cargo.of(b"content", "snrkit.fleet.models:from_bytes")
+    asked = order(cargos=((cargo.digest, cargo.opener),))
+    assert serve(asked, {}).missing == (cargo.digest,)
+    assert "something else than was sent" in str(raised(serve(asked, {cargo.digest: b"other"})))
+
+
+def test_an_error_of_ours_arrives_as_itself():
+    answer = orders.Answer(error=("NonFiniteError", "gradient", "is NaN", "look"))
+    assert isinstance(raised(answer), NonFiniteError)
+    assert str(raised(answer)) == "gradient: is NaN; look"
+
+
+class Losing(Executor):
+    """Serves orders at once, but breaks at some of the first."""
+
+    def __init__(self, lost):
+        self.lost, self.count = lost, 0
+
+    def submit(self, function, *arguments):
+        found, self.count = Future(), self.count + 1
+        if function is not orders.probe and self.count <= self.lost:
+            found.set_exception(BrokenProcessPool("gone"))
+        else:
+            found.set_result(
+                (HERE, 0) if function is orders.probe else orders.Answer(pickle.dumps(arguments[0].arguments))
+            )
+        return found
+
+
+class Renewed(Futures):
+    def renew(self):
+        """The same again."""
+
+
+def work(hands, read=lambda content: content, tasks=3):
+    dispatch = Dispatch(hands, 1, "", lambda: False)
+    every = {number: Task("snrkit.fleet.orders:probe", (number,), (), read) for number in range(tasks)}
+    dispatch.expect(every.items())
+    return [pickle.loads(pickle.loads(dispatch.result(number, task)))[0] for number, task in every.items()]
+
+
+def test_what_is_lost_is_done_again():
+    assert work(Renewed(Losing(4))) == [0, 1, 2]
+
+
+def test_what_is_lost_again_and_again_is_given_up():
+    with pytest.raises(ResourceError, match="workers end in the middle of their work"):
+        work(Renewed(Losing(1000)))
+
+
+def test_a_pool_of_the_users_that_broke_is_told():
+    with pytest.raises(ResourceError, match="give a new one"):
+        work(Futures(Losing(2)))
+
+
+def test_an_answer_that_is_damaged_is_not_used():
+    with pytest.raises(SpecError, match="not what was asked for"):
+        work(Renewed(Losing(0)), lambda _: None)
+
+
+@pytest.mark.parametrize(
+    ("executor", "told"),
+    [(3, "is no executor"), ("tcp://here:1", "is no executor"), (ThreadPoolExecutor(1), "threads")],
+)
+def test_what_is_no_executor_is_refused(executor, told):
+    with pytest.raises(SpecError, match=told):
+        snrkit.measure(*toy(dim=3), "iwae", K=2, draws=12, executor=executor)
+
+
+def test_a_word_that_is_none_is_refused():
+    with pytest.raises(SpecError, match="send: cannot be 'pickle'"):
+        fleet_of(None, "pickle")
+
+
+def test_a_scheduler_that_is_not_there():
+    pytest.importorskip("distributed")
+    with pytest.raises(SpecError, match="is no address; write for example tcp://host:8786"):
+        Cluster.at("here")
+    with pytest.raises(ResourceError, match="no scheduler answers at tcp://127.0.0.1:9"):
+        Cluster.at("tcp://127.0.0.1:9")
+    with pytest.raises(SpecError, match="give `workers` or `scheduler`"), fleet(2, "tcp://127.0.0.1:9"):
+        pass
+
+
+def test_workers_that_lack_the_package(client, monkeypatch):
+    def probed(*_, **__):
+        return {"tcp://one:1": ModuleNotFoundError("No module named 'snrkit'", name="snrkit")}
+
+    monkeypatch.setattr(client, "run", probed)
+    with pytest.raises(SpecError, match="a worker has no package snrkit; install the same snrkit on all workers"):
+        Cluster(client)
