@@ -7,10 +7,10 @@
 its name. ``train`` carries out a ``RunSpec``; a ``Run`` is what was trained, opened: it measures a ``MeasureSpec`` as an
 ``Execution`` says, evaluates, advises, reconstructs, samples its prior and interpolates.
 
-Of a model at hand, without a run: ``evaluate`` gives bounds, ``diagnose`` all that can be measured, ``advise`` what to spend
-a budget of samples on. ``report`` draws tables, ``compare`` says what differs from a baseline and what cannot be told,
-``collect`` makes one table of many runs' results, ``save_table`` and ``load_table`` keep them; ``plot`` has the
-report's figures for tables in memory. ``from_functions``, ``from_pyro`` and ``from_pythae``
+Of a model at hand, without a run: ``evaluate`` gives bounds, ``diagnose`` all that can be measured (``diagnose_loss``
+of losses), ``advise`` what to spend a budget of samples on. ``report`` draws tables, ``compare`` says what differs from
+a baseline and what cannot be told, ``collect`` makes one table of many runs' results, ``save_table`` and ``load_table``
+keep them; ``plot`` has the report's figures for tables in memory. ``from_functions``, ``from_pyro`` and ``from_pythae``
 make models of what other libraries have, ``pyro_loss`` a loss for ``measure_loss``.
 """
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from snrkit.diagnostics.measure import measure
     from snrkit.direct import advise, diagnose, evaluate
     from snrkit.estimators.base import Estimator, Theory, Units, build_estimator, option
-    from snrkit.losses.measure import measure_loss
+    from snrkit.losses.measure import diagnose_loss, measure_loss
     from snrkit.models.base import LatentModel
     from snrkit.models.densities import DiagonalNormal, bernoulli_log_prob, standard_normal_log_prob
     from snrkit.monitor.monitor import Monitor
@@ -58,6 +58,7 @@ __all__ = [
     "collect",
     "compare",
     "diagnose",
+    "diagnose_loss",
     "evaluate",
     "from_functions",
     "from_pyro",
@@ -85,6 +86,7 @@ _HOME = {
     "Execution": "snrkit.specs.measure",
     "measure": "snrkit.diagnostics.measure",
     "measure_loss": "snrkit.losses.measure",
+    "diagnose_loss": "snrkit.losses.measure",
     "Monitor": "snrkit.monitor.monitor",
     "check": "snrkit.trial.check",
     "evaluate": "snrkit.direct",

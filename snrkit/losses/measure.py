@@ -21,6 +21,7 @@ from snrkit.runs.kinds.comparisons import COMPARISONS
 from snrkit.runs.kinds.snr import SNR
 from snrkit.runs.place import target
 from snrkit.specs.base import Mode
+from snrkit.specs.given import whole
 from snrkit.types import Array, Progress
 
 _LOG = logging.getLogger("snrkit")
@@ -137,18 +138,70 @@ def measure_loss(  # noqa: PLR0913 (one option each; all by keyword)
         NonFiniteError: a loss or gradient is NaN or infinite; it says in which draw.
         ResourceError: memory ran out.
     """
-    what = asked(
-        loss, model_or_parameters, groups, batch, draws=draws, seed=seed, mode=mode, direction=direction, M=M,
-        repeats=repeats, noise=noise, dsnr=dsnr,
+    found = diagnose_loss(
+        loss, model_or_parameters, batch, draws=draws, seed=seed, groups=groups, mode=mode, direction=direction, M=M,
+        repeats=repeats, noise=noise, dsnr=dsnr, progress=progress,
     )  # fmt: skip
-    found = diagnose_loss(what, progress=progress)
     for remark in found.remarks:
         _LOG.warning("measure_loss: %s", remark)
     found.table.attrs["remarks"] = found.remarks
     return found.table
 
 
-def diagnose_loss(
+def diagnose_loss(  # noqa: PLR0913 (one option each; all by keyword)
+    loss: Callable[..., Any] | Mapping[str, Callable[..., Any]],
+    model_or_parameters: Any,
+    batch: Any = None,
+    *,
+    draws: int = 1000,
+    seed: int = 0,
+    groups: Mapping[str, Any] | None = None,
+    mode: Mode = "training",
+    direction: Direction = "descent",
+    M: int | Iterable[int] = 1,
+    repeats: int = 2,
+    noise: Iterable[int] | None = None,
+    dsnr: bool = False,
+    run: str = "python",
+    step: int = 0,
+    data: str = "given",
+    progress: Progress | None = None,
+) -> LossMeasurement:
+    """All that is measured of losses: beside the table differences between them on the same seeds, and the mean gradient.
+
+    Args:
+        loss: as for ``measure_loss``.
+        model_or_parameters: as for ``measure_loss``.
+        batch: as for ``measure_loss``.
+        draws: as for ``measure_loss``.
+        seed: as for ``measure_loss``.
+        groups: as for ``measure_loss``.
+        mode: as for ``measure_loss``.
+        direction: as for ``measure_loss``.
+        M: as for ``measure_loss``.
+        repeats: as for ``measure_loss``.
+        noise: as for ``measure_loss``.
+        dsnr: as for ``measure_loss``.
+        run: what the tables call the model.
+        step: optimiser steps that it has seen.
+        data: what the tables call the batch.
+        progress: called with (done, total, note) as draws are finished.
+
+    Returns:
+        ``table``, ``comparisons``, ``remarks``, ``mean_gradient()``; ``save(path)`` writes the tables.
+
+    Raises:
+        SpecError, ModelError, CapabilityError, NonFiniteError, ResourceError: as for ``measure_loss``.
+    """
+    what = asked(
+        loss, model_or_parameters, groups, batch, draws=draws, seed=seed, mode=mode, direction=direction, M=M,
+        repeats=repeats, noise=noise, dsnr=dsnr,
+    )  # fmt: skip
+    about = Provenance(run, whole("step", step, 0, "count from 0"), data)
+    return carried_out(what, provenance=about, progress=progress)
+
+
+def carried_out(
     what: Asked,
     *,
     provenance: Provenance = Provenance(),  # noqa: B008 (frozen)

@@ -60,7 +60,7 @@ class _Named:
 
 
 def measured(ready: Ready, what: Asked, name: str, known: Found | None, progress: Progress | None) -> Measured:
-    """Everything that is asked of a loss; arguments and errors as for ``diagnose_loss``."""
+    """Everything that is asked of a loss; arguments and errors as for ``carried_out``."""
     start, told = time.perf_counter(), _Told(name, what, progress)
     batches = Batches(what.batch, Seeds(ready.streams, "batch")) if what.redrawn else None
     first = what.batch if batches is None else batches.draw(0)

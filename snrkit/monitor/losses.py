@@ -6,7 +6,7 @@ from typing import Any
 
 from snrkit.diagnostics.tables import Provenance
 from snrkit.losses.asked import Asked
-from snrkit.losses.measure import LossMeasurement, diagnose_loss
+from snrkit.losses.measure import LossMeasurement, carried_out
 from snrkit.losses.parameters import trained
 from snrkit.losses.trial import Found
 from snrkit.monitor.objectives import requiring
@@ -41,7 +41,7 @@ class Losses:
         what = replace(self._asked, draws=draws)
         what = what if batch is None else replace(what, batch=batch, redrawn=False, repeats=1)
         with requiring(what.trained.tensors):
-            found = diagnose_loss(what, provenance=about, known=self._known)
+            found = carried_out(what, provenance=about, known=self._known)
         self._known = found.found
         return found
 

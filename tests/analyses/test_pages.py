@@ -14,6 +14,7 @@ SCALES = {
     "sentences2016": ["cpu"],
     "estimators": ["cpu"],
     "flows2015": ["cpu"],
+    "peers": ["cpu"],
     "rainforth2018": ["cpu", "rainforth-longer"], "speed": ["cpu"], "toy": ["cpu"],
 }  # fmt: skip
 

@@ -6,7 +6,7 @@ from torch import nn
 
 import snrkit
 from snrkit.losses.asked import asked
-from snrkit.losses.measure import diagnose_loss
+from snrkit.losses.measure import carried_out
 from tests.losses import zoo
 from tests.strangers.models import agrees
 
@@ -39,7 +39,7 @@ def test_a_loss_reads_as_a_plain_loop(name):
 def test_the_mean_gradient_goes_down_the_loss():
     model = zoo.made(lambda: zoo.mlp(4, 8, 2))
     what = asked(zoo.reinforce, model, batch=STATES, draws=DRAWS)
-    down = diagnose_loss(what).mean_gradient()
+    down = carried_out(what).mean_gradient()
     own = zoo.loop(zoo.reinforce, model.parameters(), DRAWS, model, STATES)
     found = torch.cat([torch.from_numpy(part).flatten() for part in down.values()])
     assert [part.shape for part in down.values()] == [p.shape for p in model.parameters()]
@@ -175,7 +175,7 @@ def test_several_losses_see_the_same_seeds():
         "twice": lambda m, x: 2 * zoo.reinforce(m, x),
         "other": lambda m, x: m(x + torch.randn_like(x)).mean(),
     }
-    found = diagnose_loss(asked(both, model, batch=STATES, draws=100))
+    found = snrkit.diagnose_loss(both, model, STATES, draws=100)
     verdicts = found.comparisons[found.comparisons.block == "all"].set_index(["first", "second"])
     same = verdicts.loc[("plain", "twice")]
     assert abs(same.log_ratio) < 1e-5
@@ -188,7 +188,7 @@ def test_it_is_saved_and_read_as_any_measurement(tmp_path):
     from snrkit.runs.kinds.snr import SNR
 
     model = zoo.made(lambda: nn.Linear(4, 2))
-    found = diagnose_loss(asked(zoo.reinforce, model, batch=STATES, draws=40))
+    found = carried_out(asked(zoo.reinforce, model, batch=STATES, draws=40))
     path = found.save(tmp_path / "loss.parquet")
     assert len(SNR.read(path)) == len(found.table)
     found.save(path)

@@ -11,7 +11,7 @@ from torch.nn import functional
 import snrkit
 from snrkit.errors import CapabilityError, ModelError, NonFiniteError, SpecError
 from snrkit.losses.asked import asked
-from snrkit.losses.measure import diagnose_loss
+from snrkit.losses.measure import carried_out
 from tests.losses import zoo
 from tests.strangers.models import agrees
 
@@ -367,7 +367,7 @@ def test_wrappers_are_looked_into(monkeypatch):
 
 
 def test_the_remarks_of_several_losses_are_those_of_each():
-    found = diagnose_loss(asked({"a": square, "b": lambda m, x: m(x).mean()}, policy(), batch=STATES, draws=FEW))
+    found = carried_out(asked({"a": square, "b": lambda m, x: m(x).mean()}, policy(), batch=STATES, draws=FEW))
     assert any("'b'" in remark for remark in found.remarks)
     assert not any("'a'" in remark for remark in found.remarks)
 

@@ -1,0 +1,1 @@
+"""Other libraries' models through the adapters, beside loops written by hand."""
