@@ -28,8 +28,10 @@ from analyses.speed.sections import (
     evaluation,
     grid,
     growth,
+    losses,
     measuring,
     memory,
+    monitoring,
     training,
 )
 from analyses.speed.sections.reference import device_name
@@ -48,6 +50,8 @@ SECTIONS: dict[str, Callable[[Place, bool], Found]] = {
     "training": lambda _, quick: training.run(sizes(quick)),
     "evaluation": lambda _, quick: evaluation.run(sizes(quick)),
     "ensembles": lambda _, quick: ensembles.run(sizes(quick)),
+    "losses": lambda _, quick: losses.run(sizes(quick)),
+    "monitoring": lambda _, quick: monitoring.run(sizes(quick)),
     "busy": lambda _, quick: busy.run(sizes(quick)),
     "agreement": lambda _, quick: agreement.run(sizes(quick)),
 }

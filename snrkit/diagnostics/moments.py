@@ -55,7 +55,7 @@ class PointMoments:
         # zero; they go to a kept workspace, since a fresh one of this size costs more than the arithmetic. On a device they
         # are taken in float64 at once: whether float32 lost any could not be known without waiting for it.
         if values.is_cuda or values.dtype in (torch.float16, torch.bfloat16):
-            return _wide_chunk(values, _DEVICE_SLICE if values.is_cuda else _SLICE)
+            return wide_chunk(values, _DEVICE_SLICE if values.is_cuda else _SLICE)
         first = values[0]
         kind = values.shape, values.dtype
         if kind not in self._work:
@@ -71,11 +71,11 @@ class PointMoments:
             limits = torch.finfo(values.dtype)
             lost = ~((squares >= values.shape[0] * limits.tiny) & (squares <= limits.max))
             if bool(lost.any()):
-                mean[lost], m2[lost] = _wide_chunk(values[:, lost])
+                mean[lost], m2[lost] = wide_chunk(values[:, lost])
         return mean, m2
 
 
-def _wide_chunk(values: Tensor, numbers: int = _SLICE) -> tuple[Tensor, Tensor]:
+def wide_chunk(values: Tensor, numbers: int = _SLICE) -> tuple[Tensor, Tensor]:
     """Mean and sum of squared deviations of draws ``[r, ...]``, with float64 from the first difference on."""
     first = values[0].double()
     total, squares = torch.zeros_like(first), torch.zeros_like(first)

@@ -7,19 +7,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from snrkit.diagnostics.moments import BlockMoments, PointMoments
+from snrkit.diagnostics.moments import BlockMoments
 from snrkit.diagnostics.plan import Job
 from snrkit.errors import NonFiniteError, SpecError
 from snrkit.losses.parameters import Trained
 from snrkit.losses.seeding import Seeds
+from snrkit.losses.summing import RowMoments, stretches
 from snrkit.models.blame import users_code
 from snrkit.types import Array
 
 # Numbers that are held until their moments are taken, and draws: the more of them, the less work in float64 for each.
 _HELD = 2**24
 _FEWEST, _MOST = 4, 64
-# Numbers whose moments are taken at once: they stay in cache.
-_AT_ONCE = 2**18
 
 # (draws, rows, batch): writes draws to rows ``[n, P]``; returns the losses, None where they are not told.
 Write = Callable[[range, Tensor, Any], Sequence[Tensor | None]]
@@ -68,13 +67,13 @@ class Rows:
         self._name, self._trained = name, trained
         self.held = torch.empty(rows, trained.layout.size, dtype=trained.dtype, device=trained.device)
 
-    def check(self, draws: Sequence[int], values: Sequence[Tensor | None], means: Sequence[Tensor]) -> None:
+    def check(self, draws: Sequence[int], values: Sequence[Tensor | None], mean: Tensor) -> None:
         """See to it that the first rows, which are of these draws, are finite, and the losses too.
 
         Args:
             draws: the draws.
             values: their losses.
-            means: of the rows, in parts.
+            mean: of the rows, and others that were.
 
         Raises:
             NonFiniteError: one is not.
@@ -82,7 +81,7 @@ class Rows:
         rows = self.held[: len(draws)]
         told = [value.double() for value in values if value is not None]
         # A sum is finite where all it adds up is.
-        if bool(torch.isfinite(torch.stack([*(mean.sum() for mean in means), *told])).all()):
+        if bool(torch.isfinite(torch.stack([mean.sum(dtype=torch.float64), *told])).all()):
             return
         for draw, row, value in zip(draws, rows, values, strict=True):
             lost = value is not None and not bool(torch.isfinite(value))
@@ -109,14 +108,14 @@ def fixed(name: str, trained: Trained, job: Job, write: Write, batch: Any, told:
     blocks = []
     held = Rows(name, trained, rows_at_once(trained, max(len(draws) for draws in job.blocks())))
     for draws in job.blocks():
-        points = PointMoments()
+        moments = RowMoments(trained.layout.size, trained.device)
         for part in parts(draws, len(held.held)):
             with users_code(f"'{name}'"):
                 values = write(part, held.held[: len(part)], batch)
-            points.add(in_parts(held.held[: len(part), None]))
-            held.check(part, values, points.mean)
+            moments.add(held.held[: len(part)])
+            held.check(part, values, moments.mean)
             told(len(part))
-        blocks.append(BlockMoments.fold([points], 1).host())
+        blocks.append(moments.block())
     return blocks
 
 
@@ -133,26 +132,22 @@ def redrawn(
     together = rows_at_once(trained, max(len(numbers) for numbers in job.blocks()) * repeats) // repeats
     held = Rows(name, trained, max(1, together) * repeats)
     for numbers in job.blocks():
-        single, means, within = PointMoments(), PointMoments(), torch.zeros(())
+        single, means = (RowMoments(trained.layout.size, trained.device) for _ in range(2))
+        within = _Within(trained)
         for part in parts(numbers, max(1, together)):
             rows, values = _of_batches(name, part, repeats, held, write, batches)
-            single.add(in_parts(rows[:, :1]))
-            total = rows.mean(dim=1, keepdim=True)
-            held.check(range(part.start * repeats, part.stop * repeats), values, [total])
+            single.add(rows[:, 0])
+            total = rows.mean(dim=1)
+            held.check(range(part.start * repeats, part.stop * repeats), values, total)
             if repeats > 1:
-                means.add(in_parts(total))
-                within = within + _variances(rows, trained)
+                means.add(total)
+                within.add(rows)
             told(len(part) * repeats)
-        found.single.append(BlockMoments.fold([single], 1).host())
+        found.single.append(single.block())
         if found.means is not None:
-            found.means.append(BlockMoments.fold([means], 1).host())
-            found.within.append(Within(len(numbers), (within / len(numbers)).cpu().numpy()))
+            found.means.append(means.block())
+            found.within.append(Within(len(numbers), within.traces() / len(numbers)))
     return found
-
-
-def in_parts(rows: Tensor) -> list[Tensor]:
-    """Draws ``[n, 1, P]`` as draws of a few coordinates after another."""
-    return list(torch.split(rows, max(1, _AT_ONCE // len(rows)), dim=2))
 
 
 def _of_batches(
@@ -169,11 +164,29 @@ def _of_batches(
     return held.held[: len(draws)].view(len(numbers), repeats, -1), values
 
 
-def _variances(rows: Tensor, trained: Trained) -> Tensor:
-    """Of draws ``[batches, repeats, P]`` the trace per tensor of the variance within a batch, summed: ``[T]``, float64."""
-    variance = rows.var(dim=1).double().sum(dim=0)
-    sizes = [tensor.numel() for tensor in trained.tensors]
-    return torch.stack([part.sum() for part in torch.split(variance, sizes)])
+class _Within:
+    """Sum over batches of the variance within one.
+
+    Args:
+        trained: the parameters.
+    """
+
+    def __init__(self, trained: Trained) -> None:
+        self._sizes = [tensor.numel() for tensor in trained.tensors]
+        self._variance = torch.zeros(trained.layout.size, dtype=torch.float64, device=trained.device)
+
+    def add(self, rows: Tensor) -> None:
+        """Add batches, draws ``[batches, repeats, P]``."""
+        repeats = rows.shape[1]
+        for span in stretches(rows):
+            off = rows[:, 1:, span].double().sub_(rows[:, :1, span])
+            total = off.sum(dim=1).square_().sum(dim=0)
+            squares = off.square_().sum(dim=(0, 1)).sub_(total, alpha=1 / repeats).clamp_(min=0)
+            self._variance[span].add_(squares, alpha=1 / (repeats - 1))
+
+    def traces(self) -> Array:
+        """Per tensor, ``[T]``."""
+        return torch.stack([part.sum() for part in torch.split(self._variance, self._sizes)]).cpu().numpy()
 
 
 def parts(draws: range, size: int) -> Iterator[range]:

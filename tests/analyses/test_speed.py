@@ -13,7 +13,7 @@ from analyses.speed.sections import crews
 from analyses.speed.sections.sizes import _CPU, _CUDA
 from analyses.speed.sections.timing import MOST_CALLS, interleaved, paced
 
-QUICK = ("engines", "measure", "training", "evaluation", "ensembles", "agreement")
+QUICK = ("engines", "measure", "training", "evaluation", "ensembles", "agreement", "losses")
 
 
 @pytest.mark.rest_slow
@@ -25,6 +25,14 @@ def test_a_section_runs_on_a_processor_in_little_time(section, tmp_path, capsys)
     assert len(numbers) >= 1
     assert (numbers.min() > 0).all()
     assert f"### {section}" in (tmp_path / "RESULTS.md").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_a_monitored_training_is_the_same_to_the_bit_by_every_library_at_hand(tmp_path):
+    main(["monitoring", "--quick", "--out", str(tmp_path)])
+    (table,) = (tmp_path / "results").glob("*/monitoring.csv")
+    assert set(pd.read_csv(table)["the same to the bit"]) == {"yes"}
 
 
 def test_quick_numbers_are_not_kept_beside_the_real_ones():

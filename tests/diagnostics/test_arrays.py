@@ -15,7 +15,7 @@ from snrkit.diagnostics.arrays.place import fits, place_of
 from snrkit.diagnostics.intervals import delete_one, half_samples
 from snrkit.diagnostics.metrics import bias, dsnr, parts, strength
 from snrkit.diagnostics.metrics.base import Evidence, Replayed, Target
-from snrkit.diagnostics.moments import BlockMoments, DeviceBlock, Moments, PointMoments, _wide_chunk
+from snrkit.diagnostics.moments import BlockMoments, DeviceBlock, Moments, PointMoments, wide_chunk
 from snrkit.diagnostics.plan import Job
 from snrkit.diagnostics.problem import Layout
 from snrkit.diagnostics.verdict import Verdict
@@ -279,7 +279,7 @@ def test_large_models_are_read_on_the_host():
 def test_float64_from_the_first_difference_on_is_what_the_slices_give():
     """What a device does with float32 draws, in one slice or several."""
     draws = 3 + 1e-3 * torch.randn(11, 2, 30, generator=torch.Generator().manual_seed(1))
-    mean, squares = _wide_chunk(draws, 100)
+    mean, squares = wide_chunk(draws, 100)
     torch.testing.assert_close(mean, draws.double().mean(0), rtol=1e-14, atol=0)
     torch.testing.assert_close(squares, 10 * draws.double().var(0), rtol=1e-12, atol=0)
 

@@ -23,6 +23,10 @@ class Sizes:
         at_once: images at once that the hand-written evaluation is tried with.
         exact: by K, draws of the section agreement.
         busy_rounds: rounds of the section busy.
+        loss_draws: draws of a loss in one measurement.
+        loss_rounds: rounds of the section losses.
+        pairs: of trainings in the section monitoring.
+        training_s: how long each is about, seconds.
         call_s: a call of a hand-written contender is made about so long, seconds.
         row_s: no round is begun after so long, seconds.
     """
@@ -39,6 +43,10 @@ class Sizes:
     at_once: tuple[int, ...]
     exact: Mapping[int, int]
     busy_rounds: int
+    loss_draws: int
+    loss_rounds: int
+    pairs: int
+    training_s: float
     call_s: float
     row_s: float
 
@@ -55,7 +63,11 @@ _CPU = Sizes(
     samples=5000,
     at_once=(1, 2, 8),
     exact={1: 40, 10: 40, 100: 20, 1000: 6},
-    busy_rounds=3,
+    busy_rounds=2,
+    loss_draws=400,
+    loss_rounds=5,
+    pairs=10,
+    training_s=2.5,
     call_s=1.0,
     row_s=120.0,
 )
@@ -72,7 +84,11 @@ _CUDA = Sizes(
     samples=5000,
     at_once=(1, 8, 40),
     exact={1: 40, 10: 40, 100: 20, 1000: 6},
-    busy_rounds=3,
+    busy_rounds=2,
+    loss_draws=400,
+    loss_rounds=5,
+    pairs=10,
+    training_s=2.5,
     call_s=0.3,
     row_s=12.0,
 )
@@ -89,6 +105,10 @@ _QUICK = Sizes(
     at_once=(1, 2),
     exact={2: 4},
     busy_rounds=1,
+    loss_draws=8,
+    loss_rounds=1,
+    pairs=1,
+    training_s=0.1,
     call_s=0.01,
     row_s=1.0,
 )
