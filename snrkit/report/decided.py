@@ -67,7 +67,7 @@ def paired_estimators(tables: Tables) -> Sheet | Missing:
     table = _at_least_m(found.table)
     several = [name for name in ("of", "data") if table[name].nunique() > 1]
     columns = [
-        Column("estimator", "estimator"), *(Column(name, {"of": "run"}.get(name, name)) for name in several),
+        Column("estimator", "estimator"), *(Column(name, {"of": "trained with"}.get(name, name)) for name in several),
         Column("network", "network"), Column("M", "M"), Column("K", "K"), Column("ratio", "SNR ratio", numbers=True),
         *_SHARED,
     ]  # fmt: skip
@@ -113,9 +113,9 @@ def _together(others: int) -> str:
 
 def _whose(table: pd.DataFrame) -> str:
     """What the intervals speak of."""
-    alone = "Of one run each they speak of these runs, not of what they were trained with"
+    alone = "Of one run each it speaks of these runs, not of what they were trained with"
     several = (
-        "Of several seeds they speak of what these were trained with; the spread over seeds is pooled over the settings"
+        "Of several seeds it speaks of what these were trained with; the spread over seeds is pooled over the settings"
     )
     kinds = set(table["runs"] > 1)
     return alone if kinds == {False} else several if kinds == {True} else f"{several}. {alone}"
