@@ -45,7 +45,7 @@ class Cluster(Hands):
             SpecError: that is no address, or Dask is not installed.
             SnrkitError: as for the class.
         """
-        client = _connected(address)
+        client = _connected(address, _CONNECT)
         try:
             return cls(client, address)
         except BaseException:
@@ -132,7 +132,7 @@ class Cluster(Hands):
             self._client.close(timeout=2)
 
 
-def _connected(address: str, seconds: int = _CONNECT) -> "Client":
+def _connected(address: str, seconds: int) -> "Client":
     try:
         import dask
         from distributed import Client
