@@ -87,12 +87,11 @@ lint: .venv/installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# The wheel, built and installed alone into an environment of its own, and used there from training to report.
+# The wheel, built and installed alone into an environment of its own, and used there: docs/start.md up to its first table, by
+# the clock, and from training to report.
 wheel:
 	rm -rf build  # what an earlier build left there would go into the wheel
-	$(PYTHON) -m venv build/alone
-	build/alone/bin/pip wheel -q --disable-pip-version-check --no-deps --wheel-dir build/wheel .
-	build/alone/bin/pip install -q --disable-pip-version-check -c $(CONSTRAINTS) build/wheel/snrkit-*.whl
+	$(PYTHON) .ci/start build $(CONSTRAINTS)
 	.ci/wheel build/alone/bin
 
 .venv/installed: setup.cfg pyproject.toml $(CONSTRAINTS)

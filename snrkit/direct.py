@@ -14,10 +14,12 @@ from snrkit.diagnostics import advise as _advise
 from snrkit.diagnostics import measure as _measure
 from snrkit.diagnostics.budget import affordable, cost_batch
 from snrkit.diagnostics.plan import Plan, chosen
+from snrkit.diagnostics.prepared import elsewhere
 from snrkit.diagnostics.tables import Provenance
 from snrkit.errors import CapabilityError, SpecError
 from snrkit.estimators.base import Estimator
 from snrkit.evaluation import bounds
+from snrkit.fleet.models import Send
 from snrkit.models.base import LatentModel
 from snrkit.specs.given import is_empty, require_is, whole
 from snrkit.specs.measure import Execution, MeasureSpec
@@ -67,6 +69,8 @@ def diagnose(  # noqa: PLR0913 (one option each; most by keyword)
     folder: str | Path | None = None,
     progress: Progress | None = None,
     stop: Callable[[], bool] = lambda: False,
+    executor: Any = None,
+    send: Send = "specification",
 ) -> _measure.Measurement:
     """All that ``snrkit snr`` measures, of a model at hand: bias, DSNR, slopes against theory, comparisons, kept draws.
 
@@ -83,6 +87,8 @@ def diagnose(  # noqa: PLR0913 (one option each; most by keyword)
         folder: keep finished blocks of draws here, for the same call to go on from; see ``Measurement.settle``.
         progress: called with (done, total, note).
         stop: asked after every block of draws; True ends the measurement with what is finished.
+        executor: makes the draws, as for ``snrkit.measure``; None: this process.
+        send: how the model travels to its workers, as for ``snrkit.measure``.
 
     Returns:
         ``table``, ``slopes``, ``comparisons``, ``remarks``; ``save(path)`` writes them.
@@ -101,7 +107,16 @@ def diagnose(  # noqa: PLR0913 (one option each; most by keyword)
     known = Provenance()
     about = dataclasses.replace(known, run=run, step=whole("step", step, 0, "count from 0"), data=data or known.data)
     place = None if folder is None else Path(folder)
-    return _measure.diagnose(model, x, plan, provenance=about, folder=place, progress=progress, stop=stop)
+    return _measure.diagnose(
+        model,
+        x,
+        plan,
+        provenance=about,
+        folder=place,
+        progress=progress,
+        stop=stop,
+        elsewhere=elsewhere(executor, send),
+    )
 
 
 def advise(  # noqa: PLR0913

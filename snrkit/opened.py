@@ -15,6 +15,7 @@ from snrkit.errors import DataError, SpecError
 from snrkit.estimators import ESTIMATORS
 from snrkit.estimators.base import Estimator
 from snrkit.evaluation.points import named_points
+from snrkit.fleet.models import Recipe
 from snrkit.models.base import LatentModel
 from snrkit.models.own import lending
 from snrkit.runs.checkpoint import find_checkpoint, load_checkpoint
@@ -38,6 +39,7 @@ class Opened:
         trained_on: name of the data that the run was trained on.
         device: where the model is.
         is_elsewhere: whether the data were given by ``on``.
+        recipe: what builds its model on another machine.
     """
 
     folder: RunDir
@@ -50,6 +52,7 @@ class Opened:
     trained_on: str
     device: torch.device
     is_elsewhere: bool = False
+    recipe: Recipe | None = None
 
     @classmethod
     def open(
@@ -88,8 +91,11 @@ class Opened:
         home = file.parent.parent if file.parent.name == RunDir(file.parent.parent).steps.name else file.parent
         with lending(spec.model, model):
             restored = checkpoint.restore_model(where)
-        name = spec.data.name
-        return cls(RunDir(home), spec, file, checkpoint.epoch, checkpoint.step, restored, dataset, name, where)
+        recipe = Recipe(spec.model, spec.seed, spec.dtype, checkpoint.data_summary(), model)
+        return cls(
+            RunDir(home), spec, file, checkpoint.epoch, checkpoint.step, restored, dataset, spec.data.name, where,
+            recipe=recipe,
+        )  # fmt: skip
 
     @property
     def path(self) -> Path:

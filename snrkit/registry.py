@@ -142,7 +142,7 @@ class Plugin:
     @property
     def identity(self) -> str:
         """Name, version and digest of the source: who writes a plug-in changes it without giving it another version."""
-        return " ".join([self.name, self.version, *(_digest(module) for module in sorted(self.modules))])
+        return " ".join([self.name, self.version, *(source_digest(module) for module in sorted(self.modules))])
 
 
 def plugins(group: str | None = None) -> list[Plugin]:
@@ -187,7 +187,7 @@ def _top(module: str) -> str:
 
 
 @functools.cache
-def _digest(module: str) -> str:
+def source_digest(module: str) -> str:
     """Of the source of a top-level module, which is found without being imported."""
     spec = importlib.util.find_spec(module)
     places = (spec.submodule_search_locations or ([spec.origin] if spec.origin else [])) if spec else []

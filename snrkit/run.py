@@ -6,28 +6,26 @@ from pathlib import Path
 from typing import Any
 
 from snrkit.backend.device import select_device
-from snrkit.core.streams import Streams
 from snrkit.diagnostics.advise import Advice, advise, candidates
 from snrkit.diagnostics.beta_curve import BetaCurve, beta_curve
 from snrkit.diagnostics.budget import Begun, cost_batch
 from snrkit.diagnostics.measure import Measurement, diagnose
 from snrkit.diagnostics.plan import Plan, chosen
+from snrkit.diagnostics.prepared import elsewhere
 from snrkit.diagnostics.store import parameters_digest
 from snrkit.diagnostics.tables import Provenance
 from snrkit.errors import SpecError
 from snrkit.estimators.base import Estimator
 from snrkit.evaluation.evaluation import Evaluation, evaluated
-from snrkit.evaluation.points import chosen_points, described, named_points
-from snrkit.evaluation.reconstruct import reconstruct, rewrite, with_ssim
-from snrkit.evaluation.ssim import has_ssim
+from snrkit.evaluation.points import described, named_points
+from snrkit.fleet.models import Send
 from snrkit.models.own import lending, named
-from snrkit.pictures import WRITTEN, Reconstructions, reserved_pictures
 from snrkit.runs.folder import RunDir
 from snrkit.runs.kinds.snr import require_same_parameters
 from snrkit.runs.place import reserved
 from snrkit.showing import Showing
 from snrkit.specs.base import short
-from snrkit.specs.given import is_empty, items, require_is, whole
+from snrkit.specs.given import is_empty, require_is
 from snrkit.specs.measure import Execution, MeasureSpec, WatchFile
 from snrkit.specs.run import RunSpec
 from snrkit.training import session
@@ -49,6 +47,8 @@ class Run(Showing):
         out: str | Path | None = None,
         progress: Progress | None = None,
         stop: Callable[[], bool] = lambda: False,
+        executor: Any = None,
+        send: Send = "specification",
     ) -> Measurement:
         """Measure gradients at the first test points; ``save`` of what is found adds it to the run's tables.
 
@@ -61,9 +61,11 @@ class Run(Showing):
                 that the same call goes on from there.
             progress: called with (done, total, note).
             stop: asked after every block of draws; True ends the measurement with what is finished.
+            executor: makes the draws, as for ``snrkit.measure``; None: this process.
+            send: how the model travels; ``specification`` will do but for estimators of one's own.
 
         Raises:
-            SpecError, ModelError, CapabilityError, NonFiniteError: as for ``snrkit.measure``.
+            SpecError, ModelError, CapabilityError, NonFiniteError, ResourceError: as for ``snrkit.measure``.
             ResultsError: the table holds another run of this name.
             OutputError: it cannot be written.
             Interrupted: stopped before anything could be read.
@@ -81,7 +83,10 @@ class Run(Showing):
         with reserved(path) as place:
             require_same_parameters(path, self.name, self.step, parameters_digest(self.model))
             about = Provenance(self.name, self.step, label)
-            found = diagnose(self.model, x, plan, provenance=about, folder=place.partial, progress=progress, stop=stop)
+            found = diagnose(
+                self.model, x, plan, provenance=about, folder=place.partial, progress=progress, stop=stop,
+                elsewhere=elsewhere(executor, send, self.recipe),
+            )  # fmt: skip
         return replace(found, place=place, asked=plan.written(spec.data_points))
 
     def evaluate(
@@ -122,48 +127,6 @@ class Run(Showing):
                 context=self.fingerprint(x, samples, seed), progress=progress,
                 latents_file=self.beside("latents.parquet") if is_own else path.with_suffix(".latents.parquet"),
             )  # fmt: skip
-
-    def reconstruct(
-        self,
-        points: Sequence[int] = tuple(range(10)),
-        *,
-        k: int = 50,
-        samples: int = 5,
-        seed: int = 0,
-        out: str | Path | None = None,
-    ) -> Reconstructions:
-        """Test points beside their reconstructions from q(z|x) and from q_IW, which resamples by importance weights.
-
-        Sentences are decoded greedily, from the mean of q too.
-
-        Args:
-            points: numbers of test points, from 0.
-            k: importance samples behind each of q_IW.
-            samples: reconstructions per point and kind.
-            seed: root of the noise.
-            out: the Parquet file that it is for, pictures or a text going beside it; None: in the run.
-
-        Raises:
-            SpecError: there is no such point, or nothing is asked for.
-            CapabilityError: the model has no ``pixel_means``, and decodes no sentences.
-            NonFiniteError, ResourceError: as for ``evaluation.reconstruct.resample``.
-            OutputError: it cannot be written there.
-        """
-        remedy = "give numbers of test points, for example [0, 1]"
-        points = [whole("points", point, 0, remedy) for point in items("points", points, int, remedy)]
-        x, label = chosen_points(self.dataset, self.spec, self.device, points)
-        path = Path(out) if out else self.beside("reconstructions.parquet")
-        shared: dict[str, Any] = {**self.labels, "data": label, "k": k, "seed": seed}
-        if self.dataset.kind == "tokens":
-            with reserved_pictures(path, WRITTEN) as place:
-                sentences = rewrite(self.model, x, points, k, samples, Streams(seed))
-            return Reconstructions(sentences.assign(**shared), place)
-        with reserved_pictures(path) as place:
-            images = reconstruct(self.model, x, points, k, samples, Streams(seed))
-            height, width = self.dataset.image_shape or (1, x.shape[1])
-            if has_ssim(self.model, self.dataset.image_shape):
-                images = with_ssim(images, (height, width))
-        return Reconstructions(images.assign(**shared, height=height, width=width), place)
 
     def advise(
         self,

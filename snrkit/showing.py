@@ -1,4 +1,4 @@
-"""What a run's model makes of its latent space, as files: samples of the prior, and what lies between two points."""
+"""What a run's model makes of its latent space, as files: samples, what lies between two points, reconstructions."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,9 +10,11 @@ from snrkit.core.streams import Streams
 from snrkit.errors import SpecError
 from snrkit.evaluation.canvases import canvases
 from snrkit.evaluation.points import chosen_points
+from snrkit.evaluation.reconstruct import reconstruct, rewrite, with_ssim
 from snrkit.evaluation.samples import interpolate, sample
+from snrkit.evaluation.ssim import has_ssim
 from snrkit.opened import Opened
-from snrkit.pictures import ENDINGS, WRITTEN, Shown, reserved_pictures
+from snrkit.pictures import ENDINGS, WRITTEN, Reconstructions, Shown, reserved_pictures
 from snrkit.runs.kinds.canvases import CANVASES
 from snrkit.runs.kinds.interpolations import INTERPOLATIONS
 from snrkit.runs.kinds.samples import SAMPLES
@@ -198,6 +200,48 @@ class Showing(Opened):
         with reserved_pictures(path) as place:
             table = canvases(self.model, x if of == "test" else None, points, Streams(seed)).assign(of=of)
         return Canvases(self._labelled(table, label if of == "test" else self._title, seed), place)
+
+    def reconstruct(
+        self,
+        points: Sequence[int] = tuple(range(10)),
+        *,
+        k: int = 50,
+        samples: int = 5,
+        seed: int = 0,
+        out: str | Path | None = None,
+    ) -> Reconstructions:
+        """Test points beside their reconstructions from q(z|x) and from q_IW, which resamples by importance weights.
+
+        Sentences are decoded greedily, from the mean of q too.
+
+        Args:
+            points: numbers of test points, from 0.
+            k: importance samples behind each of q_IW.
+            samples: reconstructions per point and kind.
+            seed: root of the noise.
+            out: the Parquet file that it is for, pictures or a text going beside it; None: in the run.
+
+        Raises:
+            SpecError: there is no such point, or nothing is asked for.
+            CapabilityError: the model has no ``pixel_means``, and decodes no sentences.
+            NonFiniteError, ResourceError: as for ``evaluation.reconstruct.resample``.
+            OutputError: it cannot be written there.
+        """
+        remedy = "give numbers of test points, for example [0, 1]"
+        points = [whole("points", point, 0, remedy) for point in items("points", points, int, remedy)]
+        x, label = chosen_points(self.dataset, self.spec, self.device, points)
+        path = Path(out) if out else self.beside("reconstructions.parquet")
+        shared: dict[str, Any] = {**self.labels, "data": label, "k": k, "seed": seed}
+        if self.dataset.kind == "tokens":
+            with reserved_pictures(path, WRITTEN) as place:
+                sentences = rewrite(self.model, x, points, k, samples, Streams(seed))
+            return Reconstructions(sentences.assign(**shared), place)
+        with reserved_pictures(path) as place:
+            images = reconstruct(self.model, x, points, k, samples, Streams(seed))
+            height, width = self.dataset.image_shape or (1, x.shape[1])
+            if has_ssim(self.model, self.dataset.image_shape):
+                images = with_ssim(images, (height, width))
+        return Reconstructions(images.assign(**shared, height=height, width=width), place)
 
     @property
     def _title(self) -> str:

@@ -106,7 +106,7 @@ def test_a_plugin_is_known_by_version_and_source(site):
     before = makers(mine())
     assert before == makers(mine) == [plugin.identity]
     (site / "own.py").write_text(f"{OWN}# changed\n")
-    registry._digest.cache_clear()
+    registry.source_digest.cache_clear()
     assert makers(mine()) != before
 
 

@@ -39,7 +39,7 @@ def chosen(dtype: torch.dtype, device: torch.device) -> str:
 def using(library: str) -> Iterator[None]:
     """Within the block products take a library that ``chosen`` once gave, where this machine has it; empty: as outside."""
     outside = _kept[-1] if _kept else ""
-    _kept.append("torch" if library == "onednn" and not _has_onednn() else library or outside)
+    _kept.append("torch" if library == "onednn" and not has_onednn() else library or outside)
     try:
         yield
     finally:
@@ -82,7 +82,7 @@ def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 @functools.cache
 def _onednn_is_faster() -> bool:
     """Time both on 1,024 rows, 200 inputs, 784 outputs."""
-    if not _has_onednn():
+    if not has_onednn():
         return False
     x, weight = torch.ones(1024, 200), torch.ones(784, 200)
     ours, theirs = [], []
@@ -92,7 +92,8 @@ def _onednn_is_faster() -> bool:
     return _CLEARLY * min(ours) < min(theirs)
 
 
-def _has_onednn() -> bool:
+def has_onednn() -> bool:
+    """Whether torch offers the second library here."""
     return hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 

@@ -207,6 +207,18 @@ def checkpoint_option(command: Command) -> Command:
     return option(command)
 
 
+def fleet_options(command: Command) -> Command:
+    """--workers and --scheduler."""
+    workers = "Draw on so many processes of this machine, of 1 thread each unless --threads says otherwise."
+    scheduler = "Draw on the workers of a Dask cluster: the address of its scheduler, e.g. tcp://host:8786."
+    for decorate in (
+        click.option("--scheduler", metavar="ADDRESS", help=scheduler),
+        click.option("--workers", type=Whole(1), help=workers),
+    ):
+        command = decorate(command)
+    return command
+
+
 def model_option(command: Command) -> Command:
     """--model, of commands that open runs."""
     text = (

@@ -7,7 +7,7 @@ import click
 
 from snrkit.cli.flags import flags, put
 from snrkit.cli.folders import Found, Opening, on_runs, runs_options
-from snrkit.cli.options import INPUT, OUTPUT, common, model_option, parse_options, required, with_options
+from snrkit.cli.options import INPUT, OUTPUT, common, fleet_options, model_option, parse_options, required, with_options
 from snrkit.cli.output import print_table, progress, tell
 from snrkit.cli.wording import in_flags
 from snrkit.errors import DIVERGED, SpecError
@@ -40,7 +40,8 @@ _WHAT = {
 @click.option(
     "--option", "options", multiple=True, metavar="NAME=VALUE", help="Of an estimator, e.g. beta=0.5 (ciwae)."
 )
-@flags(Execution, {"engine": "--engine", "chunk": "--chunk"}, "execution")
+@flags(Execution, {"engine": "--engine", "chunk": "--chunk", "threads": "--threads"}, "execution")
+@fleet_options
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any of --settings, e.g. measure.draws=9.")
 @click.option("--settings", "list_settings", is_flag=True, help="List all settings; measure nothing.")
 @click.option("--out", type=OUTPUT, help="Parquet file. Default: snr.parquet in the run directory.")
@@ -55,6 +56,8 @@ def command(  # noqa: PLR0913 (one per option)
     options: tuple[str, ...],
     settings: tuple[str, ...],
     list_settings: bool,
+    workers: int | None,
+    scheduler: str | None,
     out: Path | None,
     data_dir: Path | None,
     device: str,
@@ -77,13 +80,14 @@ def command(  # noqa: PLR0913 (one per option)
         return
     required("ckpts", ckpts)
     asked = _asked(config, given, settings)
+    from snrkit.fleet.fleet import fleet
     from snrkit.interrupt import stop_requests
     from snrkit.runs.done import Made
 
     def work(run: "Run", place: str) -> Found:
         what = asked.measure.replaced(estimators=_estimators(run, asked.measure, options))
         with progress(f"snr {run.name}{place}", quiet) as update, stop_requests() as stopped:
-            measurement = run.measure(what, asked.execution, out=out, progress=update, stop=stopped)
+            measurement = run.measure(what, asked.execution, out=out, progress=update, stop=stopped, executor=executor)
         path = measurement.save()
         title = f"{run.name}, step {run.step}, {measurement.source.provenance.data}, {measurement.plan.method}"
         return Found(
@@ -93,7 +97,8 @@ def command(  # noqa: PLR0913 (one per option)
 
     opening = Opening(ckpts, model, data_dir, device, shard, again)
     decides = {"asked": asked.model_dump(mode="json"), "options": options}
-    on_runs(opening, work, decides, results="measurements", as_json=as_json, out=out, shares=True)
+    with fleet(workers, scheduler) as executor:
+        on_runs(opening, work, decides, results="measurements", as_json=as_json, out=out, shares=True)
 
 
 def _asked(config: Path | None, given: dict[str, Any], settings: tuple[str, ...]) -> MeasureFile:

@@ -153,9 +153,10 @@ def beta_curve(  # noqa: PLR0913 (one option each; most by keyword)
         ready = prepared(subject, plan, folder, progress, stop)
         drawer, part = ready.drawer, select_blocks(ready.layout, [block], "block")[block]
         jobs = [plan.job(estimator, M, K) for estimator in estimators]
-        drawer.expect(jobs)
+        looked_at = min(WEIGHT_DRAWS, jobs[1].draws)
+        drawer.expect(jobs, (), {jobs[1]: (looked_at, ())})
         # Half of both bounds is finite where both are.
-        weights = drawer.worker.weights(jobs[1], min(WEIGHT_DRAWS, jobs[1].draws))
+        weights = drawer.maker.weights(jobs[1], looked_at)
         weights.require_bound()
         parts = Parts(*(_restricted(_whole(drawer, job), part) for job in jobs))
     # Direct draws have M samples already.

@@ -1,19 +1,23 @@
 """Have the draws of a plan made, block by block, and keep what is finished."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 from snrkit.backend.memory import in_words, require_memory
 from snrkit.diagnostics.arrays.place import place_of
 from snrkit.diagnostics.engines.factors import FactorEngine
+from snrkit.diagnostics.makers import Alone, Maker, Tallied
 from snrkit.diagnostics.moments import BlockMoments, DeviceBlock, Moments
 from snrkit.diagnostics.plan import Job
 from snrkit.diagnostics.problem import Problem
+from snrkit.diagnostics.projecting import Onto, Projected
 from snrkit.diagnostics.store import Store
 from snrkit.diagnostics.worker import Worker
 from snrkit.interrupt import Interrupted
 from snrkit.types import Progress
 
 MINIMUM_BLOCKS = 2
+NOTHING_TALLIED: Mapping[Job, Tallied] = MappingProxyType({})
 # Bytes of moments from which on a remark says how many they are.
 _WORTH_SAYING = 10**9
 # Seconds of one job, and the share of them that direct draws would take, at which a remark recommends those.
@@ -26,24 +30,47 @@ class Drawer:
     """Has jobs drawn.
 
     Args:
-        worker: makes the draws.
+        worker: knows what is drawn.
         store: finished blocks.
         progress: called with (done, total, note); units are importance samples.
         stop: asked before every block; True ends the draws.
+        maker: makes the draws; None: the worker does.
 
     Attributes:
+        maker: the same.
         remarks: what is worth knowing of the draws made so far, in sentences.
     """
 
-    def __init__(self, worker: Worker, store: Store, progress: Progress | None, stop: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        worker: Worker,
+        store: Store,
+        progress: Progress | None,
+        stop: Callable[[], bool],
+        maker: Maker | None = None,
+    ) -> None:
         self.worker, self.stopped = worker, stop
+        self.maker = maker or Alone(worker)
         self.remarks: list[str] = []
         self._store, self._progress = store, progress
         self._done = self._total = 0
 
-    def expect(self, jobs: Sequence[Job]) -> None:
-        """Announce what is to be drawn, for the progress."""
-        self._total = sum(job.samples for job in jobs)
+    def expect(
+        self, jobs: Sequence[Job], again: Sequence[Job] = (), tallied: Mapping[Job, Tallied] = NOTHING_TALLIED
+    ) -> None:
+        """Announce what is to be drawn.
+
+        Args:
+            jobs: in the order in which they will be asked for.
+            again: those of which a second pass is made.
+            tallied: those whose log-weights are looked at, and how.
+        """
+        self._total = sum(job.samples for job in (*jobs, *again))
+        self.maker.expect(jobs, tallied, self._store.has, self._keep)
+
+    def _keep(self, job: Job, draws: range, block: BlockMoments | DeviceBlock | bytes) -> None:
+        self._store.save(job, draws, block)
+        self.advance(job, len(draws))
 
     def moments(self, job: Job) -> Moments:
         """The moments of a job.
@@ -60,16 +87,32 @@ class Drawer:
         blocks: list[BlockMoments | DeviceBlock] = []
         for draws in job.blocks():
             block: BlockMoments | DeviceBlock | None = self._store.load(job, draws)
-            if block is None:
-                if self.stopped():
+            if block is not None:
+                self.advance(job, len(draws))
+            elif self.stopped():
+                break
+            else:
+                try:
+                    block = self.maker.block(job, draws)
+                except Interrupted:
                     break
-                block = self.worker.block(job, draws)
-                self._store.save(job, draws, block)
             blocks.append(block if place is not None else block.host())
-            self.advance(job, len(draws))
         if len(blocks) < MINIMUM_BLOCKS:
             raise Interrupted
-        return Moments(blocks, self.worker.rounding(job), place)
+        return Moments(blocks, self.maker.rounding(job), place)
+
+    def projected(self, job: Job, onto: Onto) -> Iterator[Projected]:
+        """The draws of a job again, block by block, projected.
+
+        Raises:
+            Interrupted: asked to stop.
+        """
+        self.maker.expect_projected(job, onto)
+        for number, draws in enumerate(job.blocks()):
+            if self.stopped():
+                raise Interrupted
+            yield self.maker.projected(job, number, draws, onto)
+            self.advance(job, len(draws))
 
     def _hint(self, problem: Problem, job: Job) -> None:
         """Say so where drawing the minibatch as a whole would be much faster."""

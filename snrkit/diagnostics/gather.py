@@ -77,14 +77,15 @@ class Gatherer:
     def expect(self) -> None:
         """Announce all draws to the progress: the table's jobs, those that only lend a mean or a target, second passes."""
         jobs = self.jobs()
-        needed = dict.fromkeys(jobs)
+        needed: dict[Job, None] = {}
         for job in jobs:
-            lent = (self.plan.lender(job), self._reference(job))
+            lent = (job, self.plan.lender(job), self._reference(job))
             needed |= {other: None for other in lent if other is not None}
-        if self._needing("target") and self.plan.bias == "log_p" and self._exact_target() is None:
-            needed[self.plan.target()] = None
+            if self._needing("target") and self.plan.bias == "log_p" and self._exact_target() is None:
+                needed[self.plan.target()] = None
         replayed = jobs if self._needing("second pass") or self.plan.keep else []
-        self.drawer.expect([*needed, *replayed])
+        families = tuple(self._needing("log-weights"))
+        self.drawer.expect([*needed], replayed, {job: (_looked_at(job), families) for job in jobs})
 
     def gather(self, job: Job) -> Drawn:
         """Everything that the plan asks of a job.
@@ -112,8 +113,9 @@ class Gatherer:
             per_count[count] = [r for family in self._needing("second pass") for r in self._read(family, again)]
             if chosen:
                 kept[count] = found.kept
-        seconds = time.perf_counter() - start
-        serving = self.drawer.worker.serving(job)
+        spent = self.drawer.maker.seconds(job)
+        seconds = time.perf_counter() - start if spent is None else spent
+        serving = self.drawer.maker.serving(job)
         return Drawn(readings, per_count, kept, list(chosen), serving, moments.draws, complete, seconds)
 
     def _needing(self, need: Need) -> list[Family]:
@@ -144,7 +146,7 @@ class Gatherer:
         Raises:
             NonFiniteError: the bound is not finite.
         """
-        tally = self.drawer.worker.weights(job, min(WEIGHT_DRAWS, job.draws), self._needing("log-weights"))
+        tally = self.drawer.maker.weights(job, _looked_at(job), self._needing("log-weights"))
         tally.require_bound()
         self._zeros |= dict.fromkeys(filter(None, [tally.remark()]))
         return dict(tally.statistics())
@@ -230,6 +232,11 @@ class Gatherer:
             f"no {' and no '.join(wanted)} at M={','.join(map(str, sorted(lost)))} where M unit draws make one: a block of "
             f"draws has fewer; give draws={BLOCKS_OF_DRAWS * max(lost)} or more, or draw directly"
         ]
+
+
+def _looked_at(job: Job) -> int:
+    """Draws whose log-weights are looked at."""
+    return min(WEIGHT_DRAWS, job.draws)
 
 
 def _smallest_block(job: Job) -> int:

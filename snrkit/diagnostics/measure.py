@@ -10,16 +10,18 @@ import pandas as pd
 import torch
 from torch import nn
 
+from snrkit.backend.machine import threads as on_threads
 from snrkit.diagnostics import tables
 from snrkit.diagnostics.gather import Drawn, Gatherer
 from snrkit.diagnostics.metrics.base import Reading
 from snrkit.diagnostics.plan import Job, Plan
-from snrkit.diagnostics.prepared import prepared, select_blocks
+from snrkit.diagnostics.prepared import Elsewhere, elsewhere, prepared, select_blocks
 from snrkit.diagnostics.store import Store, parameters_digest
 from snrkit.diagnostics.suiting import suited
 from snrkit.errors import NonFiniteError, SpecError
 from snrkit.estimators.base import Estimator
 from snrkit.files import write_text
+from snrkit.fleet.models import Send
 from snrkit.interrupt import Interrupted
 from snrkit.runs.kinds.comparisons import COMPARISONS
 from snrkit.runs.kinds.draws import DRAWS
@@ -125,9 +127,12 @@ def measure(  # noqa: PLR0913 (one option each; most by keyword)
     engine: str = "factors",
     direct: bool = False,
     chunk: int | None = None,
+    threads: int | None = None,
     blocks: str | Iterable[str] | None = None,
     mode: Mode = "evaluation",
     progress: Progress | None = None,
+    executor: Any = None,
+    send: Send = "specification",
 ) -> pd.DataFrame:
     """Moments of repeated gradient draws at fixed data and parameters, and the SNRs they imply.
 
@@ -150,10 +155,16 @@ def measure(  # noqa: PLR0913 (one option each; most by keyword)
         direct: draw the minibatch gradient at each requested (M, K) itself instead of using the algebra.
         chunk: draws in one pass of vmap; None lets shapes decide. The noise, and so the result up to rounding, does not
             depend on it.
+        threads: of the processor, of each worker where there is an executor; None: 1 of a worker, else as torch decides. The
+            last bits depend on it.
         blocks: of the rows: ``inference``, ``generative``, ``all``, or names of parameter tensors; None: every one.
         mode: ``evaluation``, or ``training``: dropout, batch normalisation and their like as in an optimiser's step. A model
             that is in training mode already keeps the modes that its parts have.
         progress: called with (done, total, note) as draws are finished.
+        executor: a ``dask.distributed.Client``, or an ``Executor`` of ``concurrent.futures`` whose workers are processes, to
+            make the draws; the numbers are those of one process with as many threads, bit for bit. None: this process.
+        send: ``cloudpickle`` has the model sent to them with its code, which they run; as ``specification`` travel models of
+            runs alone (``Run.measure``).
 
     Returns:
         The tidy table of ``snrkit.runs.kinds.snr``, one row per (estimator, M, K, block, metric). Rows of block ``all`` are
@@ -166,15 +177,16 @@ def measure(  # noqa: PLR0913 (one option each; most by keyword)
         ModelError: the model's own code raised; the cause is chained.
         CapabilityError: the model does not offer what an estimator or the engine needs.
         NonFiniteError: every gradient or bound asked for is NaN or infinite.
+        ResourceError: memory ran out, or workers are lost again and again.
     """
     if progress is not None and not callable(progress):
         raise SpecError("progress", f"must be a function, got {progress!r}", "leave it out")
     asked: dict[str, Any] = {
         "estimators": estimators, "K": K, "M": M, "draws": draws, "seed": seed, "direct": direct, "blocks": blocks,
-        "mode": mode, "how": Execution(engine=engine, chunk=chunk),
+        "mode": mode, "how": Execution(engine=engine, chunk=chunk, threads=threads),
     }  # fmt: skip
     plan = Plan(**asked)
-    found = diagnose(model, x, plan, progress=progress)
+    found = diagnose(model, x, plan, progress=progress, elsewhere=elsewhere(executor, send))
     for remark in found.remarks:
         _LOG.warning("measure: %s", remark)
     found.table.attrs["remarks"] = found.remarks
@@ -190,6 +202,7 @@ def diagnose(
     folder: Path | None = None,
     progress: Progress | None = None,
     stop: Callable[[], bool] = lambda: False,
+    elsewhere: Elsewhere | None = None,
 ) -> Measurement:
     """Carry out a plan.
 
@@ -203,22 +216,29 @@ def diagnose(
             no draws.
         progress: called with (done, total, note); done and total count importance samples.
         stop: asked after every block of draws; True ends the measurement with what is finished.
+        elsewhere: workers that make the draws; None: this process does.
 
     Raises:
-        SpecError, ModelError, CapabilityError, NonFiniteError: as for ``measure``.
+        SpecError, ModelError, CapabilityError, NonFiniteError, ResourceError: as for ``measure``.
         OutputError: the folder cannot be written.
         Interrupted: stopped before anything could be read.
     """
-    with opened(model, x, plan.mode) as subject:
+    count = plan.how.threads or (None if elsewhere is None else 1)
+    with opened(model, x, plan.mode) as subject, on_threads(count):
         plan, remarks = suited(plan, subject.findings, subject.points)
-        ready = prepared(subject, plan, folder, progress, stop)
-        layout, store = ready.layout, ready.store
+        ready = prepared(subject, plan, folder, progress, stop, elsewhere)
+        layout, store, used = ready.layout, ready.store, torch.get_num_threads()
         gatherer = Gatherer(plan, ready.drawer, layout, select_blocks(layout, plan.blocks))
-        drawn, lost = _gather(gatherer)
+        try:
+            drawn, lost = _gather(gatherer)
+        finally:
+            ready.drawer.maker.end()
     complete = len(drawn) + len(lost) == len(gatherer.jobs()) and all(found.complete for found in drawn.values())
     device = torch.cuda.get_device_name(subject.device) if subject.device.type == "cuda" else "cpu"
     about = provenance or tables.Provenance()
-    source = tables.Source(plan, layout, drawn, about, parameters_digest(subject.model), device, ready.precision)
+    source = tables.Source(
+        plan, layout, drawn, about, parameters_digest(subject.model), device, ready.precision, used
+    )  # fmt: skip
     table = tables.readings(source)
     return Measurement(
         plan=plan,

@@ -1,11 +1,18 @@
 """From a model that was tried to what draws its gradients."""
 
+import pickle
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from snrkit.backend.kernels import chosen
+from snrkit.backend.machine import Machine
 from snrkit.core.streams import Streams
+from snrkit.diagnostics.crew import Crew
 from snrkit.diagnostics.draws import Drawer
 from snrkit.diagnostics.engines import ENGINES
 from snrkit.diagnostics.noise import labels_of
@@ -15,9 +22,34 @@ from snrkit.diagnostics.problem import Layout
 from snrkit.diagnostics.store import Store, fingerprint, statement
 from snrkit.diagnostics.worker import Worker
 from snrkit.errors import SpecError
+from snrkit.estimators import ESTIMATORS
+from snrkit.estimators.base import Estimator
+from snrkit.fleet.dispatch import Dispatch
+from snrkit.fleet.fleet import Fleet, fleet_of
+from snrkit.fleet.models import Recipe, Send, on, packed, pickled, to_bytes
+from snrkit.fleet.orders import Cargo
 from snrkit.registry import makers
 from snrkit.trial.opening import Subject
 from snrkit.types import Progress
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """Where draws are made that are not made here.
+
+    Attributes:
+        fleet: the workers.
+        recipe: what builds the model there; None: nothing that is known does.
+    """
+
+    fleet: Fleet
+    recipe: Recipe | None = None
+
+
+def elsewhere(executor: Any, send: Send = "specification", recipe: Recipe | None = None) -> Elsewhere | None:
+    """Where an executor makes draws; None where there is none. Arguments and errors as for ``fleet_of``."""
+    fleet = fleet_of(executor, send)
+    return None if fleet is None else Elsewhere(fleet, recipe)
 
 
 @dataclass(frozen=True)
@@ -38,7 +70,12 @@ class Prepared:
 
 
 def prepared(
-    subject: Subject, plan: Plan, folder: Path | None, progress: Progress | None, stop: Callable[[], bool]
+    subject: Subject,
+    plan: Plan,
+    folder: Path | None,
+    progress: Progress | None,
+    stop: Callable[[], bool],
+    elsewhere: Elsewhere | None = None,
 ) -> Prepared:
     """A drawer of a model that was tried, whose blocks are named by all that they depend on; arguments as for ``diagnose``.
 
@@ -48,6 +85,7 @@ def prepared(
         folder: of finished blocks.
         progress: called with (done, total, note).
         stop: asked after every block of draws.
+        elsewhere: where the draws are made; None: here.
     """
     model, x = subject.model, subject.x
     layout = Layout.of(model, x)
@@ -56,17 +94,56 @@ def prepared(
     said, precision = statement(model, x), computed_in(model, x)
     subject.snapshot.restore()  # of a model that keeps something the calls above have moved on
     made_by = makers(model, ENGINES.load(plan.how.engine))
+    library = chosen(next(model.parameters()).dtype, subject.device)
+    machine = Machine.here() if elsewhere is None else elsewhere.fleet.hands.machine
     labels = (
         layout.names, plan.seed, plan.how.engine, plan.how.chunk, subject.device.type, said, precision, plan.mode, *made_by,
-        chosen(next(model.parameters()).dtype, subject.device), *labels_of(subject.device),
+        library, *labels_of(subject.device), f"{torch.get_num_threads()} threads", machine.label,
     )  # fmt: skip
     store = Store(folder, fingerprint(tensors, x, *labels), (layout.size, len(layout.names)))
     worker = Worker(
         model, x, Streams(plan.seed), engine=plan.how.engine, chunk=plan.how.chunk,
         restart=subject.snapshot if subject.findings.whole else None, exchangeable=subject.findings.exchangeable,
     )  # fmt: skip
-    drawer = Drawer(worker, store, progress, stop)
-    return Prepared(layout, store, drawer, precision)
+    crew = None
+    if elsewhere is not None:
+        crew = _crew(subject, plan, elsewhere, said, made_by, library, store, worker, stop)
+    return Prepared(layout, store, Drawer(worker, store, progress, stop, crew), precision)
+
+
+def _crew(
+    subject: Subject,
+    plan: Plan,
+    elsewhere: Elsewhere,
+    said: str,
+    made_by: list[str],
+    library: str,
+    store: Store,
+    worker: Worker,
+    stop: Callable[[], bool],
+) -> Crew:
+    """Workers to whom a model that was tried is sent.
+
+    Raises:
+        SpecError: it, or an estimator, cannot be sent.
+    """
+    send = elsewhere.fleet.send
+    own = [each.name for each in plan.estimators if not _is_registered(each)]
+    if send == "specification" and own:
+        problem = f"{', '.join(own)} is of your own, whose code workers have not got"
+        raise SpecError("estimators", problem, "say send='cloudpickle' to have it sent")
+    content = {
+        "model": packed(subject.model, elsewhere.recipe, send, subject.device), "x": on(subject.x, "cpu"),
+        "mode": plan.mode, "seed": plan.seed, "engine": plan.how.engine, "chunk": plan.how.chunk,
+        "whole": subject.findings.whole, "exchangeable": subject.findings.exchangeable, "said": said, "made_by": made_by,
+    }  # fmt: skip
+    pack = partial(pickled, "estimators") if send == "cloudpickle" else pickle.dumps
+    dispatch = Dispatch(elsewhere.fleet.hands, torch.get_num_threads(), library, stop, pack)
+    return Crew(dispatch, Cargo.of(to_bytes(content), "snrkit.diagnostics.remote:station"), store, worker)
+
+
+def _is_registered(estimator: Estimator) -> bool:
+    return estimator.name in ESTIMATORS.names and ESTIMATORS.load(estimator.name) is type(estimator)
 
 
 def select_blocks(layout: Layout, names: Sequence[str] | None, argument: str = "blocks") -> dict[str, slice]:

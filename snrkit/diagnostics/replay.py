@@ -13,7 +13,7 @@ from snrkit.diagnostics.draws import Drawer
 from snrkit.diagnostics.metrics.base import Replayed
 from snrkit.diagnostics.moments import Moments
 from snrkit.diagnostics.plan import Job
-from snrkit.interrupt import Interrupted
+from snrkit.diagnostics.projecting import Onto
 
 
 def replay(
@@ -35,44 +35,12 @@ def replay(
     Raises:
         Interrupted: asked to stop.
     """
-    means = [moments.means(network) for network in networks]
-    index = torch.tensor(list(chosen), dtype=torch.int64, device=means[0].device)
+    onto = Onto(networks, [moments.means(network) for network in networks], M, chosen)
     rows: dict[int, list[tuple[int, Tensor, Tensor, Tensor]]] = {m: [] for m in M}
-    for number, draws in enumerate(job.blocks()):
-        if drawer.stopped():
-            raise Interrupted
-        averagers = {m: _Averager(m) for m in M}
-        for gradients in drawer.worker.gradients(job, draws):
-            vectors = torch.cat([gradient.reshape(len(gradient), -1) for gradient in gradients], dim=1)
-            vectors = vectors.to(means[0].device, torch.float64)
-            for m, averager in averagers.items():
-                averaged = averager.add(vectors)
-                if len(averaged):
-                    rows[m].append((number, *_project(averaged, networks, means), averaged.index_select(1, index)))
-        drawer.advance(job, len(draws))
+    for number, found in enumerate(drawer.projected(job, onto)):
+        for m, columns in found.items():
+            rows[m].append((number, *columns))
     return {m: _joined(found) for m, found in rows.items()}
-
-
-def _project(vectors: Tensor, networks: Sequence[slice], means: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    parts = [vectors[:, network] for network in networks]
-    norms = torch.stack([part.square().sum(dim=1) for part in parts], dim=1)
-    products = torch.stack([part @ mean.T for part, mean in zip(parts, means, strict=True)], dim=1)
-    return norms, products
-
-
-class _Averager:
-    """Averages of M consecutive draws; those that do not fill a group wait for the next portion."""
-
-    def __init__(self, M: int) -> None:
-        self._M = M
-        self._rest: Tensor | None = None
-
-    def add(self, vectors: Tensor) -> Tensor:
-        """Draws ``[r, P]`` to the averages that they complete, ``[r', P]``."""
-        vectors = vectors if self._rest is None else torch.cat([self._rest, vectors])
-        whole = len(vectors) // self._M * self._M
-        self._rest = vectors[whole:]
-        return vectors[:whole].reshape(-1, self._M, vectors.shape[1]).mean(dim=1)
 
 
 def _joined(found: list[tuple[int, Tensor, Tensor, Tensor]]) -> Replayed:

@@ -3,7 +3,7 @@
 import hashlib
 import io
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from snrkit.files import discard_partial, read_bytes, write_bytes
 from snrkit.models.base import LatentModel
 from snrkit.models.calling import parameters_of
 from snrkit.registry import makers
+from snrkit.types import Array
 
 _FIELDS = ("mean", "variance", "points")
 # Data points, outer and importance samples at which a model is asked what it says.
@@ -51,16 +52,25 @@ class Store:
         if path is None:
             return None
         try:
-            content = read_bytes(path)
-            sealed = checksums.verify(content)
-            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-                block = BlockMoments(len(draws), *(arrays[name] for name in _FIELDS))
-        except Exception:  # numpy and zipfile raise nearly anything on a damaged file
+            block = self.read(read_bytes(path), draws)
+        except OSError:
             return None
-        if not sealed or not self._is_sound(block):
-            return None
-        self._own.add(path)
+        if block is not None:
+            self._own.add(path)
         return block
+
+    def has(self, job: Job, draws: range) -> bool:
+        """Whether there is a file of a block, which may be damaged."""
+        path = self._path(job, draws)
+        return path is not None and path.is_file()
+
+    def read(self, content: bytes, draws: range) -> BlockMoments | None:
+        """The block that ``written`` gave, or None where it is not one of such gradients."""
+        found = unsealed(content)
+        if found is None or not set(_FIELDS) <= found.keys():
+            return None
+        block = BlockMoments(len(draws), *(found[name] for name in _FIELDS))
+        return block if self._is_sound(block) else None
 
     def _is_sound(self, block: BlockMoments) -> bool:
         """Whether a block is moments, and of such gradients."""
@@ -76,18 +86,15 @@ class Store:
         # Of each point: the squared norm of its mean, an inner product, and the trace of its covariance.
         return bool((block.variance >= 0).all() and (block.points[..., [0, 2]] >= 0).all())
 
-    def save(self, job: Job, draws: range, block: BlockMoments | DeviceBlock) -> None:
-        """Keep a block, whole or not at all.
+    def save(self, job: Job, draws: range, block: BlockMoments | DeviceBlock | bytes) -> None:
+        """Keep a block, or what ``written`` gave of it, whole or not at all.
 
         Raises:
             OutputError: the folder cannot be written.
         """
         path = self._path(job, draws)
         if path is not None:
-            buffer = io.BytesIO()
-            own = block.host()
-            np.savez(buffer, **{name: getattr(own, name) for name in _FIELDS})
-            write_bytes(path, checksums.seal_zip(buffer.getvalue()))
+            write_bytes(path, block if isinstance(block, bytes) else written(block))
             self._own.add(path)
 
     def clear(self) -> None:
@@ -113,6 +120,30 @@ class Store:
             *([job.noise] if job.noise != "shared" else []),
         ]  # fmt: skip
         return self._folder / f"block-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]}.npz"
+
+
+def written(block: BlockMoments | DeviceBlock) -> bytes:
+    """A block as bytes with a checksum."""
+    own = block.host()
+    return sealed({name: getattr(own, name) for name in _FIELDS})
+
+
+def sealed(arrays: Mapping[str, Array]) -> bytes:
+    """Named arrays as bytes with a checksum."""
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]
+    return checksums.seal_zip(buffer.getvalue())
+
+
+def unsealed(content: bytes) -> dict[str, Array] | None:
+    """The arrays of ``sealed``; None where they are damaged. Nothing in them is executed."""
+    try:
+        whole = checksums.verify(content)
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            found = {name: arrays[name] for name in arrays.files}
+    except Exception:  # numpy and zipfile raise nearly anything on damaged bytes
+        return None
+    return found if whole else None
 
 
 def parameters_digest(model: nn.Module) -> str:

@@ -53,6 +53,7 @@ class Source:
     parameters: str
     device: str
     dtype: str
+    threads: int = 0
 
     @property
     def labels(self) -> dict[str, Any]:
@@ -86,7 +87,10 @@ class Source:
 def readings(source: Source) -> pd.DataFrame:
     """The tidy table of ``snrkit.runs.kinds.snr``."""
     plan = source.plan
-    constant = source.labels | {"parameters": source.parameters, "device": source.device, "dtype": source.dtype}
+    constant = source.labels | {
+        "parameters": source.parameters, "device": source.device, "dtype": source.dtype,
+        "threads": source.threads,
+    }  # fmt: skip
     rows = []
     for estimator, M, K in plan.grid:
         for reading, drawn in source.at(estimator, M, K):

@@ -1,7 +1,9 @@
 """What the log-weights of some draws say: the metrics that need them, and where weights are zero."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -72,6 +74,31 @@ class WeightTally:
         """Of each family its statistics of each draw, mean over data points and M: ``[draws, metrics]``."""
         pairs = zip(self._families, self._totals, strict=True)
         return [(family, total.cpu().numpy() / self._groups) for (family, _), total in pairs]
+
+    def plain(self) -> dict[str, Array]:
+        """All that was counted, as arrays."""
+        points = sorted(self._samples)
+        counts = [[point, self._samples[point], self._zeros[point], self._bounds[point]] for point in points]
+        totals = {f"total{number}": total.cpu().numpy() for number, total in enumerate(self._totals)}
+        return {"counts": np.array(counts, dtype=np.int64), **totals}
+
+    @classmethod
+    def of(
+        cls, plain: Mapping[str, Array], job: Job, groups: int, draws: int, families: Sequence[Family]
+    ) -> Self | None:
+        """The tally that ``plain`` gave; None where it is none of such draws. Arguments as for the class."""
+        tally = cls(job, groups, draws, families)
+        sizes = [(draws, len(family.metrics)) for family, _ in tally._families]
+        totals = [plain.get(f"total{number}", np.empty(0)) for number in range(len(sizes))]
+        counts = plain.get("counts", np.empty(0))
+        if counts.ndim != 2 or counts.shape[1] != 4 or counts.dtype != np.int64 or (counts < 0).any():
+            return None
+        if [total.shape for total in totals] != sizes or any(total.dtype != np.float64 for total in totals):
+            return None
+        tally._totals = [torch.from_numpy(total) for total in totals]
+        for point, samples, zeros, bounds in counts.tolist():
+            tally._samples[point], tally._zeros[point], tally._bounds[point] = samples, zeros, bounds
+        return tally
 
     def remark(self) -> str:
         """Where weights were zero, how often, and at which K; empty if none was."""

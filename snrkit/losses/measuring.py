@@ -36,6 +36,7 @@ class Measured:
         device: where, by name.
         parameters: digest of what was measured.
         remarks: what a user should know, in sentences.
+        threads: of the processor.
         seconds: wall time of the draws and their readings.
         drawing: that of the draws alone.
     """
@@ -48,6 +49,7 @@ class Measured:
     device: str
     parameters: str
     remarks: list[str]
+    threads: int
     seconds: float
     drawing: float
 
@@ -80,7 +82,7 @@ def measured(ready: Ready, what: Asked, name: str, known: Found | None, progress
     device = torch.cuda.get_device_name(what.trained.device) if what.trained.device.type == "cuda" else "cpu"
     return Measured(
         found, read, readings, make.engine, named(what.trained.own, found.narrowest), device,
-        ready.digest(), remarks, time.perf_counter() - start, drawing,
+        ready.digest(), remarks, torch.get_num_threads(), time.perf_counter() - start, drawing,
     )  # fmt: skip
 
 

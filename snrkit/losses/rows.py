@@ -23,6 +23,7 @@ def rows(what: Asked, done: Mapping[str, Measured], provenance: Provenance) -> p
         constant = _labels(what, one, provenance) | {
             "estimator": name, "options": "", "K": 1, "draws": what.batches, "complete": True, "engine": one.engine,
             "device": one.device, "dtype": one.dtype, "seconds": one.seconds, "parameters": one.parameters,
+            "threads": one.threads,
         }  # fmt: skip
         for M, readings in one.readings.items():
             for reading in readings:

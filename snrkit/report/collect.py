@@ -10,16 +10,17 @@ import pandas as pd
 from snrkit.errors import ResultsError
 from snrkit.report.chosen import Chosen
 from snrkit.report.columns import drawable
-from snrkit.report.copies import copied_files, owned, rows_once
+from snrkit.report.copies import copied_files, of_collected, owned, rows_once
 from snrkit.report.escape import visible
 from snrkit.report.find import find, inputs, run_folder
 from snrkit.report.identity import Owner, owners, said
 from snrkit.report.naming import CALLED, OF_MODEL, called, plain
 from snrkit.report.reading import read
-from snrkit.report.trained import TRAINED, trained
+from snrkit.report.trained import TRAINED, trained, trained_as
 from snrkit.runs.folder import RunDir
 from snrkit.runs.kinds import KINDS
 from snrkit.runs.kinds.snr import SNR
+from snrkit.runs.kinds.wide import specs_in
 
 # Of what is noted after each epoch: column to metric.
 FOLLOWED = {"bound": "bound", "test_iwae64": "iwae_64"}
@@ -122,6 +123,12 @@ class Tables:
     def _called(self) -> dict[str, dict[str, str]]:
         """Folder to what its run is called."""
         firsts = {visible(str(owner.folder)): self._trained[folder] for folder, owner in self._owners.items()}
+        loose = [path for path in self._found.get("snr", ()) if run_folder(path) not in self._trained]
+        firsts |= {
+            of_collected(path, run): {**trained_as(spec), "run": run}
+            for path in loose
+            for run, spec in specs_in(path).items()
+        }
         given = {folder: self.chosen.name_of(str(own["run"]), folder) for folder, own in firsts.items()}
         return called(firsts, {folder: name for folder, name in given.items() if name})
 

@@ -95,9 +95,17 @@ def _unknown(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
     who = visible(str(path)) + (" " + frame["run"].astype(str) if frame["run"].nunique() > 1 else "")
     if "setting" not in frame:
         return frame.assign(who=who, copied=False)
-    # Of a table that was collected the settings of its runs are known, by which they may be repetitions.
-    known = frame["trained_with"] != "" if "trained_with" in frame else pd.Series(False, frame.index)
-    return frame.assign(who=who, copied=False, setting=frame["setting"].where(known, who))
+    if "trained_with" not in frame or not (frame["trained_with"] != "").any():
+        return frame.assign(who=who, copied=False, setting=who)
+    # A table that was collected: of each run as if it lay in a folder of its own, which may be a repetition of others.
+    own = pd.Series([of_collected(path, run) for run in frame["run"].astype(str)], frame.index)
+    known = frame["trained_with"] != ""
+    return frame.assign(who=own, source=own, copied=False, setting=frame["setting"].where(known, own))
+
+
+def of_collected(path: Path, run: str) -> str:
+    """What stands for the folder of a run in a table that was collected."""
+    return f"{visible(str(path))} {run}"
 
 
 def _mine(frame: pd.DataFrame, names: "pd.Series[str]", owner: Owner) -> "pd.Series[bool]":

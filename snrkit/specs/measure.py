@@ -212,12 +212,14 @@ class Execution(Told):
     Attributes:
         engine: what draws: ``factors`` (fast for linear layers, leaves the rest to the others), ``vmap`` or ``loop``.
         chunk: draws in one pass; left out, or ``auto``: shapes decide.
+        threads: of the processor, of each worker where there are several; left out: 1 of a worker, else as torch decides.
     """
 
     engine: str = "factors"
     chunk: Annotated[
         Annotated[Positive, Whole] | None, Field(json_schema_extra={"word": "auto"}), BeforeValidator(_unless_auto)
     ] = None
+    threads: Annotated[int, Field(ge=1, le=1024), Whole] | None = None
 
 
 class MeasureFile(Told):

@@ -50,6 +50,24 @@ class Subject:
 
 
 @contextmanager
+def standing(model: LatentModel, mode: Mode) -> Iterator[None]:
+    """A model ready to be drawn from within the block, in full precision and with gradients; afterwards as before.
+
+    Args:
+        model: the model.
+        mode: of its modules.
+
+    Raises:
+        ResourceError: memory ran out.
+    """
+    with (
+        shortage_told(), unchanged(model), in_mode(model, mode), full_precision(), uncached_autocast(),
+        torch.enable_grad(), uncompiled(), same_convolutions(),
+    ):  # fmt: skip
+        yield
+
+
+@contextmanager
 def opened(model: nn.Module, x: Any, mode: Mode) -> Iterator[Subject]:
     """A model ready to be drawn from within the block, in full precision, with gradients, and tried; afterwards as before.
 
@@ -68,10 +86,7 @@ def opened(model: nn.Module, x: Any, mode: Mode) -> Iterator[Subject]:
     subject = as_latent_model(model)
     parameter = next(parameter for parameter in subject.parameters() if parameter.requires_grad)
     batch = as_batch(x, parameter.device, parameter.dtype)
-    with (
-        shortage_told(), unchanged(subject), in_mode(subject, mode), full_precision(), uncached_autocast(),
-        torch.enable_grad(), uncompiled(), same_convolutions(),
-    ):  # fmt: skip
+    with standing(subject, mode):
         # In its mode, which every draw is to begin with.
         snapshot = Snapshot(subject)
         findings = examine(subject, batch, mode, snapshot)

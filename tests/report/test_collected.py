@@ -23,6 +23,8 @@ SPECS = [
     {"estimator": {"name": "iwae", "K": 8}, "seed": 1},
     {"estimator": {"name": "ciwae", "K": 8, "options": {"beta": 0.5}}, "seed": 0, "optimiser": {"lr": 0.01}},
 ]
+# Four settings of one estimator, two seeds each, in folders that differ in the hash alone.
+ALIKE = [{"seed": seed, "optimiser": {"lr": lr}} for seed in (0, 1) for lr in (0.1, 0.2, 0.3, 0.4)]
 
 
 def rows(number, name):
@@ -146,6 +148,22 @@ def test_a_report_of_the_table_is_that_of_the_runs(runs, tmp_path):
         drawn.append((out / "snr_vs_k.csv").read_text())
     assert drawn[0] == drawn[1]
     assert len(drawn[0].splitlines()) == 1 + 2 * 2 * 2
+
+
+def test_settings_that_differ_in_a_hash_of_the_name_alone_are_lines_of_their_own(tmp_path):
+    for number, spec in enumerate(ALIKE):
+        run = RunDir(tmp_path / "grid" / f"digits-iwae-seed{spec['seed']}-{number:010x}")
+        run.path.mkdir(parents=True)
+        run.config.write_text(RunSpec(**spec).to_toml())
+        SNR.write(run.snr, rows(number, "iwae").assign(run=run.name))
+    write(snrkit.collect(tmp_path / "grid"), tmp_path / "all.parquet", "snr")
+    drawn = []
+    for given, out in ((tmp_path / "all.parquet", tmp_path / "one"), (tmp_path / "grid", tmp_path / "other")):
+        snrkit.report(given, out, figures=["snr_vs_k"], page=False)
+        drawn.append(pd.read_csv(out / "snr_vs_k.csv"))
+    pd.testing.assert_frame_equal(*drawn)
+    assert drawn[0]["line"].nunique() == 4
+    assert set(drawn[0]["runs"]) == {2}
 
 
 def test_a_table_whose_specifications_were_changed_is_refused(runs, tmp_path):

@@ -75,7 +75,7 @@ def stamped(version):
 @pytest.mark.parametrize(
     ("write", "problem"),
     [
-        (lambda path: pq.write_table(stamped("3"), path), "newer"),
+        (lambda path: pq.write_table(stamped("4"), path), "newer"),
         (lambda path: pq.write_table(stamped("x"), path), "not a table of snrkit"),
         (lambda path: pq.write_table(stamped(None), path), "not a table of snrkit"),
         (lambda path: pq.write_table(stamped("1").drop_columns(["floor", "K"]), path), "columns missing: K, floor"),

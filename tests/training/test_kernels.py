@@ -12,7 +12,7 @@ from snrkit.runs.checkpoint import load_checkpoint
 from snrkit.runs.folder import RunDir
 from snrkit.specs.run import ModelSpec
 
-pytestmark = pytest.mark.skipif(not kernels._has_onednn(), reason="this torch has no oneDNN")
+pytestmark = pytest.mark.skipif(not kernels.has_onednn(), reason="this torch has no oneDNN")
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_a_checkpoint_from_before_it_was_noted_chooses_anew(wide, go, race, tmp_
 
 
 def test_a_machine_without_onednn_takes_the_other(monkeypatch):
-    monkeypatch.setattr(kernels, "_has_onednn", lambda: False)
+    monkeypatch.setattr(kernels, "has_onednn", lambda: False)
     with kernels.using("onednn"):
         assert kernels.chosen(torch.float32, torch.device("cpu")) == "torch"
 

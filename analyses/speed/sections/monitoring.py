@@ -73,7 +73,7 @@ class Classifier(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.net = nn.Sequential(nn.Linear(PIXELS, 300), nn.ReLU(), nn.Dropout(), nn.Linear(300, CLASSES))
+        self.net = nn.Sequential(nn.Linear(PIXELS, 32), nn.ReLU(), nn.Dropout(), nn.Linear(32, CLASSES))
 
     def forward(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """The loss."""

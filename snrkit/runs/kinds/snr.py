@@ -17,6 +17,7 @@ def _later(table: "pd.DataFrame") -> Mapping[str, Any]:
     """What tables of schema 1 say in the words of the definition and the method; the first of them lack two columns more."""
     definition, biased = table["definition"].astype(str), table["metric"].astype(str).str.startswith("bias_")
     return drawn_as(table) | {
+        "threads": 0,
         "parameters": "",
         "pulled": definition.str.contains("pulled towards its noise value", regex=False).astype(bool),
         "target": definition.str.partition("; target: ")[2].where(biased, "") if len(table) else "",
@@ -54,6 +55,9 @@ SNR = ParquetKind(
             2, text("SHA-256 of the parameters measured on, shortened; empty in tables from before this column")
         ),
         **HOW,
+        "threads": since(
+            3, count("threads of the processor that made the draws, on which last bits depend; 0 in tables from before")
+        ),
         "pulled": since(
             2, flag("whether the reading rests on too few draws, so that noise pulls it towards its floor")
         ),
@@ -62,7 +66,7 @@ SNR = ParquetKind(
     remedy="measure again with 'snrkit snr'",
     key=("run", "step", "data", "scope", "estimator", "options", "M", "K", "block", "metric", "seed", "method"),
     of_run=("config.toml",),
-    version=2,
+    version=3,
     later=_later,
     finished="complete",
     marked=True,

@@ -1,0 +1,1 @@
+"""Work done elsewhere: on processes of this machine, on a Dask cluster, on any executor of ``concurrent.futures``."""

@@ -1,0 +1,151 @@
+"""Workers of a Dask cluster."""
+
+import os
+from collections.abc import Mapping
+from concurrent.futures import BrokenExecutor, CancelledError, Future
+from typing import TYPE_CHECKING, Any, Self
+
+from snrkit.backend.machine import Machine
+from snrkit.errors import ResourceError, SnrkitError, SpecError
+from snrkit.fleet.hands import Hands, threads_refused, unfit
+from snrkit.fleet.orders import Answer, Cargo, Order, probe, require_same, serve
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+# Seconds in which a scheduler must answer, and a first worker be there; after a loss, and at the beginning.
+_CONNECT, _WAIT = 10, 60
+_START = "start one: dask scheduler; and workers: dask worker ADDRESS --nworkers N --nthreads 1"
+
+
+class Cluster(Hands):
+    """The workers of a Dask cluster.
+
+    Args:
+        client: connected to it; it is the caller's to close.
+        address: where to connect anew if the scheduler is lost; None: that is left to the client.
+
+    Raises:
+        SpecError: its workers are threads of this process, lack a package, or are not alike.
+        ResourceError: it has no worker, or does not answer.
+    """
+
+    def __init__(self, client: "Client", address: str | None = None) -> None:
+        self._client, self._address = client, address
+        self._executor = client.get_executor(pure=False)
+        self._there: dict[str, Any] = {}
+        self.remarks: list[str] = []
+        self.machine = self._seen()
+
+    @classmethod
+    def at(cls, address: str) -> Self:
+        """A cluster by the address of its scheduler, for this alone.
+
+        Raises:
+            SpecError: that is no address, or Dask is not installed.
+            SnrkitError: as for the class.
+        """
+        client = _connected(address)
+        try:
+            return cls(client, address)
+        except BaseException:
+            client.close(timeout=2)
+            raise
+
+    @property
+    def workers(self) -> int:
+        """Orders at once: threads of all workers."""
+        return max(1, int(sum(self._client.nthreads().values())))
+
+    def _seen(self) -> Machine:
+        """See to it that all workers are alike.
+
+        Raises:
+            SpecError, ResourceError: as for the class.
+        """
+        self._await_workers()
+        found = self._client.run(probe, on_error="return")
+        for error in found.values():
+            if isinstance(error, BaseException):
+                raise unfit(error) from error
+        if any(process == os.getpid() for _, process in found.values()):
+            raise threads_refused()
+        first: Machine
+        first, *others = (machine for machine, _ in found.values())
+        for other in others:
+            require_same(first, other)
+        here = Machine.here()
+        require_same(Machine(**{**vars(first), **here.software}), first)
+        if first != here:
+            told = f"drawn on {first.hardware}, read on {here.hardware}: last bits may differ from those of one machine"
+            self.remarks.append(told)
+        return first
+
+    def _await_workers(self) -> None:
+        try:
+            self._client.wait_for_workers(1, timeout=_WAIT)
+        except Exception as error:  # what it raises differs between its versions
+            where = self._address or "the cluster"
+            raise ResourceError("scheduler", f"no worker of {where} in {_WAIT} s", _START) from error
+
+    def submit(
+        self,
+        order: Order,
+        cargos: Mapping[str, Cargo],
+        missing: tuple[str, ...] = (),  # noqa: ARG002
+    ) -> "Future[Answer]":
+        """A cargo is handed to the cluster once, and its workers have it of one another."""
+        try:
+            for digest, cargo in cargos.items():
+                if digest not in self._there:
+                    self._there[digest] = self._client.scatter(cargo.content, hash=False)
+            found: Future[Answer] = self._executor.submit(serve, order, {d: self._there[d] for d in cargos})
+        except (OSError, RuntimeError, CancelledError, TimeoutError) as error:  # the scheduler is not there
+            found = Future()
+            found.set_exception(BrokenExecutor(str(error)))
+        return found
+
+    def is_loss(self, error: BaseException) -> bool:
+        """Whether it is of Dask's own: a worker or the scheduler that is gone."""
+        if type(error).__name__ == "KilledWorker":
+            problem = "workers end in the middle of their work, again and again at the same place"
+            raise ResourceError("scheduler", problem, "most often memory runs out: see the workers' logs") from error
+        return isinstance(error, BrokenExecutor | OSError) or type(error).__name__ in (
+            "FutureCancelledError",
+            "CommError",
+        )
+
+    def renew(self) -> None:
+        """Hand everything to the cluster again, once it is there."""
+        self._there.clear()
+        if self._client.status != "running" and self._address is not None:
+            self._client.close(timeout=2)
+            self._client = _connected(self._address, _WAIT)
+            self._executor = self._client.get_executor(pure=False)
+        self._await_workers()
+
+    def close(self, *, now: bool) -> None:  # noqa: ARG002
+        """Leave it."""
+        self._there.clear()
+        self._executor.shutdown(wait=False)
+        if self._address is not None:
+            self._client.close(timeout=2)
+
+
+def _connected(address: str, seconds: int = _CONNECT) -> "Client":
+    try:
+        import dask
+        from distributed import Client
+    except ImportError:
+        raise SpecError("scheduler", "needs Dask", "pip install 'snrkit[cluster]'") from None
+    if "://" not in address:
+        raise SpecError("scheduler", f"'{address}' is no address", "write for example tcp://host:8786")
+    quiet = {"distributed.comm.timeouts.connect": f"{seconds}s", "distributed.client.scheduler-info-interval": "2s"}
+    try:
+        with dask.config.set(quiet):
+            return Client(address, timeout=seconds, set_as_default=False)
+    except SnrkitError:
+        raise
+    except Exception as error:  # what it raises differs between its versions
+        problem = f"no scheduler answers at {address} in {seconds} s"
+        raise ResourceError("scheduler", problem, _START) from error
