@@ -1,7 +1,8 @@
 """What a process keeps for all of it: global random generators and torch's switches, remembered and put back."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -45,6 +46,17 @@ def seed_generators(seed: int) -> None:
         generator.manual_seed(seed)
     np.random.seed([seed & 0xFFFFFFFF, seed >> 32])
     random.seed(seed)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Within the block the generators that ``Generators`` remembers are lent out, from a place that ``seed`` names."""
+    before = Generators()
+    try:
+        seed_generators(seed)
+        yield
+    finally:
+        before.restore()
 
 
 def _of_torch() -> tuple[torch.Generator, ...]:

@@ -75,7 +75,7 @@ EXIT_CODES = [
     ("3", "diverged: a bound, a gradient or a parameter became NaN or infinite"),
     ("4", "no room: disk full or not writable, memory too small, or another process at work there"),
     ("130", "interrupted by Ctrl-C or a signal; what is finished is saved"),
-    ("1", "anything else, which is a fault in snrkit; sweep: runs failed in several ways"),
+    ("1", "anything else, which is a fault in snrkit; of several runs also: they failed in several ways"),
 ]
 
 

@@ -204,7 +204,10 @@ class Trial:
         for (name, tensor), was in zip(self._trained.named.items(), before, strict=True):
             if not _equal(tensor, was):
                 problem = f"'{self._name}' changes the parameter '{name}'"
-                raise SpecError("loss", problem, "leave out the optimiser's step: a draw is of the gradient alone")
+                remedy = (
+                    "leave out the optimiser's step; what sets itself at its first call is to be called once before"
+                )
+                raise SpecError("loss", problem, remedy)
         if any(not _equal(now, was) for now, was in held):
             raise SpecError("batch", f"is changed in place by '{self._name}'", "work on a clone of it")
 

@@ -8,6 +8,7 @@ from typing import Any, Protocol, Self, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from snrkit.backend.process import seeded
 from snrkit.core.backward import derivatives, hides_parameters
 from snrkit.core.batches import Batch, broadcastable, describe, points, take, transform
 from snrkit.core.logweights import LogWeights, Parts
@@ -239,9 +240,8 @@ def build_model(spec: ModelSpec, data: DataSummary, seed: int) -> LatentModel:
     """
     streams, build = Streams(seed), MODELS.load(spec.name)
     require_model_room(build, spec, data)
-    # torch's layers initialise themselves from the global generator; it is lent to them and put back.
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(streams.integer("init"))
+    # torch's layers initialise themselves from its global generator, and a user's perhaps from numpy's.
+    with seeded(streams.integer("init")):
         model: LatentModel = build(spec.options, data, streams)
     return model
 

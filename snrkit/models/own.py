@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from snrkit.backend.process import Generators, seed_generators
+from snrkit.backend.process import seeded
 from snrkit.core.streams import Streams
 from snrkit.errors import ModelError, SnrkitError, SpecError
 from snrkit.files import read_bytes
@@ -238,16 +238,12 @@ def _run(path: Path, source: bytes) -> ModuleType:
         sys.path.append(str(path.parent))
     sys.modules[module.__name__] = module  # dataclasses and pickle look there
     # It is run once, whichever model is made first: that model's seed and device are nothing to it.
-    generators = Generators()
     try:
-        seed_generators(0)
-        with _users_file(path, "being run"), torch.device("cpu"):
+        with seeded(0), _users_file(path, "being run"), torch.device("cpu"):
             exec(compile(source, str(path), "exec"), vars(module))
     except BaseException:
         del sys.modules[module.__name__]
         raise
-    finally:
-        generators.restore()
     return module
 
 

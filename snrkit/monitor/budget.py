@@ -5,8 +5,9 @@ import time
 from snrkit.errors import SpecError
 from snrkit.specs.base import short
 
-# What a measurement is taken to cost beside its draws before one has been made: readings, and those of each coordinate.
-_GUESSED, _PER_COORDINATE = 0.05, 1e-6
+# What a measurement is taken to cost beside its draws before one has been made, rather too much: readings, and those of
+# each coordinate; seconds.
+_GUESSED, _PER_COORDINATE = 0.1, 5e-6
 
 
 class Budget:

@@ -1,5 +1,8 @@
 """A model of a user's own file: trained, measured and opened where the file is named, and nowhere else."""
 
+import random
+
+import numpy
 import pandas as pd
 import pytest
 import torch
@@ -7,7 +10,9 @@ import torch
 import snrkit
 from snrkit.cli.main import main
 from snrkit.errors import SpecError
-from snrkit.models.own import OwnModel
+from snrkit.models.base import build_model
+from snrkit.models.own import OwnModel, lending
+from snrkit.models.summary import DataSummary
 from snrkit.runs.checkpoint import load_checkpoint
 from snrkit.specs.run import RunSpec
 from tests.support import own
@@ -175,3 +180,22 @@ def test_from_python_a_function_may_make_the_model(file, tmp_path):
     assert run.model.state_dict()["decoder.weight"].shape == (64, 2)
     with pytest.raises(SpecError, match="run only where you name it"):
         snrkit.Run.open(tmp_path / "run")
+
+
+def test_parameters_that_begin_from_numpy_or_random_are_a_function_of_the_seed(file, tmp_path):
+    text = file.read_text() + (
+        "\n\nimport random\nimport numpy\n\n\nclass Drawn(MyVAE):\n"
+        "    def __init__(self, latent=2):\n        super().__init__(latent)\n"
+        "        self.first = torch.nn.Parameter(torch.tensor(numpy.random.rand(3)).float())\n"
+        "        self.second = torch.nn.Parameter(torch.tensor([random.random()]))\n"
+    )
+    drawn = tmp_path / "drawn.py"
+    drawn.write_text(text)
+    own_model = OwnModel.at(f"{drawn}:Drawn")
+    spec, summary = own_model.specified({}), DataSummary(torch.full((64,), 0.5, dtype=torch.float64), real=False)
+    state = numpy.random.get_state()[1].tolist(), random.getstate()
+    with lending(spec, f"{drawn}:Drawn"):
+        one, two, other = (build_model(spec, summary, seed).state_dict() for seed in (1, 1, 2))
+    assert all(torch.equal(one[name], two[name]) for name in ("first", "second"))
+    assert not any(torch.equal(one[name], other[name]) for name in ("first", "second"))
+    assert (numpy.random.get_state()[1].tolist(), random.getstate()) == state

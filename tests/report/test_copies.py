@@ -192,5 +192,5 @@ def test_the_report_says_so(tmp_path):
     to = Destination(tmp_path / "out", ("snrkit", "report"), COLUMNS["icml"])
     report = build([tmp_path / "runs"], to, lines.append, ["snr_vs_k"])
     assert any("run_backup: a copy of the run" in line for line in lines)
-    assert report.sheets["evaluation"][0].rows[0][0] == "run"
+    assert report.sheets["evaluation"][0].rows[0][0] == "IWAE, M = 1, K = 64"
     assert not any("run_backup" in entry["path"] for entry in report.figures["snr_vs_k"]["inputs"])

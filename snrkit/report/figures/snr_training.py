@@ -1,5 +1,7 @@
 """SNR of the gradient along training."""
 
+from collections.abc import Iterator
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
@@ -103,10 +105,9 @@ def _panel(axes: Axes, block: str, found: list[Line], data: pd.DataFrame) -> Non
 
 def _caption(data: pd.DataFrame) -> str:
     return (
-        f"SNR (mean over coordinates) of the gradient of {joined(data['data'].unique())} along training, with each "
-        "run's own "
-        f"estimator at M = {joined(sorted(data['M'].unique()))}; number of draws of the unit M = 1: "
-        f"{joined(sorted(data['draws'].unique()))}. "
+        f"SNR (mean over coordinates) of the gradient of {joined(data['data'].unique())} along training, "
+        f"M = {joined(sorted(data['M'].unique()))}, K = {joined(sorted(data['K'].unique()))}; "
+        f"number of draws of the unit M = 1: {joined(sorted(data['draws'].unique()))}. "
         f"Bands: 95 % intervals{seeds_caption(data)}. "
         "Dashed grey: what pure noise would read; hollow markers: the interval reaches down to it."
     )
@@ -115,10 +116,17 @@ def _caption(data: pd.DataFrame) -> str:
 def _alt(found: list[Line], blocks: list[str]) -> str:
     parts = []
     for block in blocks:
-        own = [Line(x.label, x.style, x.rows[x.rows["block"] == block]) for x in found]
         name = f"{block} network" if block in NETWORKS else visible(block)
-        parts.append(f"{name}: {'; '.join(trend(line, 'at') for line in own if len(line.rows))}")
+        parts.append(f"{name}: {'; '.join(_trends(found, block))}")
     return f"Line chart of SNR along training, log SNR axis. {'. '.join(parts)}."
+
+
+def _trends(found: list[Line], block: str) -> Iterator[str]:
+    for line in found:
+        rows = line.rows[line.rows["block"] == block]
+        if len(rows):
+            unit = str(rows["unit"].iloc[0])
+            yield trend(Line(line.label, line.style, rows[["at", "value"]].rename(columns={"at": unit})), unit)
 
 
 figure = FigureKind(
