@@ -13,9 +13,9 @@ from rich.live import Live
 from rich.table import Table
 
 from snrkit.cli.models import put_sweeps_model
-from snrkit.cli.options import FOLDER, INPUT, RUNS, Whole, common, shard_option
+from snrkit.cli.options import FOLDER, INPUT, RUNS, Whole, common, fleet_options, shard_option, threads_option
 from snrkit.cli.output import PLAIN_INTERVAL_S, error_console, print_json, print_table, say, tell
-from snrkit.errors import BUG
+from snrkit.errors import BUG, SpecError
 from snrkit.specs.base import apply_settings, read_toml
 from snrkit.specs.grid import expand
 from snrkit.specs.measure import WatchFile
@@ -61,6 +61,8 @@ class Duration(click.ParamType):  # type: ignore[type-arg]
 @click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Over the file, e.g. epochs=9 or grid.seed=[0]."
 )
+@threads_option
+@fleet_options
 @common
 def command(  # noqa: PLR0913 (one per option)
     *,
@@ -74,6 +76,9 @@ def command(  # noqa: PLR0913 (one per option)
     exports: Path | None,
     model: str | None,
     settings: tuple[str, ...],
+    threads: int | None,
+    workers: int | None,
+    scheduler: str | None,
     data_dir: Path | None,
     device: str,
     as_json: bool,
@@ -96,13 +101,17 @@ def command(  # noqa: PLR0913 (one per option)
     specs = expand(data, str(grid))
 
     from snrkit.backend.device import select_device
+    from snrkit.backend.machine import threads as on_threads
+    from snrkit.fleet.elsewhere import Elsewhere
+    from snrkit.fleet.fleet import fleet
     from snrkit.interrupt import Interrupted, stop_requests
     from snrkit.models.own import lending_all
     from snrkit.runs.export import export
     from snrkit.runs.lock import among_others_in
     from snrkit.runs.sources import require_same_source
-    from snrkit.training.sweep import SIDE_BY_SIDE, Sweep, surveyed
-    from snrkit.watch import require_due, require_measurable, watching
+    from snrkit.sweeping import Asked, sweep_elsewhere
+    from snrkit.training.sweep import SIDE_BY_SIDE, surveyed
+    from snrkit.watch import require_due, require_measurable
 
     where = select_device(device)
     deadline = float("inf") if time_limit is None else time.monotonic() + time_limit
@@ -113,17 +122,21 @@ def command(  # noqa: PLR0913 (one per option)
         with lent:
             _show(surveyed(specs, folder, most, shard, retry), folder, shard, as_json)
         return
-    with among_others_in(folder), stop_requests() as signalled, lent:
+    _require_one_way(shard, workers, scheduler)
+    with among_others_in(folder), stop_requests() as signalled, lent, fleet(workers, scheduler) as hands:
         for spec in specs:
             require_due(asked, spec)
         require_measurable(asked, specs[0], data_dir, where)
-        sweep = Sweep(
-            specs, folder,
-            data_dir=data_dir, device=where, side_by_side=most, retry=retry, shard=shard, observe=watching(asked),
-        )  # fmt: skip
+        every = Asked(specs, folder.absolute(), data_dir, device, most, retry, model, asked)
+        sweep = every.sweep(shard)
         clock = _Clock(sweep.entries)
         with board(sweep.entries, clock, quiet) as watch:
-            sweep.run(lambda: signalled() or time.monotonic() >= deadline, watch)
+            stopped = lambda: signalled() or time.monotonic() >= deadline  # noqa: E731
+            if hands is None:
+                with on_threads(threads):
+                    sweep.run(stopped, watch)
+            else:
+                sweep_elsewhere(sweep, every, Elsewhere(hands), threads, stopped, watch)
         interrupted = signalled()
     if exports is not None:
         for entry in sweep.entries:
@@ -134,7 +147,17 @@ def command(  # noqa: PLR0913 (one per option)
         tell(outlook)
     if interrupted:
         raise Interrupted
-    codes = {entry.code for entry in sweep.entries if entry.state in ("failed", "held")}
+    _exit(sweep.entries)
+
+
+def _require_one_way(shard: Shard, workers: int | None, scheduler: str | None) -> None:
+    if not shard.is_whole and (workers or scheduler):
+        raise SpecError("--shard", "is for processes of a job array", "leave it out with --workers or --scheduler")
+
+
+def _exit(entries: "list[Entry]") -> None:
+    """End the program with the code of what failed or is held, if anything is."""
+    codes = {entry.code for entry in entries if entry.state in ("failed", "held")}
     if codes:
         raise click.exceptions.Exit(codes.pop() if len(codes) == 1 else BUG)
 

@@ -64,6 +64,9 @@ class Cluster(Hands):
             SpecError, ResourceError: as for the class.
         """
         self._await_workers()
+        if any(threads > 1 for threads in self._client.nthreads().values()):
+            problem = "a worker takes several orders at once, and threads of a process are in each other's way"
+            raise SpecError("scheduler", problem, "start workers with --nthreads 1, as many as there are cores")
         found = self._client.run(probe, on_error="return")
         for error in found.values():
             if isinstance(error, BaseException):

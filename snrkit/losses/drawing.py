@@ -105,18 +105,25 @@ def fixed(name: str, trained: Trained, job: Job, write: Write, batch: Any, told:
         NonFiniteError: a gradient or a loss is NaN or infinite.
         ModelError: the loss's code raised.
     """
-    blocks = []
-    held = Rows(name, trained, rows_at_once(trained, max(len(draws) for draws in job.blocks())))
-    for draws in job.blocks():
-        moments = RowMoments(trained.layout.size, trained.device)
-        for part in parts(draws, len(held.held)):
-            with users_code(f"'{name}'"):
-                values = write(part, held.held[: len(part)], batch)
-            moments.add(held.held[: len(part)])
-            held.check(part, values, moments.mean)
-            told(len(part))
-        blocks.append(moments.block())
-    return blocks
+    held = held_for(name, trained, job)
+    return [fixed_block(name, held, draws, write, batch, told) for draws in job.blocks()]
+
+
+def held_for(name: str, trained: Trained, job: Job) -> Rows:
+    """As many rows as the draws of one batch take at once."""
+    return Rows(name, trained, rows_at_once(trained, max(len(draws) for draws in job.blocks())))
+
+
+def fixed_block(name: str, held: Rows, draws: range, write: Write, batch: Any, told: Told) -> BlockMoments:
+    """Moments of one block of draws of one batch; raises as ``fixed``."""
+    moments = RowMoments(held.held.shape[1], held.held.device)
+    for part in parts(draws, len(held.held)):
+        with users_code(f"'{name}'"):
+            values = write(part, held.held[: len(part)], batch)
+        moments.add(held.held[: len(part)])
+        held.check(part, values, moments.mean)
+        told(len(part))
+    return moments.block()
 
 
 def redrawn(

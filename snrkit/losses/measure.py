@@ -9,12 +9,16 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from snrkit.backend.machine import threads as on_threads
 from snrkit.diagnostics.moments import Moments
 from snrkit.diagnostics.tables import Provenance
+from snrkit.fleet.elsewhere import Elsewhere, elsewhere
+from snrkit.fleet.models import Send
 from snrkit.losses.asked import Asked, asked
-from snrkit.losses.measuring import Measured, measured
+from snrkit.losses.measuring import By, Measured, measured
 from snrkit.losses.opening import opened
 from snrkit.losses.parameters import Trained
+from snrkit.losses.remote import sent
 from snrkit.losses.rows import comparisons, rows
 from snrkit.losses.trial import Found
 from snrkit.runs.kinds.comparisons import COMPARISONS
@@ -95,6 +99,9 @@ def measure_loss(  # noqa: PLR0913 (one option each; all by keyword)
     noise: Iterable[int] | None = None,
     dsnr: bool = False,
     progress: Progress | None = None,
+    threads: int | None = None,
+    executor: Any = None,
+    send: Send = "specification",
 ) -> pd.DataFrame:
     """Moments of repeated draws of any loss's gradient, and the SNRs they imply; the loss is left as it is.
 
@@ -123,6 +130,9 @@ def measure_loss(  # noqa: PLR0913 (one option each; all by keyword)
             draws are then made at once by ``vmap`` where the loss allows it.
         dsnr: also measure the DSNR of every group, which makes the draws twice.
         progress: called with (done, total, note) as draws are finished.
+        threads: of the processor, of each worker where there is an executor; None: 1 of a worker, else as torch decides.
+        executor: makes the draws of one batch, as for ``snrkit.measure``; the DSNR's second pass is made here.
+        send: ``cloudpickle``, which an executor needs: all is sent with its code, which workers run.
 
     Returns:
         The tidy table of ``snrkit.runs.kinds.snr``, one row per (loss, M, block, metric): the loss's name is the
@@ -140,7 +150,7 @@ def measure_loss(  # noqa: PLR0913 (one option each; all by keyword)
     """
     found = diagnose_loss(
         loss, model_or_parameters, batch, draws=draws, seed=seed, groups=groups, mode=mode, direction=direction, M=M,
-        repeats=repeats, noise=noise, dsnr=dsnr, progress=progress,
+        repeats=repeats, noise=noise, dsnr=dsnr, progress=progress, threads=threads, executor=executor, send=send,
     )  # fmt: skip
     for remark in found.remarks:
         _LOG.warning("measure_loss: %s", remark)
@@ -166,6 +176,9 @@ def diagnose_loss(  # noqa: PLR0913 (one option each; all by keyword)
     step: int = 0,
     data: str = "given",
     progress: Progress | None = None,
+    threads: int | None = None,
+    executor: Any = None,
+    send: Send = "specification",
 ) -> LossMeasurement:
     """All that is measured of losses: beside the table differences between them on the same seeds, and the mean gradient.
 
@@ -186,6 +199,9 @@ def diagnose_loss(  # noqa: PLR0913 (one option each; all by keyword)
         step: optimiser steps that it has seen.
         data: what the tables call the batch.
         progress: called with (done, total, note) as draws are finished.
+        threads: of the processor, of each worker where there is an executor; None: 1 of a worker, else as torch decides.
+        executor: makes the draws of one batch, as for ``snrkit.measure``; the DSNR's second pass is made here.
+        send: ``cloudpickle``, which an executor needs: all is sent with its code, which workers run.
 
     Returns:
         ``table``, ``comparisons``, ``remarks``, ``mean_gradient()``; ``save(path)`` writes the tables.
@@ -198,7 +214,7 @@ def diagnose_loss(  # noqa: PLR0913 (one option each; all by keyword)
         repeats=repeats, noise=noise, dsnr=dsnr,
     )  # fmt: skip
     about = Provenance(run, whole("step", step, 0, "count from 0"), data)
-    return carried_out(what, provenance=about, progress=progress)
+    return carried_out(what, provenance=about, progress=progress, threads=threads, elsewhere=elsewhere(executor, send))
 
 
 def carried_out(
@@ -207,6 +223,8 @@ def carried_out(
     provenance: Provenance = Provenance(),  # noqa: B008 (frozen)
     known: Mapping[str, Found] | None = None,
     progress: Progress | None = None,
+    threads: int | None = None,
+    elsewhere: Elsewhere | None = None,
 ) -> LossMeasurement:
     """Carry out what was asked of losses.
 
@@ -215,12 +233,16 @@ def carried_out(
         provenance: labels for the tables.
         known: what an earlier measurement of the same losses found at their trial, which is then not made again.
         progress: called with (done, total, note).
+        threads: as for ``measure_loss``.
+        elsewhere: workers that make the draws; None: this process does.
 
     Raises:
         SpecError, ModelError, CapabilityError, NonFiniteError, ResourceError: as for ``measure_loss``.
     """
-    with opened(what.trained, what.losses, what.seed, what.mode, what.noise) as ready:
-        done = {name: measured(ready, what, name, (known or {}).get(name), progress) for name in what.losses}
+    by = None if elsewhere is None else By(elsewhere, sent(what, elsewhere))
+    count = threads or (None if elsewhere is None else 1)
+    with opened(what.trained, what.losses, what.seed, what.mode, what.noise) as ready, on_threads(count):
+        done = {name: measured(ready, what, name, (known or {}).get(name), progress, by) for name in what.losses}
     table = rows(what, done, provenance)
     remarks = list(dict.fromkeys(remark for found in done.values() for remark in found.remarks))
     found = {name: one.found for name, one in done.items()}

@@ -8,16 +8,19 @@ import torch
 from torch import Tensor
 
 from snrkit.diagnostics.metrics.base import Reading
-from snrkit.diagnostics.moments import Moments, Rounding
+from snrkit.diagnostics.moments import BlockMoments, Moments, Rounding
 from snrkit.diagnostics.plan import Job
 from snrkit.diagnostics.rounding import remarks as told_by
 from snrkit.estimators.base import Estimator
+from snrkit.fleet.elsewhere import Elsewhere
+from snrkit.fleet.orders import Cargo
 from snrkit.losses.asked import Asked
 from snrkit.losses.drawing import Batches, Rows, Within, fixed, parts, redrawn, rows_at_once
 from snrkit.losses.makers import Maker, maker
 from snrkit.losses.opening import Ready
 from snrkit.losses.precision import examine, named
 from snrkit.losses.reading import Projections, Read, noise_parts
+from snrkit.losses.remote import gathered
 from snrkit.losses.seeding import Seeds
 from snrkit.losses.trial import Found
 from snrkit.types import Progress
@@ -55,13 +58,28 @@ class Measured:
 
 
 @dataclass(frozen=True)
+class By:
+    """Workers that make draws.
+
+    Attributes:
+        elsewhere: the workers.
+        cargo: the losses, as they were sent.
+    """
+
+    elsewhere: Elsewhere
+    cargo: Cargo
+
+
+@dataclass(frozen=True)
 class _Named:
     """What stands for an estimator where there is a loss."""
 
     name: str
 
 
-def measured(ready: Ready, what: Asked, name: str, known: Found | None, progress: Progress | None) -> Measured:
+def measured(
+    ready: Ready, what: Asked, name: str, known: Found | None, progress: Progress | None, by: By | None = None
+) -> Measured:
     """Everything that is asked of a loss; arguments and errors as for ``carried_out``."""
     start, told = time.perf_counter(), _Told(name, what, progress)
     batches = Batches(what.batch, Seeds(ready.streams, "batch")) if what.redrawn else None
@@ -72,7 +90,8 @@ def measured(ready: Ready, what: Asked, name: str, known: Found | None, progress
     rounding = _rounding(ready, make, first, found)
     job = Job(cast("Estimator", _Named(name)), 1, 1, True, 1, what.batches)
     begin = time.perf_counter()
-    read, within = _draw(what, name, job, make, batches, rounding, told)
+    drawn = None if by is None else gathered(what, name, job, found, by.cargo, by.elsewhere, told)
+    read, within = _draw(what, name, job, make, batches, rounding, told, drawn)
     drawing = time.perf_counter() - begin
     once = list(read.readings(what.repeats))
     readings = {M: [reading.of_average(M) for reading in once] for M in what.M}
@@ -87,11 +106,12 @@ def measured(ready: Ready, what: Asked, name: str, known: Found | None, progress
 
 
 def _draw(
-    what: Asked, name: str, job: Job, make: Maker, batches: Batches | None, rounding: Rounding, told: "_Told"
+    what: Asked, name: str, job: Job, make: Maker, batches: Batches | None, rounding: Rounding, told: "_Told",
+    drawn: list[BlockMoments] | None,
 ) -> tuple[Read, list[Within]]:  # fmt: skip
     layout, blocks = what.trained.layout, what.trained.blocks
     if batches is None:
-        drawn = fixed(name, what.trained, job, make.write, what.batch, told)
+        drawn = drawn or fixed(name, what.trained, job, make.write, what.batch, told)
         return Read(job, layout, blocks, Moments(drawn, rounding)), []
     nested = redrawn(name, what.trained, job, what.repeats, make.write, batches, told)
     means = None if nested.means is None else Moments(nested.means)

@@ -67,6 +67,7 @@ class Sweep:
     ) -> None:
         require_known(specs)
         self._crews = crews(specs, out, side_by_side, shard)
+        self.crews = len(self._crews)
         self._data_dir, self._device, self._retry = data_dir, device, retry
         self._observe, self._data = observe, dict[str, Dataset]()
         _recover(out, [run_name(spec) for spec in specs], [crew.marker for crew in self._crews])

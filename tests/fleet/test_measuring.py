@@ -1,6 +1,7 @@
 """Draws made by workers are those of one process, to the bit."""
 
 import dataclasses
+import threading
 from contextlib import suppress
 
 import pandas as pd
@@ -15,8 +16,10 @@ from snrkit.errors import ModelError, NonFiniteError, SpecError
 from snrkit.estimators.iwae import Iwae
 from snrkit.fleet.elsewhere import Elsewhere
 from snrkit.fleet.fleet import Fleet, fleet_of
+from snrkit.fleet.hands import Processes
 from snrkit.interrupt import Interrupted
 from snrkit.specs.measure import Execution
+from tests.fleet.test_sweeps import trouble
 from tests.zoo import toy
 
 ONE = Execution(threads=1)
@@ -123,3 +126,24 @@ def test_what_is_of_ones_own_travels_with_consent_alone(processes):
     found = snrkit.measure(model, x, Own(), K=2, draws=12, executor=Fleet(processes.hands, "cloudpickle"))
     alone = snrkit.measure(model, x, Own(), K=2, draws=12, threads=1)
     pd.testing.assert_frame_equal(found.drop(columns="seconds"), alone.drop(columns="seconds"), check_exact=True)
+
+
+@pytest.mark.slow
+def test_workers_that_are_killed_and_stopped_change_nothing():
+    model, x = toy(dim=3)
+    plan = Plan(estimators=("iwae", "dreg"), K=(500, 1000), draws=400, how=ONE)
+    alone = diagnose(model, x, plan)
+    hands = Processes(8)
+    threading.Thread(target=trouble, args=(hands, 3, 30), daemon=True).start()
+    found = diagnose(model, x, plan, elsewhere=Elsewhere(Fleet(hands, "cloudpickle")))
+    hands.close(now=True)
+    assert same(found, alone)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 3])
+def test_any_number_of_workers(workers, alone):
+    hands = Processes(workers)
+    found = by(Fleet(hands, "cloudpickle"))
+    hands.close(now=False)
+    assert same(found, alone)
