@@ -13,7 +13,7 @@ from analyses.speed.sections import crews
 from analyses.speed.sections.sizes import _CPU, _CUDA
 from analyses.speed.sections.timing import MOST_CALLS, interleaved, paced
 
-QUICK = ("engines", "measure", "training", "evaluation", "ensembles", "agreement", "losses", "fleet")
+QUICK = ("engines", "measure", "training", "evaluation", "ensembles", "agreement", "losses")
 
 
 @pytest.mark.rest_slow
