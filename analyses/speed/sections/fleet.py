@@ -57,12 +57,13 @@ def run(quick: bool) -> tuple[str, list[dict[str, Any]]]:
             )
     text = (
         f"An empty task takes {1000 * trips['processes']:.1f} ms of the asking process with processes of this machine, and "
-        f"{1000 * trips['dask']:.1f} ms with Dask, whose scheduler is in that process here. `block s`: CPU seconds of a "
-        "block of draws on a worker, one thread; `MB`: of its result; `taken in s`: CPU seconds to check it where readings are "
-        "made; `each s`: that, the empty task and the network together, one after another whatever the number of workers. "
-        "`workers, blocks of 2 s`, `of 20 s`: that many keep the asking process busy, and more pay nothing; `1,000 pay "
-        "from`: seconds that a block must take for 1,000 workers. Workers begin in "
-        f"{_START:.0f} s and are sent the model once."
+        f"{1000 * trips['dask']:.1f} ms with Dask, whose scheduler is in that process here. "
+        "`block s`: CPU seconds of a block of draws on a worker, one thread; `MB`: of its result; "
+        "`taken in s`: CPU seconds to check it where readings are made; "
+        "`each s`: that, the empty task and the network together, one after another whatever the number of workers. "
+        "`workers, blocks of 2 s`, `of 20 s`: that many keep the asking process busy, and more pay nothing; "
+        "`1,000 pay from`: seconds that a block must take for 1,000 workers. "
+        f"Workers begin in {_START:.0f} s and are sent the model once."
     )
     return text, rows
 
