@@ -21,6 +21,7 @@ def loss(model, x):
     return (model(x) + 0.1 * torch.randn(len(x), 1)).square().mean()
 
 
+@pytest.mark.slow
 def test_the_same_numbers(processes):
     model, x = net(), torch.ones(3, 4)
     alone = snrkit.measure_loss(loss, model, x, threads=1, dsnr=True, **FEW)

@@ -45,6 +45,7 @@ def by(executor, plan=PLAN, model=None, **more):
     return diagnose(model or own, x, plan, elsewhere=Elsewhere(fleet_of(executor, "cloudpickle")), **more)
 
 
+@pytest.mark.rest_slow
 @pytest.mark.parametrize("kind", ["pool", "client"])
 def test_workers_of_any_kind_give_the_numbers_of_one_process(request, kind, alone):
     found = by(request.getfixturevalue(kind))
@@ -75,6 +76,7 @@ def test_kept_blocks_of_other_threads_are_not_used(tmp_path):
     assert len(list(tmp_path.glob("*.npz"))) == 12
 
 
+@pytest.mark.slow
 def test_blocks_drawn_alone_serve_workers(tmp_path, processes, monkeypatch, alone):
     model, x = toy(dim=3)
     diagnose(model, x, PLAN, folder=tmp_path)

@@ -129,6 +129,7 @@ def test_a_scheduler_that_is_not_there(monkeypatch):
         pass
 
 
+@pytest.mark.slow
 def test_workers_that_lack_the_package(client, monkeypatch):
     def probed(*_, **__):
         return {"tcp://one:1": ModuleNotFoundError("No module named 'snrkit'", name="snrkit")}

@@ -38,12 +38,14 @@ def test_an_evaluation(run, processes, tmp_path):
         equal(getattr(alone, name), getattr(found, name))
 
 
+@pytest.mark.slow
 def test_a_curve_over_beta(run, processes, tmp_path):
     alone = run.beta(4, draws=12, data_points=3, threads=1, out=tmp_path / "alone.csv")
     found = run.beta(4, draws=12, data_points=3, executor=processes, out=tmp_path / "found.csv")
     equal(alone.table, found.table)
 
 
+@pytest.mark.slow
 def test_advice(run, processes, tmp_path):
     asked = {"budget": 2, "estimators": ["vae", "iwae"], "draws": 12, "data_points": 3}
     alone = run.advise(**asked, threads=1, out=tmp_path / "alone.json")

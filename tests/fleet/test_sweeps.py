@@ -58,6 +58,7 @@ def test_the_same_files(tmp_path, processes):
     assert not list((tmp_path / "found").glob(".stop-*"))
 
 
+@pytest.mark.slow
 def test_what_is_told_to_stop_is_saved_and_goes_on(tmp_path, processes):
     specs = grid(seeds=1, epochs=60)
     began = time.monotonic()

@@ -150,6 +150,7 @@ def test_a_report_of_the_table_is_that_of_the_runs(runs, tmp_path):
     assert len(drawn[0].splitlines()) == 1 + 2 * 2 * 2
 
 
+@pytest.mark.slow
 def test_settings_that_differ_in_a_hash_of_the_name_alone_are_lines_of_their_own(tmp_path):
     for number, spec in enumerate(ALIKE):
         run = RunDir(tmp_path / "grid" / f"digits-iwae-seed{spec['seed']}-{number:010x}")

@@ -23,6 +23,7 @@ def refused(capsys, *words):
     return said
 
 
+@pytest.mark.slow
 def test_csv_and_parquet_of_pandas_are_drawn_alike(table, capsys):
     table.to_csv("t.csv", index=False)
     table.to_parquet("t.parquet")
