@@ -26,6 +26,7 @@ from analyses.speed.sections import (
     engines,
     ensembles,
     evaluation,
+    fleet,
     grid,
     growth,
     losses,
@@ -53,6 +54,7 @@ SECTIONS: dict[str, Callable[[Place, bool], Found]] = {
     "losses": lambda _, quick: losses.run(sizes(quick)),
     "monitoring": lambda _, quick: monitoring.run(sizes(quick)),
     "busy": lambda _, quick: busy.run(sizes(quick)),
+    "fleet": lambda _, quick: fleet.run(quick),
     "agreement": lambda _, quick: agreement.run(sizes(quick)),
 }
 QUICK = "--quick"

@@ -1,8 +1,12 @@
 """Workers of a Dask cluster."""
 
+import logging
+import math
 import os
+import time
 from collections.abc import Mapping
 from concurrent.futures import BrokenExecutor, CancelledError, Future
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
 from snrkit.backend.machine import Machine
@@ -13,8 +17,11 @@ from snrkit.fleet.orders import Answer, Cargo, Order, probe, require_same, serve
 if TYPE_CHECKING:
     from distributed import Client
 
+_LOG = logging.getLogger("snrkit")
 # Seconds in which a scheduler must answer, and a first worker be there; after a loss, and at the beginning.
 _CONNECT, _WAIT = 10, 60
+# Seconds for which the number of workers is taken as known.
+_FRESH = 5.0
 _START = "start one: dask scheduler; and workers: dask worker ADDRESS --nworkers N --nthreads 1"
 
 
@@ -34,6 +41,7 @@ class Cluster(Hands):
         self._client, self._address = client, address
         self._executor = client.get_executor(pure=False)
         self._there: dict[str, Any] = {}
+        self._asked, self._threads = -math.inf, 1
         self.remarks: list[str] = []
         self.machine = self._seen()
 
@@ -54,8 +62,12 @@ class Cluster(Hands):
 
     @property
     def workers(self) -> int:
-        """Orders at once: threads of all workers."""
-        return max(1, int(sum(self._client.nthreads().values())))
+        """Orders at once: threads of all workers, as they were some seconds ago or, of a scheduler that is lost, before."""
+        if time.monotonic() - self._asked > _FRESH:
+            self._asked = time.monotonic()
+            with suppress(Exception):  # what it raises differs between its versions; a loss shows in what was submitted
+                self._threads = int(sum(self._client.nthreads().values()))
+        return max(1, self._threads)
 
     def _seen(self) -> Machine:
         """See to it that all workers are alike.
@@ -122,6 +134,7 @@ class Cluster(Hands):
         """Hand everything to the cluster again, once it is there."""
         self._there.clear()
         if self._client.status != "running" and self._address is not None:
+            _LOG.warning("scheduler %s: is lost, and waited for %d s", self._address, _WAIT)
             self._client.close(timeout=2)
             self._client = _connected(self._address, _WAIT)
             self._executor = self._client.get_executor(pure=False)
@@ -141,6 +154,8 @@ def _connected(address: str, seconds: int) -> "Client":
         from distributed import Client
     except ImportError:
         raise SpecError("scheduler", "needs Dask", "pip install 'snrkit[cluster]'") from None
+    # It tells of a loss by tracebacks; ours is told in a line.
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
     if "://" not in address:
         raise SpecError("scheduler", f"'{address}' is no address", "write for example tcp://host:8786")
     quiet = {"distributed.comm.timeouts.connect": f"{seconds}s", "distributed.client.scheduler-info-interval": "2s"}

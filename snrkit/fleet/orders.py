@@ -181,6 +181,11 @@ def platform_name() -> str:
     return platform.node() or "an unnamed machine"
 
 
+def nothing() -> bytes:
+    """An order that takes no work: what is left is what orders cost."""
+    return b""
+
+
 def probe() -> tuple[Machine, int]:
     """What a worker is: its kind of machine, and the number of its process."""
     import os

@@ -13,6 +13,7 @@ from tests.support.program import TOY
 NEEDED = {
     "train": TOY, "sweep": ["grid.toml"], "evaluate": ["--ckpt", "x"], "snr": ["--ckpt", "x"], "beta": ["--ckpt", "x"],
     "reconstruct": ["--ckpt", "x"], "advise": ["--ckpt", "x", "--budget", "4"], "report": [], "data": [], "list": ["models"],
+    "collect": ["--out", "table.csv"], "runs": [],
     "sample": ["--ckpt", "x"], "interpolate": ["--ckpt", "x"], "canvases": ["--ckpt", "x"],
 }  # fmt: skip
 

@@ -89,7 +89,8 @@ def test_names_of_blocks():
         ("draws", 10**30), ("draws", 3), ("draws", None), ("draws", "100"), ("draws", True), ("draws", 7.5),
         ("seed", -1), ("seed", 2**63), ("seed", None), ("seed", "0"), ("seed", 0.5), ("engine", None), ("engine", ["vmap"]),
         ("engine", "vmpa"), ("direct", "no"), ("direct", None), ("direct", 1), ("chunk", 0), ("chunk", 10**30),
-        ("chunk", "many"), ("progress", 5),
+        ("chunk", "many"), ("progress", 5), ("threads", 0), ("threads", True), ("threads", "two"), ("threads", 10**30),
+        ("executor", 3), ("executor", "processes"), ("send", "pickle"), ("send", None),
     ],
 )  # fmt: skip
 def test_measure_refuses_in_one_sentence(argument, given):
@@ -155,5 +156,6 @@ def test_betas(betas):
 
 def test_every_argument_of_measure_is_tried():
     tried = {"K", "M", "estimators", "blocks", "draws", "seed", "engine", "direct", "chunk", "progress"}
+    tried |= {"threads", "executor", "send"}
     # The model and the data are tried elsewhere.
     assert set(inspect.signature(snrkit.measure).parameters) - {"model", "x", "mode"} == tried

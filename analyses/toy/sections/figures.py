@@ -160,7 +160,7 @@ def _table(
     rows = _remarked(rows, own["draws"])
     constant = {
         "draws": own["draws"], "engine": "closed form", "device": "cpu", "dtype": "float32", "complete": True,
-        "parameters": "",
+        "parameters": "", "threads": 1,
     }  # fmt: skip
     return pd.DataFrame(rows).assign(**constant, seconds=seconds)[list(SNR.columns)]
 

@@ -5,7 +5,8 @@ import pandas as pd
 from snrkit.report.collect import Tables
 from snrkit.report.drawing import Drawing, FigureKind, Missing
 from snrkit.report.layout import named_rows, panels
-from snrkit.report.lines import joined, labels
+from snrkit.report.lines import joined
+from snrkit.report.naming import names
 from snrkit.report.style import Look, estimator_style
 
 COMMAND = "snrkit snr --ckpt CHECKPOINT --estimator iwae,dreg"
@@ -19,13 +20,13 @@ def draw(tables: Tables, look: Look) -> Drawing | Missing:
     if rows.empty:
         return Missing(f"no SNR was measured: run '{COMMAND}'")
     keys = [row for _, row in rows.iterrows()]
-    names, height = named_rows(look, labels(keys, ["run", "K"]))
+    called, height = named_rows(look, names(keys, ["K"]))
     figure, (axes,) = panels(look, 1, height=height)
     for place, row in enumerate(keys):
         colour, marker, _ = estimator_style(row["estimator"])
         axes.plot([row["ci_low"], row["ci_high"]], [place, place], color=colour)
         axes.plot(row["value"], place, color=colour, marker=marker)
-    axes.set_yticks(range(len(names)), names)
+    axes.set_yticks(range(len(called)), called)
     axes.set_xlabel("SNR of the inference network")
     data: pd.DataFrame = rows[["run", "estimator", "options", "M", "K", "value", "ci_low", "ci_high"]]
     told = "; ".join(f"{row['estimator']}: {row['value']:.2f}" for row in keys)
