@@ -233,9 +233,10 @@ def estimators(tables: Tables) -> Compared:
         own = own.assign(
             other=np.where(way > 0, own["first"], own["second"]), value=way * own["log_ratio"].astype(float)
         )
-        for _, group in own.groupby(
-            ["setting", "data", "method", "mode", "seed", "M", "K", "block"], sort=False, dropna=False
-        ):
+        at = ["setting", "data", "method", "mode", "seed", "M", "K", "block"]
+        # A run counts once, though several of its files say it: with the draws that know it best.
+        own = own.sort_values("stderr", kind="stable").drop_duplicates(["who", *at, "other"]).sort_index()
+        for _, group in own.groupby(at, sort=False, dropna=False):
             found += _on_noise(group, base)
     labels = tuple(estimator_label(*name_and_options(title)) for title in known)
     table = pd.DataFrame(found, columns=["metric", *ESTIMATORS, *_FOUND])
@@ -247,7 +248,10 @@ def _on_noise(group: pd.DataFrame, base: str) -> list[dict[str, Any]]:
     alike: dict[Any, list[str]] = {}
     sides = {str(other): own for other, own in group.groupby("other", sort=False)}
     for other, own in sides.items():
-        alike.setdefault(tuple(map(tuple, own[["value", "stderr"]].fillna(math.inf).to_numpy())), []).append(other)
+        read = own[["who", "value", "stderr"]]
+        # What stands in the noise has no ratio, and is like nothing.
+        whose = (other,) if read.isna().to_numpy().any() else tuple(map(tuple, read.to_numpy()))
+        alike.setdefault(whose, []).append(other)
     owns = [sides[others[0]] for others in alike.values()]
     found = differences([
         Pair.of_values(

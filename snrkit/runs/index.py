@@ -15,11 +15,12 @@ from snrkit.runs.kinds.metrics import METRICS
 from snrkit.runs.kinds.snr import SNR
 from snrkit.runs.lock import holder
 from snrkit.runs.settings import Setting, of_run
+from snrkit.specs.run import EstimatorSpec
 
 STATES = ("new", "running", "interrupted", "done", "failed", "diverged", "unknown")
 _METRIC, _BLOCK = "snr_mean", "inference"
 # First what tells readings apart, then the fields of ``Signal``.
-_READ = ["estimator", "block", "metric", "value", "stderr", "floor", "M", "K", "step"]
+_READ = ["estimator", "block", "metric", "options", "value", "stderr", "floor", "M", "K", "step"]
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def standing(folder: Path) -> Standing:
         problems.append(str(error))
     try:
         last = METRICS.last(run.metrics)
-        signal = None if own is None else _signal(run.snr, own.name, own.M, own.K)
+        signal = None if own is None else _signal(run.snr, own)
     except ResultsError as error:
         problems.append(str(error))
     changed, size = _size(folder)
@@ -142,7 +143,7 @@ def _state(run: RunDir, is_begun: bool) -> tuple[str, str]:
     return ("unknown", "no status.json") if is_begun or run.checkpoint.exists() else ("new", "")
 
 
-def _signal(path: Path, estimator: str, M: int, K: int) -> Signal | None:
+def _signal(path: Path, own: EstimatorSpec) -> Signal | None:
     """The reading of a run's own estimator at its own M and K, or the nearest to them, at the last step.
 
     Raises:
@@ -162,10 +163,18 @@ def _signal(path: Path, estimator: str, M: int, K: int) -> Signal | None:
         columns = [table[name].to_pylist() for name in _READ]
     except Exception as error:  # whatever Arrow makes of arbitrary bytes
         raise SNR.error(path, f"cannot be read ({error.__class__.__name__})") from None
-    wanted = (estimator, _BLOCK, _METRIC)
-    own = [Signal(*row[3:]) for row in zip(*columns, strict=True) if row[:3] == wanted and _is_number(row[3])]
-    nearest = lambda one: (-one.step, abs(math.log(one.K / K)), abs(math.log(one.M / M)))  # noqa: E731
-    return min(own, key=nearest, default=None)
+    wanted = (own.name, _BLOCK, _METRIC)
+    found = [Signal(*row[4:]) for row in zip(*columns, strict=True)
+             if row[:3] == wanted and _has_options(row[3], own) and _is_number(row[4])]  # fmt: skip
+    nearest = lambda one: (-one.step, abs(math.log(one.K / own.K)), abs(math.log(one.M / own.M)))  # noqa: E731
+    return min(found, key=nearest, default=None)
+
+
+def _has_options(read: str, own: EstimatorSpec) -> bool:
+    """Whether a reading is at the options that a run was trained with; those that are learnt or annealed may be anywhere."""
+    there = {name: value for name, _, value in (text.partition("=") for text in read.split(", "))}
+    fixed = {name: value for name, value in own.options.items() if isinstance(value, int | float)}
+    return all(name not in there or float(there[name]) == value for name, value in fixed.items())
 
 
 def _is_number(value: float | None) -> bool:

@@ -119,7 +119,7 @@ def differences(pairs: Sequence[Pair]) -> list[Difference]:
 
 def _spread(pairs: Sequence[Pair]) -> Part:
     """The variance between seeds, pooled; all pairs have the baseline in common, see ``orders.decide``."""
-    several = [pair.seeds for pair in pairs if len(pair.seeds) > 1]
+    several = [pair.seeds for pair in pairs if len(pair.seeds) > 1 and np.isfinite(pair.seeds).all()]
     variance, freedom = pooled(several)
     return Part(variance, freedom * 4 / (len(several) + 3))
 

@@ -206,3 +206,41 @@ def test_in_python(seeds, tmp_path):
     make_run(seeds, "alone", "iwae", 2)
     with pytest.raises(SpecError, match="baseline: nothing that can be compared is called 'vae'; there are IWAE"):
         snrkit.compare(seeds, "vae")
+
+
+def noise_rows(folder, run, ratios, *, name="snr"):
+    """A table of comparisons of a run: the log ratio and error of each estimator over iwae."""
+    rows = [
+        {"run": run, "step": 600, "data": "digits", "seed": 0, "method": "units", "M": 1, "K": 8, "block": "inference",
+         "first": first, "second": "iwae", "log_ratio": value, "stderr": error, "ci_low": value - 2.093 * error,
+         "ci_high": value + 2.093 * error, "verdict": "cannot tell", "mode": "evaluation"}
+        for first, (value, error) in ratios.items()
+    ]  # fmt: skip
+    COMPARISONS.write(folder / run / f"{name}.comparisons.csv", COMPARISONS.complete(pd.DataFrame(rows)))
+
+
+def test_estimators_lost_in_the_noise_are_not_the_same_gradient(tmp_path):
+    make_run(tmp_path, "one", "iwae", 2)
+    noise_rows(tmp_path, "one", {"dreg": (np.nan, np.nan), "vimco": (np.nan, np.nan), "vae": (0.7, 0.05)})
+    table = compare(tmp_path, "iwae")
+    assert sorted(table["what"]) == ["DReG", "VAE", "VIMCO"]
+    assert dict(zip(table["what"], table["verdict"], strict=True))["VIMCO"] == "cannot tell"
+
+
+def test_an_estimator_in_the_noise_takes_no_spread_over_seeds_from_another(tmp_path):
+    for seed, dreg in enumerate((0.2, 0.7, 1.2)):
+        files = make_run(tmp_path, f"run-{seed}", "iwae", 2)
+        files.config.write_text(RunSpec(estimator=EstimatorSpec(name="iwae", M=1, K=64), seed=seed).to_toml())
+        lost = np.nan if seed else 0.1
+        noise_rows(tmp_path, f"run-{seed}", {"dreg": (dreg, 0.05), "vimco": (lost, lost)})
+    found = compare(tmp_path, "iwae").set_index("what")
+    assert found["stderr"]["DReG"] >= 0.5 / 3**0.5 - 1e-9
+    assert set(found["verdict"]) == {"cannot tell"}
+
+
+def test_a_run_measured_twice_on_the_same_noise_is_one_run(tmp_path):
+    make_run(tmp_path, "one", "iwae", 2)
+    noise_rows(tmp_path, "one", {"dreg": (0.7, 0.1)})
+    noise_rows(tmp_path, "one", {"dreg": (0.6, 0.05)}, name="longer")
+    (found,) = compare(tmp_path, "iwae").to_dict("records")
+    assert (found["runs"], found["difference"], found["stderr"]) == (1, 0.6, pytest.approx(0.05))

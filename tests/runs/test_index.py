@@ -95,6 +95,14 @@ def test_the_reading_is_of_the_runs_own_estimator_at_the_nearest_samples_and_the
     assert (found.value, found.M, found.K, found.step) == (1.0, 1, 2, 10)
 
 
+def test_a_reading_at_other_options_than_those_trained_with_is_not_the_runs(run):
+    run.config.write_text(RunSpec(estimator={"name": "ciwae", "K": 4, "options": {"beta": 0.5}}, epochs=4).to_toml())
+    base = table().iloc[:1].assign(metric="snr_mean", block="inference", estimator="ciwae", M=1, K=4)
+    for options, value in (("beta=0.9", 9.0), ("beta=0.5", 1.0), ("beta=0.1", 5.0)):
+        SNR.merge(run.snr, base.assign(options=options, value=value))
+    assert standing(run.path).snr.value == 1.0
+
+
 def test_only_the_last_line_of_the_metrics_counts_and_one_cut_short_does_not(run):
     whole = run.metrics.read_text()
     run.metrics.write_text("junk\n" + whole + '{"epoch": 3, "bo')
