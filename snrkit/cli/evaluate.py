@@ -88,6 +88,7 @@ def command(  # noqa: PLR0913 (one per option)
     opening = Opening(ckpts, model, data_dir, device, shard, again)
     decides = {
         "samples": samples, "points": points, "data": data, "seed": seed, "each": keep_points, "means": keep_means,
+        "threads": threads,
     }  # fmt: skip
     with fleet(workers, scheduler) as executor:
         on_runs(opening, work, decides, results="evaluations", as_json=as_json, out=out)

@@ -1,5 +1,6 @@
 """One command on many runs: each by itself, those done before passed over, and one that fails no loss to the others."""
 
+import hashlib
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from snrkit.cli.options import INPUT, Command, shard_option
 from snrkit.cli.output import complain, print_json, say, tell
 from snrkit.cli.wording import error_in_flags
 from snrkit.errors import BUG, SnrkitError, SpecError
+from snrkit.files import read_bytes
 from snrkit.interrupt import Interrupted
 from snrkit.specs.shard import Shard
 
@@ -157,7 +159,7 @@ def on_runs(
         problem = f"is one file, and there are {len(files)} runs"
         raise SpecError("out", problem, "leave it out: each run keeps its own, and 'snrkit collect' makes one table")
     name = click.get_current_context().info_name or ""
-    wanted = request(name, {**asked, "out": None if out is None else str(out.resolve())})
+    wanted = request(name, {**asked, **_rests_on(opening, asked), "out": None if out is None else str(out.resolve())})
     own, outcomes = opening.shard.taken(files), Outcomes()
     whole = all(
         _on_another(opening, file, work, wanted, outcomes, f" ({number} of {len(own)})", as_json)
@@ -168,6 +170,24 @@ def on_runs(
         raise Interrupted
     if outcomes.code:
         raise click.exceptions.Exit(outcomes.code)
+
+
+def _rests_on(opening: Opening, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides a result beside the command's words: the contents of a model's file, and other data than a run's own.
+
+    Those it was trained on are in a checkpoint's digest.
+    """
+    from snrkit.data.folder import data_folder
+
+    file = Path((opening.model or "").rpartition(":")[0])
+    known: dict[str, Any] = {"device": opening.device, "model": opening.model}
+    if file.is_file():
+        known["model"] = hashlib.sha256(read_bytes(file)).hexdigest()
+    if asked.get("data") is not None:
+        home = data_folder(opening.data_dir).resolve()
+        found = [(path, path.stat()) for path in sorted(home.rglob("*")) if path.is_file()]
+        known["files"] = [str(home), *([str(path), stat.st_size, stat.st_mtime_ns] for path, stat in found)]
+    return known
 
 
 def _on_one(run: "Run", work: "Callable[[Run, str], Found]", as_json: bool) -> None:

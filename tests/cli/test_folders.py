@@ -11,6 +11,7 @@ import pytest
 from snrkit.cli import folders
 from snrkit.runs import done
 from snrkit.runs.kinds.snr import SNR
+from snrkit.specs.shard import Shard
 
 FEW = ["--draws", 4, "--data-points", 2, "--device", "cpu", "--quiet"]
 COMMANDS = {
@@ -115,6 +116,28 @@ def test_what_was_done_is_believed_only_while_all_is_as_it_was(snrkit, many, toy
     act, more, expected = CHANGES[change]
     act(many / "run-1")
     assert states(snrkit(*argv, *more, "--json")) == expected
+
+
+def test_other_data_and_a_models_file_are_what_they_hold_and_not_what_they_are_called(monkeypatch, tmp_path):
+    class Pressed:
+        info_name = "evaluate"
+
+    wanted = []
+    monkeypatch.setattr(folders.click, "get_current_context", lambda: Pressed)
+    monkeypatch.setattr(done, "request", lambda command, asked: wanted.append(json.dumps(asked, sort_keys=True)) or "")
+    monkeypatch.setattr(done, "is_done", lambda *_: True)
+    for run in ("one", "two"):
+        (tmp_path / "runs" / run).mkdir(parents=True)
+        (tmp_path / "runs" / run / "run.pt").write_bytes(b"")
+    kept, model = tmp_path / "data" / "mnist.gz", tmp_path / "mine.py"
+    kept.parent.mkdir()
+    for written in (kept, kept, model, model):
+        written.write_text(f"{len(wanted)}")
+        opening = folders.Opening([tmp_path / "runs"], f"{model}:Mine", kept.parent, "cpu", Shard(), again=False)
+        folders.on_runs(opening, None, {"data": "mnist"}, results="evaluations", as_json=True)
+    assert len(set(wanted)) == 4
+    folders.on_runs(opening, None, {"data": "mnist"}, results="evaluations", as_json=True)
+    assert wanted[-1] == wanted[-2]
 
 
 def test_a_table_that_others_add_to_still_holds_what_was_measured(snrkit, many):
