@@ -115,7 +115,7 @@ def _best(
     draws: int,
     why: str,
 ) -> dict[str, object]:
-    """The setting of highest SNR in a network and its margin, or that it cannot be told from the runner-up."""
+    """The setting of highest SNR in a network and its margin over the next, or that it cannot be told from another."""
     readings = {s: found.strength(*s)[network] for s in candidates}
     ranked = sorted(candidates, key=lambda s: readings[s].interval.value, reverse=True)
     first, margin = ranked[0], _Margin()
@@ -128,9 +128,12 @@ def _best(
         if interval.value == 0 and interval.stderr == 0:
             alike.append(other)
             continue
-        margin = _Margin.over(other, interval)
-        if interval.low > 0:
-            break
+        own = _Margin.over(other, interval)
+        margin = margin if margin.next else own
+        # One that is lower but known worse than the next may still be the best.
+        if interval.low > 0 or readings[first].interval.low > readings[other].interval.high:
+            continue
+        margin = own
         known = f" ({margin.ratio:.3g} times, {margin.interval})" if math.isfinite(margin.ratio) else ""
         reason = (
             f"{name(first)} and {name(other)} are too close in {draws} draws{known}: cannot tell, more draws needed"

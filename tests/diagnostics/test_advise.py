@@ -1,5 +1,7 @@
 import math
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
@@ -8,6 +10,8 @@ from snrkit.core import bounds
 from snrkit.core.logweights import log_mean_exp
 from snrkit.diagnostics.advise import advise, bound_gap
 from snrkit.diagnostics.budget import affordable, cost_batch, settings
+from snrkit.diagnostics.choosing import _best
+from snrkit.diagnostics.intervals import jackknife_stderr, student
 from snrkit.errors import SpecError
 from snrkit.estimators.base import build_estimator
 from snrkit.evaluation.cost import step_seconds
@@ -142,3 +146,27 @@ def test_affordable_budget_and_cost():
 def test_bad_budget():
     with pytest.raises(SpecError, match="budget: "):
         settings(0, estimators())
+
+
+def reading(value, spread):
+    replicates = value + spread * np.linspace(-1, 1, 20) / 19**0.5
+    return SimpleNamespace(replicates=replicates, interval=student(value, float(jackknife_stderr(replicates)), 20))
+
+
+@pytest.mark.parametrize(
+    ("third", "told"),
+    [
+        (reading(0.7, 0.02), "iwae"),
+        (reading(0.7, 0.6), None),
+        (reading(-0.01, 0.02), "iwae"),
+        (reading(-0.1, 1.5), None),
+    ],
+    ids=["worse", "known badly", "nothing but noise", "noise that may be anything"],
+)
+def test_the_best_stands_clear_of_all_others_and_not_of_the_next_alone(third, told):
+    settings = [(build_estimator(name, {}), 1, 2) for name in ("iwae", "dreg", "stl")]
+    readings = dict(zip(settings, [reading(1.0, 0.02), reading(0.8, 0.01), third], strict=True))
+    found = SimpleNamespace(strength=lambda *setting: {"inference": readings[setting]})
+    chosen = _best(settings, "inference", found, dict.fromkeys(settings, 1.0), 40, "why")
+    assert (chosen["of"] and chosen["of"][0].name) == told
+    assert chosen["next"].startswith("dreg" if told else "stl")
