@@ -34,6 +34,7 @@ from analyses.speed.sections import (
     memory,
     monitoring,
     training,
+    workers,
 )
 from analyses.speed.sections.reference import device_name
 from analyses.speed.sections.sizes import sizes
@@ -55,6 +56,7 @@ SECTIONS: dict[str, Callable[[Place, bool], Found]] = {
     "monitoring": lambda _, quick: monitoring.run(sizes(quick)),
     "busy": lambda _, quick: busy.run(sizes(quick)),
     "fleet": lambda _, quick: fleet.run(quick),
+    "workers": lambda _, quick: workers.run(quick),
     "agreement": lambda _, quick: agreement.run(sizes(quick)),
 }
 QUICK = "--quick"
