@@ -12,7 +12,7 @@ from analyses.speed.sections.reference import device
 from analyses.speed.sections.sizes import Sizes
 from analyses.speed.sections.timing import seconds
 from snrkit.losses.asked import asked
-from snrkit.losses.measure import diagnose_loss
+from snrkit.losses.measure import carried_out
 from snrkit.losses.trial import Found
 
 # A draw may cost so many times a bare pass where that takes long, and elsewhere so much beside it.
@@ -95,7 +95,7 @@ def _both(model: nn.Module, batch: tuple[Tensor, Tensor], draws: int, rounds: in
     bare, drawn = [], []
     for _ in range(rounds + 1):
         bare.append(seconds(passes) / draws)
-        found = diagnose_loss(asked(loss, model, None, batch, draws=draws), known=known)
+        found = carried_out(asked(loss, model, None, batch, draws=draws), known=known)
         known = found.found
         drawn.append(found.drawing_seconds / draws)
     return min(bare[1:]), min(drawn[1:])

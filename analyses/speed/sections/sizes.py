@@ -108,7 +108,7 @@ _QUICK = Sizes(
     loss_draws=8,
     loss_rounds=1,
     pairs=1,
-    training_s=1.0,
+    training_s=4.0,
     call_s=0.01,
     row_s=1.0,
 )
