@@ -98,7 +98,7 @@ def command(  # noqa: PLR0913 (one per option)
     opening = Opening(ckpts, model, data_dir, device, shard, again)
     decides = {
         "budget": budget, "seconds": seconds, "estimators": names, "options": options, "draws": draws,
-        "points": data_points, "seed": seed,
+        "points": data_points, "seed": seed, "threads": threads,
     }  # fmt: skip
     with fleet(workers, scheduler) as executor:
         on_runs(opening, work, decides, results="advice", as_json=as_json, out=out)

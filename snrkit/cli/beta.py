@@ -75,6 +75,7 @@ def command(  # noqa: PLR0913 (one per option)
     opening = Opening(ckpts, model, data_dir, device, shard, again)
     decides = {
         "K": importance, "M": outer, "draws": draws, "points": data_points, "block": block, "seed": seed,
+        "threads": threads,
     }  # fmt: skip
     with fleet(workers, scheduler) as executor:
         on_runs(opening, work, decides, results="curves", as_json=as_json, out=out)

@@ -90,9 +90,8 @@ def command(  # noqa: PLR0913 (one per option)
     says, if it has one. Finished runs are skipped, interrupted ones go on bit for bit, a failed one is reported and does not
     stop the rest. Several processes may sweep one folder: what another is at work on is held, and left to it. --shard gives
     each process of a job array runs of its own; those that train side by side stay together, so that the numbers are those
-    of one process. Exit 0 done or out of time, 130 interrupted;
-    where runs failed, what 'snrkit train' would have exited with if all failed alike (2 bad input, 3 diverged, 4 disk,
-    memory, or held), else 1.
+    of one process. Exit 0 done or out of time, 130 interrupted; where runs failed, what 'snrkit train' would have exited
+    with if all failed alike (2 bad input, 3 diverged, 4 disk, memory, or held), else 1.
     """
     data = read_toml(grid)
     apply_settings(data, settings)

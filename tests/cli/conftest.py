@@ -7,21 +7,12 @@ from pathlib import Path
 import pytest
 
 from snrkit.cli.main import main
-from tests.support.program import TOY, Result
+from tests.support.program import TOY, caller
 
 
 @pytest.fixture
 def snrkit(capsys):
-    def call(*argv):
-        code = 0
-        capsys.readouterr()
-        try:
-            main([str(arg) for arg in argv])
-        except SystemExit as exit_:
-            code = exit_.code
-        return Result(code, *capsys.readouterr())
-
-    return call
+    return caller(capsys)
 
 
 @pytest.fixture(scope="session")

@@ -8,14 +8,13 @@ import pandas as pd
 import pytest
 
 import snrkit
-from snrkit.cli.main import main
 from snrkit.errors import ResultsError, SpecError
 from snrkit.report.collected import write
 from snrkit.runs.folder import RunDir
 from snrkit.runs.kinds.snr import SNR
 from snrkit.runs.kinds.wide import specs_in
 from snrkit.specs.run import RunSpec
-from tests.support.program import Result
+from tests.support.program import caller
 from tests.support.tables import table
 
 SPECS = [
@@ -44,17 +43,7 @@ def rows(number, name):
 @pytest.fixture
 def snrkit_(capsys):
     """The program."""
-
-    def call(*argv):
-        code = 0
-        capsys.readouterr()
-        try:
-            main([str(arg) for arg in argv])
-        except SystemExit as exit_:
-            code = exit_.code
-        return Result(code, *capsys.readouterr())
-
-    return call
+    return caller(capsys)
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """What one call of the program gave, and settings of a small run to call it with."""
 
+from snrkit.cli.main import main
+
 TOY = [
     "--data", "gaussian", "--model", "gaussian", "--M", 2, "--K", 4, "--batch-size", 5,
     "--set", "data.size=23", "--set", "data.dim=3", "--set", "eval_points=7", "--device", "cpu",
@@ -19,3 +21,18 @@ class Result:
         for word in words:
             assert word in self.err
         return True
+
+
+def caller(capsys):
+    """The program, called in this process."""
+
+    def call(*argv):
+        code = 0
+        capsys.readouterr()
+        try:
+            main([str(arg) for arg in argv])
+        except SystemExit as exit_:
+            code = exit_.code
+        return Result(code, *capsys.readouterr())
+
+    return call
