@@ -183,6 +183,7 @@ def test_a_network_of_a_class_a_ring_or_an_object_that_is_called_is_found(functi
     assert {id(parameter) for parameter in found.parameters()} == {id(parameter) for parameter in Same().parameters()}
 
 
+@pytest.mark.rest_slow
 @pytest.mark.parametrize("engine", ["auto", "loop", "vmap"])
 def test_a_network_that_is_not_found_is_never_taken_for_a_constant(engine):
     """Reached by a weak reference, by its name as a string, and as a copy's original."""

@@ -1,5 +1,7 @@
 """The digits analysis end to end at a tiny size: its tables are what the report draws."""
 
+import pytest
+
 from analyses.digits import run as digits
 from snrkit.report.collect import collect
 
@@ -35,6 +37,7 @@ data_points = 1
 """
 
 
+@pytest.mark.slow
 def test_tables_of_every_kind(monkeypatch, tmp_path):
     (tmp_path / "tiny.toml").write_text(TINY)
     monkeypatch.setattr(digits, "HERE", tmp_path)

@@ -16,7 +16,7 @@ from analyses.speed.sections.timing import MOST_CALLS, interleaved, paced
 QUICK = ("engines", "measure", "training", "evaluation", "ensembles", "agreement", "losses")
 
 
-@pytest.mark.rest_slow
+@pytest.mark.slow
 @pytest.mark.parametrize("section", QUICK)
 def test_a_section_runs_on_a_processor_in_little_time(section, tmp_path, capsys):
     main([section, "--quick", "--out", str(tmp_path)])

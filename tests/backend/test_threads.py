@@ -20,7 +20,7 @@ def said(code, **environment):
     return done.stdout.splitlines()[-1]
 
 
-@pytest.mark.rest_slow
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("environment", "expected"),
     [

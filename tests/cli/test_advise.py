@@ -39,6 +39,7 @@ def test_json(snrkit, run):
     ]
 
 
+@pytest.mark.slow
 def test_seconds(snrkit, run):
     found = json.loads(snrkit("advise", "--ckpt", run, "--seconds", 0.02, "--draws", 8, "--data-points", 2,
                               "--estimator", "iwae", "--json").out)  # fmt: skip

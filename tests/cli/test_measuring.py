@@ -126,6 +126,7 @@ def test_an_interrupted_snr_goes_on_and_never_replaces_finished_rows(snrkit, toy
     pd.testing.assert_frame_equal(mine.drop(columns="seconds"), again.drop(columns="seconds"))
 
 
+@pytest.mark.slow
 def test_snr_on_a_run_with_another_estimator_and_its_own_options(snrkit, tmp_path):
     argv = ["--estimator", "ciwae", "--option", "beta=0.25", "--epochs", 0, "--out", tmp_path / "run"]
     snrkit("train", *TOY, *argv)
@@ -365,6 +366,7 @@ def test_an_older_checkpoint_is_measured_with_one_line_about_it(snrkit, toy_run)
     assert snrkit("snr", "--ckpt", toy_run, *FEW, "--quiet").err == ""
 
 
+@pytest.mark.slow
 def test_a_measurement_is_written_down_and_repeated_from_there(snrkit, toy_run, tmp_path):
     flags = [
         *FEW,

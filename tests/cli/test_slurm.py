@@ -52,6 +52,7 @@ def job(tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_a_dry_run_of_each_job_says_what_it_would_train(job, tmp_path):
     argv = ["sweep", tmp_path / "grid.toml", "--out", tmp_path / "out", "--device", "cpu", "--dry-run"]
     code, out, err, asked = job(*argv)

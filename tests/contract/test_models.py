@@ -265,6 +265,7 @@ def test_it_is_measured(built, name, options):
     assert (variance.value > 0).all()
 
 
+@pytest.mark.rest_slow
 @every
 def test_it_is_evaluated(built, name, options):
     model, x = built(name, options)

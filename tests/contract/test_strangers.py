@@ -279,6 +279,7 @@ def test_odd_parameters(name):
     assert_right(moments(ENGINES.load(name)(), problem), by_hand(problem, IWAE), 1e-5)
 
 
+@pytest.mark.rest_slow
 @pytest.mark.parametrize("estimator", [IWAE, DREG], ids=lambda e: e.name)
 def test_a_large_latent_has_its_cotangents_pulled_back(monkeypatch, estimator):
     class Wide(Awkward):
@@ -391,7 +392,7 @@ def job_of(K=5, draws=40, direct=False):
     return plan.job(IWAE, 1, K)
 
 
-@pytest.mark.rest_slow
+@pytest.mark.slow
 @pytest.mark.parametrize("direct", [False, True])
 def test_draws_whose_noise_is_not_held(monkeypatch, direct):
     """The same numbers, and the same statistics of weights."""
@@ -576,6 +577,7 @@ def test_the_choice_is_a_function_of_shapes():
     assert first == second
 
 
+@pytest.mark.slow
 def test_where_direct_draws_would_be_cheaper_a_remark_says_so():
     model = mlp()
     many = images(points=12)

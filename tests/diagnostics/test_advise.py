@@ -104,6 +104,7 @@ def test_a_tie_is_named():
     assert "is the same with" not in answers.loc["inference"].reason
 
 
+@pytest.mark.slow
 def test_the_same_gradient_is_one_row_by_definition_or_by_its_draws():
     model, x = near_toy()
     table = advise(model, x, x, 4, estimators("vae", "iwae", "dreg", "stl"), draws=60, seed=1).table

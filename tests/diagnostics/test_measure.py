@@ -335,6 +335,7 @@ class _Small:
         return self.engine.serving(problem, estimator)
 
 
+@pytest.mark.slow
 def test_passes_are_halved_until_they_fit_and_stay_so(monkeypatch):
     small = _Small()
     expected = snrkit.measure(mlp(), images(), ["iwae"], K=[3, 50], draws=20, engine="loop")
@@ -387,7 +388,7 @@ def test_the_second_pass_too_fits_in_memory(both_passes, monkeypatch):
     assert min(small.passes) <= 20 < max(small.passes)
 
 
-@pytest.mark.rest_slow
+@pytest.mark.slow
 @pytest.mark.parametrize("chunk", [1, 2, 5])
 def test_the_second_pass_keeps_to_its_size(chunk, both_passes, monkeypatch):
     seen, gradients = [], LoopEngine.gradients

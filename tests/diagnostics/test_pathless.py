@@ -37,6 +37,7 @@ def biases():
     return measured(estimators=("rws", "ovis-tilde", "ovis-mc", "rloo", "wake-sleep"), bias="bound", metrics=BIASES)
 
 
+@pytest.mark.slow
 def test_the_target_is_had_from_scores_and_named(biases):
     row = value(biases, "rws", "bias_norm")
     assert row.target == "gradient of its own bound, from ovis-tilde draws"

@@ -27,7 +27,7 @@ def rows(model, x, network, samples, **changes):
     return inside.set_index(["estimator", "M", "K", "block", "metric", "scope"])[["value", "stderr"]]
 
 
-@pytest.mark.rest_slow
+@pytest.mark.slow
 @pytest.mark.parametrize("direct", [False, True])
 def test_the_generative_network_sees_what_it_saw_and_the_inference_network_other_samples(direct):
     model, x = toy(points=3)

@@ -147,6 +147,7 @@ def test_a_block_of_draws_waits_once(K):
     assert answers == [(3,)]
 
 
+@pytest.mark.rest_slow
 @pytest.mark.parametrize("K", [1, 5])
 @pytest.mark.parametrize("groups", [3, 66], ids=["a point by itself", "many points in a pass"])
 @pytest.mark.parametrize("size", [PassSize(4, 12), PassSize(10**6, 10**6)], ids=["small passes", "one pass"])

@@ -51,6 +51,7 @@ def shell(tmp_path, monkeypatch):
     return run
 
 
+@pytest.mark.rest_slow
 @pytest.mark.parametrize("page", QUICK)
 def test_the_python_of_a_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

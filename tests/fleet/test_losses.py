@@ -30,6 +30,7 @@ def test_the_same_numbers(processes):
     pd.testing.assert_frame_equal(found.drop(columns="seconds"), alone.drop(columns="seconds"), check_exact=True)
 
 
+@pytest.mark.slow
 def test_what_workers_cannot_do_is_refused(processes):
     model, x, own = net(), torch.ones(3, 4), torch.Generator()
     executor = Fleet(processes.hands, "cloudpickle")

@@ -53,6 +53,7 @@ def test_workers_of_any_kind_give_the_numbers_of_one_process(request, kind, alon
     assert set(found.table.threads) == {1}
 
 
+@pytest.mark.slow
 def test_what_stops_keeps_what_is_finished_and_goes_on(tmp_path, processes, alone):
     left = [12]
 

@@ -154,6 +154,7 @@ def test_one_draw_of_each_batch_gives_the_total_alone():
     assert set(table.scope) == {"minibatch"}
 
 
+@pytest.mark.slow
 def test_dsnr_of_groups_is_that_of_the_draws():
     model = zoo.made(zoo.TwoNetworks)
     table = snrkit.measure_loss(zoo.rws_parts, model, IMAGES, draws=DRAWS, dsnr=True, M=[1, 4])

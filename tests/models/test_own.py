@@ -117,6 +117,7 @@ def test_the_run_opens_where_the_file_is_named_and_is_the_class_itself(file, tra
     pd.testing.assert_series_equal(table["value"], direct["value"])
 
 
+@pytest.mark.slow
 def test_every_command_takes_the_file(file, trained, capsys):
     ask = ["--ckpt", str(trained), "--model", f"{file}:MyVAE", "--quiet"]
     main(["snr", *ask, "--K", "1,2", "--draws", "8"])

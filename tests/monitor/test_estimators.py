@@ -69,6 +69,7 @@ def watched():
     return training(monitor())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["evaluation", "training"])
 def test_a_monitored_training_is_the_unmonitored_one_to_the_bit(watched, mode):
     plain, found = training(), watched if mode == "evaluation" else training(monitor(mode=mode), steps=12)

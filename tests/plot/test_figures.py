@@ -28,6 +28,7 @@ def table():
     return readings()
 
 
+@pytest.mark.rest_slow
 @pytest.mark.parametrize("name", NAMED)
 def test_each_figure_of_a_measurement_gives_its_axes(name, table):
     panels = getattr(plot, name)(table)
@@ -119,7 +120,7 @@ def test_two_seeds_of_one_model_are_lines_of_their_own_and_labelled(table):
     pd.testing.assert_frame_equal(same, plot.snr_vs_k(one).data)
 
 
-@pytest.mark.rest_slow
+@pytest.mark.slow
 @pytest.mark.parametrize("again", [lambda panels: pickle.loads(pickle.dumps(panels)), copy.deepcopy])
 def test_panels_are_kept_and_copied_with_their_figure(table, again):
     for name in NAMED:

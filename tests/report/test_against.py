@@ -168,6 +168,7 @@ def test_over_seeds_the_spread_between_them_is_the_error(tmp_path):
     assert found["stderr"] >= 0.5 / 3**0.5 - 1e-9
 
 
+@pytest.mark.slow
 def test_the_report_writes_the_tables_and_reads_digits_by_what_is_compared(seeds, tmp_path, run):
     out = tmp_path / "out"
     plain, against = (out / name / "evaluation.md" for name in ("plain", "against"))

@@ -123,6 +123,7 @@ def test_what_is_written_is_what_was_collected(snrkit_, runs, tmp_path, ending):
     assert (told["rows"], told["runs"], told["columns"][:2]) == (15, 3, ["run", "folder"])
 
 
+@pytest.mark.slow
 def test_a_report_of_the_table_is_that_of_the_runs(runs, tmp_path):
     """Runs of one setting are repetitions in both, so that the figures are alike to the byte."""
     write(snrkit.collect(runs), tmp_path / "all.parquet", "snr")

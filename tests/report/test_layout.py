@@ -30,6 +30,7 @@ def drawn(look, labels, count=2):
         return figure.legends[0].get_window_extent(renderer), [place.get_window_extent(renderer) for place in axes]
 
 
+@pytest.mark.rest_slow
 @pytest.mark.parametrize("column", ["icml", "a4", "2in", "70mm"])
 @pytest.mark.parametrize(
     "labels",

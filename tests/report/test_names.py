@@ -108,6 +108,7 @@ def test_what_cannot_be_meant_is_refused_in_a_line(sweep, tmp_path, run, words, 
     assert message in err
 
 
+@pytest.mark.slow
 def test_only_the_metrics_asked_for(sweep, tmp_path, run):
     out = tmp_path / "out"
     assert run(sweep, "--out", out, "--metrics", "iwae_64,snr_mean", "--quiet")[0] == 0

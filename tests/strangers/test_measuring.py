@@ -232,6 +232,7 @@ def structure():
     return {"image": data(), "label": torch.tensor([0, 2, 1, 0]), "mask": mask}
 
 
+@pytest.mark.rest_slow
 @pytest.mark.parametrize("engine", ["factors", "vmap", "loop"])
 def test_data_may_be_a_structure(engine):
     model, x = made(Labelled), structure()

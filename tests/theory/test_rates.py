@@ -52,6 +52,7 @@ def test_rates_are_as_declared(estimator):
     assert mistaken(estimator, estimator.theory) == []
 
 
+@pytest.mark.rest_slow
 @every
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("place", [0, 1])

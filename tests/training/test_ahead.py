@@ -90,6 +90,7 @@ def test_a_run_over_what_lies_ahead_is_the_plain_run_to_the_bit(small, tmp_path,
     assert runs["ahead"].step == 15
 
 
+@pytest.mark.rest_slow
 @pytest.mark.parametrize("ways", [("ahead", "ahead"), ("ahead", "plain"), ("plain", "ahead")], ids="-".join)
 @pytest.mark.parametrize("steps", [4, 6, 10], ids=["in the last block", "in the first block", "between epochs"])
 def test_a_stop_within_a_block_changes_no_bit_whichever_way_it_goes_on(small, tmp_path, ways, steps):
