@@ -74,7 +74,7 @@ def command(  # noqa: PLR0913 (one per option)
     """Which estimator, M and K to spend T = M K samples per data point on, by measuring them all.
 
     Shown: snr_pooled of both networks' gradients, seconds per training step, and by how much the bound is loose. A
-    setting is recommended only where its 95 % interval against the runner-up excludes a tie, and the margin is told.
+    setting is recommended only where its 95 % intervals against all others exclude a tie; the margin over the next is told.
     Inference network: highest SNR. Generative network: tightest bound, and the cheapest of those with the same gradient.
     Both: highest inference SNR among the tightest bounds. A folder of runs may be given, too.
     """

@@ -2,8 +2,9 @@
 
 Rules. Inference network: the highest snr_pooled of its gradient. Generative network: the tightest bound, since that is what
 it learns from, if its gradient stands clear of the noise. Both: the highest inference SNR among the settings whose
-generative network keeps the tightest bound (PIWAE's split). A setting is recommended only where the paired 95 % interval
-against the runner-up excludes a tie.
+generative network keeps the tightest bound (PIWAE's split). A setting is recommended only where it stands clear of every
+other: the paired 95 % interval against it excludes a tie or, where the other's SNR is lost in the noise, so that there is no
+ratio, both intervals lie apart.
 """
 
 import math
