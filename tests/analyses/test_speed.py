@@ -13,6 +13,7 @@ from analyses.speed.sections import crews
 from analyses.speed.sections.sizes import _CPU, _CUDA
 from analyses.speed.sections.timing import MOST_CALLS, interleaved, paced
 
+NO_TIMES = ["rounds repeated", "beside it, µs"]
 QUICK = ("engines", "measure", "training", "evaluation", "ensembles", "agreement", "losses")
 
 
@@ -21,9 +22,10 @@ QUICK = ("engines", "measure", "training", "evaluation", "ensembles", "agreement
 def test_a_section_runs_on_a_processor_in_little_time(section, tmp_path, capsys):
     main([section, "--quick", "--out", str(tmp_path)])
     (table,) = (tmp_path / "results").glob(f"*/{section}.csv")
-    numbers = pd.read_csv(table).select_dtypes("number").drop(columns=["rounds repeated"], errors="ignore")
-    assert len(numbers) >= 1
-    assert (numbers.min() > 0).all()
+    # What a draw takes beside a bare pass is a difference of two times, which may be on either side of nothing.
+    counts_and_times = pd.read_csv(table).select_dtypes("number").drop(columns=NO_TIMES, errors="ignore")
+    assert len(counts_and_times) >= 1
+    assert (counts_and_times.min() > 0).all()
     assert f"### {section}" in (tmp_path / "RESULTS.md").read_text()
 
 
