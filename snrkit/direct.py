@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 from torch import Tensor, nn
 
+from snrkit.backend.machine import threads as on_threads
 from snrkit.core.batches import Batch, leaves
 from snrkit.core.streams import Streams
 from snrkit.diagnostics import advise as _advise
@@ -18,7 +20,9 @@ from snrkit.diagnostics.tables import Provenance
 from snrkit.errors import CapabilityError, SpecError
 from snrkit.estimators.base import Estimator
 from snrkit.evaluation import bounds
-from snrkit.fleet.elsewhere import elsewhere
+from snrkit.evaluation.portions import Portions
+from snrkit.evaluation.score import as_table
+from snrkit.fleet.elsewhere import Elsewhere, elsewhere
 from snrkit.fleet.models import Send
 from snrkit.models.base import LatentModel
 from snrkit.specs.given import is_empty, require_is, whole
@@ -28,7 +32,15 @@ from snrkit.types import Progress
 
 
 def evaluate(
-    model: nn.Module, x: Any, samples: int = 5000, *, seed: int = 0, progress: Progress | None = None
+    model: nn.Module,
+    x: Any,
+    samples: int = 5000,
+    *,
+    seed: int = 0,
+    progress: Progress | None = None,
+    threads: int | None = None,
+    executor: Any = None,
+    send: Send = "specification",
 ) -> pd.DataFrame:
     """Bounds, KL, ESS and active units of a model on given points, each with its standard error over points.
 
@@ -38,22 +50,27 @@ def evaluate(
         samples: importance samples per point behind log p(x), at least 128; they are streamed, so memory stays bounded.
         seed: root of the noise.
         progress: called with (done, total, note).
+        threads: of the processor, of each worker where there is an executor; None: 1 of a worker, else as torch decides.
+        executor: scores the points, some at a time, as for ``snrkit.measure``; None: this process.
+        send: how the model travels to its workers, as for ``snrkit.measure``.
 
     Returns:
         One row per ``metric`` (the index): ``value`` in nats or samples, ``stderr``, ``sd`` over points, ``definition``,
-        ``layer`` and ``dimensions``; the same numbers as ``snrkit evaluate`` gives of a run.
+        ``layer``, ``dimensions`` and ``threads`` of the processor; the same numbers as ``snrkit evaluate`` gives of a run.
 
     Raises:
         SpecError: too few samples or points, or data that cannot be used.
         ModelError: the model's own code raises.
         CapabilityError: log-weights are no function of point and noise, or the data are no single tensor.
         NonFiniteError: a log-weight is NaN or +inf, or all of a point are -inf.
-        ResourceError: the log-weights of one point do not fit into memory.
+        ResourceError: the log-weights of one point do not fit into memory, or workers are lost again and again.
     """
-    with opened(model, x, "evaluation") as subject:
+    by = elsewhere(executor, send)
+    score = None if by is None else Portions(None, "", by).scores
+    with opened(model, x, "evaluation") as subject, on_threads(_threads(threads, by)):
         points = _tensor(subject.x)
-        scores = bounds.evaluate(subject.model, points, samples, Streams(_seed(seed)), progress)
-    return pd.DataFrame(map(dataclasses.asdict, scores)).set_index("metric")
+        scores = bounds.evaluate(subject.model, points, samples, Streams(_seed(seed)), progress, score)
+        return as_table(scores, torch.get_num_threads())
 
 
 def diagnose(  # noqa: PLR0913 (one option each; most by keyword)
@@ -131,6 +148,9 @@ def advise(  # noqa: PLR0913
     seed: int = 0,
     progress: Progress | None = None,
     stop: Callable[[], bool] = lambda: False,
+    threads: int | None = None,
+    executor: Any = None,
+    send: Send = "specification",
 ) -> _advise.Advice:
     """Which estimator, M and K to spend T = M K samples per data point on, by measuring them all.
 
@@ -145,6 +165,10 @@ def advise(  # noqa: PLR0913
         seed: root of the noise.
         progress: called with (done, total, note).
         stop: asked after every block of draws; True ends them.
+        threads: of draws and bounds, of each worker where there is an executor; None: 1 of a worker, else as torch decides.
+            Steps are timed here, on as many as torch takes.
+        executor: makes the draws, as for ``snrkit.measure``; None: this process.
+        send: how the model travels to its workers, as for ``snrkit.measure``.
 
     Returns:
         ``recommendations`` and the ``table`` behind them; ``save(path)`` writes them.
@@ -156,6 +180,7 @@ def advise(  # noqa: PLR0913
     if (budget is None) == (seconds is None):
         raise SpecError("budget", "give either `budget` or `seconds`", "for example `budget=64`")
     asked = None if estimators is None else chosen(estimators)
+    by = elsewhere(executor, send)
     with opened(model, x, "evaluation") as subject:
         own: LatentModel = subject.model
         points = _tensor(subject.x)
@@ -164,11 +189,18 @@ def advise(  # noqa: PLR0913
         total = affordable(own, batch, seconds or 0.0) if budget is None else whole("budget", budget, 1, "e.g. 64")
     found = _advise.advise(
         own, points, batch, total, asked or _advise.candidates(own, points), draws=draws, seed=_seed(seed),
-        seconds=seconds, progress=progress, stop=stop,
+        seconds=seconds, progress=progress, stop=stop, threads=_threads(threads), elsewhere=by,
     )  # fmt: skip
     return dataclasses.replace(
         found, about={"run": "python", "step": 0, "data": "given", "budget": total, "draws": draws, "seed": seed}
     )
+
+
+def _threads(threads: int | None, by: Elsewhere | None = None) -> int | None:
+    """Of the processor; None: as many as torch takes anyway."""
+    if threads is None:
+        return None if by is None else 1
+    return whole("threads", threads, 1, "give how many")
 
 
 def _seed(seed: int) -> int:

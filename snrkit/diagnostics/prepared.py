@@ -16,7 +16,7 @@ from snrkit.diagnostics.noise import labels_of
 from snrkit.diagnostics.plan import Plan
 from snrkit.diagnostics.precision import computed_in
 from snrkit.diagnostics.problem import Layout
-from snrkit.diagnostics.store import Store, fingerprint, statement
+from snrkit.diagnostics.store import Store, fingerprint
 from snrkit.diagnostics.worker import Worker
 from snrkit.errors import SpecError
 from snrkit.estimators import ESTIMATORS
@@ -25,6 +25,7 @@ from snrkit.fleet.elsewhere import Elsewhere
 from snrkit.fleet.models import on
 from snrkit.registry import makers
 from snrkit.trial.opening import Subject
+from snrkit.trial.statement import statement
 from snrkit.types import Progress
 
 

@@ -16,16 +16,16 @@ from snrkit.diagnostics.engines import ENGINES
 from snrkit.diagnostics.plan import Job
 from snrkit.diagnostics.projecting import Onto, projected
 from snrkit.diagnostics.rounding import Compared, Sizes, Unchecked
-from snrkit.diagnostics.store import sealed, statement, written
+from snrkit.diagnostics.store import sealed, written
 from snrkit.diagnostics.worker import Worker
 from snrkit.errors import SpecError
 from snrkit.fleet.models import from_bytes, on, unpacked
 from snrkit.models.adopt import as_latent_model
 from snrkit.models.blame import users_code
-from snrkit.models.state import Snapshot
 from snrkit.registry import makers
 from snrkit.runs.metrics import METRICS
 from snrkit.trial.opening import standing
+from snrkit.trial.statement import require_stated, stated
 
 
 class Station:
@@ -42,14 +42,8 @@ class Station:
         self._mode = content["mode"]
         self._model = as_latent_model(unpacked(content["model"]))
         x = on(content["x"], content["model"]["device"])
-        with standing(self._model, self._mode):
-            start = Snapshot(self._model)
-            with users_code():
-                said = statement(self._model, x)
-            start.restore()
-        if said != content["said"]:
-            problem = "is another one on a worker, which says other log-weights or derivatives of the same noise"
-            raise SpecError("model", problem, "have it sent with its code, send='cloudpickle'")
+        said, start = stated(self._model, x, self._mode)
+        require_stated(content["said"], said)
         made_by = makers(self._model, ENGINES.load(content["engine"]))
         if made_by != content["made_by"]:
             problem = f"a worker has {made_by or 'no plug-in'} where {content['made_by'] or 'no plug-in'} is used here"

@@ -12,22 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from snrkit import checksums
-from snrkit.backend.process import seed_generators
-from snrkit.core.backward import derivatives, hides_parameters
-from snrkit.core.batches import Batch, named_leaves, points, take
-from snrkit.core.streams import Streams
+from snrkit.core.batches import Batch, named_leaves
 from snrkit.diagnostics.moments import BlockMoments, DeviceBlock
 from snrkit.diagnostics.plan import Job
 from snrkit.errors import OutputError
 from snrkit.files import discard_partial, read_bytes, write_bytes
-from snrkit.models.base import LatentModel
-from snrkit.models.calling import parameters_of
 from snrkit.registry import makers
 from snrkit.types import Array
 
 _FIELDS = ("mean", "variance", "points")
-# Data points, outer and importance samples at which a model is asked what it says.
-_ASKED = 3, 2, 3
 _PER_POINT = 3
 
 
@@ -172,36 +165,3 @@ def _update(digest: "hashlib._Hash", tensors: Iterable[tuple[str, Tensor]]) -> N
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
         flat = tensor.detach().cpu().to_dense().flatten()
         digest.update(flat.view(torch.uint8).numpy().tobytes())  # numpy lacks bfloat16
-
-
-def statement(model: LatentModel, x: Batch) -> str:
-    """The model's class and what it says of its first data points at fixed noise: log densities, and their derivatives.
-
-    Its tensors do not tell all: a temperature or an activation may be a plain attribute, and whether something is detached
-    shows in derivatives only. All is rounded, so that another order of sums (another number of threads) says the same.
-
-    Args:
-        model: the model; the global generators are seeded, and its caller's to put back.
-        x: data ``[B, *event]``.
-    """
-    seed_generators(0)
-    with torch.enable_grad():
-        values, norms = _said(model, take(x, slice(0, min(_ASKED[0], points(x)))))
-    kind, largest = type(model), max(norms)
-    said = [f"{value:.5g}" for value in [*values, largest]]
-    # Beside the largest, since what vanishes but for rounding is never the same.
-    said += [f"{norm / largest:.4f}" for norm in norms] if largest > 0 else []
-    return f"{kind.__module__}.{kind.__qualname__} " + " ".join(said)
-
-
-def _said(model: LatentModel, x: Batch) -> tuple[list[float], list[float]]:
-    """Sums of log p and log q of each data point, and the norm of the derivative of log w in each trained parameter."""
-    _, M, K = _ASKED
-    like = next(model.parameters())
-    shape = (points(x), M, K, *model.noise_shape(x))
-    weights = model(x, Streams(0).normal("statement", (), shape, dtype=like.dtype, device=like.device))
-    values = [float(row) for part in (weights.log_p, weights.log_q) for row in part.detach().double().sum(dim=(1, 2))]
-    total = weights.log_w.sum()
-    trained = [parameter for parameter in parameters_of(model).values() if parameter.requires_grad]
-    found = derivatives(model, [total], trained, hidden=hides_parameters([total]))
-    return values, [float(gradient.double().norm()) for gradient in found]

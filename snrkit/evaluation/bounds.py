@@ -8,6 +8,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from snrkit.backend.kernels import full_precision, same_convolutions
 from snrkit.backend.memory import require_memory, within_memory
 from snrkit.core.logweights import effective_sample_size, log_mean_exp
 from snrkit.core.streams import Streams
@@ -54,7 +55,12 @@ class PointScores:
 
 
 def evaluate(
-    model: LatentModel, x: Tensor, samples: int, streams: Streams, progress: Progress | None = None
+    model: LatentModel,
+    x: Tensor,
+    samples: int,
+    streams: Streams,
+    progress: Progress | None = None,
+    score: Scoring | None = None,
 ) -> list[Score]:
     """Bounds and diagnostics of a model on given points.
 
@@ -64,6 +70,7 @@ def evaluate(
         samples: importance samples per point, at least 128.
         streams: source of the noise; each point has its own stream.
         progress: called with (done, total, note).
+        score: as for ``checked_scores``.
 
     Raises:
         SpecError: fewer than 128 samples or 2 points, or a model that does not accept the points.
@@ -71,7 +78,7 @@ def evaluate(
         NonFiniteError: a log-weight is NaN or +inf, or all of a point are -inf.
         ResourceError: the log-weights of one point do not fit into memory.
     """
-    return summarise(checked_scores(model, x, samples, streams, progress), samples)
+    return summarise(checked_scores(model, x, samples, streams, progress, score), samples)
 
 
 def checked_scores(
@@ -148,7 +155,7 @@ def point_scores(
         ResourceError: the log-weights of one point do not fit into memory.
     """
     found, within = [], within_memory("samples", f"{samples:,} samples per point", _FEWER)
-    with in_mode(model, "evaluation"), torch.no_grad(), within:
+    with in_mode(model, "evaluation"), torch.no_grad(), full_precision(), same_convolutions(), within:
         at_once = at_once or one_pass(model, x)
         noise = Noise(streams, samples, model.noise_shape(x), x)
         log_w = _room(min(at_once.points(samples), len(x)), samples, x.device)

@@ -20,7 +20,7 @@ from snrkit.data.base import Dataset
 from snrkit.evaluation.bounds import PointScores, checked_scores, summarise
 from snrkit.evaluation.latents import means_table
 from snrkit.evaluation.portions import Portions
-from snrkit.evaluation.score import Score
+from snrkit.evaluation.score import Score, as_table
 from snrkit.evaluation.sentences import SentenceScores, sentence_scores, summarise_sentences
 from snrkit.evaluation.ssim import has_ssim, point_ssim, ssim_score
 from snrkit.fleet.elsewhere import Elsewhere
@@ -65,8 +65,8 @@ class Evaluation:
 
     @property
     def table(self) -> pd.DataFrame:
-        """The scores, one row per metric: value, stderr, sd, definition."""
-        return pd.DataFrame(map(dataclasses.asdict, self.scores)).set_index("metric")
+        """The scores, one row per metric: value, stderr, sd, definition, and the threads that they took."""
+        return as_table(self.scores, self.about["threads"])
 
     @property
     def points(self) -> pd.DataFrame:
@@ -173,5 +173,7 @@ def _evaluated(
     if dataset.kind == "tokens":
         sentences = sentence_scores(model, x, each.elbo, each.log_p)
         scores += summarise_sentences(sentences, samples, dataset.label or dataset.name)
-    said = {**about, "points": len(x), "seconds": time.perf_counter() - start}
+    said = {
+        **about, "points": len(x), "seconds": time.perf_counter() - start, "threads": torch.get_num_threads(),
+    }  # fmt: skip
     return Evaluation(scores, said, each, ssim, sentences, dataset.test_labels, portions, place, latents_file)

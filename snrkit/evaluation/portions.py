@@ -20,6 +20,7 @@ from snrkit.files import read_bytes, write_bytes
 from snrkit.fleet.dispatch import Task
 from snrkit.fleet.elsewhere import Elsewhere
 from snrkit.models.base import LatentModel
+from snrkit.trial.statement import stated
 from snrkit.types import Progress
 
 # Importance samples of one portion, and at least and at most so many points: seconds of work on a CPU.
@@ -50,12 +51,12 @@ class Portions:
     """Scores of portions of the test points in a folder, each in a file named by all that it depends on.
 
     Args:
-        folder: where; made when the first portion is finished.
+        folder: where; made when the first portion is finished. None: nothing is kept.
         context: what the scores depend on beside the points' numbers.
         elsewhere: workers that score portions; None: this process does.
     """
 
-    def __init__(self, folder: Path, context: str, elsewhere: Elsewhere | None = None) -> None:
+    def __init__(self, folder: Path | None, context: str, elsewhere: Elsewhere | None = None) -> None:
         self._folder, self._context, self._elsewhere = folder, context, elsewhere
         self._own: list[Path] = []
 
@@ -77,12 +78,10 @@ class Portions:
                 if progress is not None:
                     progress(first + done, len(x), note)
 
-            file = self._file(points)
-            kept = _read(file, len(points))
+            kept = self._kept(points)
             if kept is None:
                 kept = scored(model, x, points, samples, streams.seed, told)
-                write_bytes(file, written(kept))
-            self._own.append(file)
+                self._keep(points, written(kept))
             told(len(points), len(points), "points")
             found.append(kept)
         return _joined(found)
@@ -98,40 +97,56 @@ class Portions:
         progress: Progress | None,
     ) -> list[PointScores]:
         """Portions that are kept, and those of workers, in order."""
-        kept = {points: _read(self._file(points), len(points)) for points in every}
+        kept = {points: self._kept(points) for points in every}
         done = sum(len(points) for points, scores in kept.items() if scores is not None)
 
         def taken(points: range, _: PointScores, content: bytes) -> None:
             nonlocal done
-            write_bytes(self._file(points), content)
+            self._keep(points, content)
             done += len(points)
             if progress is not None:
                 progress(done, len(x), "points")
 
-        cargo = elsewhere.cargo({"x": x.cpu()}, model, x.device, "snrkit.evaluation.remote:scene")
+        said, _ = stated(model, x, "evaluation")
+        cargo = elsewhere.cargo({"x": x.cpu(), "said": said}, model, x.device, "snrkit.evaluation.remote:scene")
         tasks = {
             points: Task(
                 "snrkit.evaluation.remote:portion", (points.start, points.stop, samples, seed), (cargo,),
-                partial(read, points=len(points)), partial(taken, points),
+                partial(read, points=len(points)), partial(taken, points), cost=len(points),
             )
             for points in every
             if kept[points] is None
         }  # fmt: skip
-        self._own += map(self._file, every)
         like = next(model.parameters())
         with elsewhere.dispatch(chosen(like.dtype, x.device)) as dispatch:
             dispatch.expect(tasks.items())
             return [kept[points] or dispatch.result(points, tasks[points]) for points in every]
 
-    def _file(self, points: range) -> Path:
-        return self._folder / f"points-{self._digest(points)}.npz"
+    def _file(self, points: range) -> Path | None:
+        return None if self._folder is None else self._folder / f"points-{self._digest(points)}.npz"
+
+    def _kept(self, points: range) -> PointScores | None:
+        """A kept portion, or None where there is none that can be used."""
+        file = self._file(points)
+        if file is None:
+            return None
+        self._own.append(file)
+        with suppress(OSError):
+            return read(read_bytes(file), len(points))
+        return None
+
+    def _keep(self, points: range, content: bytes) -> None:
+        file = self._file(points)
+        if file is not None:
+            write_bytes(file, content)
 
     def settle(self) -> None:
         """Delete the portions, and the folder if nothing else is in it: what they were for is written."""
         with suppress(OSError):
             for file in self._own:
                 file.unlink(missing_ok=True)
-            self._folder.rmdir()
+            if self._folder is not None:
+                self._folder.rmdir()
 
     def _digest(self, points: range) -> str:
         return hashlib.sha256(f"{self._context} {points.start} {points.stop}".encode()).hexdigest()[:24]
@@ -180,18 +195,14 @@ def written(scores: PointScores) -> bytes:
     return checksums.seal_zip(buffer.getvalue())
 
 
-def _read(file: Path, points: int) -> PointScores | None:
-    """A kept portion, or None where there is none that can be used."""
-    try:
-        return read(read_bytes(file), points)
-    except OSError:
-        return None
-
-
 def read(sealed: bytes, points: int) -> PointScores | None:
-    """What ``written`` gave of so many points; None where it is damaged, or none of them."""
+    """What ``written`` gave of so many points; None where it is damaged, or none of them.
+
+    Scores may be infinite or no numbers, which is for whoever sees all of them to judge.
+    """
     try:
-        checksums.verify(sealed)
+        if not checksums.verify(sealed):
+            return None
         with np.load(io.BytesIO(sealed), allow_pickle=False) as archive:
             content = {name: archive[name] for name in archive.files}
         scores = {name: content[name] for name in _SCORES}
@@ -203,10 +214,6 @@ def read(sealed: bytes, points: int) -> PointScores | None:
         return None
     arrays = [*scores.values(), *(array for layer in layers for array in (layer.means, layer.variances))]
     sound = layers and all(array.dtype == np.float64 and len(array) == points for array in arrays)
-    if (
-        not sound
-        or not all(np.isfinite(array).all() for array in arrays)
-        or any((a.variances < 0).any() for a in layers)
-    ):
+    if not sound or any((layer.variances < 0).any() for layer in layers):
         return None
     return PointScores(**scores, layers=layers)

@@ -9,6 +9,7 @@ from snrkit.fleet.models import from_bytes, unpacked
 from snrkit.models.adopt import as_latent_model
 from snrkit.models.base import LatentModel
 from snrkit.models.blame import users_code
+from snrkit.trial.statement import require_stated, stated
 
 
 @dataclass(frozen=True)
@@ -20,9 +21,16 @@ class Scene:
 
 
 def scene(content: bytes) -> Scene:
-    """From a cargo."""
+    """From a cargo.
+
+    Raises:
+        SpecError: the model is not the one that was sent.
+    """
     plain = from_bytes(content)
-    return Scene(as_latent_model(unpacked(plain["model"])), plain["x"].to(plain["model"]["device"]))
+    found = Scene(as_latent_model(unpacked(plain["model"])), plain["x"].to(plain["model"]["device"]))
+    said, _ = stated(found.model, found.x, "evaluation")
+    require_stated(plain["said"], said)
+    return found
 
 
 def portion(scene: Scene, start: int, stop: int, samples: int, seed: int) -> bytes:

@@ -1,10 +1,13 @@
 """One evaluated quantity."""
 
+import dataclasses
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+import pandas as pd
 
 from snrkit.types import Array
 
@@ -40,3 +43,13 @@ class Score:
             return cls(metric, float(values.mean()), math.nan, told)
         sd = float(values.std(ddof=1))
         return cls(metric, float(values.mean()), sd / math.sqrt(len(values)), definition, sd)
+
+
+def as_table(scores: Iterable[Score], threads: int) -> pd.DataFrame:
+    """One row per metric, which is the index.
+
+    Args:
+        scores: the scores.
+        threads: of the processor that they took.
+    """
+    return pd.DataFrame(map(dataclasses.asdict, scores)).set_index("metric").assign(threads=threads)

@@ -11,7 +11,7 @@ from snrkit.diagnostics.moments import BlockMoments
 from snrkit.diagnostics.plan import Job
 from snrkit.errors import NonFiniteError, SpecError
 from snrkit.losses.parameters import Trained
-from snrkit.losses.seeding import Seeds
+from snrkit.losses.seeding import Restart, Seeds
 from snrkit.losses.summing import RowMoments, stretches
 from snrkit.models.blame import users_code
 from snrkit.types import Array
@@ -22,6 +22,8 @@ _FEWEST, _MOST = 4, 64
 
 # (draws, rows, batch): writes draws to rows ``[n, P]``; returns the losses, None where they are not told.
 Write = Callable[[range, Tensor, Any], Sequence[Tensor | None]]
+# Number of a batch to the batch.
+BatchOf = Callable[[int], Any]
 # Called with how many draws were made.
 Told = Callable[[int], None]
 
@@ -40,18 +42,18 @@ class Within:
 
 
 @dataclass(frozen=True)
-class Nested:
-    """Moments of draws of batches that are drawn anew, block by block.
+class OfBatches:
+    """Moments of the draws of a block of batches that are drawn anew.
 
     Attributes:
         single: of one draw of each batch.
         means: of the means over the draws of a batch; None where each has one.
-        within: what the draws of a batch say of it; empty where it has one.
+        within: what the draws of a batch say of it; None where it has one.
     """
 
-    single: list[BlockMoments]
-    means: list[BlockMoments] | None
-    within: list[Within]
+    single: BlockMoments
+    means: BlockMoments | None
+    within: Within | None
 
 
 class Rows:
@@ -109,9 +111,10 @@ def fixed(name: str, trained: Trained, job: Job, write: Write, batch: Any, told:
     return [fixed_block(name, held, draws, write, batch, told) for draws in job.blocks()]
 
 
-def held_for(name: str, trained: Trained, job: Job) -> Rows:
-    """As many rows as the draws of one batch take at once."""
-    return Rows(name, trained, rows_at_once(trained, max(len(draws) for draws in job.blocks())))
+def held_for(name: str, trained: Trained, job: Job, repeats: int = 1) -> Rows:
+    """As many rows as the draws of a block take at once; those of a batch, where there are several, together."""
+    at_once = rows_at_once(trained, max(len(numbers) for numbers in job.blocks()) * repeats)
+    return Rows(name, trained, max(1, at_once // repeats) * repeats)
 
 
 def fixed_block(name: str, held: Rows, draws: range, write: Write, batch: Any, told: Told) -> BlockMoments:
@@ -127,44 +130,46 @@ def fixed_block(name: str, held: Rows, draws: range, write: Write, batch: Any, t
 
 
 def redrawn(
-    name: str, trained: Trained, job: Job, repeats: int, write: Write, batches: "Batches", told: Told
-) -> Nested:
-    """Moments of draws of batches drawn anew; a draw of the job is a batch.
+    name: str, trained: Trained, job: Job, repeats: int, write: Write, batch: BatchOf, told: Told
+) -> list[OfBatches]:
+    """Moments of draws of batches drawn anew, in blocks; a draw of the job is a batch.
 
     Raises:
         NonFiniteError, ModelError: as ``fixed``.
         SpecError: there are no more batches.
     """
-    found = Nested([], [] if repeats > 1 else None, [])
-    together = rows_at_once(trained, max(len(numbers) for numbers in job.blocks()) * repeats) // repeats
-    held = Rows(name, trained, max(1, together) * repeats)
-    for numbers in job.blocks():
-        single, means = (RowMoments(trained.layout.size, trained.device) for _ in range(2))
-        within = _Within(trained)
-        for part in parts(numbers, max(1, together)):
-            rows, values = _of_batches(name, part, repeats, held, write, batches)
-            single.add(rows[:, 0])
-            total = rows.mean(dim=1)
-            held.check(range(part.start * repeats, part.stop * repeats), values, total)
-            if repeats > 1:
-                means.add(total)
-                within.add(rows)
-            told(len(part) * repeats)
-        found.single.append(single.block())
-        if found.means is not None:
-            found.means.append(means.block())
-            found.within.append(Within(len(numbers), within.traces() / len(numbers)))
-    return found
+    held = held_for(name, trained, job, repeats)
+    return [redrawn_block(name, trained, held, numbers, repeats, write, batch, told) for numbers in job.blocks()]
+
+
+def redrawn_block(
+    name: str, trained: Trained, held: Rows, numbers: range, repeats: int, write: Write, batch: BatchOf, told: Told
+) -> OfBatches:
+    """Moments of the draws of one block of batches; raises as ``redrawn``."""
+    single, means = (RowMoments(trained.layout.size, trained.device) for _ in range(2))
+    within = _Within(trained)
+    for part in parts(numbers, len(held.held) // repeats):
+        rows, values = _of_batches(name, part, repeats, held, write, batch)
+        single.add(rows[:, 0])
+        total = rows.mean(dim=1)
+        held.check(range(part.start * repeats, part.stop * repeats), values, total)
+        if repeats > 1:
+            means.add(total)
+            within.add(rows)
+        told(len(part) * repeats)
+    if repeats == 1:
+        return OfBatches(single.block(), None, None)
+    return OfBatches(single.block(), means.block(), Within(len(numbers), within.traces() / len(numbers)))
 
 
 def _of_batches(
-    name: str, numbers: range, repeats: int, held: Rows, write: Write, batches: "Batches"
+    name: str, numbers: range, repeats: int, held: Rows, write: Write, batch_of: BatchOf
 ) -> tuple[Tensor, list[Tensor | None]]:
     """The draws of some batches, ``[batches, repeats, P]``, and their losses."""
     draws = range(numbers.start * repeats, numbers.stop * repeats)
     values: list[Tensor | None] = []
     for place, number in enumerate(numbers):
-        batch = batches.draw(number)
+        batch = batch_of(number)
         own = slice(place * repeats, (place + 1) * repeats)
         with users_code(f"'{name}'"):
             values += write(draws[own], held.held[own], batch)
@@ -208,10 +213,11 @@ class Batches:
     Args:
         draw: the function.
         seeds: what the global generators are set to before each call.
+        restart: what the model keeps, which is put back before each call: the draws made so far say nothing of a batch.
     """
 
-    def __init__(self, draw: Callable[[], Any], seeds: Seeds) -> None:
-        self._draw, self._seeds = draw, seeds
+    def __init__(self, draw: Callable[[], Any], seeds: Seeds, restart: Restart) -> None:
+        self._draw, self._seeds, self._restart = draw, seeds, restart
         self._first: Any = None  # a trial has it before the draws do
 
     def draw(self, number: int) -> Any:
@@ -223,6 +229,7 @@ class Batches:
         """
         if number == 0 and self._first is not None:
             return self._first
+        self._restart.back()
         self._seeds.set(number)
         with users_code("drawing a batch"):
             try:

@@ -15,10 +15,10 @@ from snrkit.diagnostics.tables import Provenance
 from snrkit.fleet.elsewhere import Elsewhere, elsewhere
 from snrkit.fleet.models import Send
 from snrkit.losses.asked import Asked, asked
-from snrkit.losses.measuring import By, Measured, measured
+from snrkit.losses.crew import By
+from snrkit.losses.measuring import Measured, measured
 from snrkit.losses.opening import opened
 from snrkit.losses.parameters import Trained
-from snrkit.losses.remote import sent
 from snrkit.losses.rows import comparisons, rows
 from snrkit.losses.trial import Found
 from snrkit.runs.kinds.comparisons import COMPARISONS
@@ -131,7 +131,8 @@ def measure_loss(  # noqa: PLR0913 (one option each; all by keyword)
         dsnr: also measure the DSNR of every group, which makes the draws twice.
         progress: called with (done, total, note) as draws are finished.
         threads: of the processor, of each worker where there is an executor; None: 1 of a worker, else as torch decides.
-        executor: makes the draws of one batch, as for ``snrkit.measure``; the DSNR's second pass is made here.
+        executor: makes the draws, as for ``snrkit.measure``; batches that are drawn anew are drawn here, in order, and sent.
+            The DSNR's second pass is made here.
         send: ``cloudpickle``, which an executor needs: all is sent with its code, which workers run.
 
     Returns:
@@ -200,7 +201,8 @@ def diagnose_loss(  # noqa: PLR0913 (one option each; all by keyword)
         data: what the tables call the batch.
         progress: called with (done, total, note) as draws are finished.
         threads: of the processor, of each worker where there is an executor; None: 1 of a worker, else as torch decides.
-        executor: makes the draws of one batch, as for ``snrkit.measure``; the DSNR's second pass is made here.
+        executor: makes the draws, as for ``snrkit.measure``; batches that are drawn anew are drawn here, in order, and sent.
+            The DSNR's second pass is made here.
         send: ``cloudpickle``, which an executor needs: all is sent with its code, which workers run.
 
     Returns:
@@ -239,7 +241,7 @@ def carried_out(
     Raises:
         SpecError, ModelError, CapabilityError, NonFiniteError, ResourceError: as for ``measure_loss``.
     """
-    by = None if elsewhere is None else By(elsewhere, sent(what, elsewhere))
+    by = None if elsewhere is None else By.sending(what, elsewhere)
     count = threads or (None if elsewhere is None else 1)
     with opened(what.trained, what.losses, what.seed, what.mode, what.noise) as ready, on_threads(count):
         done = {name: measured(ready, what, name, (known or {}).get(name), progress, by) for name in what.losses}

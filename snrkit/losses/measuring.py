@@ -8,19 +8,17 @@ import torch
 from torch import Tensor
 
 from snrkit.diagnostics.metrics.base import Reading
-from snrkit.diagnostics.moments import BlockMoments, Moments, Rounding
+from snrkit.diagnostics.moments import Moments, Rounding
 from snrkit.diagnostics.plan import Job
 from snrkit.diagnostics.rounding import remarks as told_by
 from snrkit.estimators.base import Estimator
-from snrkit.fleet.elsewhere import Elsewhere
-from snrkit.fleet.orders import Cargo
 from snrkit.losses.asked import Asked
+from snrkit.losses.crew import By, Crew
 from snrkit.losses.drawing import Batches, Rows, Within, fixed, parts, redrawn, rows_at_once
 from snrkit.losses.makers import Maker, maker
 from snrkit.losses.opening import Ready
 from snrkit.losses.precision import examine, named
 from snrkit.losses.reading import Projections, Read, noise_parts
-from snrkit.losses.remote import gathered
 from snrkit.losses.seeding import Seeds
 from snrkit.losses.trial import Found
 from snrkit.types import Progress
@@ -58,19 +56,6 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class By:
-    """Workers that make draws.
-
-    Attributes:
-        elsewhere: the workers.
-        cargo: the losses, as they were sent.
-    """
-
-    elsewhere: Elsewhere
-    cargo: Cargo
-
-
-@dataclass(frozen=True)
 class _Named:
     """What stands for an estimator where there is a loss."""
 
@@ -82,7 +67,7 @@ def measured(
 ) -> Measured:
     """Everything that is asked of a loss; arguments and errors as for ``carried_out``."""
     start, told = time.perf_counter(), _Told(name, what, progress)
-    batches = Batches(what.batch, Seeds(ready.streams, "batch")) if what.redrawn else None
+    batches = Batches(what.batch, Seeds(ready.streams, "batch"), ready.restart) if what.redrawn else None
     first = what.batch if batches is None else batches.draw(0)
     found = known or ready.trial(name, first)
     ready.restart.needed = found.moves
@@ -90,8 +75,8 @@ def measured(
     rounding = _rounding(ready, make, first, found)
     job = Job(cast("Estimator", _Named(name)), 1, 1, True, 1, what.batches)
     begin = time.perf_counter()
-    drawn = None if by is None else gathered(what, name, job, found, by.cargo, by.elsewhere, told)
-    read, within = _draw(what, name, job, make, batches, rounding, told, drawn)
+    crew = None if by is None else by.crew(what, name, job, found, first, told)
+    read, within = _draw(what, name, job, make, batches, rounding, told, crew)
     drawing = time.perf_counter() - begin
     once = list(read.readings(what.repeats))
     readings = {M: [reading.of_average(M) for reading in once] for M in what.M}
@@ -107,15 +92,18 @@ def measured(
 
 def _draw(
     what: Asked, name: str, job: Job, make: Maker, batches: Batches | None, rounding: Rounding, told: "_Told",
-    drawn: list[BlockMoments] | None,
+    crew: Crew | None,
 ) -> tuple[Read, list[Within]]:  # fmt: skip
-    layout, blocks = what.trained.layout, what.trained.blocks
+    layout, blocks, trained = what.trained.layout, what.trained.blocks, what.trained
     if batches is None:
-        drawn = drawn or fixed(name, what.trained, job, make.write, what.batch, told)
+        drawn = crew.fixed() if crew else fixed(name, trained, job, make.write, what.batch, told)
         return Read(job, layout, blocks, Moments(drawn, rounding)), []
-    nested = redrawn(name, what.trained, job, what.repeats, make.write, batches, told)
-    means = None if nested.means is None else Moments(nested.means)
-    return Read(job, layout, blocks, Moments(nested.single, rounding), means), nested.within
+    given = name, trained, job, what.repeats, make.write, batches.draw, told
+    found = crew.redrawn(batches.draw) if crew else redrawn(*given)
+    means = [part.means for part in found if part.means is not None]
+    within = [part.within for part in found if part.within is not None]
+    single = Moments([part.single for part in found], rounding)
+    return Read(job, layout, blocks, single, Moments(means) if means else None), within
 
 
 def _rounding(ready: Ready, make: Maker, batch: Any, found: Found) -> Rounding:

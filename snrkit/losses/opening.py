@@ -71,7 +71,8 @@ class Ready:
         object.__setattr__(self, "_numbers", made)
 
     def digest(self) -> str:
-        """Which parameters, and buffers, these are."""
+        """Which parameters, and buffers, these are: as they were before the first draw."""
+        self.restart.back()
         return digest_of([*self.trained.named.items(), *self.holder.named_buffers()])
 
     def trial(self, name: str, batch: Any) -> Found:

@@ -1,41 +1,24 @@
-"""Draws of losses by workers: what is sent, what they make of it, and what is taken of that."""
+"""The side of workers: losses that have come to them, and what they are asked to make of them.
 
-from collections.abc import Callable
+Every function here is called by ``fleet.orders.serve`` and gives bytes; the other side is ``crew``.
+"""
 
-from snrkit.backend.kernels import chosen
-from snrkit.diagnostics.moments import BlockMoments
+from typing import Any
+
+import numpy as np
+
 from snrkit.diagnostics.plan import Job
-from snrkit.diagnostics.store import Store, written
-from snrkit.errors import CapabilityError, SpecError
-from snrkit.fleet.dispatch import Task
-from snrkit.fleet.elsewhere import Elsewhere
-from snrkit.fleet.models import pickled
-from snrkit.fleet.orders import Cargo
+from snrkit.diagnostics.store import sealed, written
+from snrkit.fleet.models import unpickled
 from snrkit.losses.asked import Asked
-from snrkit.losses.drawing import fixed_block, held_for
+from snrkit.losses.drawing import fixed_block, held_for, redrawn_block
 from snrkit.losses.makers import maker
 from snrkit.losses.opening import opened
 from snrkit.losses.trial import Found
 
 
-def sent(what: Asked, elsewhere: Elsewhere) -> Cargo:
-    """Losses with their parameters and batch, and their code.
-
-    Raises:
-        SpecError: that was not agreed to, or they cannot be pickled.
-        CapabilityError: batches are drawn anew, which only this process can go on with.
-    """
-    if elsewhere.fleet.send != "cloudpickle":
-        problem = "is code, which workers have not got"
-        raise SpecError("loss", problem, "say send='cloudpickle' to have it sent, with what it reaches")
-    if what.redrawn:
-        problem = "draws batches anew, and workers could not tell which comes next"
-        raise CapabilityError("batch", problem, "give one batch, or leave out the executor")
-    return Cargo.of(pickled("loss", what), "snrkit.fleet.models:unpickled")
-
-
 def block(what: Asked, name: str, job: Job, found: Found, start: int, stop: int) -> bytes:
-    """The side of workers: the moments of a block of draws."""
+    """The moments of a block of draws of one batch."""
     with opened(what.trained, what.losses, what.seed, what.mode, what.noise) as ready:
         ready.restart.needed = found.moves
         make = maker(ready, name, found, what.batch)
@@ -43,30 +26,18 @@ def block(what: Asked, name: str, job: Job, found: Found, start: int, stop: int)
         return written(fixed_block(name, held, range(start, stop), make.write, what.batch, lambda _: None))
 
 
-def gathered(
-    what: Asked, name: str, job: Job, found: Found, cargo: Cargo, elsewhere: Elsewhere, told: Callable[[int], None]
-) -> list[BlockMoments]:
-    """The blocks of draws of a loss, made by workers.
-
-    Raises:
-        CapabilityError: a seed does not repeat its draws.
-        SnrkitError: what a worker raised.
-    """
-    if not found.reproducible:
-        problem = (
-            "draws from a generator of its own or goes on with something that it keeps, so workers would draw the same"
-        )
-        raise CapabilityError(f"loss '{name}'", problem, "leave out the executor")
-    layout, tensor = what.trained.layout, what.trained.tensors[0]
-    store = Store(None, "", (layout.size, 1))
-
-    def task(draws: range) -> Task:
-        return Task(
-            f"{__name__}:block", (name, job, found, draws.start, draws.stop), (cargo,),
-            lambda content: store.read(content, draws), lambda *_: told(len(draws)), 16 * layout.size,
+def block_of_batches(what: Asked, name: str, job: Job, found: Found, start: int, stop: int, given: bytes) -> bytes:
+    """The moments of the draws of a block of batches, which come with the order; that of ``what`` is the first of all."""
+    batches = unpickled(given)
+    with opened(what.trained, what.losses, what.seed, what.mode, what.noise) as ready:
+        ready.restart.needed = found.moves
+        make = maker(ready, name, found, what.batch)
+        held = held_for(name, what.trained, job, what.repeats)
+        made = redrawn_block(
+            name, what.trained, held, range(start, stop), what.repeats, make.write,
+            lambda number: batches[number - start], lambda _: None,
         )  # fmt: skip
-
-    tasks = {draws: task(draws) for draws in job.blocks()}
-    with elsewhere.dispatch(chosen(tensor.dtype, tensor.device)) as dispatch:
-        dispatch.expect(tasks.items())
-        return [dispatch.result(draws, task) for draws, task in tasks.items()]
+    parts: dict[str, Any] = {"single": np.frombuffer(written(made.single), np.uint8)}
+    if made.means is not None and made.within is not None:
+        parts |= {"means": np.frombuffer(written(made.means), np.uint8), "traces": made.within.traces}
+    return sealed(parts)

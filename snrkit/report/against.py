@@ -1,52 +1,27 @@
 """All else against a baseline: runs on the same test points, estimators on the same noise, over seeds."""
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import stdtrit
 
 from snrkit.errors import SpecError
 from snrkit.registry import hint
-from snrkit.report.baseline import meant_estimator, meant_setting, name_and_options
+from snrkit.report.baseline import meant_setting
 from snrkit.report.chosen import Chosen, listed
 from snrkit.report.collect import Tables, collect
-from snrkit.report.lines import latest
+from snrkit.report.compared import ESTIMATORS, FOUND, RUNS, Compared, at_steps, columns
 from snrkit.report.naming import names
-from snrkit.report.rates import NETWORKS
+from snrkit.report.on_noise import estimators
 from snrkit.report.repetitions import last_evaluations
-from snrkit.report.style import estimator_label
-from snrkit.runs.paired import Difference, Pair, differences
-
-# What a comparison of runs is of, and one of estimators.
-RUNS = ["what", "baseline", "trained_on", "data", "metric"]
-ESTIMATORS = ["what", "baseline", "of", "data", "block", "M", "K", "direct"]
-_FOUND = ["difference", "stderr", "ci_low", "ci_high", "verdict", "tellable", "runs", "points", "together"]
-
+from snrkit.runs.paired import Pair, differences
 
 _Side = Sequence["pd.Series[Any]"]
-
-
-@dataclass(frozen=True)
-class Compared:
-    """Comparisons with a baseline.
-
-    Attributes:
-        table: one row each: ``difference`` of ``what`` minus ``baseline``, ``stderr``, ``ci_low``, ``ci_high``, ``verdict``,
-            ``tellable``, ``runs``, ``points``, and ``together``, with how many others its interval holds.
-        notes: what could not be compared and why, a line each.
-        known: what may be named as a baseline.
-        matched: whether the baseline was among it.
-    """
-
-    table: pd.DataFrame
-    notes: tuple[str, ...]
-    known: tuple[str, ...]
-    matched: bool
+# Between a mean that was written down and that of the points.
+_ROUNDING = 1e-6
 
 
 def compare(
@@ -56,10 +31,10 @@ def compare(
     """Paired differences of all else with a baseline, each with an interval and a verdict.
 
     Runs are compared on the same test points (``snrkit evaluate --keep-points`` keeps them; without them the points' luck
-    does not cancel), those of the same seed with each other; estimators on the same noise, by the logarithm of their pooled
-    SNR, from the comparisons that ``snrkit snr`` writes. The intervals of all that is compared with the baseline in one
-    metric hold together at 95 % (Bonferroni). Of one run on either side they speak of these two, of several of what these
-    were trained with.
+    does not cancel), those of the same seed with each other, each at its last evaluated step; estimators, or losses, on the
+    same noise, by the logarithm of their pooled SNR, from the comparisons that ``snrkit snr`` writes. The intervals of all
+    that is compared with the baseline in one metric hold together at 95 % (Bonferroni). Of one run on either side they
+    speak of these two, of several of what these were trained with.
 
     Args:
         paths: run directories, folders that hold some, or result files.
@@ -72,8 +47,8 @@ def compare(
         and of estimators ``block``, ``M``, ``K`` and ``of``, the run; ``difference`` (``what`` minus ``baseline``),
         ``stderr``, ``ci_low``, ``ci_high``; ``verdict``: ``higher``, ``lower``, ``cannot tell`` or ``equal``; ``tellable``,
         the size of a true difference that would be told four times out of five; ``runs``, pairs of runs; ``points``, test
-        points (0: not paired); ``together``, comparisons whose intervals hold together. What could not be compared is in
-        ``attrs["notes"]``.
+        points (0: not paired); ``together``, comparisons whose intervals hold together. What could not be compared, runs at
+        different steps, and draws that several runs share, are in ``attrs["notes"]``.
 
     Raises:
         SpecError: there is no such baseline, run or metric.
@@ -85,8 +60,8 @@ def compare(
     require_baseline(tables)
     found = [tables.once(runs), tables.once(estimators)]
     filled = [one.table for one in found if len(one.table)]
-    columns = list(dict.fromkeys([*RUNS, *ESTIMATORS, *_FOUND]))
-    table = pd.concat(filled, ignore_index=True).reindex(columns=columns) if filled else pd.DataFrame(columns=columns)
+    present = list(dict.fromkeys([*RUNS, *ESTIMATORS, *FOUND]))
+    table = pd.concat(filled, ignore_index=True).reindex(columns=present) if filled else pd.DataFrame(columns=present)
     table.attrs["notes"] = [note for one in found for note in one.notes]
     return table
 
@@ -130,7 +105,7 @@ def runs(tables: Tables) -> Compared:
             made, left = _in_metric(pairs, points)
             notes += left
             found += [{"trained_on": group["trained_on"].iloc[0], "data": group["data"].iloc[0]} | row for row in made]
-    return Compared(pd.DataFrame(found, columns=[*RUNS, *_FOUND]), tuple(dict.fromkeys(notes)), tuple(known), matched)
+    return Compared(pd.DataFrame(found, columns=[*RUNS, *FOUND]), tuple(dict.fromkeys(notes)), tuple(known), matched)
 
 
 @dataclass(frozen=True)
@@ -143,8 +118,8 @@ class _Pair:
     first: Mapping[Any, pd.DataFrame]
     second: Mapping[Any, pd.DataFrame]
 
-    def rows(self) -> tuple[_Side, _Side, str]:
-        """The evaluations in the metric, those of the same seed beside each other, and what is left out of them and why.
+    def rows(self) -> tuple[_Side, _Side, list[str]]:
+        """The evaluations in the metric, those of the same seed beside each other, and what is to be known of them.
 
         Of single runs on both sides seeds may differ. Where one side was not evaluated in the metric there is nothing.
         """
@@ -153,19 +128,22 @@ class _Pair:
             for side in (self.first, self.second)
         )
         if not (first and second):
-            return [], [], ""
+            return [], [], []
         lost: list[str] = []
         if len(first) > 1 or len(second) > 1:
             seeds = [seed for seed in first if seed in second]
             lost = sorted((first.keys() | second.keys()) - set(seeds))
             first, second = ({seed: side[seed] for seed in seeds} for side in (first, second))
             if not seeds:
-                return [], [], "no seeds in common, so not compared; train both with the same"
-        samples = sorted({int(row["samples"]) for row in (*first.values(), *second.values())})
+                return [], [], ["no seeds in common, so not compared; train both with the same"]
+        both = [*first.values(), *second.values()]
+        samples = sorted({int(row["samples"]) for row in both})
         if len(samples) > 1:
-            return [], [], f"evaluated with {listed(map(str, samples))} samples, so not compared"
-        apart = f"without seeds that only one has, {listed(lost)}" if lost else ""
-        return list(first.values()), list(second.values()), apart
+            return [], [], [f"evaluated with {listed(map(str, samples))} samples, so not compared"]
+        told = [f"without seeds that only one has, {listed(lost)}"] if lost else []
+        if at := at_steps((str(row["called"]), int(row["step"])) for row in both):
+            told.append(f"evaluated at different steps, {at}; the difference is also one of training")
+        return list(first.values()), list(second.values()), told
 
 
 def _by_seed(rows: pd.DataFrame) -> dict[Any, pd.DataFrame]:
@@ -175,11 +153,11 @@ def _by_seed(rows: pd.DataFrame) -> dict[Any, pd.DataFrame]:
 def _in_metric(pairs: Sequence[_Pair], points: Mapping[Any, pd.DataFrame]) -> tuple[list[dict[str, Any]], list[str]]:
     """The comparisons in one metric, whose intervals hold together; and what is left out of them."""
     sides = [(pair, *pair.rows()) for pair in pairs]
-    notes = [f"{pair.what} and {pair.baseline}: {lost}" for pair, _, _, lost in sides if lost]
+    notes = [f"{pair.what} and {pair.baseline}: {line}" for pair, _, _, told in sides for line in told]
     ready = [(pair, first, second) for pair, first, second, _ in sides if first]
     found = differences([_read(pair.metric, first, second, points) for pair, first, second in ready])
     rows = [
-        {"what": pair.what, "baseline": pair.baseline, "metric": pair.metric} | _columns(one)
+        {"what": pair.what, "baseline": pair.baseline, "metric": pair.metric} | columns(one)
         for (pair, _, _), one in zip(ready, found, strict=True)
     ]
     return rows, notes
@@ -204,10 +182,15 @@ def _points(side: _Side, metric: str, points: Mapping[Any, pd.DataFrame]) -> pd.
         if own is None or metric not in own or len(own) != row["points"]:
             return None
         values = own[metric].astype(float)
-        if not np.isfinite(values).all():
+        if not (np.isfinite(values).all() and _is_mean(values, row)):
             return None
         found.append(values)
     return None if any(not one.index.equals(found[0].index) for one in found) else pd.DataFrame(found)
+
+
+def _is_mean(values: "pd.Series[float]", row: "pd.Series[Any]") -> bool:
+    """Whether an evaluation is the mean of these points: they may be left from another, or it may be no mean."""
+    return bool(abs(values.mean() - row["value"]) <= _ROUNDING * max(abs(row["value"]), float(np.abs(values).mean())))
 
 
 def _by_evaluation(points: pd.DataFrame) -> dict[Any, pd.DataFrame]:
@@ -217,67 +200,3 @@ def _by_evaluation(points: pd.DataFrame) -> dict[Any, pd.DataFrame]:
         key: own.drop_duplicates("point").set_index("point").sort_index()
         for key, own in (points.groupby(keys, sort=False) if len(points) else ())
     }
-
-
-def estimators(tables: Tables) -> Compared:
-    """Estimators against the baseline on the same noise, by log snr_pooled; those with the same gradient are one row."""
-    rows = tables["comparisons"]
-    rows = latest(rows[rows["block"].isin(NETWORKS)]) if len(rows) else rows
-    known = dict.fromkeys([*rows["first"], *rows["second"]])
-    base = meant_estimator(tables.chosen.baseline, list(known))
-    shown = tables.chosen.shows("snr_pooled")
-    found: list[dict[str, Any]] = []
-    if base is not None and shown:
-        own = rows[(rows["first"] == base) | (rows["second"] == base)]
-        way = np.where(own["second"] == base, 1.0, -1.0)
-        own = own.assign(
-            other=np.where(way > 0, own["first"], own["second"]), value=way * own["log_ratio"].astype(float)
-        )
-        at = ["setting", "data", "method", "mode", "seed", "M", "K", "block"]
-        # A run counts once, though several of its files say it: with the draws that know it best.
-        own = own.sort_values("stderr", kind="stable").drop_duplicates(["who", *at, "other"]).sort_index()
-        for _, group in own.groupby(at, sort=False, dropna=False):
-            found += _on_noise(group, base)
-    labels = tuple(estimator_label(*name_and_options(title)) for title in known)
-    table = pd.DataFrame(found, columns=["metric", *ESTIMATORS, *_FOUND])
-    return Compared(table, (), labels, base is not None)
-
-
-def _on_noise(group: pd.DataFrame, base: str) -> list[dict[str, Any]]:
-    """Comparisons at one M and K in one network, over the runs of a setting."""
-    alike: dict[Any, list[str]] = {}
-    sides = {str(other): own for other, own in group.groupby("other", sort=False)}
-    for other, own in sides.items():
-        read = own[["who", "value", "stderr"]]
-        # What stands in the noise has no ratio, and is like nothing.
-        whose = (other,) if read.isna().to_numpy().any() else tuple(map(tuple, read.to_numpy()))
-        alike.setdefault(whose, []).append(other)
-    owns = [sides[others[0]] for others in alike.values()]
-    found = differences([
-        Pair.of_values(
-            own["value"].to_numpy(float), float(np.square(own["stderr"].astype(float)).mean()), degrees=_degrees(own),
-            averages=True,
-        )
-        for own in owns
-    ])  # fmt: skip
-    first = group.iloc[0]
-    at = {"of": first["titled"], "data": first["data"], "block": first["block"], "M": first["M"], "K": first["K"],
-          "direct": bool(first["direct"])}  # fmt: skip
-    whole = {"baseline": estimator_label(*name_and_options(base)), "metric": "log snr_pooled"} | at
-    return [
-        {"what": " = ".join(estimator_label(*name_and_options(other)) for other in others)} | whole | _columns(one)
-        for others, one in zip(alike.values(), found, strict=True)
-    ]
-
-
-def _degrees(rows: pd.DataFrame) -> float:
-    """Of freedom of the errors, as many as the width of their intervals says."""
-    reach = ((rows["ci_high"] - rows["ci_low"]) / 2 / rows["stderr"]).astype(float)
-    wide = float(reach[np.isfinite(reach)].max()) if np.isfinite(reach).any() else math.nan
-    degrees = np.arange(1, 200)
-    return math.nan if math.isnan(wide) else float(degrees[np.abs(stdtrit(degrees, 0.975) - wide).argmin()])
-
-
-def _columns(found: Difference) -> dict[str, Any]:
-    parts = asdict(found)
-    return {"difference": parts.pop("value"), "ci_low": parts.pop("low"), "ci_high": parts.pop("high"), **parts}

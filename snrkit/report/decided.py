@@ -5,10 +5,12 @@ from typing import Any
 
 import pandas as pd
 
-from snrkit.report.against import Compared, estimators, runs
+from snrkit.report.against import runs
 from snrkit.report.collect import Tables
+from snrkit.report.compared import Compared
 from snrkit.report.drawing import Missing, Sheet
 from snrkit.report.lines import joined
+from snrkit.report.on_noise import estimators
 from snrkit.report.tables import Cell, Column, decimals, fixed, rounded, sheet
 from snrkit.report.titles import title
 from snrkit.runs.paired import EQUAL, UNTOLD

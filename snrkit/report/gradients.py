@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from snrkit.report.blocks import NETWORKS
 from snrkit.report.collect import Tables
 from snrkit.report.drawing import Missing, Sheet
 from snrkit.report.lines import KEY, joined, latest
 from snrkit.report.naming import alike, alike_note
-from snrkit.report.rates import NETWORKS
 from snrkit.report.repetitions import readings_over_seeds
 from snrkit.report.style import estimator_label
 from snrkit.report.tables import Cell, Column, rounded, sheet

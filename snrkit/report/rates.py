@@ -14,6 +14,7 @@ from matplotlib.lines import Line2D
 
 from snrkit.report import style
 from snrkit.report.axes import log_limits, log_x, log_y, slope_guide
+from snrkit.report.blocks import NETWORKS
 from snrkit.report.collect import Tables
 from snrkit.report.drawing import Drawing, Missing
 from snrkit.report.layout import panels
@@ -38,8 +39,6 @@ from snrkit.runs.metrics import describe
 from snrkit.types import Array
 
 Axis = Literal["K", "M"]
-NETWORKS = {"inference": "inference network (φ)", "generative": "generative network (θ)"}
-
 _SAMPLES = {"K": "importance samples", "M": "outer samples"}
 # Exponents near the optimum, of IWAE, where no slopes beside the readings say what theory expects.
 _USUAL = {("K", "inference"): -0.5, ("K", "generative"): 0.5, ("M", "inference"): 0.5, ("M", "generative"): 0.5}

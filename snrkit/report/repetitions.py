@@ -1,4 +1,9 @@
-"""Runs that differ only in their seed, taken together: the spread over seeds is the honest error of a training result."""
+"""Runs that differ only in their seed, taken together: the spread over seeds is the honest error of a training result.
+
+Runs that were measured on the same draws of the noise share a part of that error, which does not show in their spread: of
+networks near one optimum about two thirds of the variance (tests/report/test_shared_noise.py). How much is not known from
+the readings, so all of it is added; draws of their own (``--seed``) make it a part of the spread.
+"""
 
 import itertools
 import math
@@ -15,6 +20,8 @@ from snrkit.report.naming import plain
 
 # What a setting is, apart from the seed.
 SETTING = ["setting", "trained_on", "model", "estimator", "options", "M", "K"]
+# What evaluations must have in common to be taken together, beside their data: a bound of more samples is another quantity.
+_EVALUATED = "samples"
 
 
 @dataclass(frozen=True)
@@ -91,7 +98,7 @@ def as_one(table: pd.DataFrame) -> dict[str, Any]:
 
 
 def owners(table: pd.DataFrame, by: Sequence[str]) -> "pd.Series[str]":
-    """Whose each row is: its run's setting; where a run has several readings of one thing, its own alone.
+    """Whose each row is: its run's setting; where one of its runs has several readings of one thing, every run's own alone.
 
     Args:
         table: rows with ``setting``, ``run``, ``source`` and ``seed``.
@@ -100,14 +107,34 @@ def owners(table: pd.DataFrame, by: Sequence[str]) -> "pd.Series[str]":
     what = [table[name] for name in by]
     run = whose(table).rename("who")
     several = table.groupby(["setting", run, *by], dropna=False)["source"].transform("size") > 1
-    alone = several.groupby([table["setting"], *what], dropna=False).transform("any")
+    # Wherever else on its line, too: a mean at some K between runs at others would be no line.
+    line = [column for column in what if column.name not in _ALONG]
+    alone = several.groupby([table["setting"], *line], dropna=False).transform("any")
     own = table["source"] + " " + table["run"].astype(str) + " " + table["seed"].astype(str)
     return table["setting"].where(~alone, own).rename("owner")
 
 
+def shared_noise(whose: "pd.Series[Any]", seeds: "pd.Series[Any]") -> float:
+    """The most that a mean over runs has of the variance of one's own reading, from draws that several of them share.
+
+    1 where all were measured on the same draws, 0 where no two were; else the squares of the weights of those that share.
+
+    Args:
+        whose: run of each reading.
+        seeds: of the draws behind it.
+    """
+    pairs = pd.DataFrame({"who": whose, "seed": seeds}).drop_duplicates()
+    each = pairs.groupby("who", dropna=False)["seed"].transform("size")
+    weights = (1 / each / pairs["who"].nunique()).groupby(pairs["seed"], dropna=False)
+    return float(np.square(weights.sum()[weights.size() > 1]).sum())
+
+
+# Along a line, or beside it.
+_ALONG = ("step", "M", "K", "block", "metric", "draws", "axis", "fixed", "over", "point")
 # What a reading is of, apart from whose.
 _READ = [
-    "step", "data", "scope", "estimator", "options", "method", "dtype", "M", "K", "block", "metric", "draws",
+    "step", "data", "scope", "estimator", "options", "method", "mode", "target", "dtype", "M", "K", "block", "metric",
+    "draws",
 ]  # fmt: skip
 _FITTED = ["step", "data", "estimator", "options", "method", "block", "axis", "fixed", "over"]
 
@@ -136,18 +163,53 @@ _OF_ONE = ("run", "called")
 def _over_seeds(table: pd.DataFrame, by: Sequence[str], value: str) -> pd.DataFrame:
     if table.empty:
         return table.assign(runs=1)
-    groups = table.groupby([owners(table, by), *(table[name] for name in by)], sort=False, dropna=False)
+    table = table.reset_index(drop=True)
+    owner = owners(table, by)
+    groups = table.groupby([owner, *(table[name] for name in by)], sort=False, dropna=False, observed=True)
     place = groups.ngroup()
     runs = whose(table).groupby(place).transform("nunique")
-    ones = {number: as_one(own) for number, own in table.groupby(place, sort=False)}
-    error = (groups[value].transform("std") / np.sqrt(runs)).where(runs > 1, table["stderr"].astype(float))
+    error = _error(table, value, place, runs).where(runs > 1, table["stderr"].astype(float))
     low, high = groups["ci_low"].transform("min"), groups["ci_high"].transform("max")
     found = table.assign(
         **{value: groups[value].transform("mean"), "stderr": error, "ci_low": low, "ci_high": high, "runs": runs},
         together=runs,
-        **{name: place.map({number: one[name] for number, one in ones.items()}) for name in _OF_ONE if name in table},
+        **_of_line(table, [owner, *(table[name] for name in by if name not in _ALONG)]),
     )
     return found[~place.duplicated(keep="last")].reset_index(drop=True)
+
+
+def _error(table: pd.DataFrame, value: str, place: "pd.Series[int]", runs: "pd.Series[int]") -> "pd.Series[float]":
+    """Standard error of the mean over runs: the spread between them, and what they have of the same draws.
+
+    For no less than the draws' own luck: few runs may happen to lie close together.
+    """
+    spread = table[value].astype(float).groupby(place).transform("var") / runs
+    own = (table["stderr"].astype(float) ** 2).groupby(place).transform("mean")
+    alike = table.groupby([place.rename("place"), table["seed"]], dropna=False)[value].transform("size")
+    share = alike.where(alike > 1, 0).groupby(place).transform("sum") / runs**2
+    found = spread + (share * own).where(share > 0, 0.0)
+    return pd.Series(np.sqrt(np.fmax(found, own / runs)), table.index).mask(found.isna())
+
+
+def _of_line(table: pd.DataFrame, by: Sequence["pd.Series[Any]"]) -> "dict[str, pd.Series[Any]]":
+    """What is the same along a line, of which some runs may have more than others: its name, and where its runs lie."""
+    place = table.groupby(list(by), sort=False, dropna=False, observed=True).ngroup()
+    names = [name for name in (*_OF_ONE, "source", "seed") if name in table]
+    ones = {key: own[names].iloc[-1].to_dict() | as_one(own) for key, own in table.groupby(place, sort=False)}
+    return {name: place.map({key: one[name] for key, one in ones.items()}) for name in names}
+
+
+def uneven(lines: Iterable[pd.DataFrame]) -> tuple[str, ...]:
+    """A line of text where a mean is not over all the runs of its line.
+
+    Args:
+        lines: rows of each line, with ``runs`` and ``line``.
+    """
+    short = [rows for rows in lines if rows["runs"].nunique() > 1]
+    if not short:
+        return ()
+    most = ", ".join(f"{rows['line'].iloc[0]} ({rows['runs'].min()} to {rows['runs'].max()})" for rows in short)
+    return (f"not every seed was measured everywhere, and a mean is over those that were: {most}",)
 
 
 def seeds_caption(rows: pd.DataFrame) -> str:
@@ -176,9 +238,9 @@ def last_evaluations(evaluations: pd.DataFrame) -> pd.DataFrame:
 
 
 def settings(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-    """One row per setting and ``by``, with value, stderr, ci_low, ci_high and runs over the seeds."""
+    """One row per setting, ``by`` and number of samples, with value, stderr, ci_low, ci_high and runs over the seeds."""
     rows = []
-    for _, group in table.groupby([*SETTING, *by], sort=False, dropna=False):
+    for _, group in table.groupby([*SETTING, *by, _EVALUATED], sort=False, dropna=False):
         found = estimate(group["value"].astype(float), group["stderr"].astype(float))
         rows.append(
             group.iloc[0].to_dict()

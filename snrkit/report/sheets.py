@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 
 from snrkit.report.against import runs as runs_against
+from snrkit.report.blocks import NETWORKS
 from snrkit.report.collect import Tables
 from snrkit.report.decided import paired_estimators, paired_runs
 from snrkit.report.drawing import Missing, Sheet
 from snrkit.report.gradients import gradients
 from snrkit.report.lines import joined, latest
 from snrkit.report.naming import differing, told_apart
-from snrkit.report.rates import NETWORKS
 from snrkit.report.repetitions import last_evaluations, settings
 from snrkit.report.style import estimator_label
 from snrkit.report.tables import Cell, Column, rounded, sheet

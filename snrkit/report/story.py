@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from snrkit.report.blocks import NETWORKS
 from snrkit.report.collect import Tables
 from snrkit.report.drawing import Sheet
 from snrkit.report.lines import joined, latest
 from snrkit.report.naming import names
-from snrkit.report.rates import NETWORKS
 from snrkit.report.repetitions import last_evaluations, own_data, settings
 from snrkit.report.style import estimator_label
 from snrkit.report.tables import Cell, Column, rounded, sheet

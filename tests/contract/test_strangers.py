@@ -27,11 +27,12 @@ from snrkit.diagnostics.metrics import weights as weighing
 from snrkit.diagnostics.plan import Plan
 from snrkit.diagnostics.problem import Problem
 from snrkit.diagnostics.seeding import Seeding
-from snrkit.diagnostics.store import Store, fingerprint, statement
+from snrkit.diagnostics.store import Store, fingerprint
 from snrkit.diagnostics.worker import Worker
 from snrkit.errors import CapabilityError, ResourceError
 from snrkit.estimators.base import build_estimator
 from snrkit.models.state import Snapshot, unchanged, uncompiled
+from snrkit.trial.statement import statement
 from tests.awkward import PIXELS, Awkward, Conv, InPlace, Norms, Recurrent, Tied, awkward
 from tests.zoo import B, D, images, mlp
 

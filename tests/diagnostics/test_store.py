@@ -12,12 +12,13 @@ import torch
 from snrkit import checksums
 from snrkit.diagnostics.measure import diagnose
 from snrkit.diagnostics.plan import Job, Plan
-from snrkit.diagnostics.store import Store, fingerprint, statement
+from snrkit.diagnostics.store import Store, fingerprint
 from snrkit.diagnostics.worker import Worker
 from snrkit.estimators.base import build_estimator
 from snrkit.estimators.ciwae import Ciwae
 from snrkit.interrupt import Interrupted
 from snrkit.specs.measure import Execution
+from snrkit.trial.statement import statement
 from tests.zoo import Users, images, mlp, toy, users
 
 PLAN = Plan(

@@ -209,10 +209,10 @@ def test_in_python(seeds, tmp_path):
         snrkit.compare(seeds, "vae")
 
 
-def noise_rows(folder, run, ratios, *, name="snr"):
+def noise_rows(folder, run, ratios, *, name="snr", seed=0, step=600):
     """A table of comparisons of a run: the log ratio and error of each estimator over iwae."""
     rows = [
-        {"run": run, "step": 600, "data": "digits", "seed": 0, "method": "units", "M": 1, "K": 8, "block": "inference",
+        {"run": run, "step": step, "data": "digits", "seed": seed, "method": "units", "M": 1, "K": 8, "block": "inference",
          "first": first, "second": "iwae", "log_ratio": value, "stderr": error, "ci_low": value - 2.093 * error,
          "ci_high": value + 2.093 * error, "verdict": "cannot tell", "mode": "evaluation"}
         for first, (value, error) in ratios.items()
@@ -245,3 +245,90 @@ def test_a_run_measured_twice_on_the_same_noise_is_one_run(tmp_path):
     noise_rows(tmp_path, "one", {"dreg": (0.6, 0.05)}, name="longer")
     (found,) = compare(tmp_path, "iwae").to_dict("records")
     assert (found["runs"], found["difference"], found["stderr"]) == (1, 0.6, pytest.approx(0.05))
+
+
+def step_of(files, step):
+    """Say that a run was evaluated, and its points kept, at another step."""
+    files.evaluation.write_text(json.dumps(json.loads(files.evaluation.read_text()) | {"step": step}))
+    points = files.path / "evaluation.points.parquet"
+    POINTS.write(points, pd.read_parquet(points).assign(step=step))
+
+
+def test_runs_that_stopped_at_different_steps_are_compared_and_it_is_said(tmp_path):
+    for seed in range(3):
+        files = [trained(tmp_path, name, seed, lift) for name, lift in (("iwae", 0), ("vae", 2))]
+        step_of(files[1], 600 - 150 * seed)
+    table = compare(tmp_path, "iwae")
+    assert (row(table, "VAE")["runs"], row(table, "VAE")["points"]) == (3, N)
+    (note,) = table.attrs["notes"]
+    assert note == (
+        "VAE and IWAE: evaluated at different steps, VAE, seed 0 at step 600, VAE, seed 1 at step 450, VAE, seed 2 at step "
+        "300, IWAE, seed 0 at step 600, IWAE, seed 1 at step 600, IWAE, seed 2 at step 600; the difference is also one of "
+        "training"
+    )
+
+
+def test_points_that_are_left_from_another_evaluation_are_not_paired(seeds):
+    for path in seeds.glob("digits-vae*/evaluation.points.parquet"):
+        POINTS.write(path, pd.read_parquet(path).assign(log_p=lambda points: points["log_p"] + 0.01))
+    assert row(compare(seeds, "iwae"), "VAE")["points"] == 0
+
+
+def of_seeds(folder, draws_of, ratios, steps=(600, 600, 600)):
+    """Runs of one setting, each with a log ratio of dreg over iwae, from draws of the noise of some seeds."""
+    for seed, (draws, ratio, step) in enumerate(zip(draws_of, ratios, steps, strict=True)):
+        files = make_run(folder, f"run-{seed}", "iwae", 2)
+        files.config.write_text(RunSpec(estimator=EstimatorSpec(name="iwae", M=1, K=64), seed=seed).to_toml())
+        for number, own in enumerate([draws] if isinstance(draws, int) else draws):
+            noise_rows(folder, f"run-{seed}", {"dreg": (ratio + number, 0.3)}, name=f"snr{number}", seed=own, step=step)
+
+
+def test_runs_measured_on_draws_of_their_own_are_one_row(tmp_path):
+    of_seeds(tmp_path, (0, 1, 2), (0.70, 0.71, 0.72))
+    table = compare(tmp_path, "iwae")
+    (found,) = table.to_dict("records")
+    assert (found["runs"], found["difference"]) == (3, pytest.approx(0.71))
+    assert found["stderr"] == pytest.approx(0.3 / 3**0.5)
+    assert table.attrs["notes"] == []
+
+
+def test_draws_that_runs_share_err_alike_in_all_of_them(tmp_path):
+    of_seeds(tmp_path, (0, 0, 0), (0.70, 0.71, 0.72))
+    table = compare(tmp_path, "iwae")
+    (found,) = table.to_dict("records")
+    assert found["stderr"] == pytest.approx((0.3**2 + 0.01**2 / 3) ** 0.5)
+    (note,) = table.attrs["notes"]
+    assert note.startswith("IWAE, digits: several runs were measured on the same draws (seed 0), whose luck they share")
+
+
+def test_a_run_measured_on_several_draws_counts_once_with_their_mean(tmp_path):
+    of_seeds(tmp_path, ((0, 9), 1, 2), (0.5, 1.0, 1.0))
+    (found,) = compare(tmp_path, "iwae").to_dict("records")
+    assert (found["runs"], found["difference"]) == (3, pytest.approx(1.0))
+
+
+def test_gradients_of_runs_at_different_steps_are_taken_together_and_it_is_said(tmp_path):
+    of_seeds(tmp_path, (0, 1, 2), (0.70, 0.71, 0.72), steps=(600, 400, 600))
+    # An earlier step of a run is another network, and none to be averaged with.
+    noise_rows(tmp_path, "run-1", {"dreg": (9.0, 0.1)}, name="earlier", seed=1, step=200)
+    table = compare(tmp_path, "iwae")
+    (found,) = table.to_dict("records")
+    assert (found["runs"], found["difference"]) == (3, pytest.approx(0.71))
+    (note,) = table.attrs["notes"]
+    assert note == (
+        "IWAE, digits: measured at different steps and taken together, IWAE, seed 0 at step 600, IWAE, seed 1 at step 400, "
+        "IWAE, seed 2 at step 600"
+    )
+
+
+def test_losses_are_compared_by_their_groups(tmp_path):
+    rows = [
+        {"run": "mine", "step": 5, "data": "given", "seed": 0, "method": "loss", "M": 1, "K": 1, "block": block,
+         "first": "with a baseline", "second": "plain", "log_ratio": 0.4, "stderr": 0.1, "ci_low": 0.2, "ci_high": 0.6,
+         "verdict": "with a baseline is larger", "mode": "training"}
+        for block in ("all", "actor", "actor.weight")
+    ]  # fmt: skip
+    COMPARISONS.write(tmp_path / "mine.comparisons.csv", COMPARISONS.complete(pd.DataFrame(rows)))
+    table = compare(tmp_path, "plain")
+    assert list(table["block"]) == ["all", "actor"]
+    assert set(table["verdict"]) == {"higher"}

@@ -7,11 +7,11 @@ from matplotlib.lines import Line2D
 
 from snrkit.report import style
 from snrkit.report.axes import log_limits, log_y
+from snrkit.report.blocks import NETWORKS
 from snrkit.report.collect import Tables
 from snrkit.report.drawing import Drawing, FigureKind, Missing
 from snrkit.report.layout import panels
 from snrkit.report.lines import joined
-from snrkit.report.rates import NETWORKS
 from snrkit.report.style import Look
 
 COMMAND = "snrkit advise --ckpt CHECKPOINT --budget 64"

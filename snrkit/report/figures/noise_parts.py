@@ -8,12 +8,12 @@ from matplotlib.lines import Line2D
 
 from snrkit.report import style
 from snrkit.report.axes import log_limits, log_x, log_y
+from snrkit.report.blocks import NETWORKS
 from snrkit.report.collect import Tables
 from snrkit.report.drawing import Drawing, FigureKind, Missing
 from snrkit.report.layout import panels
 from snrkit.report.lines import KEY, Line, comparable, fewest, joined, latest, several, solid, trend, usable
 from snrkit.report.naming import OF_MODEL, named_lines
-from snrkit.report.rates import NETWORKS
 from snrkit.report.repetitions import readings_over_seeds, seeds_caption
 from snrkit.report.style import Look
 

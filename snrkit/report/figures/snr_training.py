@@ -8,13 +8,14 @@ from matplotlib.ticker import MaxNLocator
 
 from snrkit.report import style
 from snrkit.report.axes import log_y
+from snrkit.report.blocks import NETWORKS
 from snrkit.report.collect import Tables
 from snrkit.report.drawing import Drawing, FigureKind, Missing
 from snrkit.report.escape import visible
 from snrkit.report.layout import panels
 from snrkit.report.lines import TWIN, Line, fewest, joined, trend, usable
 from snrkit.report.naming import OF_MODEL, named_lines
-from snrkit.report.rates import NETWORKS, draw_line, key, marked, y_limits
+from snrkit.report.rates import draw_line, key, marked, y_limits
 from snrkit.report.repetitions import readings_over_seeds, seeds_caption
 from snrkit.report.style import Look
 from snrkit.runs.tidy import blocks_told

@@ -17,13 +17,17 @@ def _of_layers(meaning: str) -> Column:
 
 
 def _later(table: "pd.DataFrame") -> dict[str, Any]:
-    """What evaluations of schema 1 say in the label of the data, and in the name and definition of a count of units."""
+    """What evaluations of schema 1 say in the label of the data, and in the name and definition of a count of units.
+
+    How many threads they took no schema before 3 says.
+    """
     import pandas as pd
 
     labels = [data_of(str(label)) for label in table["data"]]
     layers = [re.fullmatch(r"active_units(?:_(\d+))?", str(metric)) for metric in table["metric"]]
     sizes = [re.search(r"dimensions of (\d+)", str(definition)) for definition in table["definition"]]
     return {name: [label[name] for label in labels] for name in DATA} | {
+        "threads": 0,
         "layer": pd.array([found and int(found[1] or 0) for found in layers], "Int64"),
         "dimensions": pd.array([int(s[1]) if f and s else None for f, s in zip(layers, sizes, strict=True)], "Int64"),
     }
@@ -52,6 +56,10 @@ EVALUATION = JsonKind(
         "samples": count("importance samples per point behind log p(x)", 1),
         "seed": optional(count("root seed of the noise")),
         "seconds": optional(number("wall time", 0.0)),
+        "threads": since(
+            3,
+            count("threads of the processor that scored the points, on which last bits depend; 0 in files from before"),
+        ),
         **DATA,
         "layer": _of_layers("stochastic layer, from 1 at the data, 0 of a model with one; null of what is of no layer"),
         "dimensions": _of_layers("latent dimensions of the layer, the most that can be active; null of other metrics"),
@@ -59,8 +67,8 @@ EVALUATION = JsonKind(
     remedy="evaluate again with 'snrkit evaluate'",
     key=("step", "data", "metric"),
     of_run=("config.toml",),
-    version=2,
+    version=3,
     later=_later,
     noun="an evaluation",
-    shared=("run", "step", "data", "trained_on", "points", "samples", "seed", "seconds", *DATA),
+    shared=("run", "step", "data", "trained_on", "points", "samples", "seed", "seconds", "threads", *DATA),
 )
