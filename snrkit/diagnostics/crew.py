@@ -115,8 +115,8 @@ class Crew:
             )
             raise
 
-    def _task(self, name: str, arguments: tuple[Any, ...], read: Callable[[bytes], Any], size: int = 0) -> Task:
-        return Task(f"{_HERE}:{name}", arguments, (self._station,), read, size=size)
+    def _task(self, name: str, job: Job, own: tuple[Any, ...], read: Callable[[bytes], Any], size: int = 0) -> Task:
+        return Task(f"{_HERE}:{name}", (job, *own), (self._station,), read, size=size, cost=job.M * job.K)
 
     def _opened(self, job: Job) -> Problem:
         return self._worker.opened(job)[0]
@@ -127,7 +127,7 @@ class Crew:
         return Task(
             f"{_HERE}:block", (job, draws.start, draws.stop), (self._station,),
             lambda content: self._store.read(content, draws),
-            lambda _, content: self._keep(job, draws, content), size,
+            lambda _, content: self._keep(job, draws, content), size, _cost(job, draws),
         )  # fmt: skip
 
     def _weights(self, job: Job, draws: int, families: tuple[Family, ...]) -> Task:
@@ -135,14 +135,14 @@ class Crew:
             plain = unsealed(content)
             return None if plain is None else WeightTally.of(plain, job, self._opened(job).groups, draws, families)
 
-        return self._task("weights", (job, draws, [next(iter(family.metrics)) for family in families]), read)
+        return self._task("weights", job, (draws, [next(iter(family.metrics)) for family in families]), read)
 
     def _rounding(self, job: Job) -> Task:
         def read(content: bytes) -> Rounding | None:
             plain = unsealed(content)
             return None if plain is None else remote.rounding_of(plain, self._opened(job).layout.size)
 
-        return self._task("rounding", (job,), read, 64 * self._opened(job).layout.size)
+        return self._task("rounding", job, (), read, 64 * self._opened(job).layout.size)
 
     def _serving(self, job: Job) -> Task:
         def read(content: bytes) -> dict[str, str] | None:
@@ -152,7 +152,7 @@ class Crew:
                     return {str(name): str(engine) for name, engine in found.items()}
             return None
 
-        return self._task("serving", (job,), read)
+        return self._task("serving", job, (), read)
 
     def _projected(self, job: Job, draws: range, onto: Onto) -> Task:
         cargos = self._station, self._onto or _packed(onto)
@@ -162,7 +162,12 @@ class Crew:
             plain = unsealed(content)
             return None if plain is None else _read_projected(plain, onto.M, sizes)
 
-        return Task(f"{_HERE}:projections", (job, draws.start, draws.stop), cargos, read)
+        return Task(f"{_HERE}:projections", (job, draws.start, draws.stop), cargos, read, cost=_cost(job, draws))
+
+
+def _cost(job: Job, draws: range) -> float:
+    """What drawing a block is, in importance samples of a data point."""
+    return len(draws) * job.M * job.K
 
 
 def _read_projected(plain: Mapping[str, Any], M: Sequence[int], sizes: tuple[Any, ...]) -> Projected | None:

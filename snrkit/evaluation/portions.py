@@ -112,7 +112,7 @@ class Portions:
         tasks = {
             points: Task(
                 "snrkit.evaluation.remote:portion", (points.start, points.stop, samples, seed), (cargo,),
-                partial(read, points=len(points)), partial(taken, points),
+                partial(read, points=len(points)), partial(taken, points), cost=len(points),
             )
             for points in every
             if kept[points] is None

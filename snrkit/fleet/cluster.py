@@ -4,15 +4,16 @@ import logging
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError, Future
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 from snrkit.backend.machine import Machine
 from snrkit.errors import ResourceError, SnrkitError, SpecError
-from snrkit.fleet.hands import Hands, threads_refused, unfit
-from snrkit.fleet.orders import Answer, Cargo, Order, probe, require_same, serve
+from snrkit.fleet.hands import Answers, Hands, threads_refused, unfit
+from snrkit.fleet.orders import Cargo, Order, probe, require_same, serve_all
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger("snrkit")
 # Seconds in which a scheduler must answer, and a first worker be there; after a loss, and at the beginning.
 _CONNECT, _WAIT = 10, 60
+# Bytes of arguments from which on they go to a worker and not through the scheduler.
+_LARGE = 2**18
 # Seconds for which the number of workers is taken as known.
 _FRESH = 5.0
 _START = "start one: dask scheduler; and workers: dask worker ADDRESS --nworkers N --nthreads 1"
@@ -105,16 +108,19 @@ class Cluster(Hands):
 
     def submit(
         self,
-        order: Order,
+        orders: Sequence[Order],
         cargos: Mapping[str, Cargo],
         missing: tuple[str, ...] = (),  # noqa: ARG002
-    ) -> "Future[Answer]":
-        """A cargo is handed to the cluster once, and its workers have it of one another."""
+    ) -> Answers:
+        """A cargo is handed to the cluster once, and its workers have it of one another; so are large arguments."""
         try:
             for digest, cargo in cargos.items():
                 if digest not in self._there:
                     self._there[digest] = self._client.scatter(cargo.content, hash=False)
-            found: Future[Answer] = self._executor.submit(serve, order, {d: self._there[d] for d in cargos})
+            large = [place for place, order in enumerate(orders) if len(order.arguments) > _LARGE]
+            beside = {place: self._client.scatter(orders[place].arguments, hash=False) for place in large}
+            small = [replace(order, arguments=b"") if place in beside else order for place, order in enumerate(orders)]
+            found: Answers = self._executor.submit(serve_all, small, {d: self._there[d] for d in cargos}, beside)
         except (OSError, RuntimeError, CancelledError, TimeoutError) as error:  # the scheduler is not there
             found = Future()
             found.set_exception(BrokenExecutor(str(error)))

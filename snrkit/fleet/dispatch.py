@@ -1,7 +1,12 @@
-"""Orders handed out in the order in which their results are wanted, and no further ahead than there is room for them."""
+"""Orders handed out in the order in which their results are wanted, and no further ahead than there is room for them.
+
+What takes far less than seconds goes several to a worker at once: an order costs milliseconds, whatever it is for. Which
+go together is nobody's concern but the clock's: each is carried out, answered, read and kept by itself.
+"""
 
 import pickle
-from collections import OrderedDict
+import statistics
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Hashable, Iterable
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from dataclasses import dataclass
@@ -16,8 +21,10 @@ from snrkit.interrupt import Interrupted
 _GLANCE = 0.2
 # How often an order may be lost with its worker.
 _LOSSES = 5
-# For each worker so many orders at once, so that none waits for the next; and bytes of results that may lie here unread.
+# For each worker so much at once, so that none waits for the next; and bytes of results that may lie here unread.
 _EACH, _ROOM = 2, 4 * 2**30
+# Seconds that what goes together is to take, at least and at most; bytes of its results; and answers that tell of the time.
+_AIM, _LONGEST, _TOGETHER, _TOLD = 2.0, 20.0, 2**26, 9
 
 
 @dataclass(frozen=True)
@@ -31,6 +38,7 @@ class Task:
         read: from the bytes of an answer to the result, or None where they are not what they must be.
         taken: called with a result, and its bytes, as soon as it is there.
         size: bytes of the result, about.
+        cost: how much work it is, in units that are alike for tasks of the same ``work``; 0: it goes by itself.
     """
 
     work: str
@@ -39,12 +47,15 @@ class Task:
     read: Callable[[bytes], Any]
     taken: Callable[[Any, bytes], None] = lambda *_: None
     size: int = 0
+    cost: float = 0.0
+
+
+_Keyed = tuple[Hashable, Task]
 
 
 @dataclass
 class _Sent:
-    key: Hashable
-    task: Task
+    parts: list[_Keyed]
     generation: int
 
 
@@ -69,20 +80,23 @@ class Dispatch:
     ) -> None:
         self._hands, self._threads, self._library, self._stop, self._pack = hands, threads, library, stop, pack
         self._waiting: OrderedDict[Hashable, Task] = OrderedDict()
-        self._sent: dict[Future[Answer], _Sent] = {}
+        self._sent: dict[Future[tuple[Answer, ...]], _Sent] = {}
         self._found: dict[Hashable, tuple[Any, int]] = {}
         self._errors: dict[Hashable, Exception] = {}
         self._losses: dict[Hashable, int] = {}
+        self._rates: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=_TOLD))
         self._generation = 0
         self.seconds: dict[Hashable, float] = {}
 
     def expect(self, tasks: Iterable[tuple[Hashable, Task]]) -> None:
-        """Announce tasks, in the order in which their results will be wanted."""
+        """Announce tasks, in the order in which their results will be wanted; work on the first of them begins."""
         known = self._known()
         self._waiting.update((key, task) for key, task in tasks if key not in known)
+        self._fill()
 
     def _known(self) -> set[Hashable]:
-        return {*self._waiting, *self._found, *self._errors, *(sent.key for sent in self._sent.values())}
+        sent = (key for sent in self._sent.values() for key, _ in sent.parts)
+        return {*self._waiting, *self._found, *self._errors, *sent}
 
     def result(self, key: Hashable, task: Task) -> Any:
         """The result of a task, which is done first if it was not announced. It is given once.
@@ -96,7 +110,7 @@ class Dispatch:
             self._waiting[key] = task
         if key in self._waiting:
             self._waiting.move_to_end(key, last=False)
-            self._send(*self._waiting.popitem(last=False))
+            self._send(self._next())
         while key not in self._found and key not in self._errors:
             self._fill()
             if self._stop():
@@ -111,47 +125,77 @@ class Dispatch:
         most = _EACH * self._hands.workers
         while self._waiting and len(self._sent) < most:
             size = next(iter(self._waiting.values())).size
-            there = [held for _, held in self._found.values()] + [sent.task.size for sent in self._sent.values()]
+            there = [held for _, held in self._found.values()]
+            there += [task.size for sent in self._sent.values() for _, task in sent.parts]
             if there and sum(there) + size > _ROOM:
                 return
-            self._send(*self._waiting.popitem(last=False))
+            self._send(self._next())
 
-    def _send(self, key: Hashable, task: Task, missing: tuple[str, ...] = ()) -> None:
-        order = Order(
-            task.work, self._pack(task.arguments), tuple((cargo.digest, cargo.opener) for cargo in task.cargos),
-            self._hands.machine, self._threads, self._library,
-        )  # fmt: skip
-        future = self._hands.submit(order, {cargo.digest: cargo for cargo in task.cargos}, missing)
-        self._sent[future] = _Sent(key, task, self._generation)
+    def _next(self) -> list[_Keyed]:
+        """The next task, and those after it that go with it."""
+        parts = [self._waiting.popitem(last=False)]
+        seconds, size = self._expected(*parts[0]), parts[0][1].size
+        share = -(-len(self._waiting) // (_EACH * self._hands.workers))
+        while self._waiting and len(parts) < share and seconds < _AIM:
+            key, task = next(iter(self._waiting.items()))
+            seconds, size = seconds + self._expected(key, task), size + task.size
+            if seconds > _LONGEST or size > _TOGETHER:
+                break
+            parts.append(self._waiting.popitem(last=False))
+        return parts
+
+    def _expected(self, key: Hashable, task: Task) -> float:
+        """Seconds that a task will take; those of what nothing is known of, or of what was lost once, are many."""
+        rates = self._rates.get(task.work)
+        if not rates or not task.cost or key in self._losses:
+            return 2 * _LONGEST
+        return task.cost * statistics.median(rates)
+
+    def _send(self, parts: list[_Keyed], missing: tuple[str, ...] = ()) -> None:
+        orders = [
+            Order(
+                task.work, self._pack(task.arguments), tuple((cargo.digest, cargo.opener) for cargo in task.cargos),
+                self._hands.machine, self._threads, self._library,
+            )
+            for _, task in parts
+        ]  # fmt: skip
+        cargos = {cargo.digest: cargo for _, task in parts for cargo in task.cargos}
+        self._sent[self._hands.submit(orders, cargos, missing)] = _Sent(parts, self._generation)
 
     def _collect(self) -> None:
         done, _ = wait(self._sent, timeout=_GLANCE, return_when=FIRST_COMPLETED)
         for future in done:
             sent = self._sent.pop(future)
             try:
-                answer = future.result()
+                answers = future.result()
             except (CancelledError, Exception) as error:
                 self._lost(sent, error)
-            else:
-                self._take(sent, answer)
+                continue
+            pairs = list(zip(sent.parts, answers, strict=True))
+            lacking = {digest: None for _, answer in pairs for digest in answer.missing}
+            if lacking:
+                self._send([part for part, answer in pairs if answer.missing], tuple(lacking))
+            for part, answer in pairs:
+                if not answer.missing:
+                    self._take(*part, answer)
 
-    def _take(self, sent: _Sent, answer: Answer) -> None:
-        if answer.missing:
-            self._send(sent.key, sent.task, answer.missing)
-        elif answer.error is not None:
-            self._errors[sent.key] = raised(answer)
-        else:
-            content = answer.content or b""
-            found = sent.task.read(content)
-            if found is None:
-                problem = "a worker's answer is not what was asked for: it is damaged, or of another version"
-                raise SpecError("executor", problem, "see to the network and the workers, and measure again")
-            self.seconds[sent.key] = answer.seconds
-            self._found[sent.key] = found, sent.task.size
-            sent.task.taken(found, content)
+    def _take(self, key: Hashable, task: Task, answer: Answer) -> None:
+        if answer.error is not None:
+            self._errors[key] = raised(answer)
+            return
+        content = answer.content or b""
+        found = task.read(content)
+        if found is None:
+            problem = "a worker's answer is not what was asked for: it is damaged, or of another version"
+            raise SpecError("executor", problem, "see to the network and the workers, and measure again")
+        self.seconds[key] = answer.seconds
+        self._found[key] = found, task.size
+        if task.cost:
+            self._rates[task.work].append(answer.seconds / task.cost)
+        task.taken(found, content)
 
     def _lost(self, sent: _Sent, error: BaseException) -> None:
-        """Have a task done again whose worker was lost.
+        """Have tasks done again whose worker was lost, each by itself: one of them may be what it was lost of.
 
         Raises:
             ResourceError: that has happened too often, or there are no workers any more.
@@ -163,12 +207,15 @@ class Dispatch:
         if sent.generation == self._generation:
             self._hands.renew()
             self._generation += 1
-        self._losses[sent.key] = self._losses.get(sent.key, 0) + 1
-        if self._losses[sent.key] > _LOSSES:
-            problem = f"workers end in the middle of their work, {_LOSSES + 1} times at the same place"
-            raise ResourceError("executor", problem, "most often memory runs out: give fewer workers, or a smaller K")
-        self._waiting[sent.key] = sent.task
-        self._waiting.move_to_end(sent.key, last=False)
+        for key, task in reversed(sent.parts):
+            self._losses[key] = self._losses.get(key, 0) + 1
+            if self._losses[key] > _LOSSES:
+                problem = f"workers end in the middle of their work, {_LOSSES + 1} times at the same place"
+                raise ResourceError(
+                    "executor", problem, "most often memory runs out: give fewer workers, or a smaller K"
+                )
+            self._waiting[key] = task
+            self._waiting.move_to_end(key, last=False)
 
     def forget(self, unwanted: Callable[[Hashable], bool]) -> None:
         """Give up tasks whose results nobody wants any more; those that are being worked on come to nothing."""

@@ -5,16 +5,17 @@ import os
 import signal
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as TooLong
 from multiprocessing.context import BaseContext
-from typing import Any
+from typing import Any, TypeAlias
 
 from snrkit.backend.machine import Machine
 from snrkit.errors import ResourceError, SpecError
-from snrkit.fleet.orders import Answer, Cargo, Order, probe, require_same, serve
+from snrkit.fleet.orders import Answer, Cargo, Order, probe, require_same, serve_all
 
+Answers: TypeAlias = "Future[tuple[Answer, ...]]"
 # Seconds in which the first worker must have answered.
 PATIENCE = 120.0
 _PRELOADED = ["snrkit.diagnostics.remote", "snrkit.evaluation.remote"]
@@ -37,11 +38,11 @@ class Hands(ABC):
         """How many orders are carried out at once, as far as is known; at least 1."""
 
     @abstractmethod
-    def submit(self, order: Order, cargos: Mapping[str, Cargo], missing: tuple[str, ...] = ()) -> "Future[Answer]":
-        """Have an order carried out.
+    def submit(self, orders: Sequence[Order], cargos: Mapping[str, Cargo], missing: tuple[str, ...] = ()) -> Answers:
+        """Have orders carried out by one worker, one after another.
 
         Args:
-            order: the order.
+            orders: the orders.
             cargos: digest to cargo.
             missing: those that a worker has said it lacks.
         """
@@ -100,12 +101,12 @@ class Futures(Hands):
         """Of the pools of the standard library it is known."""
         return int(getattr(self._executor, "_max_workers", None) or os.cpu_count() or 1)
 
-    def submit(self, order: Order, cargos: Mapping[str, Cargo], missing: tuple[str, ...] = ()) -> "Future[Answer]":
-        """A cargo goes with an order only once a worker has said that it lacks it."""
+    def submit(self, orders: Sequence[Order], cargos: Mapping[str, Cargo], missing: tuple[str, ...] = ()) -> Answers:
+        """A cargo goes with orders only once a worker has said that it lacks it."""
         try:
-            return self._executor.submit(serve, order, {digest: cargos[digest].content for digest in missing})
+            return self._executor.submit(serve_all, orders, {digest: cargos[digest].content for digest in missing})
         except (BrokenExecutor, RuntimeError) as error:
-            lost: Future[Answer] = Future()
+            lost: Answers = Future()
             lost.set_exception(error if isinstance(error, BrokenExecutor) else BrokenExecutor(str(error)))
             return lost
 

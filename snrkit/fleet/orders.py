@@ -11,8 +11,9 @@ import pickle
 import time
 import traceback
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ from snrkit.backend.kernels import using
 from snrkit.backend.machine import Machine
 from snrkit.errors import ModelError, ResourceError, SnrkitError, SpecError
 
+NONE_APART: Mapping[int, bytes] = MappingProxyType({})
 # Cargos that a process keeps open.
 _KEPT = 4
 _opened: OrderedDict[str, Any] = OrderedDict()
@@ -89,6 +91,20 @@ class Answer:
 
 class RemoteError(Exception):
     """The traceback of what a worker raised, as text."""
+
+
+def serve_all(
+    orders: Sequence[Order], contents: Mapping[str, bytes], arguments: Mapping[int, bytes] = NONE_APART
+) -> tuple[Answer, ...]:
+    """Carry out orders, in a worker; nothing is raised.
+
+    Args:
+        orders: the orders.
+        contents: digest to content of cargos that have come with them.
+        arguments: place of an order to its arguments, where these have come beside it.
+    """
+    whole = [replace(order, arguments=arguments.get(place, order.arguments)) for place, order in enumerate(orders)]
+    return tuple(serve(order, contents) for order in whole)
 
 
 def serve(order: Order, contents: Mapping[str, bytes]) -> Answer:

@@ -165,7 +165,7 @@ class Crew:
         size = self._what.trained.layout.size
         return Task(
             f"{_HERE}:{work}", (self._name, self._job, self._found, *own), (self._cargo,), read,
-            lambda *_: self._told(draws), 32 * size,
+            lambda *_: self._told(draws), 32 * size, draws,
         )  # fmt: skip
 
     def _read(self, content: bytes, numbers: range) -> OfBatches | None:

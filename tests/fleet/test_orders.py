@@ -68,7 +68,9 @@ class Losing(Executor):
             found.set_exception(BrokenProcessPool("gone"))
         else:
             found.set_result(
-                (HERE, 0) if function is orders.probe else orders.Answer(pickle.dumps(arguments[0].arguments))
+                (HERE, 0)
+                if function is orders.probe
+                else tuple(orders.Answer(pickle.dumps(order.arguments)) for order in arguments[0])
             )
         return found
 
@@ -97,6 +99,95 @@ def test_what_is_lost_again_and_again_is_given_up():
 def test_a_pool_of_the_users_that_broke_is_told():
     with pytest.raises(ResourceError, match="give a new one"):
         work(Futures(Losing(2)))
+
+
+class Timed(Losing):
+    """Serves what it is given at once and says that each order took so long; remembers which came together."""
+
+    def __init__(self, seconds, lost=0):
+        super().__init__(lost)
+        self.seconds, self.together, self._max_workers = seconds, [], 2
+
+    def submit(self, function, *arguments):
+        found = super().submit(function, *arguments)
+        if function is not orders.probe:
+            self.together.append([pickle.loads(order.arguments)[0] for order in arguments[0]])
+            if found.exception() is None:
+                timed = tuple(dataclasses.replace(answer, seconds=self.seconds) for answer in found.result())
+                found = Future()
+                found.set_result(timed)
+        return found
+
+
+def bundles(executor, tasks=400, cost=1.0, size=0):
+    dispatch = Dispatch(Renewed(executor), 1, "", lambda: False)
+    every = {
+        n: Task("snrkit.fleet.orders:probe", (n,), (), lambda content: content, size=size, cost=cost)
+        for n in range(tasks)
+    }
+    dispatch.expect(every.items())
+    assert [pickle.loads(pickle.loads(dispatch.result(n, task)))[0] for n, task in every.items()] == list(every)
+    return executor.together
+
+
+def test_what_takes_little_goes_together_in_order():
+    found = bundles(Timed(0.1))
+    lengths = [len(own) for own in found]
+    assert [number for own in found for number in own] == list(range(400))
+    assert lengths[0] == 1  # nothing is known of it yet
+    assert max(lengths) == 20  # 2 s of 0.1 s each
+    assert lengths[-1] <= 2  # towards the end nobody is to wait for one worker
+    assert len(found) < 60
+
+
+def test_what_takes_long_or_is_large_or_unknown_goes_by_itself():
+    assert {len(own) for own in bundles(Timed(2.5))} == {1}
+    assert {len(own) for own in bundles(Timed(0.1), cost=0.0)} == {1}
+    assert max(len(own) for own in bundles(Timed(0.1), size=2**24)) == 4
+
+
+def test_what_was_lost_together_is_done_again_one_by_one():
+    executor = Timed(0.1)
+    before = executor.submit
+
+    def submit(function, *arguments):
+        if executor.count == 20:
+            executor.lost = 21  # the next breaks
+        return before(function, *arguments)
+
+    executor.submit = submit
+    found = bundles(executor)
+    (broken,) = [n for n, own in enumerate(found) if n and found[n + 1 :] and own[0] == found[n + 1][0]]
+    assert len(found[broken]) > 1
+    assert found[broken + 1 : broken + 1 + len(found[broken])] == [[number] for number in found[broken]]
+
+
+def test_one_of_several_that_fails_is_the_only_one():
+    class Failing(Timed):
+        def submit(self, function, *arguments):
+            found = super().submit(function, *arguments)
+            if function is orders.probe:
+                return found
+            error = ("NonFiniteError", "gradient", "is NaN", "look")
+            answers = tuple(
+                orders.Answer(error=error) if pickle.loads(order.arguments)[0] == 31 else answer
+                for order, answer in zip(arguments[0], found.result(), strict=True)
+            )
+            found = Future()
+            found.set_result(answers)
+            return found
+
+    executor = Failing(0.1)
+    dispatch = Dispatch(Renewed(executor), 1, "", lambda: False)
+    every = {n: Task("snrkit.fleet.orders:probe", (n,), (), lambda content: content, cost=1.0) for n in range(60)}
+    dispatch.expect(every.items())
+    for number, task in every.items():
+        if number == 31:
+            with pytest.raises(NonFiniteError):
+                dispatch.result(number, task)
+        else:
+            dispatch.result(number, task)
+    assert any(31 in own and len(own) > 1 for own in executor.together)
 
 
 def test_an_answer_that_is_damaged_is_not_used():
