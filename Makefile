@@ -103,11 +103,11 @@ wheel:
 	$(BIN)/pip install -q --disable-pip-version-check -c $(CONSTRAINTS) -e '.[docs]'
 	touch $@
 
-# What .venv has is found there and not fetched again, torch above all.
-EXTRAS := lightning,transformers,pyro,pythae,gpytorch
+# What .venv has is found there and not fetched again, torch above all; most of the rest is never imported, so not compiled.
+EXTRAS := lightning,transformers,pyro,pythae,gpytorch,writers
 .venv-extras/installed: .venv/installed setup.cfg $(CONSTRAINTS)
 	$(PYTHON) -m venv --clear .venv-extras
 	$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' \
 	  > $$(.venv-extras/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/below.pth
-	.venv-extras/bin/pip install -q --disable-pip-version-check -c $(CONSTRAINTS) -e '.[$(EXTRAS)]'
+	.venv-extras/bin/pip install -q --no-compile --disable-pip-version-check -c $(CONSTRAINTS) -e '.[$(EXTRAS)]'
 	touch $@

@@ -15,6 +15,12 @@ from snrkit.training.session import train
 
 pytest.register_assert_rewrite("tests.support")
 
+# Libraries that are extras reach for no network.
+os.environ |= {
+    "WANDB_MODE": "offline", "WANDB_SILENT": "true", "WANDB_ERROR_REPORTING": "false", "MLFLOW_DISABLE_TELEMETRY": "true",
+    "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1",
+}  # fmt: skip
+
 from tests.support.axe import axe  # noqa: E402, F401 (a fixture)
 
 

@@ -64,11 +64,12 @@ class Monitor:
         run: name of the run in the table.
         data: which data, in the table.
         writer: where readings are told too: TensorBoard's ``SummaryWriter``, a Weights & Biases run, ``mlflow``, a logger
-            with ``log_metrics``, or a function of (values by name, step).
+            with ``log_metrics``, or a function of (values by name, step). What it raises is logged once, and ends nothing.
 
     Attributes:
         skipped: measurements that did not fit in the budget.
         failed: measurements that gave nothing; the reason is logged.
+        untold: measurements that the writer did not take; the table has them.
     """
 
     def __init__(  # noqa: PLR0913 (one option each; most by keyword)
@@ -121,7 +122,7 @@ class Monitor:
         self._writer: Writer | None = None if writer is None else writer_of(writer)
         self._tables: list[pd.DataFrame] = []
         self._said: set[str] = set()
-        self.skipped = self.failed = 0
+        self.skipped = self.failed = self.untold = 0
 
     @property
     def seconds(self) -> float:
@@ -196,13 +197,23 @@ class Monitor:
             _LOG.warning("Monitor: step %d comes after step %d: %s", step, self._last, remark)
 
     def _tell(self, found: Result, step: int) -> None:
-        for remark in (remark for remark in found.remarks if remark not in self._said):
-            self._said.add(remark)
-            _LOG.warning("Monitor: %s", remark)
+        for remark in found.remarks:
+            self._warn_once(remark)
         if self._out is not None:
             found.save(self._out)
-        if self._writer is not None:
+        if self._writer is None:
+            return
+        try:
             self._writer(_values(found.table, self._objective.told), step)
+        except Exception as error:  # of whatever kind, from another library; the table has the readings
+            self.untold += 1
+            problem = f"the writer raised {type(error).__name__}: {' '.join(str(error).split())}"
+            self._warn_once(f"{problem}; the table has the readings that it did not take")
+
+    def _warn_once(self, remark: str) -> None:
+        if remark not in self._said:
+            self._said.add(remark)
+            _LOG.warning("Monitor: %s", remark)
 
 
 def _is_of_estimators(objective: Any) -> bool:

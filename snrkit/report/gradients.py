@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from snrkit.report.blocks import NETWORKS
+from snrkit.report.blocks import NETWORKS, told
 from snrkit.report.collect import Tables
 from snrkit.report.drawing import Missing, Sheet
 from snrkit.report.lines import KEY, joined, latest
@@ -16,6 +16,8 @@ from snrkit.report.style import estimator_label
 from snrkit.report.tables import Cell, Column, rounded, sheet
 from snrkit.runs.metrics import METRICS, Metric, describe
 
+# Columns that tell rows of one run apart where it was measured in several ways.
+_APART = ("step", "data", "scope", "seed", "method", "dtype")
 _ROW = [*KEY, "M", "K", "block"]
 _ALIKE = [name for name in _ROW if name not in ("estimator", "options")] + ["draws"]
 
@@ -24,7 +26,7 @@ def gradients(tables: Tables) -> Sheet | Missing:
     """Settings and networks against metrics, at each one's last step: value ± error, and what noise would read."""
     shown = {name: metric for name in METRICS.names if (metric := describe(name)).shown}
     readings = tables["snr"]
-    wanted = readings[readings["metric"].isin(shown) & readings["block"].isin(NETWORKS)]
+    wanted = told(readings[readings["metric"].isin(shown)])
     rows = readings_over_seeds(_at_least_m(latest(wanted[np.isfinite(wanted["value"].astype(float))])))
     if rows.empty:
         return Missing("no measured gradients found: run 'snrkit snr --ckpt CHECKPOINT'")
@@ -32,20 +34,32 @@ def gradients(tables: Tables) -> Sheet | Missing:
     floors = [name for name in present if (rows["floor"][rows["metric"] == name] > 0).any()]
     columns = [
         Column("run", "run", printed=False), Column("of", "run", printed=rows["called"].nunique() > 1),
-        Column("estimator", "estimator"), Column("network", "network"), Column("M", "M"), Column("K", "K"),
-        Column("draws", "draws"),
+        Column("estimator", "estimator"),
+        Column("network", "network" if rows["block"].isin(NETWORKS).all() else "network or group"), Column("M", "M"),
+        Column("K", "K"), Column("draws", "draws"),
     ]  # fmt: skip
+    apart = _apart(rows)
+    columns += [Column(name, "seeds" if name == "runs" else name) for name in apart]
     for name, metric in present.items():
         columns += [Column(name, metric.title, numbers=True)]
         columns += [Column(f"{name}_floor", "floor")] if name in floors else []
     groups = _once([group for _, group in rows.groupby(_ROW, sort=False, dropna=False)])
-    cells = [_cells(group, present, floors) for group in groups]
+    cells = [_cells(group, apart, present, floors) for group in groups]
     return sheet(
         columns,
         cells,
         "Gradients of the last measured step",
         _notes(rows, present, [group["estimators"].iloc[0] for group in groups]),
     )
+
+
+def _apart(rows: pd.DataFrame) -> list[str]:
+    """Columns without which rows would not be told apart; and of how many runs each is, if of several."""
+    each = rows.groupby("called", dropna=False)
+    return [
+        *(["runs"] if (rows["runs"] > 1).any() else []),
+        *(name for name in _APART if each[name].nunique().max() > 1),
+    ]
 
 
 def _at_least_m(rows: pd.DataFrame) -> pd.DataFrame:
@@ -75,7 +89,9 @@ def _as_one(groups: Sequence[pd.DataFrame]) -> pd.DataFrame:
     return whole.assign(estimators=texts)
 
 
-def _cells(group: pd.DataFrame, present: Mapping[str, Metric], floors: Sequence[str]) -> list[Cell]:
+def _cells(
+    group: pd.DataFrame, apart: Sequence[str], present: Mapping[str, Metric], floors: Sequence[str]
+) -> list[Cell]:
     first, own = group.iloc[0], group.drop_duplicates("metric", keep="last").set_index("metric")
     names = (
         first["run"],
@@ -85,7 +101,7 @@ def _cells(group: pd.DataFrame, present: Mapping[str, Metric], floors: Sequence[
         first["M"],
         first["K"],
     )
-    cells = [Cell(str(text)) for text in (*names, first["draws"])]
+    cells = [Cell(str(text)) for text in (*names, first["draws"], *(first[name] for name in apart))]
     for name in present:
         known = name in own.index
         cells.append(Cell(*rounded(float(own["value"][name]), float(own["stderr"][name]))) if known else Cell(""))
@@ -96,6 +112,11 @@ def _cells(group: pd.DataFrame, present: Mapping[str, Metric], floors: Sequence[
 
 def _notes(rows: pd.DataFrame, present: Mapping[str, Metric], sets: Sequence[Sequence[str]]) -> list[str]:
     notes = ["Value ± standard error over blocks of draws; floor: what pure noise would read with as many"]
+    if (rows["runs"] > 1).any():
+        notes.append(
+            "Of several seeds the mean; its error is that of the spread between runs, with what they share where they were "
+            "measured on the same draws"
+        )
     notes += alike_note(sets)
     notes += [f"{metric.title}: {metric.definition}" for metric in present.values()]
     targets = [target for target in rows["target"].astype(str).unique() if target]

@@ -16,7 +16,7 @@ from snrkit.report.drawing import Missing, Sheet
 from snrkit.report.gradients import gradients
 from snrkit.report.lines import joined, latest
 from snrkit.report.naming import differing, told_apart
-from snrkit.report.repetitions import last_evaluations, settings
+from snrkit.report.repetitions import last_evaluations, settings, steps_notes
 from snrkit.report.style import estimator_label
 from snrkit.report.tables import Cell, Column, rounded, sheet
 from snrkit.report.titles import METRICS, title
@@ -73,7 +73,9 @@ def evaluation(tables: Tables) -> Sheet | Missing:
             if any(metric in known for known in published):
                 row.append(published[index].get(metric, Cell("")))
         cells.append(row)
-    return sheet(columns, cells, "Evaluation of the trained models", _notes(runs, metrics, published))
+    return sheet(
+        columns, cells, "Evaluation of the trained models", [*_notes(runs, metrics, published), *steps_notes(rows)]
+    )
 
 
 def _are_told(keys: Sequence["pd.Series[Any]"], trained: Sequence[str]) -> bool:

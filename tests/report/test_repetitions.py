@@ -4,13 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from snrkit.report import style
+from snrkit.report import sheets, style
 from snrkit.report.collect import Tables
-from snrkit.report.figures import snr_vs_k
+from snrkit.report.figures import FIGURES, snr_vs_k
 from snrkit.report.naming import names
 from snrkit.report.repetitions import readings_over_seeds, slopes_over_seeds
 from snrkit.report.style import COLUMNS
-from tests.support.results import slopes, table
+from tests.support.results import evaluations, slopes, table
 
 SCALES = {"demo-a": 1.0, "demo-b": 1.1, "demo-c": 1.5}
 
@@ -84,3 +84,70 @@ def test_a_figure_has_one_line_for_all_seeds():
 def test_runs_of_unknown_settings_are_told_apart_by_their_names():
     keys = [pd.Series({"estimator": "iwae", "options": "", "run": run, "trained_with": ""}) for run in ("a", "b")]
     assert names(keys, ["run"]) == ["IWAE, a", "IWAE, b"]
+
+
+def drawn_of(frame, kind, name="evaluations"):
+    with style.context(COLUMNS["icml"]):
+        return FIGURES.load(kind).draw(Tables({}, {name: frame}), COLUMNS["icml"])
+
+
+def test_evaluations_with_other_numbers_of_samples_are_no_mean():
+    frame = evaluations()
+    frame["samples"] = frame["samples"].where(frame["run"] != "iwae-1", 64)
+    found = sheets.evaluation(Tables({}, {"evaluations": frame[frame["data_name"] == "digits"]}))
+    rows = [row for row in found.rows if row[0].startswith("IWAE")]
+    assert [row[0] for row in rows] == [
+        f"IWAE, M = 1, K = 64, evaluation.samples = {samples}" for samples in (5000, 64)
+    ]
+    values = {run: own["value"].iloc[0] for run, own in frame.query("metric == 'log_p' and step == 300").groupby("run")}
+    place = found.head.index("log p̂(x)")
+    assert [row[place].split(" ±")[0].replace("−", "-") for row in rows] == [
+        f"{values[run]:.3f}" for run in ("iwae-0", "iwae-1")
+    ]
+    for figure in ("active_units", "generalisation"):
+        labels = drawn_of(frame, figure).data
+        assert (labels["runs"] == 1).all()
+        assert any("evaluation.samples = 64" in str(text) for text in labels.iloc[:, 0])
+
+
+def test_seeds_at_different_steps_are_taken_together_and_it_is_said():
+    frame = evaluations()
+    early = (frame["run"] == "iwae-1") & (frame["step"] == 300)
+    frame = frame[~early]
+    line = "taken together at different steps: iwae-0 at step 300, iwae-1 at step 150"
+    found = sheets.evaluation(Tables({}, {"evaluations": frame}))
+    assert line in found.notes
+    for figure in ("active_units", "generalisation"):
+        drawing = drawn_of(frame, figure)
+        assert drawing.data["runs"].max() == 2
+        assert line in drawing.notes
+
+
+def test_a_run_with_more_readings_than_its_seeds_breaks_no_line():
+    frame = readings()
+    alone = frame["run"] == "demo-c"
+    third = pd.concat([frame.query("run == 'demo-b' and K == 10").assign(run="demo-c", seed=2), frame[alone]])
+    longer = pd.concat([frame[~alone], third.assign(source="demo-c/snr.parquet", setting="iwae"),
+                        frame[alone].assign(K=5000)], ignore_index=True)  # fmt: skip
+    drawing = drawn_of(longer, "snr_vs_k", "snr")
+    inference = drawing.data[drawing.data["block"] == "inference"]
+    assert inference["K"].tolist() == [10, 1000, 5000]
+    assert inference["runs"].tolist() == [3, 3, 1]
+    assert drawing.notes == (
+        "not every seed was measured everywhere, and a mean is over those that were: IWAE (1 to 3)",
+    )
+
+
+def test_slopes_over_other_numbers_of_samples_are_no_mean():
+    one = slopes().assign(run="demo-a", setting="one", source="demo-a", seed=0)
+    other = slopes().assign(run="demo-b", setting="one", source="demo-b", seed=1, over="1,10")
+    assert set(slopes_over_seeds(pd.concat([one, other], ignore_index=True))["runs"]) == {1}
+
+
+def test_an_index_says_nothing():
+    frame = readings()
+    odd = frame.sample(frac=1.0, random_state=1)
+    odd.index = pd.Index([0] * len(odd))
+    order = ["K", "block", "metric"]
+    found, same = (readings_over_seeds(one).sort_values(order, ignore_index=True) for one in (odd, frame))
+    pd.testing.assert_frame_equal(found[[*order, "value", "stderr", "runs"]], same[[*order, "value", "stderr", "runs"]])
