@@ -69,8 +69,9 @@ def command(
     for one in shown:
         if one.why:
             tell(one_line(f"{one.path.name}: {one.why}"))
-    counts = [f"{sum(one.state == state for one in shown)} {state}" for state in STATES]
-    tell(f"{len(shown)} runs: {', '.join(count for count in counts if count[0] != '0') or 'none in that state'}")
+    counts = {state: sum(one.state == state for one in shown) for state in STATES}
+    told = ", ".join(f"{count} {state}" for state, count in counts.items() if count) or "none in that state"
+    tell(f"{len(shown)} {'run' if len(shown) == 1 else 'runs'}: {told}")
 
 
 def _known(found: Sequence[Standing]) -> list[Any]:

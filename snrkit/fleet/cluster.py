@@ -25,6 +25,7 @@ _CONNECT, _WAIT = 10, 60
 _LARGE = 2**18
 # Seconds for which the number of workers is taken as known.
 _FRESH = 5.0
+_MEMORY = "most often memory runs out: see the workers' logs"
 _START = "start one: dask scheduler; and workers: dask worker ADDRESS --nworkers N --nthreads 1"
 
 
@@ -129,8 +130,9 @@ class Cluster(Hands):
     def is_loss(self, error: BaseException) -> bool:
         """Whether it is of Dask's own: a worker or the scheduler that is gone."""
         if type(error).__name__ == "KilledWorker":
-            problem = "workers end in the middle of their work, again and again at the same place"
-            raise ResourceError("scheduler", problem, "most often memory runs out: see the workers' logs") from error
+            tries = getattr(error, "allowed_failures", 0) + 1
+            problem = f"workers end in the middle of their work, {tries} times at the same place"
+            raise ResourceError("scheduler", problem, _MEMORY) from error
         return isinstance(error, BrokenExecutor | OSError) or type(error).__name__ in (
             "FutureCancelledError",
             "CommError",
@@ -144,7 +146,11 @@ class Cluster(Hands):
             self._client.close(timeout=2)
             self._client = _connected(self._address, _WAIT)
             self._executor = self._client.get_executor(pure=False)
-        self._await_workers()
+        try:
+            self._await_workers()
+        except ResourceError as error:
+            problem = f"all workers ended in the middle of their work, and none is back after {_WAIT} s"
+            raise ResourceError("scheduler", problem, _MEMORY) from error
 
     def close(self, *, now: bool) -> None:  # noqa: ARG002
         """Leave it."""

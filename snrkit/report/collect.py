@@ -150,6 +150,10 @@ class Tables:
         """What was found more than once or could not be looked at, a line each."""
         return [*self._unread, *said(self._owners), *self._copies[1], *self._remarks]
 
+    def holding(self, folders: set[Path]) -> set[Path]:
+        """Folders and the copies of the runs that they hold."""
+        return folders | {folder for folder, owner in self._owners.items() if folders & {*owner.folders}}
+
     def _read(self, kind: str, path: Path) -> pd.DataFrame:
         """One file, and what another program's table lacks noted."""
         table, remarks = read(kind, path, self._shaped)

@@ -57,11 +57,12 @@ def collect(paths: str | Path | Iterable[str | Path], kind: str = "snr", *, all_
     if frame.empty:
         there = ", ".join(name for name in KINDS.names if len(tables.inputs([name])))
         where = ", ".join(visible(str(place)) for place in places)
-        raise ResultsError(where, f"holds no results of kind {kind}", f"choose from those that there are: {there}")
+        remedy = f"choose from those that there are: {there}" if there else "train, measure or evaluate its runs first"
+        raise ResultsError(where, f"holds no results of kind {kind}" if there else "holds no results yet", remedy)
     folders = _folders(tables, kind, frame)
     table = _with_settings(frame, kind, folders, all_settings)
     table = TidyTable(table) if kind == SNR.name else table
-    table.attrs["remarks"] = [*tables.notes, *_lacking(places, set(folders.values()), kind)]
+    table.attrs["remarks"] = [*tables.notes, *_lacking(places, tables.holding(set(folders.values())), kind)]
     return table
 
 

@@ -39,6 +39,18 @@ def test_a_worker_of_another_kind_refuses(change, told):
     assert told in str(raised(answer))
 
 
+@pytest.mark.parametrize("name", ["snrkit", "torch", "numpy"])
+def test_a_pool_with_other_versions_is_refused_by_name(name):
+    class Other(Losing):
+        def submit(self, function, *arguments):
+            found = Future()
+            found.set_result((dataclasses.replace(HERE, **{name: "1.0"}), 0))
+            return found
+
+    with pytest.raises(SpecError, match=f"has {name} 1.0, and .* is asked for; install the same {name}"):
+        snrkit.measure(*toy(dim=3), "iwae", K=2, draws=12, executor=Other(0))
+
+
 def test_only_functions_of_this_package_are_called():
     assert "no function of this package" in str(raised(serve(order(work="os:getcwd"), {})))
 

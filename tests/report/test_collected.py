@@ -106,6 +106,15 @@ def test_a_copy_counts_once_and_two_runs_of_one_name_are_told_apart(runs, tmp_pa
     assert found.groupby("run")["folder"].nunique().max() == 1
     assert found["run"].nunique() == 4
     assert any("a copy of the run" in remark for remark in found.attrs["remarks"])
+    assert not any("again" in remark for remark in found.attrs["remarks"] if "have no results" in remark)
+
+
+def test_where_there_are_no_results_at_all_nothing_is_offered(runs, tmp_path):
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    shutil.copy(runs / "run-0" / "config.toml", bare)
+    with pytest.raises(ResultsError, match=r"holds no results yet; train, measure or evaluate its runs first$"):
+        snrkit.collect(bare)
 
 
 @pytest.mark.parametrize("ending", ["parquet", "csv"])
