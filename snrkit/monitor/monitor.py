@@ -11,7 +11,7 @@ import pandas as pd
 
 from snrkit.diagnostics.plan import Plan
 from snrkit.diagnostics.tables import Provenance
-from snrkit.errors import NonFiniteError, OutputError, ResourceError, SpecError
+from snrkit.errors import NonFiniteError, OutputError, ResourceError, SnrkitError, SpecError
 from snrkit.estimators.base import Estimator
 from snrkit.losses.asked import asked
 from snrkit.losses.measure import Direction
@@ -27,6 +27,8 @@ from snrkit.specs.given import plain
 from snrkit.specs.measure import Execution
 
 _LOG = logging.getLogger("snrkit")
+# What another step may be spared: each time is told of.
+_PASSING = (NonFiniteError, OutputError, ResourceError)
 
 
 class Monitor:
@@ -34,8 +36,9 @@ class Monitor:
 
     Call it after the optimiser's step: ``monitor(step)``. The training goes on as if it had not been called, to the bit:
     weights, gradients, buffers, modes, generators. What was compiled is measured as it was written. Gradients that are not
-    finite, and files that cannot be written, are warned of and counted, and end no training. Parameters that are frozen for
-    a while are measured on; those that are trained only later, or took others' places in a module, are measured from then.
+    finite, files that cannot be written, and after the first call whatever cannot be measured, are warned of and counted,
+    and end no training. Parameters that are frozen for a while are measured on; those that are trained only later, or took
+    others' places in a module, are measured from then.
 
     Args:
         objective: a loss, or several by name, as ``measure_loss`` takes them; or estimators, one or several, by their names
@@ -157,10 +160,10 @@ class Monitor:
             The rows of this step, or None where nothing was measured.
 
         Raises:
-            SpecError, ModelError, CapabilityError: as for ``measure_loss``.
+            SpecError, ModelError, CapabilityError: as for ``measure_loss``, at the first call; later the training has begun.
         """
         self._budget.start()
-        is_due = self.due(step)
+        is_due, is_first = self.due(step), self._last < 0
         if step < self._last:
             self._warn_of_earlier(step)
         self._last = max(self._last, step)
@@ -174,21 +177,32 @@ class Monitor:
         begin = time.perf_counter()
         try:
             found = self._measured(step, draws, batch)
+        except Exception as error:
+            if not self._endures(error, is_first):
+                raise
+            self.failed += 1
+            self._warn_of(error, step)
+            return None
         finally:
             self._budget.spend(time.perf_counter() - begin)
-        return None if found is None else found.table
+        return found.table
 
-    def _measured(self, step: int, draws: int, batch: Any) -> Result | None:
-        try:
-            found = self._objective.measured(draws, batch, replace(self._about, step=step))
-            self._tables.append(found.table)
-            self._budget.learn(draws, found.drawing_seconds)
-            self._tell(found, step)
-        except (NonFiniteError, OutputError, ResourceError) as error:
-            self.failed += 1
-            _LOG.warning("Monitor at step %d: %s", step, error)
-            return None
+    def _measured(self, step: int, draws: int, batch: Any) -> Result:
+        found = self._objective.measured(draws, batch, replace(self._about, step=step))
+        self._tables.append(found.table)
+        self._budget.learn(draws, found.drawing_seconds)
+        self._tell(found, step)
         return found
+
+    def _endures(self, error: Exception, is_first: bool) -> bool:
+        """Whether the training goes on: at its first call what is asked for amiss is better told than kept for later."""
+        return isinstance(error, _PASSING) or (isinstance(error, SnrkitError) and not is_first)
+
+    def _warn_of(self, error: Exception, step: int) -> None:
+        said = str(error) if isinstance(error, SnrkitError) else f"{type(error).__name__}: {error}"
+        if isinstance(error, _PASSING) or said not in self._said:
+            self._said.add(said)
+            _LOG.warning("Monitor at step %d: %s", step, said)
 
     def _warn_of_earlier(self, step: int) -> None:
         if "earlier" not in self._said:
