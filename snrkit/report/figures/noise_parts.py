@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -51,11 +52,12 @@ def draw(tables: Tables, look: Look) -> Drawing | Missing:
     """Both parts against K at each line's smallest M, errors over data points; of losses both parts, over batches."""
     readings = tables["snr"]
     wanted, left = _wanted(readings)
-    rows, notes = usable(wanted)
+    known = np.isfinite(wanted["value"].astype(float))
+    # A part may come out negative by chance, and a mean over seeds without those that do would be too large.
+    rows, notes = usable(readings_over_seeds(wanted[known]))
     if rows.empty:
         is_loss = len(readings) and not readings["block"].isin(NETWORKS).any()
         return Missing(f"the parts of the noise were not measured: run '{_OF_LOSS if is_loss else COMMAND}'")
-    rows = readings_over_seeds(rows)
     groups = [g[g["M"] == g["M"].min()] for _, g in rows.groupby(KEY, sort=False, dropna=False)]
     groups, few = comparable(
         [g.drop_duplicates(["block", "metric", "K"], keep="last").sort_values("K") for g in groups]
@@ -65,7 +67,8 @@ def draw(tables: Tables, look: Look) -> Drawing | Missing:
     groups, over = fewest([*against, *losses])
     found = solid(named_lines(groups, [*OF_MODEL, "M", "data", "seed", "method", "step"]))
     data = pd.concat([line.rows for line in found], ignore_index=True)
-    said = (*notes, *few, *alone, *over, *left, *uneven(line.rows for line in found))
+    unknown = (f"{(~known).sum()} of {len(wanted)} readings are no numbers and not drawn",) if not known.all() else ()
+    said = (*unknown, *notes, *few, *alone, *over, *left, *uneven(line.rows for line in found))
     return Drawing(_figure(found, data, look), data[_TWIN], _caption(data), _alt(found), said)
 
 
