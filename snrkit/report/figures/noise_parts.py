@@ -44,7 +44,7 @@ _TWIN = [
     "step",
     "scope",
 ]
-# Of two places beside each other, as much is taken by the losses at one.
+# Of two places beside each other, as much is taken by the marks at one.
 _WIDE = 0.6
 
 
@@ -87,15 +87,16 @@ def _figure(found: Sequence[Line], data: pd.DataFrame, look: Look) -> Figure:
         for metric, (dashes, label) in PARTS.items()
     ]
     figure, axes = panels(look, len(blocks), handles=[*(line.handle() for line in found), *key], share_y=True)
-    samples = sorted(int(k) for k in data["K"].unique())
+    samples = sorted(int(k) for k in data["K"][data["block"].isin(NETWORKS)].unique())
     for place, block in zip(axes, blocks, strict=True):
         log_y(place, log_limits(float(data["value"].min()), float(data["value"].max()), pad=0.12))
-        if block in NETWORKS:
+        if block in NETWORKS and len(samples) > 1:
             log_x(place, samples, log_limits(samples[0], samples[-1], pad=0.05))
             _draw_lines(place, block, found)
             place.set_xlabel("samples K")
         else:
             _draw_parts(place, block, found)
+            place.set_xlabel(f"at K = {samples[0]}" if block in NETWORKS else "")
         place.set_title(heading(block))
     units = ["variance × batch size" if block in NETWORKS else "variance" for block in blocks]
     for unit in dict.fromkeys(units):
@@ -104,7 +105,7 @@ def _figure(found: Sequence[Line], data: pd.DataFrame, look: Look) -> Figure:
 
 
 def _draw_parts(axes: Axes, block: str, found: Sequence[Line]) -> None:
-    """Losses, which have no K: the parts beside each other, and of each the losses side by side."""
+    """Of losses, which have no K, and of networks at a single one: the parts beside each other, a mark for each line."""
     bottom = axes.get_ylim()[0]
     own = [(line, line.rows[line.rows["block"] == block]) for line in found]
     shown = [(line, rows) for line, rows in own if len(rows)]
