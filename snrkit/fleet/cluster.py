@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 from snrkit.backend.machine import Machine
-from snrkit.errors import ResourceError, SnrkitError, SpecError
+from snrkit.errors import ResourceError, SpecError
 from snrkit.fleet.hands import Answers, Hands, threads_refused, unfit
 from snrkit.fleet.orders import Cargo, Order, probe, require_same, serve_all
 
@@ -46,7 +46,6 @@ class Cluster(Hands):
         self._executor = client.get_executor(pure=False)
         self._there: dict[str, Any] = {}
         self._asked, self._threads = -math.inf, 1
-        self.remarks: list[str] = []
         self.machine = self._seen()
 
     @classmethod
@@ -96,8 +95,8 @@ class Cluster(Hands):
         here = Machine.here()
         require_same(Machine(**{**vars(first), **here.software}), first)
         if first != here:
-            told = f"drawn on {first.hardware}, read on {here.hardware}: last bits may differ from those of one machine"
-            self.remarks.append(told)
+            told = "drawn on %s, read on %s: last bits may differ from those of one machine"
+            _LOG.warning(told, first.hardware, here.hardware)
         return first
 
     def _await_workers(self) -> None:
@@ -168,14 +167,15 @@ def _connected(address: str, seconds: int) -> "Client":
         raise SpecError("scheduler", "needs Dask", "pip install 'snrkit[cluster]'") from None
     # It tells of a loss by tracebacks; ours is told in a line.
     logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
+    unclear = SpecError("scheduler", f"'{address}' is no address", "write for example tcp://host:8786")
     if "://" not in address:
-        raise SpecError("scheduler", f"'{address}' is no address", "write for example tcp://host:8786")
+        raise unclear
     quiet = {"distributed.comm.timeouts.connect": f"{seconds}s", "distributed.client.scheduler-info-interval": "2s"}
     try:
         with dask.config.set(quiet):
             return Client(address, timeout=seconds, set_as_default=False)
-    except SnrkitError:
-        raise
+    except ValueError as error:  # a protocol that it does not know, or no port
+        raise unclear from error
     except Exception as error:  # what it raises differs between its versions
         problem = f"no scheduler answers at {address} in {seconds} s"
         raise ResourceError("scheduler", problem, _START) from error

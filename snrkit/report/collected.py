@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from snrkit.errors import ResultsError, SpecError
 from snrkit.files import write_text
@@ -52,6 +54,8 @@ def collect(paths: str | Path | Iterable[str | Path], kind: str = "snr", *, all_
     """
     KINDS.require(kind)
     places = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
+    for place in places:
+        _require_results(place)
     tables = found_at(places, as_tables=_AsWritten)
     frame = tables[kind]
     if frame.empty:
@@ -90,6 +94,23 @@ def require_table(path: Path) -> None:
     """
     if path.suffix not in _ENDINGS:
         raise SpecError("out", f"'{path}' does not end in .parquet or .csv", "name a Parquet or a CSV file")
+
+
+def _require_results(place: Path) -> None:
+    """A table of ``collect`` is no result: read as one it would lose the settings of its runs.
+
+    Raises:
+        ResultsError: it is such a table.
+    """
+    if not place.is_file() or place.suffix not in _ENDINGS:
+        return
+    try:
+        names = pq.read_schema(place).names if place.suffix == ".parquet" else list(pd.read_csv(place, nrows=0).columns)
+    except (OSError, ValueError, pa.ArrowException):
+        return  # reading it says what is wrong with it
+    if names[:2] == ["run", "folder"]:
+        remedy = "give the runs themselves; 'snrkit report' takes several tables, and pandas.concat joins them"
+        raise ResultsError(visible(str(place)), "is a table that was collected before", remedy)
 
 
 def _folders(tables: Tables, kind: str, frame: pd.DataFrame) -> dict[str, Path]:

@@ -10,11 +10,11 @@ import pytest
 import snrkit
 from snrkit.backend.machine import Machine
 from snrkit.errors import NonFiniteError, ResourceError, SpecError
-from snrkit.fleet import cluster, orders
+from snrkit.fleet import cluster, hands, orders
 from snrkit.fleet.cluster import Cluster
 from snrkit.fleet.dispatch import Dispatch, Task
 from snrkit.fleet.fleet import fleet, fleet_of
-from snrkit.fleet.hands import Futures
+from snrkit.fleet.hands import Futures, Processes
 from snrkit.fleet.orders import Cargo, Order, raised, serve
 from tests.zoo import toy
 
@@ -216,6 +216,15 @@ def test_what_is_no_executor_is_refused(executor, told):
         snrkit.measure(*toy(dim=3), "iwae", K=2, draws=12, executor=executor)
 
 
+def test_more_workers_than_cores_are_told_of(monkeypatch, caplog):
+    monkeypatch.setattr(Processes, "_seen", lambda _: Machine.here())
+    monkeypatch.setattr(hands, "_cores", lambda: 2)
+    Processes(2).close(now=True)
+    assert not caplog.messages
+    Processes(3).close(now=True)
+    assert caplog.messages == ["workers: 3 on 2 cores are no faster than 2, and each takes memory"]
+
+
 def test_a_word_that_is_none_is_refused():
     with pytest.raises(SpecError, match="send: cannot be 'pickle'"):
         fleet_of(None, "pickle")
@@ -224,8 +233,9 @@ def test_a_word_that_is_none_is_refused():
 def test_a_scheduler_that_is_not_there(monkeypatch):
     monkeypatch.setattr(cluster, "_CONNECT", 1)
     pytest.importorskip("distributed")
-    with pytest.raises(SpecError, match="is no address; write for example tcp://host:8786"):
-        Cluster.at("here")
+    for address in ("here", "http://127.0.0.1:9", "tcp://127.0.0.1:port"):
+        with pytest.raises(SpecError, match=f"'{address}' is no address; write for example tcp://host:8786"):
+            Cluster.at(address)
     with pytest.raises(ResourceError, match=r"no scheduler answers at tcp://127\.0\.0\.1:9"):
         Cluster.at("tcp://127.0.0.1:9")
     with pytest.raises(SpecError, match="give `workers` or `scheduler`"), fleet(2, "tcp://127.0.0.1:9"):

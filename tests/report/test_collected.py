@@ -130,6 +130,9 @@ def test_what_is_written_is_what_was_collected(snrkit_, runs, tmp_path, ending):
     assert list(read["estimator.options.beta"].dropna()) == [0.5] * 5
     told = json.loads(snrkit_("collect", runs, "--out", out, "--json", "--quiet").out)
     assert (told["rows"], told["runs"], told["columns"][:2]) == (15, 3, ["run", "folder"])
+    again = snrkit_("collect", out, "--out", tmp_path / "again.csv")
+    assert (again.code, again.out) == (2, "")
+    assert "is a table that was collected before; give the runs themselves" in again.err
 
 
 @pytest.mark.slow
