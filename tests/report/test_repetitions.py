@@ -10,7 +10,7 @@ from snrkit.report.figures import FIGURES, snr_vs_k
 from snrkit.report.naming import names
 from snrkit.report.repetitions import readings_over_seeds, slopes_over_seeds
 from snrkit.report.style import COLUMNS
-from tests.support.results import evaluations, slopes, table
+from tests.support.results import evaluations, metrics, points, slopes, table
 
 SCALES = {"demo-a": 1.0, "demo-b": 1.1, "demo-c": 1.5}
 
@@ -160,3 +160,43 @@ def test_a_part_that_is_negative_by_chance_is_in_the_mean_over_seeds():
     drawing = drawn_of(frame, "noise_parts", "snr")
     assert (drawing.data["value"] == 1.0).all()
     assert drawing.notes == ()
+
+
+def along_training(evaluated, longest):
+    with style.context(COLUMNS["icml"]):
+        frames = {"metrics": metrics().assign(source=""), "evaluations": evaluated}
+        short = (frames["metrics"]["run"] == "iwae-1") & (frames["metrics"]["epoch"] > longest)
+        frames["metrics"] = frames["metrics"][~short]
+        return FIGURES.load("training").draw(Tables({}, frames), COLUMNS["icml"])
+
+
+def test_epochs_that_one_seed_did_not_reach_are_not_drawn_and_it_is_said():
+    drawing = along_training(evaluations(), 15)
+    own = drawing.data.query("estimator == 'iwae' and metric == 'iwae_64'")
+    assert own["epoch"].max() == 15
+    # Five epochs of two curves, and the evaluation after the last of them.
+    assert drawing.notes == ("12 values at epochs that not all seeds of a line have are not drawn",)
+    assert along_training(evaluations(), 20).notes == ()
+
+
+def test_evaluations_with_fewer_samples_than_most_are_not_drawn_along_training():
+    frame = evaluations()
+    odd = (frame["run"] == "iwae-1") & (frame["step"] == 150)
+    drawing = along_training(frame.assign(samples=frame["samples"].where(~odd, 64)), 20)
+    assert drawing.notes[0] == "2 evaluations with another number of samples than most of their line are not drawn"
+
+
+def test_points_of_seeds_at_different_steps_are_one_violin_and_it_is_said():
+    frame = points()
+    drawing = drawn_of(frame.assign(step=frame["step"].where(frame["run"] != "iwae-1", 150)), "ess", "points")
+    assert drawing.notes == ("taken together at different steps: iwae-0 at step 300, iwae-1 at step 150",)
+    assert drawn_of(frame, "ess", "points").notes == ()
+
+
+def test_slopes_of_one_run_on_other_draws_are_rows_of_their_own():
+    frame = slopes()
+    both = pd.concat([frame, frame.assign(seed=1, slope=frame["slope"] + 0.1)], ignore_index=True)
+    sheet = sheets.slopes(Tables({}, {"slopes": both}))
+    assert len(sheet.rows) == len(both)
+    assert "seed" in sheet.head
+    assert "seed" not in sheets.slopes(Tables({}, {"slopes": frame})).head
