@@ -15,9 +15,8 @@ from snrkit.report.sheets import evaluation, slopes
 from snrkit.report.tables import rounded
 from snrkit.runs.kinds.published import PUBLISHED
 from snrkit.runs.kinds.snr import SNR
-from tests.support.results import all_frames
+from tests.support.results import all_frames, make_run
 from tests.support.results import evaluation as evaluation_of
-from tests.support.results import make_run
 
 
 @pytest.mark.parametrize(
