@@ -151,3 +151,12 @@ def test_an_index_says_nothing():
     order = ["K", "block", "metric"]
     found, same = (readings_over_seeds(one).sort_values(order, ignore_index=True) for one in (odd, frame))
     pd.testing.assert_frame_equal(found[[*order, "value", "stderr", "runs"]], same[[*order, "value", "stderr", "runs"]])
+
+
+def test_a_part_that_is_negative_by_chance_is_in_the_mean_over_seeds():
+    frame = readings().query("metric == 'snr_mean' and run != 'demo-c'").assign(scope="dataset", metric="data_variance")
+    second = frame["run"] == "demo-b"
+    frame.loc[~second, "value"], frame.loc[second, "value"] = 3.0, -1.0
+    drawing = drawn_of(frame, "noise_parts", "snr")
+    assert (drawing.data["value"] == 1.0).all()
+    assert drawing.notes == ()
