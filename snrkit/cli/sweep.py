@@ -15,6 +15,7 @@ from rich.table import Table
 from snrkit.cli.models import put_sweeps_model
 from snrkit.cli.options import FOLDER, INPUT, RUNS, Whole, common, fleet_options, shard_option, threads_option
 from snrkit.cli.output import PLAIN_INTERVAL_S, error_console, print_json, print_table, say, tell
+from snrkit.cli.wording import in_flags
 from snrkit.errors import BUG, SpecError
 from snrkit.specs.base import apply_settings, read_toml
 from snrkit.specs.grid import expand
@@ -238,7 +239,8 @@ def _table(entries: "list[Entry]", caption: str | None = None) -> Table:
     shown.add_column("why")
     for entry in entries:
         bound = "-" if entry.bound is None else f"{entry.bound:.2f}"
-        shown.add_row(entry.run.name, entry.state, f"{entry.epoch:.1f}/{entry.spec.epochs}", bound, entry.why)
+        why = in_flags(entry.why, command)
+        shown.add_row(entry.run.name, entry.state, f"{entry.epoch:.1f}/{entry.spec.epochs}", bound, why)
     return shown
 
 

@@ -43,7 +43,7 @@ def gradients(tables: Tables) -> Sheet | Missing:
     for name, metric in present.items():
         columns += [Column(name, metric.title, numbers=True)]
         columns += [Column(f"{name}_floor", "floor")] if name in floors else []
-    groups = _once([group for _, group in rows.groupby(_ROW, sort=False, dropna=False)])
+    groups = _once(_ascending([group for _, group in rows.groupby(_ROW, sort=False, dropna=False)]))
     cells = [_cells(group, apart, present, floors) for group in groups]
     return sheet(
         columns,
@@ -66,6 +66,19 @@ def _at_least_m(rows: pd.DataFrame) -> pd.DataFrame:
     """Without what follows from other rows by algebra: larger M of draws of units."""
     least = rows.groupby([*KEY, "K"], dropna=False)["M"].transform("min")
     return rows[rows["direct"].astype(bool) | (rows["M"] == least)]
+
+
+def _ascending(groups: Sequence[pd.DataFrame]) -> list[pd.DataFrame]:
+    """The rows of each setting by M and K, in whatever order they were measured, in the places that the setting had."""
+    places: dict[tuple[str, ...], list[int]] = {}
+    for place, group in enumerate(groups):
+        places.setdefault(tuple(str(group.iloc[0][name]) for name in KEY), []).append(place)
+    found = list(groups)
+    for own in places.values():
+        ordered = sorted((groups[place] for place in own), key=lambda group: tuple(group.iloc[0][["M", "K"]]))
+        for place, group in zip(own, ordered, strict=True):
+            found[place] = group
+    return found
 
 
 def _once(groups: Sequence[pd.DataFrame]) -> list[pd.DataFrame]:

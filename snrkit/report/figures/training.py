@@ -167,14 +167,19 @@ def _panel(axes: Axes, metric: str, curves: Sequence[Line], data: pd.DataFrame) 
     for curve in curves:
         for name in _drawn_in(metric):
             _curve(axes, name, curve)
-    epochs = data["epoch"].astype(float)
-    axes.set_xlim(min(1, epochs.min()), max(2, epochs.max()) + 0.02 * epochs.max())
+    axes.set_xlim(*_ends(data["epoch"].astype(float)))
     if metric != "kl_q_p":
         axes.set_ylim(*_limits(own))
     axes.xaxis.set_major_locator(MaxNLocator(7, integer=True, steps=[1, 2, 5, 10]))
     axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     axes.set_xlabel("epoch")
     axes.set_ylabel(PANELS[metric] if (own["metric"] == metric).any() else "own bound (nats)")
+
+
+def _ends(epochs: "pd.Series[float]") -> tuple[float, float]:
+    """Of the axis of epochs; a single one stands in the middle."""
+    first, last = epochs.min(), epochs.max()
+    return (first - 1, last + 1) if first == last else (min(1, first), max(2, last) + 0.02 * last)
 
 
 def _curve(axes: Axes, name: str, curve: Line) -> None:
