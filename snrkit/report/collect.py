@@ -204,7 +204,9 @@ def _shown(frame: pd.DataFrame) -> pd.DataFrame:
     for name in frame.columns:
         if pd.api.types.is_numeric_dtype(frame[name]) or name in ("pixels", "reasons"):
             continue
-        odd = {text: visible(text) for text in frame[name] if isinstance(text, str)}
+        column = frame[name]
+        texts = column.unique() if isinstance(column.dtype, pd.StringDtype) else column
+        odd = {text: visible(text) for text in texts if isinstance(text, str)}
         odd = {text: seen for text, seen in odd.items() if seen != text}
         if odd:
             changed[str(name)] = frame[name].replace(odd)
