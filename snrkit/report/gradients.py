@@ -8,6 +8,7 @@ import pandas as pd
 
 from snrkit.report.blocks import NETWORKS, told
 from snrkit.report.collect import Tables
+from snrkit.report.compared import at_steps
 from snrkit.report.drawing import Missing, Sheet
 from snrkit.report.lines import KEY, joined, latest
 from snrkit.report.naming import alike, alike_note
@@ -130,8 +131,19 @@ def _notes(rows: pd.DataFrame, present: Mapping[str, Metric], sets: Sequence[Seq
             "Of several seeds the mean; its error is that of the spread between runs, with what they share where they were "
             "measured on the same draws"
         )
-    notes += alike_note(sets)
+    notes += [*_at_steps(rows), *alike_note(sets)]
     notes += [f"{metric.title}: {metric.definition}" for metric in present.values()]
     targets = [target for target in rows["target"].astype(str).unique() if target]
     notes += [f"Target of the bias: {joined(targets)}"] if targets else []
     return [*notes, f"Gradients of {joined(rows['data'].unique())}; of units, at the smallest M measured"]
+
+
+def _at_steps(rows: pd.DataFrame) -> list[str]:
+    """A line about each setting of which runs stand apart because they were measured at different steps."""
+    if "called" not in rows:
+        return []
+    found = [
+        at_steps(zip(own["called"], own["step"], strict=True)) for _, own in rows.groupby("setting", sort=False)
+        if own["called"].nunique() > 1
+    ]  # fmt: skip
+    return [f"Not taken together, since measured at different steps: {at}" for at in dict.fromkeys(found) if at]

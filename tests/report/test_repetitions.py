@@ -7,6 +7,7 @@ import pytest
 from snrkit.report import sheets, style
 from snrkit.report.collect import Tables
 from snrkit.report.figures import FIGURES, snr_vs_k
+from snrkit.report.gradients import gradients
 from snrkit.report.naming import names
 from snrkit.report.repetitions import readings_over_seeds, slopes_over_seeds
 from snrkit.report.style import COLUMNS
@@ -200,3 +201,11 @@ def test_slopes_of_one_run_on_other_draws_are_rows_of_their_own():
     assert len(sheet.rows) == len(both)
     assert "seed" in sheet.head
     assert "seed" not in sheets.slopes(Tables({}, {"slopes": frame})).head
+
+
+def test_gradients_of_seeds_at_different_steps_stand_apart_and_it_is_said():
+    frame = readings().query("run != 'demo-c'")
+    early = frame.assign(step=frame["step"].where(frame["run"] != "demo-b", 400), floor=0.1)
+    said = "Not taken together, since measured at different steps: demo-a at step 600, demo-b at step 400"
+    assert said in gradients(Tables({}, {"snr": early})).notes
+    assert not any("steps" in note for note in gradients(Tables({}, {"snr": frame.assign(floor=0.1)})).notes)
