@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from snrkit.errors import ResultsError, SpecError
 from snrkit.files import write_text
-from snrkit.report.collect import Tables
+from snrkit.report.collect import Tables, places_of
 from snrkit.report.collect import collect as found_at
 from snrkit.report.escape import visible
 from snrkit.report.find import run_folder
@@ -49,11 +49,11 @@ def collect(paths: str | Path | Iterable[str | Path], kind: str = "snr", *, all_
         what was left out, and which runs have no such result.
 
     Raises:
-        SpecError: there is no such kind, or a run's ``config.toml`` is not valid.
+        SpecError: there is no such kind, no path, or a run's ``config.toml`` is not valid.
         ResultsError: a path leads nowhere, there is no result of the kind, or a file is damaged.
     """
     KINDS.require(kind)
-    places = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
+    places = places_of(paths)
     for place in places:
         _require_results(place)
     tables = found_at(places, as_tables=_AsWritten)

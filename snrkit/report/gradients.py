@@ -8,6 +8,7 @@ import pandas as pd
 
 from snrkit.report.blocks import NETWORKS, told
 from snrkit.report.collect import Tables
+from snrkit.report.compared import at_steps
 from snrkit.report.drawing import Missing, Sheet
 from snrkit.report.lines import KEY, joined, latest
 from snrkit.report.naming import alike, alike_note
@@ -43,7 +44,7 @@ def gradients(tables: Tables) -> Sheet | Missing:
     for name, metric in present.items():
         columns += [Column(name, metric.title, numbers=True)]
         columns += [Column(f"{name}_floor", "floor")] if name in floors else []
-    groups = _once([group for _, group in rows.groupby(_ROW, sort=False, dropna=False)])
+    groups = _once(_ascending([group for _, group in rows.groupby(_ROW, sort=False, dropna=False)]))
     cells = [_cells(group, apart, present, floors) for group in groups]
     return sheet(
         columns,
@@ -66,6 +67,19 @@ def _at_least_m(rows: pd.DataFrame) -> pd.DataFrame:
     """Without what follows from other rows by algebra: larger M of draws of units."""
     least = rows.groupby([*KEY, "K"], dropna=False)["M"].transform("min")
     return rows[rows["direct"].astype(bool) | (rows["M"] == least)]
+
+
+def _ascending(groups: Sequence[pd.DataFrame]) -> list[pd.DataFrame]:
+    """The rows of each setting by M and K, in whatever order they were measured, in the places that the setting had."""
+    places: dict[tuple[str, ...], list[int]] = {}
+    for place, group in enumerate(groups):
+        places.setdefault(tuple(str(group.iloc[0][name]) for name in KEY), []).append(place)
+    found = list(groups)
+    for own in places.values():
+        ordered = sorted((groups[place] for place in own), key=lambda group: tuple(group.iloc[0][["M", "K"]]))
+        for place, group in zip(own, ordered, strict=True):
+            found[place] = group
+    return found
 
 
 def _once(groups: Sequence[pd.DataFrame]) -> list[pd.DataFrame]:
@@ -117,8 +131,19 @@ def _notes(rows: pd.DataFrame, present: Mapping[str, Metric], sets: Sequence[Seq
             "Of several seeds the mean; its error is that of the spread between runs, with what they share where they were "
             "measured on the same draws"
         )
-    notes += alike_note(sets)
+    notes += [*_at_steps(rows), *alike_note(sets)]
     notes += [f"{metric.title}: {metric.definition}" for metric in present.values()]
     targets = [target for target in rows["target"].astype(str).unique() if target]
     notes += [f"Target of the bias: {joined(targets)}"] if targets else []
     return [*notes, f"Gradients of {joined(rows['data'].unique())}; of units, at the smallest M measured"]
+
+
+def _at_steps(rows: pd.DataFrame) -> list[str]:
+    """A line about each setting of which runs stand apart because they were measured at different steps."""
+    if "called" not in rows:
+        return []
+    found = [
+        at_steps(zip(own["called"], own["step"], strict=True)) for _, own in rows.groupby("setting", sort=False)
+        if own["called"].nunique() > 1
+    ]  # fmt: skip
+    return [f"Not taken together, since measured at different steps: {at}" for at in dict.fromkeys(found) if at]

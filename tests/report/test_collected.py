@@ -117,6 +117,22 @@ def test_where_there_are_no_results_at_all_nothing_is_offered(runs, tmp_path):
         snrkit.collect(bare)
 
 
+@pytest.mark.parametrize("paths", [[], 3, [3], None, {}])
+@pytest.mark.parametrize("ask", [snrkit.collect, lambda paths: snrkit.compare(paths, "iwae")])
+def test_what_is_no_path_is_refused(ask, paths):
+    with pytest.raises(
+        SpecError, match=r"paths: cannot be .*; give a run directory, a folder of them or a results file"
+    ):
+        ask(paths)
+
+
+def test_a_collected_table_of_what_is_not_drawn_says_so(tmp_path):
+    evaluated = pd.DataFrame({"run": ["a"], "folder": ["a"], "metric": ["iwae_64"], "value": [-36.0]})
+    evaluated.to_csv(tmp_path / "evaluations.csv", index=False)
+    with pytest.raises(ResultsError, match="nothing to show yet; give the runs themselves, or a table of gradients"):
+        snrkit.report(tmp_path / "evaluations.csv", tmp_path / "out")
+
+
 @pytest.mark.parametrize("ending", ["parquet", "csv"])
 def test_what_is_written_is_what_was_collected(snrkit_, runs, tmp_path, ending):
     out = tmp_path / f"table.{ending}"

@@ -7,10 +7,11 @@ import pytest
 from snrkit.report import sheets, style
 from snrkit.report.collect import Tables
 from snrkit.report.figures import FIGURES, snr_vs_k
+from snrkit.report.gradients import gradients
 from snrkit.report.naming import names
 from snrkit.report.repetitions import readings_over_seeds, slopes_over_seeds
 from snrkit.report.style import COLUMNS
-from tests.support.results import evaluations, slopes, table
+from tests.support.results import evaluations, metrics, points, slopes, table
 
 SCALES = {"demo-a": 1.0, "demo-b": 1.1, "demo-c": 1.5}
 
@@ -151,3 +152,60 @@ def test_an_index_says_nothing():
     order = ["K", "block", "metric"]
     found, same = (readings_over_seeds(one).sort_values(order, ignore_index=True) for one in (odd, frame))
     pd.testing.assert_frame_equal(found[[*order, "value", "stderr", "runs"]], same[[*order, "value", "stderr", "runs"]])
+
+
+def test_a_part_that_is_negative_by_chance_is_in_the_mean_over_seeds():
+    frame = readings().query("metric == 'snr_mean' and run != 'demo-c'").assign(scope="dataset", metric="data_variance")
+    second = frame["run"] == "demo-b"
+    frame.loc[~second, "value"], frame.loc[second, "value"] = 3.0, -1.0
+    drawing = drawn_of(frame, "noise_parts", "snr")
+    assert (drawing.data["value"] == 1.0).all()
+    assert drawing.notes == ()
+
+
+def along_training(evaluated, longest):
+    with style.context(COLUMNS["icml"]):
+        frames = {"metrics": metrics().assign(source=""), "evaluations": evaluated}
+        short = (frames["metrics"]["run"] == "iwae-1") & (frames["metrics"]["epoch"] > longest)
+        frames["metrics"] = frames["metrics"][~short]
+        return FIGURES.load("training").draw(Tables({}, frames), COLUMNS["icml"])
+
+
+def test_epochs_that_one_seed_did_not_reach_are_not_drawn_and_it_is_said():
+    drawing = along_training(evaluations(), 15)
+    own = drawing.data.query("estimator == 'iwae' and metric == 'iwae_64'")
+    assert own["epoch"].max() == 15
+    # Five epochs of two curves, and the evaluation after the last of them.
+    assert drawing.notes == ("12 values at epochs that not all seeds of a line have are not drawn",)
+    assert along_training(evaluations(), 20).notes == ()
+
+
+def test_evaluations_with_fewer_samples_than_most_are_not_drawn_along_training():
+    frame = evaluations()
+    odd = (frame["run"] == "iwae-1") & (frame["step"] == 150)
+    drawing = along_training(frame.assign(samples=frame["samples"].where(~odd, 64)), 20)
+    assert drawing.notes[0] == "2 evaluations with another number of samples than most of their line are not drawn"
+
+
+def test_points_of_seeds_at_different_steps_are_one_violin_and_it_is_said():
+    frame = points()
+    drawing = drawn_of(frame.assign(step=frame["step"].where(frame["run"] != "iwae-1", 150)), "ess", "points")
+    assert drawing.notes == ("taken together at different steps: iwae-0 at step 300, iwae-1 at step 150",)
+    assert drawn_of(frame, "ess", "points").notes == ()
+
+
+def test_slopes_of_one_run_on_other_draws_are_rows_of_their_own():
+    frame = slopes()
+    both = pd.concat([frame, frame.assign(seed=1, slope=frame["slope"] + 0.1)], ignore_index=True)
+    sheet = sheets.slopes(Tables({}, {"slopes": both}))
+    assert len(sheet.rows) == len(both)
+    assert "seed" in sheet.head
+    assert "seed" not in sheets.slopes(Tables({}, {"slopes": frame})).head
+
+
+def test_gradients_of_seeds_at_different_steps_stand_apart_and_it_is_said():
+    frame = readings().query("run != 'demo-c'")
+    early = frame.assign(step=frame["step"].where(frame["run"] != "demo-b", 400), floor=0.1)
+    said = "Not taken together, since measured at different steps: demo-a at step 600, demo-b at step 400"
+    assert said in gradients(Tables({}, {"snr": early})).notes
+    assert not any("steps" in note for note in gradients(Tables({}, {"snr": frame.assign(floor=0.1)})).notes)

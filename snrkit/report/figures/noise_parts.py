@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -43,7 +44,7 @@ _TWIN = [
     "step",
     "scope",
 ]
-# Of two places beside each other, as much is taken by the losses at one.
+# Of two places beside each other, as much is taken by the marks at one.
 _WIDE = 0.6
 
 
@@ -51,11 +52,12 @@ def draw(tables: Tables, look: Look) -> Drawing | Missing:
     """Both parts against K at each line's smallest M, errors over data points; of losses both parts, over batches."""
     readings = tables["snr"]
     wanted, left = _wanted(readings)
-    rows, notes = usable(wanted)
+    known = np.isfinite(wanted["value"].astype(float))
+    # A part may come out negative by chance, and a mean over seeds without those that do would be too large.
+    rows, notes = usable(readings_over_seeds(wanted[known]))
     if rows.empty:
         is_loss = len(readings) and not readings["block"].isin(NETWORKS).any()
         return Missing(f"the parts of the noise were not measured: run '{_OF_LOSS if is_loss else COMMAND}'")
-    rows = readings_over_seeds(rows)
     groups = [g[g["M"] == g["M"].min()] for _, g in rows.groupby(KEY, sort=False, dropna=False)]
     groups, few = comparable(
         [g.drop_duplicates(["block", "metric", "K"], keep="last").sort_values("K") for g in groups]
@@ -65,7 +67,8 @@ def draw(tables: Tables, look: Look) -> Drawing | Missing:
     groups, over = fewest([*against, *losses])
     found = solid(named_lines(groups, [*OF_MODEL, "M", "data", "seed", "method", "step"]))
     data = pd.concat([line.rows for line in found], ignore_index=True)
-    said = (*notes, *few, *alone, *over, *left, *uneven(line.rows for line in found))
+    unknown = (f"{(~known).sum()} of {len(wanted)} readings are no numbers and not drawn",) if not known.all() else ()
+    said = (*unknown, *notes, *few, *alone, *over, *left, *uneven(line.rows for line in found))
     return Drawing(_figure(found, data, look), data[_TWIN], _caption(data), _alt(found), said)
 
 
@@ -84,15 +87,16 @@ def _figure(found: Sequence[Line], data: pd.DataFrame, look: Look) -> Figure:
         for metric, (dashes, label) in PARTS.items()
     ]
     figure, axes = panels(look, len(blocks), handles=[*(line.handle() for line in found), *key], share_y=True)
-    samples = sorted(int(k) for k in data["K"].unique())
+    samples = sorted(int(k) for k in data["K"][data["block"].isin(NETWORKS)].unique())
     for place, block in zip(axes, blocks, strict=True):
         log_y(place, log_limits(float(data["value"].min()), float(data["value"].max()), pad=0.12))
-        if block in NETWORKS:
+        if block in NETWORKS and len(samples) > 1:
             log_x(place, samples, log_limits(samples[0], samples[-1], pad=0.05))
             _draw_lines(place, block, found)
             place.set_xlabel("samples K")
         else:
             _draw_parts(place, block, found)
+            place.set_xlabel(f"at K = {samples[0]}" if block in NETWORKS else "")
         place.set_title(heading(block))
     units = ["variance × batch size" if block in NETWORKS else "variance" for block in blocks]
     for unit in dict.fromkeys(units):
@@ -101,7 +105,7 @@ def _figure(found: Sequence[Line], data: pd.DataFrame, look: Look) -> Figure:
 
 
 def _draw_parts(axes: Axes, block: str, found: Sequence[Line]) -> None:
-    """Losses, which have no K: the parts beside each other, and of each the losses side by side."""
+    """Of losses, which have no K, and of networks at a single one: the parts beside each other, a mark for each line."""
     bottom = axes.get_ylim()[0]
     own = [(line, line.rows[line.rows["block"] == block]) for line in found]
     shown = [(line, rows) for line, rows in own if len(rows)]
