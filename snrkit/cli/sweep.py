@@ -219,7 +219,8 @@ class _Clock:
         share = min(1.0, done / rest)
         until = min(entry.epoch + share * (entry.spec.epochs - entry.epoch) for entry in left)
         more = math.ceil(rest / done)
-        return f"{begin} to about {until:.1f}, and {more:,} such slices of {seconds / 60:g} min to the end of all"
+        length = f"{seconds:g} s" if seconds < _SECONDS["m"] else f"{seconds / _SECONDS['m']:g} min"
+        return f"{begin} to about {until:.1f}, and {more:,} such slices of {length} to the end of all"
 
     def tick(self) -> None:
         if time.monotonic() - self._last >= PLAIN_INTERVAL_S:

@@ -100,10 +100,12 @@ class Cluster(Hands):
         return first
 
     def _await_workers(self) -> None:
+        where = self._address or "the cluster"
         try:
+            if not self._client.nthreads():
+                _LOG.warning("scheduler: %s has no worker yet; one is waited for %d s", where, _WAIT)
             self._client.wait_for_workers(1, timeout=_WAIT)
         except Exception as error:  # what it raises differs between its versions
-            where = self._address or "the cluster"
             raise ResourceError("scheduler", f"no worker of {where} in {_WAIT} s", _START) from error
 
     def submit(

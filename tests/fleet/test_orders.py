@@ -216,6 +216,25 @@ def test_what_is_no_executor_is_refused(executor, told):
         snrkit.measure(*toy(dim=3), "iwae", K=2, draws=12, executor=executor)
 
 
+class Empty:
+    """Stands in for a client of a scheduler without workers."""
+
+    def get_executor(self, **_):
+        return None
+
+    def nthreads(self):
+        return {}
+
+    def wait_for_workers(self, count, timeout):
+        raise TimeoutError(f"{count} in {timeout}")
+
+
+def test_a_worker_is_waited_for_and_that_is_said(caplog):
+    with pytest.raises(ResourceError, match="no worker of tcp://h:1 in 60 s; start one"):
+        Cluster(Empty(), "tcp://h:1")
+    assert caplog.messages == ["scheduler: tcp://h:1 has no worker yet; one is waited for 60 s"]
+
+
 def test_more_workers_than_cores_are_told_of(monkeypatch, caplog):
     monkeypatch.setattr(Processes, "_seen", lambda _: Machine.here())
     monkeypatch.setattr(hands, "_cores", lambda: 2)
