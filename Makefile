@@ -5,6 +5,8 @@ BIN := .venv/bin
 CONSTRAINTS ?= constraints.txt
 REPORT := $(BIN)/snrkit report --html --quiet --out
 PAPER := analyses/rainforth2018
+# One thread a process; bytecode is kept, or every process would compile all of snrkit and pytest rewrite all tests again.
+TESTING := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=
 DRAWN := $(addprefix figures-,rainforth2018 digits toy rainforth2018-curves mcharrak2021 burda2016 discrete2020)
 
 .PHONY: demo docs extras figures $(DRAWN) test slow lint wheel speed gpu gpu-sweep gpu-evaluate
@@ -41,15 +43,15 @@ docs: .venv/docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 test: .venv/installed
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 -m "not slow"
+	$(TESTING) $(BIN)/pytest -q -n 2 -m "not slow"
 
 # What takes longer: every engine on every awkward model, processes that are killed, whole figures.
 slow: .venv/installed
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 -m slow
+	$(TESTING) $(BIN)/pytest -q -n 2 -m slow
 
 # The tests against libraries that are extras, none of which may be absent, in an environment of their own on top of .venv's.
 extras: .venv-extras/installed
-	SNRKIT_EXTRAS=required OMP_NUM_THREADS=1 .venv-extras/bin/python -m pytest -q -n 2 -m extra
+	SNRKIT_EXTRAS=required $(TESTING) .venv-extras/bin/python -m pytest -q -n 2 -m extra
 
 # Milliseconds per draw of each engine; uses CUDA where there is one.
 speed: .venv/installed
@@ -103,11 +105,11 @@ wheel:
 	$(BIN)/pip install -q --disable-pip-version-check -c $(CONSTRAINTS) -e '.[docs]'
 	touch $@
 
-# What .venv has is found there and not fetched again, torch above all.
-EXTRAS := lightning,transformers,pyro,pythae,gpytorch
+# What .venv has is found there and not fetched again, torch above all; most of the rest is never imported, so not compiled.
+EXTRAS := lightning,transformers,pyro,pythae,gpytorch,writers
 .venv-extras/installed: .venv/installed setup.cfg $(CONSTRAINTS)
 	$(PYTHON) -m venv --clear .venv-extras
 	$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' \
 	  > $$(.venv-extras/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/below.pth
-	.venv-extras/bin/pip install -q --disable-pip-version-check -c $(CONSTRAINTS) -e '.[$(EXTRAS)]'
+	.venv-extras/bin/pip install -q --no-compile --disable-pip-version-check -c $(CONSTRAINTS) -e '.[$(EXTRAS)]'
 	touch $@

@@ -1,11 +1,13 @@
 """A callback for Hugging Face's Trainer that measures the loss it trains; needs ``pip install "snrkit[transformers]"``."""
 
-from collections.abc import Callable, Mapping
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Unpack
 
-from snrkit.errors import CapabilityError, SpecError
+from snrkit.errors import CapabilityError
 from snrkit.monitor.monitor import Monitor
-from snrkit.monitor.options import Options, require_known
+from snrkit.monitor.options import Attached, Options, require_known
 
 try:
     from transformers import TrainerCallback
@@ -18,12 +20,13 @@ __all__ = ["SNRCallback"]
 class SNRCallback(TrainerCallback):  # type: ignore[misc]
     """Measures along a training by Hugging Face's Trainer, after the optimiser's steps; see ``snrkit.Monitor``.
 
-    The loss is the one that the model returns, on the inputs that it was last trained on and in the trainer's precision.
-    With gradients accumulated it is that of one batch, of which a step averages several.
+    The loss is that of the trainer's ``compute_loss``, overridden or not, with label smoothing or a ``compute_loss_func``,
+    on the inputs that were last trained on, in the trainer's precision and with its logging off. With gradients accumulated
+    it is that of one batch, of which a step takes the mean of several, or the sum where their items are counted together.
+    Where nothing can be measured, that is warned of once, counted in ``monitor.failed``, and the training goes on.
 
     Args:
-        loss: ``loss(model, batch)`` instead of the model's own, as for ``measure_loss``; needed where the trainer computes
-            it.
+        loss: ``loss(model, batch)`` instead of the trainer's, as for ``measure_loss``.
         batch: inputs that are measured on; None: those of the last training step.
         every: measure at multiples of so many optimiser steps.
         options: ``draws``, ``budget``, ``seed``, ``groups``, ``M``, ``out``, ``writer`` and others (see ``Options``).
@@ -42,29 +45,30 @@ class SNRCallback(TrainerCallback):  # type: ignore[misc]
     ) -> None:
         self._loss, self._batch = loss, batch
         self._every, self._options = every, require_known(options)
+        self._trainer: Any = None
         self._seen: Any = None
-        self._hook: Any = None
+        self._named: dict[str, Any] = {}
         self.monitor: Monitor | None = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:  # noqa: ARG002
-        """Make the monitor, and note the model's inputs from then on.
+        """Make the monitor, and note the trainer's inputs from then on.
 
         Raises:
-            CapabilityError: several processes train.
-            SpecError: the model is compiled and no batch is given, or an option cannot be.
+            CapabilityError: several processes train, or a trainer of another library does.
+            SpecError: an option cannot be.
         """
         if args.world_size > 1:
             problem = f"{args.world_size} processes train, and each has a part of the gradient"
             raise CapabilityError(
                 "trainer", problem, "measure in a training on one device, or the saved model afterwards"
             )
-        self.monitor = Monitor(
-            {_name(self._loss): self._loss or _own_loss}, model, self._batch, every=self._every, **self._options
+        self._stop_noting()  # of a training that was broken off
+        if self._loss is None or self._batch is None:
+            self._note(_trainer_at_work(args))
+        name = "loss" if self._loss is None else str(getattr(self._loss, "__name__", "loss"))
+        self.monitor = Attached(
+            {name: self._loss or self._own_loss}, model, self._batch, every=self._every, **self._options
         )
-        if self._batch is None:
-            if args.torch_compile:
-                raise SpecError("batch", "inputs of a compiled model cannot be noted", "give the inputs to measure on")
-            self._hook = model.register_forward_pre_hook(self._note, with_kwargs=True)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
         """Measure if it is time to."""
@@ -73,19 +77,68 @@ class SNRCallback(TrainerCallback):  # type: ignore[misc]
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
         """Note no more inputs."""
-        if self._hook is not None:
-            self._hook.remove()
-            self._hook, self._seen = None, None
+        self._stop_noting()
 
-    def _note(self, model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if model.training:
-            self._seen = args or kwargs
+    def _note(self, trainer: Any) -> None:
+        """Keep what a trainer's ``compute_loss`` is last called with to train."""
+        compute = trainer.compute_loss
+
+        def compute_loss(model: Any, inputs: Any, *given: Any, **named: Any) -> Any:
+            if model.training and self._trainer is not None:
+                self._seen, self._named = _copied(inputs), named
+            return compute(model, inputs, *given, **named)
+
+        self._trainer, self._compute, self._noting = trainer, compute, compute_loss
+        self._own = vars(trainer).get("compute_loss")
+        trainer.compute_loss = compute_loss
+
+    def _stop_noting(self) -> None:
+        if self._trainer is not None and vars(self._trainer).get("compute_loss") is self._noting:
+            _put_back(self._trainer, "compute_loss", self._own)
+        self._trainer, self._seen, self._named = None, None, {}
+
+    def _own_loss(self, model: Any, batch: Any) -> Any:
+        # What was counted belongs to the inputs that were noted, and to no others.
+        named = self._named if self._batch is None else {}
+        with _silent(self._trainer):
+            return self._compute(model, _copied(batch), **named)
 
 
-def _name(loss: Any) -> str:
-    return "loss" if loss is None else str(getattr(loss, "__name__", "loss"))
+def _copied(inputs: Any) -> Any:
+    """A copy of the mapping, since a trainer takes the labels out of it."""
+    return dict(inputs) if isinstance(inputs, Mapping) else inputs
 
 
-def _own_loss(model: Any, batch: Any) -> Any:
-    found = model(**batch) if isinstance(batch, Mapping) else model(*batch)
-    return found["loss"] if isinstance(found, Mapping) else found[0]
+def _trainer_at_work(args: Any) -> Any:
+    """The trainer that is calling, with these arguments: a callback is given everything of it but itself."""
+    frame = inspect.currentframe()
+    while frame is not None:
+        found = frame.f_locals.get("self")
+        if getattr(found, "args", None) is args and callable(getattr(found, "compute_loss", None)):
+            return found
+        frame = frame.f_back
+    problem = "what trains is not a Trainer with a compute_loss, so that its loss and inputs are not known"
+    raise CapabilityError("trainer", problem, "give both loss(model, batch) and batch")
+
+
+@contextmanager
+def _silent(trainer: Any) -> Iterator[None]:
+    """Within the block a trainer logs nothing."""
+    own = vars(trainer).get("log")
+    trainer.log = _nothing
+    try:
+        yield
+    finally:
+        _put_back(trainer, "log", own)
+
+
+def _put_back(trainer: Any, name: str, own: Any) -> None:
+    """Let a trainer have its own attribute again, and that of its class where it had none."""
+    if own is None:
+        delattr(trainer, name)
+    else:
+        setattr(trainer, name, own)
+
+
+def _nothing(*_: Any, **__: Any) -> None:
+    """Stands for ``log`` while a loss is measured."""

@@ -15,6 +15,12 @@ from snrkit.training.session import train
 
 pytest.register_assert_rewrite("tests.support")
 
+# Libraries that are extras reach for no network.
+os.environ |= {
+    "WANDB_MODE": "offline", "WANDB_SILENT": "true", "WANDB_ERROR_REPORTING": "false", "MLFLOW_DISABLE_TELEMETRY": "true",
+    "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1",
+}  # fmt: skip
+
 from tests.support.axe import axe  # noqa: E402, F401 (a fixture)
 
 
@@ -28,6 +34,14 @@ def pytest_collection_modifyitems(items):
             if test in seen:
                 item.add_marker(pytest.mark.slow)
             seen.add(test)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def unsynced():
+    """No waiting for the disk: what a loss of power would take is seen by no test. A handle that is none still fails."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", os.fstat)
+        yield
 
 
 @pytest.fixture(autouse=True)

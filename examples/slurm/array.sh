@@ -17,6 +17,8 @@
 
 # As many threads as the job has cores, and the same number in every job: 1 and 2 threads differ in the last bits.
 export OMP_NUM_THREADS="${SLURM_CPUS_PER_TASK:-1}"
+# Since SLURM 22.05 a step has one core unless it is told so by a variable of its own.
+export SRUN_CPUS_PER_TASK="$OMP_NUM_THREADS"
 
 srun snrkit "$@" --quiet --shard "$SLURM_ARRAY_TASK_ID/${PARTS:-$SLURM_ARRAY_TASK_MAX}"
 code=$?

@@ -8,7 +8,10 @@ Needs ``pip install "snrkit[cluster]" dask-jobqueue``. With ``--dry-run`` first 
 import subprocess
 import sys
 
-from dask_jobqueue import SLURMCluster
+try:
+    from dask_jobqueue import SLURMCluster
+except ImportError:
+    sys.exit("dask_cluster.py: needs dask-jobqueue; pip install 'snrkit[cluster]' dask-jobqueue")
 
 WORKERS = 8
 
@@ -24,6 +27,9 @@ def main(argv: list[str]) -> int:
             sys.stdout.write(cluster.job_script())
             return 0
         cluster.scale(jobs=WORKERS)
+        # Jobs may stand in the queue for hours; snrkit waits for a worker a minute. Later ones join as they come.
+        print(f"waiting for the first of {WORKERS} jobs", file=sys.stderr, flush=True)
+        cluster.wait_for_workers(1)
         return subprocess.run(["snrkit", *argv, "--scheduler", cluster.scheduler_address], check=False).returncode
 
 

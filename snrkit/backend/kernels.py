@@ -1,14 +1,14 @@
 """Linear layers and their gradients by the faster of the processor's two matrix libraries.
 
 On a CPU torch multiplies matrices with MKL, which keeps to narrow vectors on processors of other makers than its own, and
-convolves with oneDNN, which does not. Both compute the same sums in another order. Which is faster is measured once per
-process, on a layer of the size that the papers use; what a run began with it keeps (``using``), so that it goes on to the
-same bits. CUDA tensors and other types than float32 always take torch's own way.
+convolves with oneDNN, which does not. Both compute the same sums in another order. The kind of machine decides, and no
+stopwatch: two processes on one machine would choose apart where others are at work on it, and give other last bits. What a
+run began with it keeps (``using``), so that it goes on to the same bits elsewhere. CUDA tensors and other types than float32
+always take torch's own way.
 """
 
 import functools
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -18,11 +18,15 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from snrkit.backend.processor import maker
+
 # Below these sizes the calls themselves cost more than the arithmetic saves.
 _FEWEST_ROWS, _FEWEST_WEIGHTS = 30, 10_000
 _LARGE_PRODUCT = 4_500_000
-# The other library must be this much faster, so that the choice does not hang on noise.
-_CLEARLY = 1.25
+# Vectors of this width oneDNN takes on any processor, and there it is twice as fast as MKL on another maker's
+# (analyses/speed); with narrower ones both are alike.
+_WIDE = "AVX512"
+_OF_MKL = "GenuineIntel"
 LIBRARIES = ("torch", "onednn")
 # What is used instead of the faster one, the innermost block's last.
 _kept: list[str] = []
@@ -81,26 +85,15 @@ def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 @functools.cache
 def _onednn_is_faster() -> bool:
-    """Time both on 1,024 rows, 200 inputs, 784 outputs."""
-    if not has_onednn():
-        return False
-    x, weight = torch.ones(1024, 200), torch.ones(784, 200)
-    ours, theirs = [], []
-    for _ in range(20):  # the fastest of many, taken in turns: other processes cannot tip it
-        ours.append(_seconds(lambda: _onednn(x, weight, None)))
-        theirs.append(_seconds(lambda: functional.linear(x, weight)))
-    return _CLEARLY * min(ours) < min(theirs)
+    """Whether this kind of machine multiplies faster with it than with MKL."""
+    has_mkl: bool = torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
+    is_wide = torch.backends.cpu.get_cpu_capability().startswith(_WIDE)
+    return has_onednn() and has_mkl and is_wide and maker() != _OF_MKL
 
 
 def has_onednn() -> bool:
     """Whether torch offers the second library here."""
     return hasattr(torch.ops.mkldnn, "_linear_pointwise")
-
-
-def _seconds(call: Callable[[], Tensor]) -> float:
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
 
 
 def may_overwrite() -> bool:

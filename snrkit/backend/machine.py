@@ -1,20 +1,17 @@
 """What the last bits of a number depend on beside what is asked: versions, processor, matrix library, threads."""
 
 import functools
-import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 
+from snrkit.backend import processor
 from snrkit.backend.kernels import has_onednn
 from snrkit.registry import source_digest
 from snrkit.version import version
-
-_CPUINFO = Path("/proc/cpuinfo")
 
 
 @dataclass(frozen=True)
@@ -42,7 +39,7 @@ class Machine:
     def here(cls) -> "Machine":
         """That of this process."""
         return cls(
-            f"{version()} ({source_digest('snrkit')[:12]})", torch.__version__, np.__version__, _processor(),
+            f"{version()} ({source_digest('snrkit')[:12]})", torch.__version__, np.__version__, processor.model(),
             torch.backends.cpu.get_cpu_capability(), has_onednn(),
         )  # fmt: skip
 
@@ -60,15 +57,6 @@ class Machine:
     def label(self) -> str:
         """What names kept results of draws: the source is not in it, since most changes to it change no number."""
         return f"torch {self.torch}, numpy {self.numpy}, {self.hardware}"
-
-
-def _processor() -> str:
-    try:
-        lines = _CPUINFO.read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.machine())
 
 
 @contextmanager

@@ -79,7 +79,8 @@ class Outcomes:
 
     Attributes:
         found: what was found on each, as JSON.
-        states: name of the run, its checkpoint, ``done``, ``before`` or ``failed``, why, and the exit code of that.
+        states: name of the run, its checkpoint, ``done``, ``before``, ``failed`` or ``waiting`` (it has none
+            yet), why, and the exit code of that.
     """
 
     found: list[Any] = field(default_factory=list)
@@ -148,10 +149,10 @@ def on_runs(
         SnrkitError: on a single run; or there are no runs, or several for one file.
         Interrupted: stopped; what is finished is saved.
     """
-    from snrkit.runs.checkpoint import find_checkpoints
+    from snrkit.runs.checkpoint import find_runs
     from snrkit.runs.done import request
 
-    files = find_checkpoints(opening.ckpts)
+    files = find_runs(opening.ckpts)
     if len(files) == 1 and opening.shard.is_whole:
         _on_one(opening.open(files[0]), work, as_json)
         return
@@ -214,6 +215,9 @@ def _on_another(
     """Work on one of several runs; False where it was interrupted."""
     from snrkit.runs.done import is_done, note
 
+    if not file.is_file():
+        outcomes.note(file, "waiting", "has no checkpoint yet")
+        return True
     if not opening.again and is_done(file, wanted):
         outcomes.note(file, "before")
         return True
@@ -241,7 +245,7 @@ def _told(outcomes: Outcomes, file: Path, error: Exception) -> None:
     if why not in [one["why"] for one in outcomes.states]:
         if told is None:
             say("".join(traceback.format_exception(error)).rstrip("\n"))
-        complain(f"snrkit: {file}: {why}")
+        complain(f"snrkit: {why}" if why.startswith(f"{file}:") else f"snrkit: {file}: {why}")
     outcomes.note(file, "failed", why, BUG if told is None else told.exit_code)
 
 
@@ -259,12 +263,23 @@ def _tell(outcomes: Outcomes, opening: Opening, results: str, as_json: bool) -> 
         part = {} if opening.shard.is_whole else {"shard": str(opening.shard)}
         print_json({results: outcomes.found, "runs": outcomes.states, **part})
         return
-    words = {"done": "done", "before": "done before", "failed": "failed"}
+    words = {"done": "done", "before": "done before", "failed": "failed", "waiting": "without a checkpoint yet"}
     counts = [f"{len(outcomes.of(state))} {word}" for state, word in words.items() if outcomes.of(state)]
     which = "" if opening.shard.is_whole else f"part {opening.shard}: "
-    tell(f"{which}{len(outcomes.states)} runs: {', '.join(counts) or 'there is nothing for this part to do'}")
-    failed = outcomes.of("failed")
-    for one in failed[:_NAMED]:
-        tell(f"failed: {one['run']}: {one['why']}")
-    if len(failed) > _NAMED:
-        tell(f"and {len(failed) - _NAMED} more")
+    many = f"{len(outcomes.states)} {'run' if len(outcomes.states) == 1 else 'runs'}"
+    tell(f"{which}{many}: {', '.join(counts) or 'there is nothing for this part to do'}")
+    for state in ("failed", "waiting"):
+        _name(outcomes.of(state))
+
+
+def _name(ended: Sequence[Mapping[str, Any]]) -> None:
+    """Runs that ended in one way and why, a line to a reason."""
+    reasons: dict[str, list[str]] = {}
+    for one in ended:
+        reasons.setdefault(one["why"], []).append(one["run"])
+    for why, names in list(reasons.items())[:_NAMED]:
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        tell(f"{ended[0]['state']}: {', '.join(names[:_NAMED])}{more}: {why}")
+    left = [name for names in list(reasons.values())[_NAMED:] for name in names]
+    if left:
+        tell(f"and {len(left)} more")

@@ -1,5 +1,6 @@
 """``snrkit report``: figures, tables and a page from runs and measurements."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -7,7 +8,9 @@ import click
 from snrkit.cli.options import FOLDER, INPUT, NAMES
 from snrkit.cli.output import print_json, say, tell
 from snrkit.errors import SpecError
+from snrkit.report.chosen import is_meant
 from snrkit.report.make import make
+from snrkit.runs.index import run_folders
 
 
 @click.command()
@@ -63,8 +66,9 @@ def command(  # noqa: PLR0913 (one per option)
     changed is drawn again. A figure without data is left out, with a line on stderr that names the command to run. Runs are
     called by the settings in which they differ, unless --label says otherwise.
     """
+    paths = paths or (Path("checkpoints"),)
     made = make(
-        paths or (Path("checkpoints"),), out, column=column, figures=figures, labels=_labels(labels),
+        paths, out, column=column, figures=figures, labels=_labels(labels, paths),
         metrics=metrics or (), baseline=baseline, page=page or show,
     )  # fmt: skip
     if not quiet:
@@ -79,17 +83,35 @@ def command(  # noqa: PLR0913 (one per option)
         click.launch(made.files[-1].resolve().as_uri())
 
 
-def _labels(given: tuple[str, ...]) -> dict[str, str]:
+def _labels(given: Sequence[str], paths: Sequence[Path]) -> dict[str, str]:
     """Run to name, of texts ``RUN=NAME``.
 
     Raises:
-        SpecError: one is none, or a run has two names.
+        SpecError: one is none, may be read in two ways, or a run has two names.
     """
     found: dict[str, str] = {}
     for text in given:
-        run, sign, name = text.partition("=")
-        if not sign:
-            raise SpecError("label", f"'{text}' has no =", "write RUN=NAME, e.g. digits-iwae=IWAE")
-        if found.setdefault(run.strip(), name.strip()) != name.strip():
-            raise SpecError("label", f"'{run.strip()}' is given two names", "give one")
+        run, name = _parted(text, paths)
+        if found.setdefault(run, name) != name:
+            raise SpecError("label", f"'{run}' is given two names", "give one")
     return found
+
+
+def _parted(text: str, paths: Sequence[Path]) -> tuple[str, str]:
+    """The run and the name of a label; of several = that one is meant before which a run stands.
+
+    Raises:
+        SpecError: there is no =, or runs stand before several.
+    """
+    parts = text.split("=")
+    ways = [("=".join(parts[:n]).strip(), "=".join(parts[n:]).strip()) for n in range(1, len(parts))]
+    if not ways:
+        raise SpecError("label", f"'{text}' has no =", "write RUN=NAME, e.g. digits-iwae=IWAE")
+    if len(ways) == 1:
+        return ways[0]
+    runs = [(run.name, str(run)) for path in paths if path.is_dir() for run in run_folders(path)]
+    meant = [way for way in ways if any(is_meant(way[0], *run) for run in runs)]
+    if len(meant) > 1:
+        several = " or ".join(f"'{run}'" for run, _ in meant)
+        raise SpecError("label", f"'{text}' may be of {several}", "write ? for every = in the run's name")
+    return meant[0] if meant else ways[0]

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,11 +67,12 @@ def command(
         tell("\n".join(lines))
     else:
         print_table(_folded(shown, names))
-    for one in shown:
+    for one, name in zip(shown, _called(shown), strict=True):
         if one.why:
-            tell(one_line(f"{one.path.name}: {one.why}"))
-    counts = [f"{sum(one.state == state for one in shown)} {state}" for state in STATES]
-    tell(f"{len(shown)} runs: {', '.join(count for count in counts if count[0] != '0') or 'none in that state'}")
+            tell(one_line(f"{name}: {one.why}"))
+    counts = {state: sum(one.state == state for one in shown) for state in STATES}
+    told = ", ".join(f"{count} {state}" for state, count in counts.items() if count) or "none in that state"
+    tell(f"{len(shown)} {'run' if len(shown) == 1 else 'runs'}: {told}")
 
 
 def _known(found: Sequence[Standing]) -> list[Any]:
@@ -104,7 +106,9 @@ def _order(by: str, found: Sequence[Standing]) -> Callable[[Standing], Any]:
 def _lines(shown: Sequence[Standing], names: Sequence[str]) -> list[str]:
     """A line for each run, every setting in a column of its own."""
     heads = ["run", "state", *shortened(names).values(), *_ENDS]
-    rows = [[_name(one), one.state, *(_value(one.settings.get(name)) for name in names), *_ends(one)] for one in shown]
+    called = _called(shown)
+    rows = [[name, one.state, *(_value(one.settings.get(key)) for key in names), *_ends(one)]
+            for one, name in zip(shown, called, strict=True)]  # fmt: skip
     return aligned([heads, *rows], left=2 + len(names))
 
 
@@ -116,14 +120,17 @@ def _folded(shown: Sequence[Standing], names: Sequence[str]) -> "Table":
     table = Table(Column("run", overflow="fold"), Column("state", no_wrap=True), Column("settings", overflow="fold"))
     for column in _ENDS:
         table.add_column(column, justify="right", no_wrap=True)
-    for one in shown:
+    for one, called in zip(shown, _called(shown), strict=True):
         given = ", ".join(f"{short[name]}={_value(one.settings[name])}" for name in names if name in one.settings)
-        table.add_row(_name(one), one.state, given, *_ends(one))
+        table.add_row(called, one.state, given, *_ends(one))
     return table
 
 
-def _name(one: Standing) -> str:
-    return one_line(one.path.resolve().name)
+def _called(shown: Sequence[Standing]) -> list[str]:
+    """The names of the directories; where two have one name, where they lie."""
+    names = [one.path.resolve().name for one in shown]
+    count = Counter(names)
+    return [one_line(name if count[name] == 1 else str(one.path)) for one, name in zip(shown, names, strict=True)]
 
 
 def _ends(one: Standing) -> list[str]:

@@ -15,6 +15,7 @@ from rich.table import Table
 from snrkit.cli.models import put_sweeps_model
 from snrkit.cli.options import FOLDER, INPUT, RUNS, Whole, common, fleet_options, shard_option, threads_option
 from snrkit.cli.output import PLAIN_INTERVAL_S, error_console, print_json, print_table, say, tell
+from snrkit.cli.wording import in_flags
 from snrkit.errors import BUG, SpecError
 from snrkit.specs.base import apply_settings, read_toml
 from snrkit.specs.grid import expand
@@ -218,7 +219,8 @@ class _Clock:
         share = min(1.0, done / rest)
         until = min(entry.epoch + share * (entry.spec.epochs - entry.epoch) for entry in left)
         more = math.ceil(rest / done)
-        return f"{begin} to about {until:.1f}, and {more:,} such slices of {seconds / 60:g} min to the end of all"
+        length = f"{seconds:g} s" if seconds < _SECONDS["m"] else f"{seconds / _SECONDS['m']:g} min"
+        return f"{begin} to about {until:.1f}, and {more:,} such slices of {length} to the end of all"
 
     def tick(self) -> None:
         if time.monotonic() - self._last >= PLAIN_INTERVAL_S:
@@ -238,7 +240,8 @@ def _table(entries: "list[Entry]", caption: str | None = None) -> Table:
     shown.add_column("why")
     for entry in entries:
         bound = "-" if entry.bound is None else f"{entry.bound:.2f}"
-        shown.add_row(entry.run.name, entry.state, f"{entry.epoch:.1f}/{entry.spec.epochs}", bound, entry.why)
+        why = in_flags(entry.why, command)
+        shown.add_row(entry.run.name, entry.state, f"{entry.epoch:.1f}/{entry.spec.epochs}", bound, why)
     return shown
 
 

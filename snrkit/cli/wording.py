@@ -24,10 +24,16 @@ def error_in_flags(error: SnrkitError, command: click.Command, args: Sequence[st
     """
     flags = _flags(command)
     argument = flags.get(error.argument, error.argument)
-    is_given = any(arg == argument or arg.startswith(f"{argument}=") for arg in args)
+    if error.argument == "executor" and "scheduler" in flags:
+        argument = flags["workers" if _is_given(flags["workers"], args) else "scheduler"]
+    is_given = _is_given(argument, args)
     if "settings" in flags and not is_given and ("." in error.argument or error.argument in _settings()):
         argument = error.argument
     return in_flags(f"{argument}: {error.problem}; {error.remedy}", command)
+
+
+def _is_given(flag: str, args: Sequence[str]) -> bool:
+    return any(arg == flag or arg.startswith(f"{flag}=") for arg in args)
 
 
 def in_flags(text: str, command: click.Command) -> str:

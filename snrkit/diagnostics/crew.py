@@ -22,6 +22,7 @@ from snrkit.errors import SnrkitError
 from snrkit.fleet.dispatch import Dispatch, Task
 from snrkit.fleet.models import to_bytes
 from snrkit.fleet.orders import Cargo
+from snrkit.fleet.shared import SharedFolder
 from snrkit.interrupt import Interrupted
 
 _HERE = remote.__name__
@@ -41,12 +42,15 @@ class Crew:
         self._dispatch, self._station, self._store, self._worker = dispatch, station, store, worker
         self._keep: Keep = lambda *_: None
         self._onto: Cargo | None = None
+        self._shared: SharedFolder | None = None
 
     def expect(
         self, jobs: Sequence[Job], tallied: Mapping[Job, Tallied], has: Callable[[Job, range], bool], keep: Keep
     ) -> None:
         """Hand out what there is room for."""
         self._keep = keep
+        if self._store.folder is not None:
+            self._shared = SharedFolder(self._store.folder)
         self._dispatch.expect(self._announced(jobs, tallied, has))
 
     def _announced(
@@ -104,6 +108,8 @@ class Crew:
     def end(self) -> None:
         """Give up what is not done."""
         self._dispatch.cancel()
+        if self._shared is not None:
+            self._shared.end()
 
     def _result(self, key: Hashable, task: Task) -> Any:
         try:
@@ -123,11 +129,12 @@ class Crew:
 
     def _block(self, job: Job, draws: range) -> Task:
         # A mean and a variance of each coordinate.
-        size = 16 * self._opened(job).layout.size
+        size, file = 16 * self._opened(job).layout.size, self._store.file(job, draws)
+        spot = None if file is None or self._shared is None else self._shared.spot(file)
         return Task(
             f"{_HERE}:block", (job, draws.start, draws.stop), (self._station,),
             lambda content: self._store.read(content, draws),
-            lambda _, content: self._keep(job, draws, content), size, _cost(job, draws),
+            lambda _, content: self._keep(job, draws, content), size, _cost(job, draws), spot,
         )  # fmt: skip
 
     def _weights(self, job: Job, draws: int, families: tuple[Family, ...]) -> Task:

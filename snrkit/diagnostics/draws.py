@@ -77,7 +77,7 @@ class Drawer:
         finally:
             self.maker.end()
 
-    def _keep(self, job: Job, draws: range, block: BlockMoments | DeviceBlock | bytes) -> None:
+    def _keep(self, job: Job, draws: range, block: BlockMoments | DeviceBlock | bytes | None) -> None:
         self._store.save(job, draws, block)
         self.advance(job, len(draws))
 

@@ -12,8 +12,8 @@ from snrkit.diagnostics.worker import Worker
 
 # Draws whose log-weights are looked at, and the families of metrics that want to know.
 Tallied = tuple[int, tuple[Family, ...]]
-# Called with every block that is made, as soon as it is: by itself, or as bytes of ``store.written``.
-Keep = Callable[[Job, range, BlockMoments | DeviceBlock | bytes], None]
+# Called with every block that is made, as soon as it is: by itself, as bytes of ``store.written``, or None once it is kept.
+Keep = Callable[[Job, range, BlockMoments | DeviceBlock | bytes | None], None]
 
 
 class Maker(Protocol):

@@ -17,6 +17,7 @@ from snrkit.diagnostics.moments import BlockMoments, DeviceBlock
 from snrkit.diagnostics.plan import Job
 from snrkit.errors import OutputError
 from snrkit.files import discard_partial, read_bytes, write_bytes
+from snrkit.fleet.shared import discard_proofs
 from snrkit.registry import makers
 from snrkit.types import Array
 
@@ -33,15 +34,18 @@ class Store:
         folder: where; made when the first block is saved. None: nothing is kept.
         context: what all blocks of the measurement depend on (see ``fingerprint``).
         sizes: (P, T), coordinates and tensors of the gradient, which a block must have; None: they are not known.
+
+    Attributes:
+        folder: the same.
     """
 
     def __init__(self, folder: Path | None, context: str, sizes: tuple[int, int] | None = None) -> None:
-        self._folder, self._context, self._sizes = folder, context, sizes
+        self.folder, self._context, self._sizes = folder, context, sizes
         self._own: set[Path] = set()
 
     def load(self, job: Job, draws: range) -> BlockMoments | None:
         """A finished block, or None where there is none that can be read and used; it is drawn again."""
-        path = self._path(job, draws)
+        path = self.file(job, draws)
         if path is None:
             return None
         try:
@@ -54,7 +58,7 @@ class Store:
 
     def has(self, job: Job, draws: range) -> bool:
         """Whether there is a file of a block, which may be damaged."""
-        path = self._path(job, draws)
+        path = self.file(job, draws)
         return path is not None and path.is_file()
 
     def read(self, content: bytes, draws: range) -> BlockMoments | None:
@@ -79,15 +83,16 @@ class Store:
         # Of each point: the squared norm of its mean, an inner product, and the trace of its covariance.
         return bool((block.variance >= 0).all() and (block.points[..., [0, 2]] >= 0).all())
 
-    def save(self, job: Job, draws: range, block: BlockMoments | DeviceBlock | bytes) -> None:
-        """Keep a block, or what ``written`` gave of it, whole or not at all.
+    def save(self, job: Job, draws: range, block: BlockMoments | DeviceBlock | bytes | None) -> None:
+        """Keep a block, or what ``written`` gave of it, whole or not at all; None: a worker has put it there.
 
         Raises:
             OutputError: the folder cannot be written.
         """
-        path = self._path(job, draws)
+        path = self.file(job, draws)
         if path is not None:
-            write_bytes(path, block if isinstance(block, bytes) else written(block))
+            if block is not None:
+                write_bytes(path, block if isinstance(block, bytes) else written(block))
             self._own.add(path)
 
     def clear(self) -> None:
@@ -95,16 +100,18 @@ class Store:
 
         Blocks that another measurement left there are still needed for it to go on.
         """
-        if self._folder is None:
+        if self.folder is None:
             return
         with suppress(OSError, OutputError):
             for path in self._own:
                 path.unlink(missing_ok=True)
                 discard_partial(path)
-            self._folder.rmdir()
+            discard_proofs(self.folder)
+            self.folder.rmdir()
 
-    def _path(self, job: Job, draws: range) -> Path | None:
-        if self._folder is None:
+    def file(self, job: Job, draws: range) -> Path | None:
+        """Where a block goes; None: nothing is kept."""
+        if self.folder is None:
             return None
         parts = [
             self._context, repr(job.estimator), job.M, job.K, job.direct, job.groups, draws.start, draws.stop,
@@ -112,7 +119,7 @@ class Store:
             *makers(job.estimator),
             *([job.noise] if job.noise != "shared" else []),
         ]  # fmt: skip
-        return self._folder / f"block-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]}.npz"
+        return self.folder / f"block-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]}.npz"
 
 
 def written(block: BlockMoments | DeviceBlock) -> bytes:

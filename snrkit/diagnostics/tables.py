@@ -76,8 +76,10 @@ class Source:
         for network, job, unit in sources:
             drawn = self.drawn.get(job)
             if drawn is not None:
-                found = [*(r.of_average(unit.count) for r in drawn.readings), *drawn.per_count.get(unit.count, [])]
-                yield from ((r, drawn) for r in found if self.layout.network_of(r.block) == network)
+                own = [r for r in drawn.readings if self.layout.network_of(r.block) == network]
+                yield from ((r.of_average(unit.count), drawn) for r in own)
+                per_count = drawn.per_count.get(unit.count, [])
+                yield from ((r, drawn) for r in per_count if self.layout.network_of(r.block) == network)
 
     def replicates(self, estimator: Estimator, M: int, K: int, metric: str) -> dict[str, Reading]:
         """Block to the reading of one metric at (M, K)."""

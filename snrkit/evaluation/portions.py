@@ -100,9 +100,9 @@ class Portions:
         kept = {points: self._kept(points) for points in every}
         done = sum(len(points) for points, scores in kept.items() if scores is not None)
 
-        def taken(points: range, _: PointScores, content: bytes) -> None:
+        def taken(points: range, _: PointScores, content: bytes | None) -> None:
             nonlocal done
-            self._keep(points, content)
+            self._keep(points, content or b"")
             done += len(points)
             if progress is not None:
                 progress(done, len(x), "points")

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 from snrkit.backend.machine import Machine
-from snrkit.errors import ResourceError, SnrkitError, SpecError
+from snrkit.errors import ResourceError, SpecError
 from snrkit.fleet.hands import Answers, Hands, threads_refused, unfit
 from snrkit.fleet.orders import Cargo, Order, probe, require_same, serve_all
 
@@ -25,6 +25,7 @@ _CONNECT, _WAIT = 10, 60
 _LARGE = 2**18
 # Seconds for which the number of workers is taken as known.
 _FRESH = 5.0
+_MEMORY = "most often memory runs out: see the workers' logs"
 _START = "start one: dask scheduler; and workers: dask worker ADDRESS --nworkers N --nthreads 1"
 
 
@@ -45,7 +46,6 @@ class Cluster(Hands):
         self._executor = client.get_executor(pure=False)
         self._there: dict[str, Any] = {}
         self._asked, self._threads = -math.inf, 1
-        self.remarks: list[str] = []
         self.machine = self._seen()
 
     @classmethod
@@ -95,15 +95,17 @@ class Cluster(Hands):
         here = Machine.here()
         require_same(Machine(**{**vars(first), **here.software}), first)
         if first != here:
-            told = f"drawn on {first.hardware}, read on {here.hardware}: last bits may differ from those of one machine"
-            self.remarks.append(told)
+            told = "drawn on %s, read on %s: last bits may differ from those of one machine"
+            _LOG.warning(told, first.hardware, here.hardware)
         return first
 
     def _await_workers(self) -> None:
+        where = self._address or "the cluster"
         try:
+            if not self._client.nthreads():
+                _LOG.warning("scheduler: %s has no worker yet; one is waited for %d s", where, _WAIT)
             self._client.wait_for_workers(1, timeout=_WAIT)
         except Exception as error:  # what it raises differs between its versions
-            where = self._address or "the cluster"
             raise ResourceError("scheduler", f"no worker of {where} in {_WAIT} s", _START) from error
 
     def submit(
@@ -129,8 +131,9 @@ class Cluster(Hands):
     def is_loss(self, error: BaseException) -> bool:
         """Whether it is of Dask's own: a worker or the scheduler that is gone."""
         if type(error).__name__ == "KilledWorker":
-            problem = "workers end in the middle of their work, again and again at the same place"
-            raise ResourceError("scheduler", problem, "most often memory runs out: see the workers' logs") from error
+            tries = getattr(error, "allowed_failures", 0) + 1
+            problem = f"workers end in the middle of their work, {tries} times at the same place"
+            raise ResourceError("scheduler", problem, _MEMORY) from error
         return isinstance(error, BrokenExecutor | OSError) or type(error).__name__ in (
             "FutureCancelledError",
             "CommError",
@@ -144,7 +147,11 @@ class Cluster(Hands):
             self._client.close(timeout=2)
             self._client = _connected(self._address, _WAIT)
             self._executor = self._client.get_executor(pure=False)
-        self._await_workers()
+        try:
+            self._await_workers()
+        except ResourceError as error:
+            problem = f"all workers ended in the middle of their work, and none is back after {_WAIT} s"
+            raise ResourceError("scheduler", problem, _MEMORY) from error
 
     def close(self, *, now: bool) -> None:  # noqa: ARG002
         """Leave it."""
@@ -162,14 +169,15 @@ def _connected(address: str, seconds: int) -> "Client":
         raise SpecError("scheduler", "needs Dask", "pip install 'snrkit[cluster]'") from None
     # It tells of a loss by tracebacks; ours is told in a line.
     logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
+    unclear = SpecError("scheduler", f"'{address}' is no address", "write for example tcp://host:8786")
     if "://" not in address:
-        raise SpecError("scheduler", f"'{address}' is no address", "write for example tcp://host:8786")
+        raise unclear
     quiet = {"distributed.comm.timeouts.connect": f"{seconds}s", "distributed.client.scheduler-info-interval": "2s"}
     try:
         with dask.config.set(quiet):
             return Client(address, timeout=seconds, set_as_default=False)
-    except SnrkitError:
-        raise
+    except ValueError as error:  # a protocol that it does not know, or no port
+        raise unclear from error
     except Exception as error:  # what it raises differs between its versions
         problem = f"no scheduler answers at {address} in {seconds} s"
         raise ResourceError("scheduler", problem, _START) from error

@@ -15,6 +15,7 @@ from typing import Any
 from snrkit.errors import ResourceError, SpecError
 from snrkit.fleet.hands import Hands
 from snrkit.fleet.orders import Answer, Cargo, Order, raised
+from snrkit.fleet.shared import Spot, taken
 from snrkit.interrupt import Interrupted
 
 # Seconds after which somebody who waits for results looks whether it is asked to stop.
@@ -36,18 +37,20 @@ class Task:
         arguments: of it, after the cargos.
         cargos: what it works on.
         read: from the bytes of an answer to the result, or None where they are not what they must be.
-        taken: called with a result, and its bytes, as soon as it is there.
+        taken: called with a result, and its bytes (None: they are at the spot), as soon as it is there.
         size: bytes of the result, about.
         cost: how much work it is, in units that are alike for tasks of the same ``work``; 0: it goes by itself.
+        spot: where a worker may put the result instead of sending it.
     """
 
     work: str
     arguments: tuple[Any, ...]
     cargos: tuple[Cargo, ...]
     read: Callable[[bytes], Any]
-    taken: Callable[[Any, bytes], None] = lambda *_: None
+    taken: Callable[[Any, bytes | None], None] = lambda *_: None
     size: int = 0
     cost: float = 0.0
+    spot: Spot | None = None
 
 
 _Keyed = tuple[Hashable, Task]
@@ -85,7 +88,7 @@ class Dispatch:
         self._errors: dict[Hashable, Exception] = {}
         self._losses: dict[Hashable, int] = {}
         self._rates: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=_TOLD))
-        self._generation = 0
+        self._generation, self._spots = 0, True
         self.seconds: dict[Hashable, float] = {}
 
     def expect(self, tasks: Iterable[tuple[Hashable, Task]]) -> None:
@@ -155,7 +158,7 @@ class Dispatch:
         orders = [
             Order(
                 task.work, self._pack(task.arguments), tuple((cargo.digest, cargo.opener) for cargo in task.cargos),
-                self._hands.machine, self._threads, self._library,
+                self._hands.machine, self._threads, self._library, task.spot if self._spots else None,
             )
             for _, task in parts
         ]  # fmt: skip
@@ -183,8 +186,14 @@ class Dispatch:
         if answer.error is not None:
             self._errors[key] = raised(answer)
             return
-        content = answer.content or b""
-        found = task.read(content)
+        content = taken(task.spot) if answer.put and task.spot is not None else answer.content
+        found = None if content is None else task.read(content)
+        if found is None and answer.put:
+            # Storage that shows a file late, or not as it was written: from now on all is sent back.
+            self._spots = False
+            self._waiting[key] = task
+            self._waiting.move_to_end(key, last=False)
+            return
         if found is None:
             problem = "a worker's answer is not what was asked for: it is damaged, or of another version"
             raise SpecError("executor", problem, "see to the network and the workers, and measure again")
@@ -192,7 +201,7 @@ class Dispatch:
         self._found[key] = found, task.size
         if task.cost:
             self._rates[task.work].append(answer.seconds / task.cost)
-        task.taken(found, content)
+        task.taken(found, None if answer.put else content)
 
     def _lost(self, sent: _Sent, error: BaseException) -> None:
         """Have tasks done again whose worker was lost, each by itself: one of them may be what it was lost of.

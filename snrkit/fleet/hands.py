@@ -1,5 +1,6 @@
 """Who carries out orders: any executor of ``concurrent.futures``, or processes of this machine that are begun for it."""
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -15,6 +16,7 @@ from snrkit.backend.machine import Machine
 from snrkit.errors import ResourceError, SpecError
 from snrkit.fleet.orders import Answer, Cargo, Order, probe, require_same, serve_all
 
+_LOG = logging.getLogger("snrkit")
 Answers: TypeAlias = "Future[tuple[Answer, ...]]"
 # Seconds in which the first worker must have answered.
 PATIENCE = 120.0
@@ -26,11 +28,9 @@ class Hands(ABC):
 
     Attributes:
         machine: the kind of machine that all of them are on.
-        remarks: what a user should know of them, in sentences.
     """
 
     machine: Machine
-    remarks: list[str]
 
     @property
     @abstractmethod
@@ -77,7 +77,6 @@ class Futures(Hands):
 
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
-        self.remarks = []
         self.machine = self._seen()
 
     def _seen(self) -> Machine:
@@ -137,6 +136,9 @@ class Processes(Futures):
         self._count, self._context = count, _context()
         self._begun = self._context.Value("i", 0)
         super().__init__(self._pool())
+        cores = _cores()
+        if count > cores:
+            _LOG.warning("workers: %d on %d cores are no faster than %d, and each takes memory", count, cores, cores)
 
     def _pool(self) -> ProcessPoolExecutor:
         return ProcessPoolExecutor(self._count, self._context, _begin, (self._begun,))
@@ -158,6 +160,11 @@ class Processes(Futures):
             for process in processes.values():
                 process.kill()
         self._executor.shutdown(wait=not now, cancel_futures=True)
+
+
+def _cores() -> int:
+    """Of the machine, as many as this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _context() -> BaseContext:

@@ -22,6 +22,7 @@ from snrkit import errors
 from snrkit.backend.kernels import using
 from snrkit.backend.machine import Machine
 from snrkit.errors import ModelError, ResourceError, SnrkitError, SpecError
+from snrkit.fleet.shared import Spot, put
 
 NONE_APART: Mapping[int, bytes] = MappingProxyType({})
 # Cargos that a process keeps open.
@@ -60,6 +61,7 @@ class Order:
         machine: the kind that the worker must be on.
         threads: of its processor.
         library: that products take (see ``backend.kernels``); empty: there is no choice.
+        spot: where the result may be put instead of being sent back; None: it is sent.
     """
 
     work: str
@@ -68,6 +70,7 @@ class Order:
     machine: Machine
     threads: int
     library: str
+    spot: Spot | None = None
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,7 @@ class Answer:
 
     Attributes:
         content: the result; None where there is none.
+        put: whether the result is at the order's spot instead.
         seconds: that the work took, cargos not counted.
         missing: digests of cargos that the worker has not got.
         error: class of an error of ours, and its three parts.
@@ -83,6 +87,7 @@ class Answer:
     """
 
     content: bytes | None = None
+    put: bool = False
     seconds: float = 0.0
     missing: tuple[str, ...] = ()
     error: tuple[str, str, str, str] | None = None
@@ -135,7 +140,10 @@ def _done(order: Order, contents: Mapping[str, bytes]) -> Answer:
         cargos = [_open(digest, opener, contents) for digest, opener in order.cargos]
         start = time.perf_counter()
         found = _function(order.work)(*cargos, *pickle.loads(order.arguments))
-    return Answer(found, time.perf_counter() - start)
+    seconds = time.perf_counter() - start
+    if order.spot is not None and put(order.spot, found):
+        return Answer(put=True, seconds=seconds)
+    return Answer(found, seconds=seconds)
 
 
 def _open(digest: str, opener: str, contents: Mapping[str, bytes]) -> Any:

@@ -1,6 +1,7 @@
 """A share of the time: what measurements may take of what has passed."""
 
 import time
+from bisect import bisect_right
 
 from snrkit.errors import SpecError
 from snrkit.specs.base import short
@@ -23,7 +24,9 @@ class Budget:
             remedy = "give a share of the time such as 0.05, or None for no limit"
             raise SpecError("budget", f"must lie between 0 and 1, got {short(share)}", remedy)
         self._share, self._start = share, -1.0
-        self._fixed, self._per_draw = _GUESSED + _PER_COORDINATE * coordinates, 0.0
+        self._guessed = _GUESSED + _PER_COORDINATE * coordinates
+        # Draws of measurements to the seconds of the whole and those of a draw.
+        self._known: dict[int, tuple[float, float]] = {}
         self._drawing = (0, 0.0)
         self.spent = 0.0
 
@@ -45,13 +48,23 @@ class Budget:
         """How many draws fit in what has accrued: a multiple of a number, and 0 instead of fewer than the least."""
         if self._share is None:
             return draws
-        left = self._share * self._passed - self.spent - self._fixed
-        if left <= 0:
-            return 0
+        left = self._share * self._passed - self.spent
         # Before a measurement nothing is known of draws: the fewest.
-        fit = min(draws, int(left / self._per_draw)) if self._per_draw else least
-        fit -= fit % multiple
+        counts = range(multiple, (draws if self._known else min(least, draws)) + 1, multiple)
+        fit = multiple * bisect_right(counts, left, key=self._cost)
         return fit if fit >= min(least, draws) else 0
+
+    def _cost(self, draws: int) -> float:
+        """Seconds of a measurement: what they were, what lies between, and beyond that as much a draw as of the most."""
+        if not self._known:
+            return self._guessed
+        less, more = ([d for d in self._known if d <= draws], [d for d in self._known if d >= draws])
+        if not less:
+            return self._known[min(more)][0]
+        low, (seconds, per_draw) = max(less), self._known[max(less)]
+        if more and min(more) > low:
+            per_draw = (self._known[min(more)][0] - seconds) / (min(more) - low)
+        return seconds + per_draw * (draws - low)
 
     def learn(self, draws: int, seconds: float) -> None:
         """Take down what the draws of a measurement took, before ``spend`` takes down all of it."""
@@ -62,5 +75,8 @@ class Budget:
         self.spent += seconds
         draws, drawing = self._drawing
         if draws:
-            self._per_draw, self._fixed = drawing / draws, max(0.0, seconds - drawing)
             self._drawing = (0, 0.0)
+            # The last is believed: more draws take no less, and fewer no more.
+            for count, (took, per_draw) in self._known.items():
+                self._known[count] = max(took, seconds) if count > draws else min(took, seconds), per_draw
+            self._known[draws] = seconds, drawing / draws

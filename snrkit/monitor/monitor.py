@@ -11,7 +11,7 @@ import pandas as pd
 
 from snrkit.diagnostics.plan import Plan
 from snrkit.diagnostics.tables import Provenance
-from snrkit.errors import NonFiniteError, OutputError, ResourceError, SpecError
+from snrkit.errors import NonFiniteError, OutputError, ResourceError, SnrkitError, SpecError
 from snrkit.estimators.base import Estimator
 from snrkit.losses.asked import asked
 from snrkit.losses.measure import Direction
@@ -27,6 +27,8 @@ from snrkit.specs.given import plain
 from snrkit.specs.measure import Execution
 
 _LOG = logging.getLogger("snrkit")
+# What another step may be spared: each time is told of.
+_PASSING = (NonFiniteError, OutputError, ResourceError)
 
 
 class Monitor:
@@ -34,8 +36,9 @@ class Monitor:
 
     Call it after the optimiser's step: ``monitor(step)``. The training goes on as if it had not been called, to the bit:
     weights, gradients, buffers, modes, generators. What was compiled is measured as it was written. Gradients that are not
-    finite, and files that cannot be written, are warned of and counted, and end no training. Parameters that are frozen for
-    a while are measured on; those that are trained only later, or took others' places in a module, are measured from then.
+    finite, files that cannot be written, and after the first call whatever cannot be measured, are warned of and counted,
+    and end no training. Parameters that are frozen for a while are measured on; those that are trained only later, or took
+    others' places in a module, are measured from then.
 
     Args:
         objective: a loss, or several by name, as ``measure_loss`` takes them; or estimators, one or several, by their names
@@ -64,11 +67,12 @@ class Monitor:
         run: name of the run in the table.
         data: which data, in the table.
         writer: where readings are told too: TensorBoard's ``SummaryWriter``, a Weights & Biases run, ``mlflow``, a logger
-            with ``log_metrics``, or a function of (values by name, step).
+            with ``log_metrics``, or a function of (values by name, step). What it raises is logged once, and ends nothing.
 
     Attributes:
         skipped: measurements that did not fit in the budget.
         failed: measurements that gave nothing; the reason is logged.
+        untold: measurements that the writer did not take; the table has them.
     """
 
     def __init__(  # noqa: PLR0913 (one option each; most by keyword)
@@ -121,7 +125,7 @@ class Monitor:
         self._writer: Writer | None = None if writer is None else writer_of(writer)
         self._tables: list[pd.DataFrame] = []
         self._said: set[str] = set()
-        self.skipped = self.failed = 0
+        self.skipped = self.failed = self.untold = 0
 
     @property
     def seconds(self) -> float:
@@ -156,10 +160,10 @@ class Monitor:
             The rows of this step, or None where nothing was measured.
 
         Raises:
-            SpecError, ModelError, CapabilityError: as for ``measure_loss``.
+            SpecError, ModelError, CapabilityError: as for ``measure_loss``, at the first call; later the training has begun.
         """
         self._budget.start()
-        is_due = self.due(step)
+        is_due, is_first = self.due(step), self._last < 0
         if step < self._last:
             self._warn_of_earlier(step)
         self._last = max(self._last, step)
@@ -173,21 +177,32 @@ class Monitor:
         begin = time.perf_counter()
         try:
             found = self._measured(step, draws, batch)
+        except Exception as error:
+            if not self._endures(error, is_first):
+                raise
+            self.failed += 1
+            self._warn_of(error, step)
+            return None
         finally:
             self._budget.spend(time.perf_counter() - begin)
-        return None if found is None else found.table
+        return found.table
 
-    def _measured(self, step: int, draws: int, batch: Any) -> Result | None:
-        try:
-            found = self._objective.measured(draws, batch, replace(self._about, step=step))
-            self._tables.append(found.table)
-            self._budget.learn(draws, found.drawing_seconds)
-            self._tell(found, step)
-        except (NonFiniteError, OutputError, ResourceError) as error:
-            self.failed += 1
-            _LOG.warning("Monitor at step %d: %s", step, error)
-            return None
+    def _measured(self, step: int, draws: int, batch: Any) -> Result:
+        found = self._objective.measured(draws, batch, replace(self._about, step=step))
+        self._tables.append(found.table)
+        self._budget.learn(draws, found.drawing_seconds)
+        self._tell(found, step)
         return found
+
+    def _endures(self, error: Exception, is_first: bool) -> bool:
+        """Whether the training goes on: at its first call what is asked for amiss is better told than kept for later."""
+        return isinstance(error, _PASSING) or (isinstance(error, SnrkitError) and not is_first)
+
+    def _warn_of(self, error: Exception, step: int) -> None:
+        said = str(error) if isinstance(error, SnrkitError) else f"{type(error).__name__}: {error}"
+        if isinstance(error, _PASSING) or said not in self._said:
+            self._said.add(said)
+            _LOG.warning("Monitor at step %d: %s", step, said)
 
     def _warn_of_earlier(self, step: int) -> None:
         if "earlier" not in self._said:
@@ -196,13 +211,23 @@ class Monitor:
             _LOG.warning("Monitor: step %d comes after step %d: %s", step, self._last, remark)
 
     def _tell(self, found: Result, step: int) -> None:
-        for remark in (remark for remark in found.remarks if remark not in self._said):
-            self._said.add(remark)
-            _LOG.warning("Monitor: %s", remark)
+        for remark in found.remarks:
+            self._warn_once(remark)
         if self._out is not None:
             found.save(self._out)
-        if self._writer is not None:
+        if self._writer is None:
+            return
+        try:
             self._writer(_values(found.table, self._objective.told), step)
+        except Exception as error:  # of whatever kind, from another library; the table has the readings
+            self.untold += 1
+            problem = f"the writer raised {type(error).__name__}: {' '.join(str(error).split())}"
+            self._warn_once(f"{problem}; the table has the readings that it did not take")
+
+    def _warn_once(self, remark: str) -> None:
+        if remark not in self._said:
+            self._said.add(remark)
+            _LOG.warning("Monitor: %s", remark)
 
 
 def _is_of_estimators(objective: Any) -> bool:

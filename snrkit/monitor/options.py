@@ -1,11 +1,13 @@
-"""What a callback of another library passes on to its monitor."""
+"""What a callback of another library passes on to its monitor, and what it does where that cannot measure."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypedDict
 
 from snrkit.errors import SpecError
+from snrkit.interrupt import Interrupted
 from snrkit.losses.measure import Direction
+from snrkit.monitor.monitor import Monitor
 from snrkit.registry import hint
 from snrkit.specs.base import Mode
 
@@ -37,3 +39,10 @@ def require_known(options: Options) -> Options:
     if odd is not None:
         raise SpecError(odd, "no such option", f"{hint(odd, names)}choose from {', '.join(names)}")
     return options
+
+
+class Attached(Monitor):
+    """A monitor within another library's training, which goes on whatever a measurement raises: it began before."""
+
+    def _endures(self, error: Exception, is_first: bool) -> bool:  # noqa: ARG002
+        return not isinstance(error, Interrupted)

@@ -89,8 +89,9 @@ def figure(name: str, tables: Mapping[str, pd.DataFrame], *, column: str = WIDTH
         problem = f"'{name}' cannot be drawn of them ({error.__class__.__name__}: {error!s:.80})"
         raise SpecError("tables", problem, f"give whole tables of {needs}, as '{drawn.command}' makes them") from error
     if isinstance(found, Missing):
-        reason = found.reason.partition(": run '")[0]
-        raise SpecError("table", f"has nothing for '{name}': {reason}", f"'{drawn.command}' measures it")
+        reason, _, command = found.reason.partition(": run '")
+        remedy = f"'{command.partition(chr(39))[0] or drawn.command}' measures it"
+        raise SpecError("table", f"has nothing for '{name}': {reason}", remedy)
     return Panels(found, look)
 
 

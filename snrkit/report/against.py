@@ -12,7 +12,7 @@ from snrkit.errors import SpecError
 from snrkit.registry import hint
 from snrkit.report.baseline import meant_setting
 from snrkit.report.chosen import Chosen, listed
-from snrkit.report.collect import Tables, collect
+from snrkit.report.collect import Tables, collect, places_of
 from snrkit.report.compared import ESTIMATORS, FOUND, RUNS, Compared, at_steps, columns
 from snrkit.report.naming import names
 from snrkit.report.on_noise import estimators
@@ -51,11 +51,10 @@ def compare(
         different steps, and draws that several runs share, are in ``attrs["notes"]``.
 
     Raises:
-        SpecError: there is no such baseline, run or metric.
+        SpecError: there is no such baseline, run or metric, or no path.
         ResultsError: there is nothing there, or a file is damaged.
     """
-    places = [paths] if isinstance(paths, str | Path) else list(paths)
-    tables = collect([Path(place) for place in places], Chosen.of(labels, metrics, baseline))
+    tables = collect(places_of(paths), Chosen.of(labels, metrics, baseline))
     tables.require_chosen()
     require_baseline(tables)
     found = [tables.once(runs), tables.once(estimators)]

@@ -22,6 +22,7 @@ def told(rows: pd.DataFrame, owner: Sequence[str] = _OWNER) -> pd.DataFrame:
     """
     if rows.empty:
         return rows
+    rows = rows.reset_index(drop=True)
     of_network = rows["block"].isin(NETWORKS)
     place = rows.groupby(list(owner), sort=False, dropna=False, observed=True).ngroup()
     others = rows[~of_network.groupby(place).transform("any")]

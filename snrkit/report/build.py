@@ -90,7 +90,9 @@ def build(
             _sheet(name, sheet, report)
     if not report.files:
         where = ", ".join(str(path) for path in paths)
-        raise ResultsError(where, "nothing to show yet", "train, measure or evaluate first (see 'snrkit --help')")
+        first = "train, measure or evaluate first (see 'snrkit --help')"
+        remedy = "give the runs themselves, or a table of gradients" if all(path.is_file() for path in paths) else first
+        raise ResultsError(where, "nothing to show yet", remedy)
     for line in report.tables.notes:
         note(line)
     for name, reason in report.missing.items():

@@ -102,7 +102,7 @@ def is_meant(pattern: str, run: str, place: str) -> bool:
         place: its folder, or the file that its rows are from.
     """
     folder = Path(place)
-    if fnmatch.fnmatchcase(run, pattern) or fnmatch.fnmatchcase(folder.name, pattern):
+    if any(name == pattern or fnmatch.fnmatchcase(name, pattern) for name in (run, folder.name)):
         return True
     return "/" in pattern and Path(pattern).resolve() == folder.resolve()
 

@@ -1,13 +1,13 @@
 """Find result files and load them: one tidy frame per kind of file, read when first asked for."""
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pandas as pd
 
-from snrkit.errors import ResultsError
+from snrkit.errors import ResultsError, SpecError
 from snrkit.report.chosen import Chosen
 from snrkit.report.columns import drawable
 from snrkit.report.copies import copied_files, of_collected, owned, rows_once
@@ -21,6 +21,7 @@ from snrkit.runs.folder import RunDir
 from snrkit.runs.kinds import KINDS
 from snrkit.runs.kinds.snr import SNR
 from snrkit.runs.kinds.wide import specs_in
+from snrkit.specs.base import short
 
 # Of what is noted after each epoch: column to metric.
 FOLLOWED = {"bound": "bound", "test_iwae64": "iwae_64"}
@@ -150,6 +151,10 @@ class Tables:
         """What was found more than once or could not be looked at, a line each."""
         return [*self._unread, *said(self._owners), *self._copies[1], *self._remarks]
 
+    def holding(self, folders: set[Path]) -> set[Path]:
+        """Folders and the copies of the runs that they hold."""
+        return folders | {folder for folder, owner in self._owners.items() if folders & {*owner.folders}}
+
     def _read(self, kind: str, path: Path) -> pd.DataFrame:
         """One file, and what another program's table lacks noted."""
         table, remarks = read(kind, path, self._shaped)
@@ -200,7 +205,9 @@ def _shown(frame: pd.DataFrame) -> pd.DataFrame:
     for name in frame.columns:
         if pd.api.types.is_numeric_dtype(frame[name]) or name in ("pixels", "reasons"):
             continue
-        odd = {text: visible(text) for text in frame[name] if isinstance(text, str)}
+        column = frame[name]
+        texts = column.unique() if isinstance(column.dtype, pd.StringDtype) else column
+        odd = {text: visible(text) for text in texts if isinstance(text, str)}
         odd = {text: seen for text, seen in odd.items() if seen != text}
         if odd:
             changed[str(name)] = frame[name].replace(odd)
@@ -238,6 +245,19 @@ def collect(
         where = ", ".join(str(path) for path in paths)
         raise ResultsError(where, "no results there", "train a run with 'snrkit train' first")
     return as_tables(files, unread=unread, chosen=chosen)
+
+
+def places_of(paths: object) -> list[Path]:
+    """Paths as a caller gives them, one or several.
+
+    Raises:
+        SpecError: there is none, or it is something else.
+    """
+    remedy = "give a run directory, a folder of them or a results file, or a list of such"
+    given = [paths] if isinstance(paths, str | Path) else list(paths) if isinstance(paths, Iterable) else [paths]
+    if not given or not all(isinstance(path, str | Path) for path in given):
+        raise SpecError("paths", f"cannot be {short(paths)}", remedy)
+    return [Path(str(path)) for path in given]
 
 
 def _is_run(path: Path) -> bool:

@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from snrkit.errors import ResultsError, SpecError
 from snrkit.files import write_text
-from snrkit.report.collect import Tables
+from snrkit.report.collect import Tables, places_of
 from snrkit.report.collect import collect as found_at
 from snrkit.report.escape import visible
 from snrkit.report.find import run_folder
@@ -47,21 +49,24 @@ def collect(paths: str | Path | Iterable[str | Path], kind: str = "snr", *, all_
         what was left out, and which runs have no such result.
 
     Raises:
-        SpecError: there is no such kind, or a run's ``config.toml`` is not valid.
+        SpecError: there is no such kind, no path, or a run's ``config.toml`` is not valid.
         ResultsError: a path leads nowhere, there is no result of the kind, or a file is damaged.
     """
     KINDS.require(kind)
-    places = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
+    places = places_of(paths)
+    for place in places:
+        _require_results(place)
     tables = found_at(places, as_tables=_AsWritten)
     frame = tables[kind]
     if frame.empty:
         there = ", ".join(name for name in KINDS.names if len(tables.inputs([name])))
         where = ", ".join(visible(str(place)) for place in places)
-        raise ResultsError(where, f"holds no results of kind {kind}", f"choose from those that there are: {there}")
+        remedy = f"choose from those that there are: {there}" if there else "train, measure or evaluate its runs first"
+        raise ResultsError(where, f"holds no results of kind {kind}" if there else "holds no results yet", remedy)
     folders = _folders(tables, kind, frame)
     table = _with_settings(frame, kind, folders, all_settings)
     table = TidyTable(table) if kind == SNR.name else table
-    table.attrs["remarks"] = [*tables.notes, *_lacking(places, set(folders.values()), kind)]
+    table.attrs["remarks"] = [*tables.notes, *_lacking(places, tables.holding(set(folders.values())), kind)]
     return table
 
 
@@ -89,6 +94,23 @@ def require_table(path: Path) -> None:
     """
     if path.suffix not in _ENDINGS:
         raise SpecError("out", f"'{path}' does not end in .parquet or .csv", "name a Parquet or a CSV file")
+
+
+def _require_results(place: Path) -> None:
+    """A table of ``collect`` is no result: read as one it would lose the settings of its runs.
+
+    Raises:
+        ResultsError: it is such a table.
+    """
+    if not place.is_file() or place.suffix not in _ENDINGS:
+        return
+    try:
+        names = pq.read_schema(place).names if place.suffix == ".parquet" else list(pd.read_csv(place, nrows=0).columns)
+    except (OSError, ValueError, pa.ArrowException):
+        return  # reading it says what is wrong with it
+    if names[:2] == ["run", "folder"]:
+        remedy = "give the runs themselves; 'snrkit report' takes several tables, and pandas.concat joins them"
+        raise ResultsError(visible(str(place)), "is a table that was collected before", remedy)
 
 
 def _folders(tables: Tables, kind: str, frame: pd.DataFrame) -> dict[str, Path]:

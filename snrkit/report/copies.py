@@ -14,7 +14,7 @@ from snrkit.runs.kinds import KINDS
 from snrkit.runs.kinds.snr import SNR
 
 # Beside the parameters, what makes two readings of them one, wherever they lie.
-_READING = ["parameters", *(name for name in SNR.key if name != "run"), "draws", "dtype", "value", "stderr"]
+_READING = ["parameters", *(name for name in SNR.key if name != "run"), "draws", "value", "stderr"]
 
 
 def home(path: Path, runs: Mapping[Path, Owner]) -> Path:

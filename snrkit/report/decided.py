@@ -79,6 +79,7 @@ def paired_estimators(tables: Tables) -> Sheet | Missing:
         for row in table.to_dict("records")
     ]  # fmt: skip
     base = joined(table["baseline"].unique())
+    lost = table["difference"].isna().any()
     notes = [
         f"SNR ratio: pooled SNR over that of {base}, on the same draws of the noise; difference: its natural logarithm ± "
         "standard error",
@@ -87,6 +88,7 @@ def paired_estimators(tables: Tables) -> Sheet | Missing:
         _TOLD,
         "Estimators joined by = have the same gradient; by algebra the ratio is the same at every larger M",
         f"Gradients of {joined(table['data'].unique())}",
+        *(["Without a difference: in a run one of the two stands in the noise, and has no logarithm"] if lost else []),
     ]
     return sheet(columns, rows, f"Estimators against {base}", [*notes, *found.notes])
 

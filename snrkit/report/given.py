@@ -51,8 +51,9 @@ def report(
         OutputError: a file cannot be written.
     """
     folder, notes, paths = Path(out) / "tables", list[str](), list[Path]()
-    called = isinstance(tables, Mapping)
-    for name, given in _named(tables):
+    named = _named(tables)
+    called = isinstance(tables, Mapping) or _are_several([given for _, given in named])
+    for name, given in named:
         if isinstance(given, pd.DataFrame):
             path, said = _kept(_called(given, name) if called else given, name, folder)
             notes += said
@@ -89,8 +90,17 @@ def _named(tables: Given | Iterable[Given] | Mapping[str, pd.DataFrame]) -> list
 
 def _called(table: pd.DataFrame, name: str) -> pd.DataFrame:
     """Rows of a model that nobody named under the name of their table."""
-    unnamed = "run" not in table or bool(table["run"].isin(["python"]).all())
-    return table.assign(run=name) if unnamed else table
+    return table.assign(run=name) if _is_unnamed(table) else table
+
+
+def _is_unnamed(table: pd.DataFrame) -> bool:
+    return "run" not in table or bool(table["run"].isin(["python"]).all())
+
+
+def _are_several(given: Sequence[Given]) -> bool:
+    """Whether tables of models that nobody named are of different ones, which their names are to tell apart."""
+    unnamed = [table for table in given if isinstance(table, pd.DataFrame) and _is_unnamed(table)]
+    return len({frozenset(table["parameters"].astype(str)) for table in unnamed if "parameters" in table}) > 1
 
 
 def _stem(name: str) -> str:

@@ -27,13 +27,13 @@ class Owner:
     Attributes:
         folder: where it lies, or its original if it is a copy.
         name: what it is called.
-        apart: whether another run has its settings and seed.
+        apart: the run that has its settings and seed too but other parameters, if there is one.
         folders: all that hold it, the original first.
     """
 
     folder: Path
     name: str
-    apart: bool
+    apart: Path | None
     folders: tuple[Path, ...]
 
     @property
@@ -78,11 +78,12 @@ def owners(runs: Mapping[Path, tuple[str, Any]], tables: Mapping[Path, Sequence[
         alike.setdefault((setting, str(seed)), []).append(folder)
     found: dict[Path, Owner] = {}
     for folders in alike.values():
-        for number, copies in enumerate(_classes(folders, tables)):
+        plainest: Path | None = None
+        for copies in _classes(folders, tables):
             first = min(copies, key=_depth)
             ordered = (first, *(folder for folder in copies if folder != first))
-            owner = Owner(first, RunDir(first).name, number > 0, ordered)
-            found |= dict.fromkeys(copies, owner)
+            found |= dict.fromkeys(copies, Owner(first, RunDir(first).name, plainest, ordered))
+            plainest = plainest or first
     return found
 
 
@@ -154,8 +155,9 @@ def said(found: Mapping[Path, Owner]) -> list[str]:
         if folder != owner.folder:
             lines.append(f"{visible(str(folder))}: a copy of the run {visible(str(owner.folder))}, counted once")
         elif owner.apart:
+            other = f"the run {visible(str(owner.apart))}"
             problem = (
-                "has settings and seed of another run but other parameters, so it is kept apart and is no further seed"
+                f"has settings and seed of {other} but other parameters, so it is kept apart and is no further seed"
             )
             lines.append(f"{visible(str(folder))}: {problem}")
     return lines

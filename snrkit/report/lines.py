@@ -73,9 +73,17 @@ def comparable(groups: Sequence[pd.DataFrame]) -> tuple[list[pd.DataFrame], tupl
     return found, (note,) if lost else ()
 
 
-def several(groups: Sequence[pd.DataFrame], axis: str) -> list[pd.DataFrame]:
-    """The groups with more than one value on an axis; all of them where none has (a single reading shows a level only)."""
-    return [group for group in groups if group[axis].nunique() > 1] or list(groups)
+def several(groups: Sequence[pd.DataFrame], axis: str) -> tuple[list[pd.DataFrame], tuple[str, ...]]:
+    """The groups with more than one value on an axis, and a line about the others; all of them where none has.
+
+    A single reading shows a level only.
+    """
+    found = [group for group in groups if group[axis].nunique() > 1]
+    over = len(groups) - len(found)
+    if not found or not over:
+        return list(groups), ()
+    alone = "line of one reading is" if over == 1 else "lines of one reading each are"
+    return found, (f"{over} {alone} not drawn beside those against {axis}",)
 
 
 def fewest(groups: Sequence[pd.DataFrame]) -> tuple[list[pd.DataFrame], tuple[str, ...]]:

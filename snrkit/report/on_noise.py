@@ -102,5 +102,6 @@ def _remarks(rows: pd.DataFrame) -> Iterator[str]:
             seeds = ", ".join(map(str, shared))
             yield (
                 f"{titled}, {data}: several runs were measured on the same draws (seed {seeds}), whose luck they share and "
-                "which is added in full; 'snrkit snr --seed' with another for each run narrows the interval"
+                "which is added in full; measured with a seed of its own each ('snrkit snr --seed N', into another file of "
+                "the run with --out) the interval is narrower"
             )

@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from snrkit.report import style
 from snrkit.report.axes import log_limits, log_x, log_y, slope_guide
-from snrkit.report.blocks import NETWORKS
+from snrkit.report.blocks import NETWORKS, heading, in_panels, spoken, told
 from snrkit.report.collect import Tables
 from snrkit.report.drawing import Drawing, Missing
+from snrkit.report.escape import visible
 from snrkit.report.layout import panels
 from snrkit.report.lines import (
     KEY,
@@ -30,8 +30,9 @@ from snrkit.report.lines import (
     trend,
     usable,
 )
+from snrkit.report.marks import draw_line, key, marked, y_limits
 from snrkit.report.naming import OF_MODEL, named_lines
-from snrkit.report.repetitions import readings_over_seeds, seeds_caption, slopes_over_seeds
+from snrkit.report.repetitions import readings_over_seeds, seeds_caption, slopes_over_seeds, uneven
 from snrkit.report.style import Look
 from snrkit.report.tables import rounded
 from snrkit.runs.kinds.slopes import SLOPES
@@ -40,6 +41,7 @@ from snrkit.types import Array
 
 Axis = Literal["K", "M"]
 _SAMPLES = {"K": "importance samples", "M": "outer samples"}
+_OF_LOSS = "independent repetitions (of a loss)"
 # Exponents near the optimum, of IWAE, where no slopes beside the readings say what theory expects.
 _USUAL = {("K", "inference"): -0.5, ("K", "generative"): 0.5, ("M", "inference"): 0.5, ("M", "generative"): 0.5}
 _TELLING = ("step", "data", "scope", "seed", "method", "dtype")
@@ -80,39 +82,52 @@ def draw_rate(tables: Tables, look: Look, rate: Rate) -> Drawing | Missing:
     Bands are 95 % intervals, the floor is dashed, hollow markers cannot be told from it; of each run the last measured
     step is shown.
     """
-    readings = tables["snr"]
-    wanted = latest(readings[(readings["metric"] == rate.metric) & readings["block"].isin(NETWORKS)])
-    rows, notes = usable(wanted)
+    rows, left = _wanted(tables["snr"], rate)
+    rows, notes = usable(rows)
     rows = readings_over_seeds(rows)
     groups, few = comparable([_at_fixed(group, rate) for _, group in rows.groupby(KEY, sort=False, dropna=False)])
-    groups = several([marked(group) for group in groups], rate.axis)
-    if rate.axis == "M":
-        groups = [group for group in groups if group["M"].nunique() > 1]
-    if not groups:
-        return Missing(f"no usable {rate.metric} of a network against {rate.axis}: run '{rate.command}'")
+    groups, alone = several([marked(group) for group in groups], rate.axis)
+    if not groups or (rate.axis == "M" and groups[0]["M"].nunique() == 1):
+        return _missing(rows, rate)
     groups, over = fewest(groups)
     found = named_lines(groups, [*OF_MODEL, *_TELLING], always=[rate.fixed])
     data = pd.concat([line.rows for line in found], ignore_index=True)
     slopes, guides = _slopes(tables["slopes"], data, rate), _guides(tables["slopes"], data, rate)
     figure = _figure(found, data, slopes, guides, look, rate)
     twin = data[[*TWIN, "runs", "on_floor", "pulled"]].merge(slopes, how="left", on=["line", "block"])
-    return Drawing(figure, twin, _caption(data, slopes, guides, rate), _alt(found, rate), (*notes, *few, *over))
+    said = (*notes, *few, *alone, *over, *left, *uneven(line.rows for line in found))
+    return Drawing(figure, twin, _caption(data, slopes, guides, rate), _alt(found, rate), said)
+
+
+def _wanted(readings: pd.DataFrame, rate: Rate) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """The readings of each run's last step in the blocks that are drawn, and a line about what is not."""
+    rows = told(latest(readings[readings["metric"] == rate.metric]))
+    if rate.axis == "M":
+        blocks, left = in_panels(rows)
+        return rows[rows["block"].isin(blocks)], left
+    found = rows[rows["block"].isin(NETWORKS)]
+    others = rows["estimator"][~rows["block"].isin(NETWORKS)].astype(str).unique()
+    note = f"{', '.join(map(visible, others))}: no readings of networks, as of losses, and so none against K"
+    return found, (note,) if len(others) else ()
+
+
+def _missing(rows: pd.DataFrame, rate: Rate) -> Missing:
+    """Why there is nothing to draw, and what measures it."""
+    if rate.axis == "M" and len(rows) and not rows["block"].isin(NETWORKS).any():
+        problem = f"{rate.metric} was read at M = {joined(sorted(rows['M'].unique()))} alone, of losses"
+        return Missing(f"{problem}: run 'snrkit.measure_loss(loss, model, batch, M=[1, 10, 100])'")
+    return Missing(f"no usable {rate.metric} of a network against {rate.axis}: run '{rate.command}'")
 
 
 def _at_fixed(group: pd.DataFrame, rate: Rate) -> pd.DataFrame:
     counts = group.groupby(rate.fixed)[rate.axis].nunique()
     chosen = counts.index.min() if rate.axis == "K" else counts[counts == counts.max()].index.min()
     rows = group[group[rate.fixed] == chosen].drop_duplicates(["block", rate.axis], keep="last")
-    ordered: pd.DataFrame = rows.sort_values(["block", rate.axis], ascending=[False, True])
+    blocks, _ = in_panels(group)
+    ordered: pd.DataFrame = rows.sort_values(
+        ["block", rate.axis], key=lambda column: column.map(blocks.index) if column.name == "block" else column
+    )
     return ordered
-
-
-def marked(rows: pd.DataFrame) -> pd.DataFrame:
-    """With ``on_floor``, readings that cannot be told from noise, and ``pulled``, those that noise moves (see DSNR)."""
-    # Without an interval the reading itself has to clear the floor.
-    low = rows["ci_low"].astype(float)
-    low = low.where(np.isfinite(low), rows["value"])
-    return rows.assign(on_floor=low <= rows["floor"], pulled=rows["pulled"].astype(bool))
 
 
 def _guides(slopes: pd.DataFrame, data: pd.DataFrame, rate: Rate) -> dict[str, list[float]]:
@@ -124,7 +139,7 @@ def _guides(slopes: pd.DataFrame, data: pd.DataFrame, rate: Rate) -> dict[str, l
         if len(slopes):
             known = slopes[slopes["estimator"].isin(data["estimator"]) & (slopes["axis"] == rate.axis)]
             expected = {float(exponent) for exponent in known["expected"][known["block"] == block]}
-        found[str(block)] = sorted(expected - {0.0}) or [_USUAL[rate.axis, str(block)]]
+        found[str(block)] = sorted(expected - {0.0}) or [_USUAL.get((rate.axis, str(block)), 0.5)]
     return found
 
 
@@ -154,7 +169,7 @@ def _figure(
     look: Look,
     rate: Rate,
 ) -> Figure:
-    blocks = [block for block in NETWORKS if (data["block"] == block).any()]
+    blocks, _ = in_panels(data)
     handles = [*(line.handle(_entry(line, slopes, blocks)) for line in found), *key(data, rate.floor)]
     figure, axes = panels(look, len(blocks), handles=handles, share_y=True)
     limits = y_limits(data)
@@ -176,16 +191,6 @@ def _entry(line: Line, slopes: pd.DataFrame, blocks: Sequence[str]) -> str:
     return f"{line.label}, slope {' | '.join(texts).replace('-', '−')}"
 
 
-def y_limits(data: pd.DataFrame) -> tuple[float, float]:
-    """Limits of a log axis that shows values, intervals and floors."""
-    floors = data["floor"][data["floor"] > 0]
-    least = min(data["value"].min(), floors.min() if len(floors) else np.inf)
-    ends = data["ci_low"][data["ci_low"] > 0]
-    # An interval that nearly reaches zero would stretch a log axis without end.
-    low = max(least / 3, min(least, ends.min())) if len(ends) else least
-    return log_limits(low, float(np.nanmax(data[["value", "ci_high", "floor"]].to_numpy(float))))
-
-
 def _panel(
     axes: Axes, block: str, found: Sequence[Line], data: pd.DataFrame, limits: tuple[float, float], rate: Rate
 ) -> list[tuple[Array, Array]]:
@@ -193,10 +198,10 @@ def _panel(
     samples = sorted(int(k) for k in data[rate.axis].unique())
     log_x(axes, samples, log_limits(samples[0], samples[-1], pad=0.05))
     log_y(axes, limits)
-    axes.set_title(NETWORKS[block])
+    axes.set_title(heading(block))
     fixed = sorted(int(m) for m in data[rate.fixed].unique())
     held = f" ({rate.fixed} = {fixed[0]})" if len(fixed) == 1 else ""
-    axes.set_xlabel(f"samples {rate.axis}{held}")
+    axes.set_xlabel(f"samples {rate.axis}{held}" if block in NETWORKS else f"repetitions {rate.axis}")
     _draw_floor(axes, data, rate.axis)
     drawn = []
     shown = [line for line in found if (line.rows["block"] == block).any()]
@@ -225,39 +230,6 @@ def _draw_floor(axes: Axes, data: pd.DataFrame, axis: str) -> None:
         line.set_gid("floor")
 
 
-def draw_line(axes: Axes, line: Line, x: Array, rows: pd.DataFrame) -> list[tuple[Array, Array]]:
-    """Draw readings with their intervals; returns the (x, y) that other things should keep away from."""
-    y = rows["value"].to_numpy(float)
-    bottom = axes.get_ylim()[0]
-    low, high = (rows[end].to_numpy(float) for end in ("ci_low", "ci_high"))
-    low = np.where(np.isnan(low), np.nan, np.maximum(low, bottom))
-    look = line.style
-    if len(x) > 1:
-        axes.fill_between(x, low, high, color=look.colour, alpha=0.2, linewidth=0)
-    else:
-        axes.vlines(x, low, high, color=look.colour)
-    axes.plot(x, y, color=look.colour, linestyle=look.dashes, marker=look.marker, label=line.label, gid="line")
-    weak = (rows["on_floor"] | rows["pulled"]).to_numpy(bool)
-    axes.plot(
-        x[weak], y[weak], linestyle="none", marker=look.marker, color=look.colour, markerfacecolor="white", gid="on floor"
-    )  # fmt: skip
-    known = np.isfinite(low) & np.isfinite(high)
-    ends = [(x[known], end[known]) for end in (low, high)] if known.any() else []
-    return [(x, y), *ends]
-
-
-def key(data: pd.DataFrame, floor: str) -> list[Line2D]:
-    """Legend entries of the floor and of hollow readings, where there are such."""
-    entries = []
-    if (data["floor"] > 0).any():
-        entries.append(Line2D([], [], color=style.GREY, linestyle=style.FLOOR_DASHES, label=floor))
-    if data["on_floor"].any() or data["pulled"].any():
-        hollow = Line2D([], [], color=style.DARK_GREY, markerfacecolor="white", linestyle="none", marker="o")
-        hollow.set_label("on the floor" if not data["pulled"].any() else "on the floor or pulled towards it")
-        entries.append(hollow)
-    return entries
-
-
 def _caption(data: pd.DataFrame, slopes: pd.DataFrame, guides: Mapping[str, Sequence[float]], rate: Rate) -> str:
     points = joined([f"{row.called}, step {row.step}: {row.data} ({row.scope})" for row in data.itertuples()])
     fit = (
@@ -266,11 +238,14 @@ def _caption(data: pd.DataFrame, slopes: pd.DataFrame, guides: Mapping[str, Sequ
         if len(slopes)
         else ""
     )
-    guide = ", ".join(f"{joined(map(_half, exponents))} ({block})" for block, exponents in guides.items())
+    guide = ", ".join(f"{joined(map(_half, own))} ({block})" for block, own in guides.items() if block in NETWORKS)
     thin = f" Thin lines: slopes that theory expects near the optimum, {guide}." if guide else ""
+    thin += " Thin lines, of losses: a slope of 1/2, by algebra." if guides.keys() - NETWORKS.keys() else ""
     pulled = ", or it rests on too few draws, so that noise pulls it towards the floor" if data["pulled"].any() else ""
+    whole = data["block"].isin(NETWORKS)
+    samples = [_SAMPLES[rate.axis]] * bool(whole.any()) + [_OF_LOSS] * (not whole.all())
     return (
-        f"{rate.label} against the number {rate.axis} of {_SAMPLES[rate.axis]} at {rate.fixed} = "
+        f"{rate.label} against the number {rate.axis} of {joined(samples)} at {rate.fixed} = "
         f"{joined(sorted(data[rate.fixed].unique()))}, over {joined(sorted(data['draws'].unique()))} draws of the noise at "
         f"fixed parameters and data points ({points}). Bands or bars: 95 % "
         f"intervals{seeds_caption(data)}. Dashed grey: {rate.floor}. Hollow markers: the interval reaches down to the "
@@ -280,9 +255,9 @@ def _caption(data: pd.DataFrame, slopes: pd.DataFrame, guides: Mapping[str, Sequ
 
 def _alt(found: Sequence[Line], rate: Rate) -> str:
     parts = []
-    for block in NETWORKS:
+    for block in in_panels(pd.concat([line.rows for line in found]))[0]:
         own = [Line(line.label, line.style, line.rows[line.rows["block"] == block]) for line in found]
         texts = [trend(line, rate.axis) for line in own if len(line.rows)]
         if texts:
-            parts.append(f"{block} network: {'; '.join(texts)}")
+            parts.append(f"{spoken(block)}: {'; '.join(texts)}")
     return f"Line chart on log axes of {rate.label} against {rate.axis}. {'. '.join(parts)}."

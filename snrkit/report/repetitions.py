@@ -13,15 +13,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from scipy.special import stdtrit
 
 from snrkit.errors import SpecError
+from snrkit.report.compared import at_steps
 from snrkit.report.naming import plain
 
 # What a setting is, apart from the seed.
 SETTING = ["setting", "trained_on", "model", "estimator", "options", "M", "K"]
-# What evaluations must have in common to be taken together, beside their data: a bound of more samples is another quantity.
-_EVALUATED = "samples"
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ def shared_noise(whose: "pd.Series[Any]", seeds: "pd.Series[Any]") -> float:
 
 
 # Along a line, or beside it.
-_ALONG = ("step", "M", "K", "block", "metric", "draws", "axis", "fixed", "over", "point")
+_ALONG = ("step", "M", "K", "block", "metric", "target", "draws", "axis", "fixed", "over", "point")
 # What a reading is of, apart from whose.
 _READ = [
     "step", "data", "scope", "estimator", "options", "method", "mode", "target", "dtype", "M", "K", "block", "metric",
@@ -173,7 +174,7 @@ def _over_seeds(table: pd.DataFrame, by: Sequence[str], value: str) -> pd.DataFr
     found = table.assign(
         **{value: groups[value].transform("mean"), "stderr": error, "ci_low": low, "ci_high": high, "runs": runs},
         together=runs,
-        **_of_line(table, [owner, *(table[name] for name in by if name not in _ALONG)]),
+        **_of_line(table, place, [owner, *(table[name] for name in by if name not in _ALONG)]),
     )
     return found[~place.duplicated(keep="last")].reset_index(drop=True)
 
@@ -191,12 +192,24 @@ def _error(table: pd.DataFrame, value: str, place: "pd.Series[int]", runs: "pd.S
     return pd.Series(np.sqrt(np.fmax(found, own / runs)), table.index).mask(found.isna())
 
 
-def _of_line(table: pd.DataFrame, by: Sequence["pd.Series[Any]"]) -> "dict[str, pd.Series[Any]]":
-    """What is the same along a line, of which some runs may have more than others: its name, and where its runs lie."""
-    place = table.groupby(list(by), sort=False, dropna=False, observed=True).ngroup()
+def _of_line(
+    table: pd.DataFrame, place: "pd.Series[int]", by: Sequence["pd.Series[Any]"]
+) -> "dict[str, pd.Series[Any]]":
+    """What is the same along a line, of which some runs may have more than others: its name, and where its runs lie.
+
+    Args:
+        table: readings.
+        place: number of what each is of; those of one place are taken together.
+        by: what a line is of; its places have runs in common, one with the next.
+    """
+    member = table.groupby([*by, whose(table).rename("whose")], sort=False, dropna=False, observed=True).ngroup()
+    places, size = int(place.max()) + 1, len(table)
+    edges = (np.ones(size), (place.to_numpy(), places + member.to_numpy()))
+    _, labels = connected_components(coo_array(edges, shape=(places + size, places + size)), directed=False)
+    line = pd.Series(labels[place.to_numpy()], table.index)
     names = [name for name in (*_OF_ONE, "source", "seed") if name in table]
-    ones = {key: own[names].iloc[-1].to_dict() | as_one(own) for key, own in table.groupby(place, sort=False)}
-    return {name: place.map({key: one[name] for key, one in ones.items()}) for name in names}
+    ones = {key: own[names].iloc[-1].to_dict() | as_one(own) for key, own in table.groupby(line, sort=False)}
+    return {name: line.map({key: one[name] for key, one in ones.items()}) for name in names}
 
 
 def uneven(lines: Iterable[pd.DataFrame]) -> tuple[str, ...]:
@@ -237,10 +250,25 @@ def last_evaluations(evaluations: pd.DataFrame) -> pd.DataFrame:
     return evaluations[evaluations["step"] == last].drop_duplicates(["folder", "data", "metric"], keep="last")
 
 
+def by_samples(table: pd.DataFrame) -> pd.DataFrame:
+    """Evaluations of one setting on the same data with other numbers of samples as of other settings.
+
+    A bound of more samples is another quantity, and no mean is taken over both.
+    """
+    alike = table.groupby(["setting", "data"], dropna=False)["samples"].transform("nunique") < 2
+    text = "evaluation.samples=" + table["samples"].astype(str)
+    rest = table["rest"].where(table["rest"] == "", table["rest"] + "; ") + text
+    setting = table["setting"].where(alike, table["setting"] + " " + text)
+    return table.assign(setting=setting, rest=table["rest"].where(alike, rest))
+
+
 def settings(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-    """One row per setting, ``by`` and number of samples, with value, stderr, ci_low, ci_high and runs over the seeds."""
+    """One row per setting (see ``by_samples``) and ``by``, with value, stderr, ci_low, ci_high and runs over the seeds.
+
+    ``steps`` has them where they are not the same for all.
+    """
     rows = []
-    for _, group in table.groupby([*SETTING, *by, _EVALUATED], sort=False, dropna=False):
+    for _, group in by_samples(table).groupby([*SETTING, *by], sort=False, dropna=False):
         found = estimate(group["value"].astype(float), group["stderr"].astype(float))
         rows.append(
             group.iloc[0].to_dict()
@@ -250,8 +278,19 @@ def settings(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:
                 "ci_low": found.low,
                 "ci_high": found.high,
                 "runs": found.runs,
+                "steps": at_steps(zip(group["called" if "called" in group else "run"], group["step"], strict=True)),
             }
             | as_one(group)
         )
-    more = [column for column in ("ci_low", "ci_high", "runs", "together") if column not in table]
+    more = [column for column in ("ci_low", "ci_high", "runs", "steps", "together") if column not in table]
     return pd.DataFrame(rows, columns=[*table.columns, *more])
+
+
+def steps_notes(rows: pd.DataFrame) -> tuple[str, ...]:
+    """A line for each setting whose runs were evaluated at different steps, and taken together.
+
+    Args:
+        rows: of ``settings``.
+    """
+    told = rows[rows["steps"] != ""].drop_duplicates(["setting", "data"])
+    return tuple(f"taken together at different steps: {steps}" for steps in told["steps"])

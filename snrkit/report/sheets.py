@@ -16,7 +16,7 @@ from snrkit.report.drawing import Missing, Sheet
 from snrkit.report.gradients import gradients
 from snrkit.report.lines import joined, latest
 from snrkit.report.naming import differing, told_apart
-from snrkit.report.repetitions import last_evaluations, settings
+from snrkit.report.repetitions import last_evaluations, settings, steps_notes
 from snrkit.report.style import estimator_label
 from snrkit.report.tables import Cell, Column, rounded, sheet
 from snrkit.report.titles import METRICS, title
@@ -73,7 +73,9 @@ def evaluation(tables: Tables) -> Sheet | Missing:
             if any(metric in known for known in published):
                 row.append(published[index].get(metric, Cell("")))
         cells.append(row)
-    return sheet(columns, cells, "Evaluation of the trained models", _notes(runs, metrics, published))
+    return sheet(
+        columns, cells, "Evaluation of the trained models", [*_notes(runs, metrics, published), *steps_notes(rows)]
+    )
 
 
 def _are_told(keys: Sequence["pd.Series[Any]"], trained: Sequence[str]) -> bool:
@@ -182,19 +184,22 @@ def slopes(tables: Tables) -> Sheet | Missing:
         return Missing("no slopes were fitted: run 'snrkit snr --ckpt CHECKPOINT --K 1,10,100,1000'")
     # By algebra the slope against K is the same at every M.
     repeated = found.sort_values("fixed").duplicated(
-        ["source", "run", "data", "estimator", "options", "block", "axis", "method"]
+        ["source", "run", "data", "estimator", "options", "block", "axis", "method", "seed", "over"]
     )
     found = found[~repeated.reindex(found.index) | (found["axis"] == "M") | found["direct"].astype(bool)]
+    # A run that was measured on several draws has a slope of each.
+    apart = [name for name in ("step", "seed", "data") if found.groupby("called")[name].nunique().max() > 1]
     columns = [
         Column("run", "run", printed=False), Column("of", "run", printed=found["called"].nunique() > 1),
+        *(Column(name, name) for name in apart),
         Column("estimator", "estimator"), Column("network", "network"), Column("against", "against"),
         Column("over", "fitted over"), Column("slope", "slope", numbers=True), Column("theory", "theory"),
         Column("verdict", "verdict"),
     ]  # fmt: skip
     rows = [
         [
-            Cell(str(row["run"])), Cell(str(row["called"])), Cell(estimator_label(row["estimator"], row["options"])),
-            Cell(row["block"]),
+            Cell(str(row["run"])), Cell(str(row["called"])), *(Cell(str(row[name])) for name in apart),
+            Cell(estimator_label(row["estimator"], row["options"])), Cell(row["block"]),
             Cell(row["axis"]), Cell(str(row["over"]).replace(",", ", ")),
             Cell(*rounded(float(row["slope"]), float(row["stderr"]))), Cell(f"{row['expected']:+.1f}"),
             Cell(row["verdict"] if row["verdict"] == "agrees" else f"{row['verdict']}: {row['reason']}"),

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from snrkit.report.blocks import NETWORKS
+from snrkit.report.blocks import NETWORKS, told
 from snrkit.report.collect import Tables
 from snrkit.report.drawing import Sheet
 from snrkit.report.lines import joined, latest
@@ -71,7 +71,7 @@ def _looseness(rows: pd.DataFrame) -> str:
 
 def _gradients(readings: pd.DataFrame, slopes: pd.DataFrame) -> list[str]:
     sentences = []
-    rows = latest(readings[(readings["metric"] == "snr_mean") & readings["block"].isin(NETWORKS)])
+    rows = told(latest(readings[readings["metric"] == "snr_mean"]))
     known = rows[np.isfinite(rows["value"].astype(float)) & (rows["floor"] > 0)]
     if len(known):
         weak = known[known["ci_low"] <= known["floor"]]

@@ -14,7 +14,7 @@ from snrkit.report.drawing import Drawing
 from snrkit.report.layout import panels
 from snrkit.report.lines import Line, fewest, joined, trend
 from snrkit.report.naming import named_lines
-from snrkit.report.repetitions import last_evaluations, own_data, settings
+from snrkit.report.repetitions import last_evaluations, own_data, settings, steps_notes
 from snrkit.report.style import Look
 
 PANELS = {"iwae_64": "IWAE-64 (nats)", "log_p": "log $\\hat{p}$(x) (nats)", "kl_q_p": "KL(Q‖P) (nats)"}
@@ -100,7 +100,7 @@ def draw_tradeoff(
         if _is_lowest(place):
             place.set_xlabel(label)
     alt = f"Line chart against {label}. {'. '.join(_trends(metric, found) for metric in shown)}."
-    return Drawing(figure, data[_TWIN], caption + _where(data), alt, (*notes, *over))
+    return Drawing(figure, data[_TWIN], caption + _where(data), alt, (*notes, *over, *steps_notes(data)))
 
 
 def _where(data: pd.DataFrame) -> str:

@@ -200,24 +200,37 @@ def _refuse_many(path: Path) -> None:
         raise CheckpointError("path", problem, f"give one of them, for example `path={found[0]}`")
 
 
-def find_checkpoints(paths: Sequence[Path]) -> list[Path]:
+def find_runs(paths: Sequence[Path]) -> list[Path]:
     """The checkpoint files meant by files, run directories, folders of runs, or folders of checkpoints; each once, sorted.
 
+    Of a folder also those that its runs are yet to have: one that has begun may have no checkpoint so far.
+
     Raises:
-        CheckpointError: a path means none.
+        CheckpointError: a path means none that is there.
     """
-    found: list[Path] = []
-    for path in paths:
-        if path.is_dir() and not RunDir(path).checkpoint.is_file():
-            # A write that was killed leaves a hidden file.
-            files = sorted(file for file in path.glob("*.pt") if not file.name.startswith("."))
-            files = files or sorted(run / RunDir(run).checkpoint.name for run in path.iterdir())
-            files = [file for file in files if file.is_file()]
-            if files:
-                found += files
-                continue
-        found.append(find_checkpoint(path))
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(file for path in paths for file in _meant(path)))
+
+
+def _meant(path: Path) -> list[Path]:
+    if not path.is_dir() or RunDir(path).checkpoint.is_file():
+        return [find_checkpoint(path)]
+    # A write that was killed leaves a hidden file.
+    files = sorted(file for file in path.glob("*.pt") if not file.name.startswith("."))
+    runs = [RunDir(place) for place in path.iterdir()]
+    files = files or sorted(run.checkpoint for run in runs if run.checkpoint.is_file() or run.config.is_file())
+    if not any(file.is_file() for file in files):
+        raise _nothing_at(path, begun=bool(files))
+    return files
+
+
+def _nothing_at(path: Path, *, begun: bool) -> CheckpointError:
+    """What to say of a folder without any checkpoint."""
+    problem, deeper = f"no checkpoint at '{path}'", min(path.glob(f"*/*/{RunDir(path).checkpoint.name}"), default=None)
+    if begun or RunDir(path).config.is_file():
+        return CheckpointError("path", f"{problem} yet", "train first: 'snrkit train --resume', or the sweep again")
+    if deeper is not None:
+        return CheckpointError("path", f"{problem}, but further down", f"give `path={deeper.parent.parent}`")
+    return CheckpointError("path", problem, "give a run.pt, a run directory of 'snrkit train', or a folder of those")
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

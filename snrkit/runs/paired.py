@@ -128,6 +128,9 @@ def _difference(pair: Pair, spread: Part, together: int) -> Difference:
     count, value = len(pair.seeds), float(pair.seeds.mean())
     if pair.equal:
         return Difference(0.0, 0.0, 0.0, 0.0, EQUAL, 0.0, count, pair.points, 0)
+    if not math.isfinite(value):
+        nan = math.nan
+        return Difference(nan, nan, nan, nan, UNTOLD, nan, count, pair.points, together)
     parts = [pair.read]
     if count > 1:
         between = Part(max(spread.variance, _variance(pair.seeds)) / count, spread.degrees)

@@ -11,7 +11,7 @@ _NETWORKS = ("inference", "generative")
 _METRIC = "snr_mean"
 _SETTING = ["run", "step", "estimator", "options", "M", "K"]
 # What else may tell two readings of one setting apart; told where a table holds several.
-_TELLING = ["run", "step", "data", "scope", "mode", "dtype", "direct", "seed", "parameters"]
+_TELLING = ["run", "step", "data", "scope", "mode", "dtype", "direct", "seed", "method", "parameters"]
 # Without these columns it is shown as any other table.
 _NEEDED = {*_SETTING, "block", "metric", "value", "stderr", "ci_low", "ci_high", "floor", "draws"}
 _MOST_ROWS, _MOST_BLOCKS = 24, 6

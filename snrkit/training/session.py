@@ -93,7 +93,7 @@ class Session:
         if error is None:
             outcome = Outcome("done")
         elif isinstance(error, Interrupted | KeyboardInterrupt):
-            outcome = Outcome("interrupted", "signal")
+            outcome = Outcome("interrupted", "told to stop")
         else:
             outcome = Outcome("failed", reason(error, self.run), exit_code_of(error))
         # On a full disk the status fails as well: what came first is what the user should read, and what is done is done.

@@ -1,9 +1,9 @@
 """The faster linear layers compute what torch's do."""
 
-import itertools
 import platform
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -60,16 +60,34 @@ def test_double_precision_keeps_to_torchs_own_way(library: bool) -> None:
         assert torch.equal(layer(x), torch.nn.functional.linear(x, layer.weight, layer.bias)), library
 
 
-@pytest.mark.parametrize(("ours", "theirs", "chosen"), [(1.0, 1.2, False), (1.0, 1.3, True), (2.0, 1.0, False)])
-def test_the_other_library_must_be_clearly_faster(
-    ours: float, theirs: float, chosen: bool, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("maker", "vectors", "mkl", "chosen"),
+    [
+        ("AuthenticAMD", "AVX512", True, True),
+        ("AuthenticAMD", "AVX512", False, False),
+        ("AuthenticAMD", "AVX2", True, False),
+        ("GenuineIntel", "AVX512", True, False),
+        ("", "DEFAULT", False, False),
+    ],
+)
+def test_the_kind_of_machine_chooses_the_library(
+    maker: str, vectors: str, mkl: bool, chosen: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+    if not kernels.has_onednn():
         pytest.skip("this torch has no oneDNN")
-    # One disturbed call of either changes nothing.
-    times = itertools.chain([9 * ours, 9 * theirs], itertools.cycle([ours, theirs]))
-    monkeypatch.setattr(kernels, "_seconds", lambda _: next(times))
+    monkeypatch.setattr(kernels, "maker", lambda: maker)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: vectors)
+    monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: mkl)
     assert kernels._onednn_is_faster.__wrapped__() is chosen
+
+
+def test_no_stopwatch_chooses_for_processes_of_one_machine_would_choose_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused() -> float:
+        raise AssertionError("a clock was read")
+
+    for name in ("perf_counter", "perf_counter_ns", "monotonic", "time", "process_time"):
+        monkeypatch.setattr(time, name, refused)
+    assert kernels._onednn_is_faster.__wrapped__() is kernels._onednn_is_faster.__wrapped__()
 
 
 _PRECISION = """

@@ -185,6 +185,33 @@ def test_one_that_fails_loses_nothing_of_the_others(snrkit, many, command):
     assert states(snrkit(*argv, "--json")) == ["before", "failed", "before"]
 
 
+def test_a_run_without_a_checkpoint_is_told_of_and_has_its_place_in_the_parts(snrkit, many):
+    (many / "run-1" / "run.pt").unlink()
+    argv = ["evaluate", "--ckpt", many, *COMMANDS["evaluate"]]
+    parts = [snrkit(*argv, "--shard", f"{number}/3") for number in (1, 2, 3)]
+    ends = [part.out.splitlines()[-1] for part in parts]
+    assert ends == ["part 1/3: 1 run: 1 done", "waiting: run-1: has no checkpoint yet", "part 3/3: 1 run: 1 done"]
+    result = snrkit(*argv)
+    assert (result.code, result.err) == (0, "")
+    assert result.out == "3 runs: 2 done before, 1 without a checkpoint yet\nwaiting: run-1: has no checkpoint yet\n"
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("run-1", "yet; train first: 'snrkit train --resume', or the sweep again"),
+        ("..", "but further down; give --ckpt {folder}/many"),
+    ],
+)
+def test_a_folder_without_a_checkpoint_is_told_what_to_do_about_it(snrkit, many, tmp_path, place, said):
+    (many / "run-1" / "run.pt").unlink()
+    many = shutil.move(many, tmp_path / "deep" / "many")
+    result = snrkit("snr", "--ckpt", many / place, *COMMANDS["snr"])
+    assert result.code == 2
+    assert result.err.endswith(f"{said.format(folder=many / place)}\n")
+    assert result.err.count("\n") == 1
+
+
 def test_a_fault_of_the_program_is_one_of_its_run(snrkit, many, monkeypatch):
     from snrkit.run import Run
 

@@ -176,6 +176,8 @@ def test_a_bar_on_a_terminal_stays_off_stdout(capsys, monkeypatch):
         ("x", "give `estimator.options.beta=1`", ["train"], "x: is wrong; give --option beta=1"),
         ("out", "see to `data_dir`", ["data", "fetch"], "out: is wrong; see to --data-dir"),
         ("samples", "drop `samples`", ["report"], "samples: is wrong; drop samples"),
+        ("executor", "start it", ["snr", "--scheduler", "tcp://h:1"], "--scheduler: is wrong; start it"),
+        ("executor", "start it", ["sweep", "--workers", "2"], "--workers: is wrong; start it"),
     ],
 )
 def test_arguments_of_the_library_become_flags_of_the_command(argument, remedy, words, told):

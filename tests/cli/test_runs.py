@@ -52,6 +52,12 @@ def test_a_line_for_each_run(snrkit, many):
     assert count == "4 runs: 1 interrupted, 2 done, 1 diverged"
 
 
+def test_runs_of_one_name_are_told_apart_by_where_they_lie(snrkit, many, tmp_path):
+    shutil.copytree(many / "run-0", tmp_path / "other" / "run-0")
+    told = [line.split()[0] for line in snrkit("runs", tmp_path).out.splitlines()[1:6]]
+    assert told == [str(many / "run-0"), "run-1", "run-2", "run-3", str(tmp_path / "other" / "run-0")]
+
+
 @pytest.mark.parametrize(
     ("argv", "expected"),
     [

@@ -115,7 +115,7 @@ class Cluster:
     """Stands in for ``dask_jobqueue.SLURMCluster``."""
 
     def __init__(self, **options):
-        self.options, self.jobs = options, 0
+        self.options, self.jobs, self.there = options, 0, 0
         self.scheduler_address = "tcp://10.0.0.1:8786"
 
     def __enter__(self):
@@ -127,21 +127,34 @@ class Cluster:
     def scale(self, jobs):
         self.jobs = jobs
 
+    def wait_for_workers(self, count):  # jobs may stand in the queue for longer than snrkit waits
+        assert self.jobs
+        self.there = count
+
     def job_script(self):
         return f"#SBATCH {self.options}\n"
 
 
 def test_the_script_for_dask_asks_for_workers_of_one_thread_and_names_their_scheduler(monkeypatch, capsys):
     module = types.ModuleType("dask_jobqueue")
-    module.SLURMCluster = Cluster
+    made = []
+    module.SLURMCluster = lambda **options: made.append(Cluster(**options)) or made[-1]
     monkeypatch.setitem(sys.modules, "dask_jobqueue", module)
     called = []
     monkeypatch.setattr(
-        subprocess, "run", lambda words, **_: called.append(words) or types.SimpleNamespace(returncode=4)
+        subprocess,
+        "run",
+        lambda words, **_: called.append((words, made[-1].there)) or types.SimpleNamespace(returncode=4),
     )
     names = {"__name__": "example"}
     exec(compile((ROOT / "examples" / "slurm" / "dask_cluster.py").read_text(), "dask_cluster.py", "exec"), names)
     assert names["main"](["--dry-run", "snr"]) == 0
     assert "'cores': 1" in capsys.readouterr().out
     assert names["main"](["snr", "--ckpt", "runs"]) == 4
-    assert called == [["snrkit", "snr", "--ckpt", "runs", "--scheduler", "tcp://10.0.0.1:8786"]]
+    assert called == [(["snrkit", "snr", "--ckpt", "runs", "--scheduler", "tcp://10.0.0.1:8786"], 1)]
+
+
+def test_the_script_for_dask_says_what_it_needs(monkeypatch):
+    monkeypatch.setitem(sys.modules, "dask_jobqueue", None)
+    with pytest.raises(SystemExit, match="needs dask-jobqueue; pip install"):
+        exec((ROOT / "examples" / "slurm" / "dask_cluster.py").read_text(), {"__name__": "example"})

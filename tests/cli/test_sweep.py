@@ -118,7 +118,7 @@ def test_a_time_limit_saves_and_exits_0(snrkit, grid, tmp_path, monkeypatch):
     assert (result.code, "4 interrupted" in result.out) == (0, True)
     last = result.out.splitlines()[-1]
     begun, until, more = re.fullmatch(
-        r"next: 4 runs from epoch ([\d.]+) to about ([\d.]+), and (\d+) such slices of 0.15 min to the end of all", last
+        r"next: 4 runs from epoch ([\d.]+) to about ([\d.]+), and (\d+) such slices of 9 s to the end of all", last
     ).groups()
     assert 0 < float(begun) < float(until) <= 3
     assert int(more) == math.ceil((3 - float(begun)) / float(begun))

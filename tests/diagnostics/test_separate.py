@@ -81,4 +81,4 @@ def test_kept_blocks_of_either_noise_are_not_taken_for_one_another(tmp_path):
     own, shared = plan.jobs(plan.estimators[0], 1, 4)
     store = Store(tmp_path, "context")
     assert replace(own, noise="shared") == shared
-    assert store._path(own, range(3)) != store._path(shared, range(3))
+    assert store.file(own, range(3)) != store.file(shared, range(3))

@@ -281,7 +281,7 @@ def test_the_end_takes_away_nothing_but_its_own_blocks(tmp_path, folded):
 def test_numpy_counts_name_the_same_blocks_as_plain_ones(tmp_path):
     plain, strange = (Plan(estimators="iwae", K=K, draws=40) for K in ((2, 3), tuple(np.array([2, 3, 2]))))
     assert plain == strange
-    assert Store(tmp_path, "a")._path(Job(strange.estimators[0], 1, strange.K[0], False, 1, 40), range(2))
+    assert Store(tmp_path, "a").file(Job(strange.estimators[0], 1, strange.K[0], False, 1, 40), range(2))
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])

@@ -31,20 +31,26 @@ def run_python(block, names, where):
 
 @pytest.fixture
 def shell(tmp_path, monkeypatch):
-    """Runs lines of a shell where ``snrkit`` is this source tree's."""
-    program = tmp_path / "bin" / "snrkit"
-    program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m snrkit "$@"\n')
-    program.chmod(0o755)
+    """Runs lines of a shell where ``snrkit`` is this source tree's, with its examples beside; none is left at work."""
+    (tmp_path / "bin").mkdir()
+    for called in ("snrkit", "dask"):
+        program = tmp_path / "bin" / called
+        program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m {called} "$@"\n')
+        program.chmod(0o755)
     folder = tmp_path / "here"
     folder.mkdir()
+    (folder / "examples").symlink_to(ROOT / "examples")
     monkeypatch.chdir(folder)
-    path = f"{program.parent}:{os.environ['PATH']}"
+    path = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
     places = os.environ | {"PATH": path, "PYTHONPATH": str(ROOT), "SNRKIT_DATA": str(tmp_path)}
 
     def run(code):
         done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", code], check=False, env=places, capture_output=True, text=True
+            ["bash", "-euo", "pipefail", "-c", f"trap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n{code}"],
+            check=False,
+            env=places,
+            capture_output=True,
+            text=True,
         )
         assert done.returncode == 0, f"{code}\n{done.stdout}\n{done.stderr}"
 

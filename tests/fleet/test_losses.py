@@ -142,3 +142,19 @@ def test_batches_that_come_to_an_end_are_told(processes):
     few = iter(torch.randn(3, 3, 4))
     with pytest.raises(SpecError, match="there is none left after 3"):
         snrkit.measure_loss(loss, net(), lambda: next(few), executor=Fleet(processes.hands, "cloudpickle"), **FEW)
+
+
+@pytest.mark.slow
+def test_large_batches_go_to_workers_of_a_cluster_beside_the_scheduler(client, monkeypatch):
+    scattered, scatter = [], client.scatter
+
+    def noted(content, **how):
+        scattered.append(len(content))
+        return scatter(content, **how)
+
+    monkeypatch.setattr(client, "scatter", noted)
+    model, few = nn.Linear(4, 1), {"draws": 12, "repeats": 2}
+    alone = snrkit.measure_loss(loss, model, lambda: torch.randn(30000, 4), threads=1, **few)
+    found = snrkit.measure_loss(loss, model, lambda: torch.randn(30000, 4), executor=client, send="cloudpickle", **few)
+    pd.testing.assert_frame_equal(found.drop(columns="seconds"), alone.drop(columns="seconds"), check_exact=True)
+    assert sum(size > 2 * 30000 * 4 * 4 for size in scattered) == 3  # a block of two batches each, and no station

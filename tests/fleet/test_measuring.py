@@ -1,6 +1,7 @@
 """Draws made by workers are those of one process, to the bit."""
 
 import dataclasses
+import os
 import threading
 from contextlib import suppress
 
@@ -12,7 +13,7 @@ import snrkit
 from snrkit.diagnostics.measure import diagnose
 from snrkit.diagnostics.plan import Plan
 from snrkit.diagnostics.store import Store
-from snrkit.errors import ModelError, NonFiniteError, SpecError
+from snrkit.errors import ModelError, NonFiniteError, ResourceError, SpecError
 from snrkit.estimators.iwae import Iwae
 from snrkit.fleet.elsewhere import Elsewhere
 from snrkit.fleet.fleet import Fleet, fleet_of
@@ -111,6 +112,42 @@ def test_what_a_model_raises_on_a_worker_is_told_as_its_own(processes):
         by(Fleet(processes.hands, "cloudpickle"), plan, Broken(model, "raise"))
     with pytest.raises(NonFiniteError):
         by(Fleet(processes.hands, "cloudpickle"), plan, Broken(model, "nan"))
+
+
+class Deadly(torch.nn.Module):
+    """Ends every process but the one that it was made in."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model, self.here = model, os.getpid()
+
+    def encode(self, x):
+        return self.model.encode(x)
+
+    def log_joint(self, x, z):
+        if os.getpid() != self.here:
+            os._exit(9)
+        return self.model.log_joint(x, z)
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        pytest.param(lambda *of, **by: snrkit.evaluate(*of, 130, **by), id="evaluate"),
+        pytest.param(
+            lambda *of, **by: snrkit.measure(*of, "iwae", K=2, draws=40, **by), id="measure", marks=pytest.mark.slow
+        ),
+    ],
+)
+def test_work_that_no_worker_survives_is_given_up_after_six_tries(ask):
+    model, x = toy(dim=3)
+    hands, begun = Processes(2), []
+    renew = hands.renew
+    hands.renew = lambda: (begun.append(1), renew())
+    with pytest.raises(ResourceError, match="6 times at the same place; most often memory runs out"):
+        ask(Deadly(model), x, executor=Fleet(hands, "cloudpickle"))
+    hands.close(now=True)
+    assert len(begun) == 6
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,11 +10,11 @@ import pytest
 import snrkit
 from snrkit.backend.machine import Machine
 from snrkit.errors import NonFiniteError, ResourceError, SpecError
-from snrkit.fleet import cluster, orders
+from snrkit.fleet import cluster, hands, orders
 from snrkit.fleet.cluster import Cluster
 from snrkit.fleet.dispatch import Dispatch, Task
 from snrkit.fleet.fleet import fleet, fleet_of
-from snrkit.fleet.hands import Futures
+from snrkit.fleet.hands import Futures, Processes
 from snrkit.fleet.orders import Cargo, Order, raised, serve
 from tests.zoo import toy
 
@@ -37,6 +37,18 @@ def test_a_worker_of_another_kind_refuses(change, told):
     answer = serve(order(dataclasses.replace(HERE, **change)), {})
     assert isinstance(raised(answer), SpecError)
     assert told in str(raised(answer))
+
+
+@pytest.mark.parametrize("name", ["snrkit", "torch", "numpy"])
+def test_a_pool_with_other_versions_is_refused_by_name(name):
+    class Other(Losing):
+        def submit(self, function, *arguments):
+            found = Future()
+            found.set_result((dataclasses.replace(HERE, **{name: "1.0"}), 0))
+            return found
+
+    with pytest.raises(SpecError, match=f"has {name} 1.0, and .* is asked for; install the same {name}"):
+        snrkit.measure(*toy(dim=3), "iwae", K=2, draws=12, executor=Other(0))
 
 
 def test_only_functions_of_this_package_are_called():
@@ -204,6 +216,34 @@ def test_what_is_no_executor_is_refused(executor, told):
         snrkit.measure(*toy(dim=3), "iwae", K=2, draws=12, executor=executor)
 
 
+class Empty:
+    """Stands in for a client of a scheduler without workers."""
+
+    def get_executor(self, **_):
+        return None
+
+    def nthreads(self):
+        return {}
+
+    def wait_for_workers(self, count, timeout):
+        raise TimeoutError(f"{count} in {timeout}")
+
+
+def test_a_worker_is_waited_for_and_that_is_said(caplog):
+    with pytest.raises(ResourceError, match="no worker of tcp://h:1 in 60 s; start one"):
+        Cluster(Empty(), "tcp://h:1")
+    assert caplog.messages == ["scheduler: tcp://h:1 has no worker yet; one is waited for 60 s"]
+
+
+def test_more_workers_than_cores_are_told_of(monkeypatch, caplog):
+    monkeypatch.setattr(Processes, "_seen", lambda _: Machine.here())
+    monkeypatch.setattr(hands, "_cores", lambda: 2)
+    Processes(2).close(now=True)
+    assert not caplog.messages
+    Processes(3).close(now=True)
+    assert caplog.messages == ["workers: 3 on 2 cores are no faster than 2, and each takes memory"]
+
+
 def test_a_word_that_is_none_is_refused():
     with pytest.raises(SpecError, match="send: cannot be 'pickle'"):
         fleet_of(None, "pickle")
@@ -212,8 +252,9 @@ def test_a_word_that_is_none_is_refused():
 def test_a_scheduler_that_is_not_there(monkeypatch):
     monkeypatch.setattr(cluster, "_CONNECT", 1)
     pytest.importorskip("distributed")
-    with pytest.raises(SpecError, match="is no address; write for example tcp://host:8786"):
-        Cluster.at("here")
+    for address in ("here", "http://127.0.0.1:9", "tcp://127.0.0.1:port"):
+        with pytest.raises(SpecError, match=f"'{address}' is no address; write for example tcp://host:8786"):
+            Cluster.at(address)
     with pytest.raises(ResourceError, match=r"no scheduler answers at tcp://127\.0\.0\.1:9"):
         Cluster.at("tcp://127.0.0.1:9")
     with pytest.raises(SpecError, match="give `workers` or `scheduler`"), fleet(2, "tcp://127.0.0.1:9"):

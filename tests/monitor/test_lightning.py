@@ -4,6 +4,7 @@ import logging
 import random
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -60,14 +61,15 @@ class Kept(lightning.loggers.logger.Logger):
         pass
 
 
-def train(callback=None, build=Vae, precision="32-true", accumulate=1):
+def train(callback=None, build=Vae, workers=0, logger=None, **options):
     torch.manual_seed(0), np.random.seed(0), random.seed(0)
-    module, logger = build(), Kept()
-    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(IMAGES, LABELS), 8, shuffle=True)
+    module, logger = build(), logger or Kept()
+    points = torch.utils.data.TensorDataset(IMAGES, LABELS)
+    loader = torch.utils.data.DataLoader(points, 8, shuffle=True, num_workers=workers)
     trainer = lightning.Trainer(
-        max_epochs=3, accelerator="cpu", devices=1, logger=logger, log_every_n_steps=1, precision=precision,
-        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-        accumulate_grad_batches=accumulate, callbacks=[] if callback is None else [callback],
+        max_epochs=3, accelerator="cpu", devices=1, logger=logger, log_every_n_steps=1, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, callbacks=[] if callback is None else [callback],
+        **options,
     )  # fmt: skip
     trainer.fit(module, loader)
     (optimiser,) = trainer.optimizers
@@ -76,7 +78,7 @@ def train(callback=None, build=Vae, precision="32-true", accumulate=1):
         *(v for s in optimiser.state.values() for v in s.values()),
         torch.get_rng_state(),
     ]
-    return left, (logger.told, len(module.logged)), module
+    return left, (getattr(logger, "told", None), len(module.logged)), module
 
 
 def callback(*given, **options):
@@ -85,15 +87,32 @@ def callback(*given, **options):
     return SNRCallback(*given, **({"every": 4, "draws": 8, "budget": None} | options))
 
 
-@pytest.mark.parametrize(("precision", "accumulate"), [("32-true", 1), ("32-true", 3), ("bf16-mixed", 1)])
-def test_a_training_is_the_same_to_the_bit(precision, accumulate):
-    plain = train(precision=precision, accumulate=accumulate)
+class Quiet(Vae):
+    """Logs nothing, which torch.compile does not go through in Lightning."""
+
+    def training_step(self, batch, batch_idx):
+        return functional.cross_entropy(self.net(batch[0] + 0.1 * torch.randn_like(batch[0])), batch[1])
+
+
+def compiled():
+    return torch.compile(Quiet(), backend="eager")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {}, {"accumulate_grad_batches": 3}, {"precision": "bf16-mixed"}, {"gradient_clip_val": 0.1}, {"workers": 1},
+        {"build": compiled},
+    ],
+)  # fmt: skip
+def test_a_training_is_the_same_to_the_bit(options):
+    plain = train(**options)
     watch = callback()
-    watched = train(watch, precision=precision, accumulate=accumulate)
+    watched = train(watch, **options)
     assert all(torch.equal(a, b) for a, b in zip(plain[0], watched[0], strict=True))
-    steps = 18 // accumulate
+    steps = 18 // options.get("accumulate_grad_batches", 1)
     assert sorted(set(watch.monitor.table.step)) == list(range(4, steps + 1, 4))
-    assert set(watch.monitor.table["dtype"]) == {"float32" if precision == "32-true" else "float32 (partly bfloat16)"}
+    assert set(watch.monitor.table["dtype"]) == {"float32 (partly bfloat16)" if "precision" in options else "float32"}
     # Nothing more was logged, counted, or told to the logger.
     assert watched[1] == plain[1]
 
@@ -119,6 +138,63 @@ def test_readings_go_to_the_trainers_logger_where_asked():
     assert {step for values, step in told if "snr/training_step/all/snr_mean" in values} == {4, 8, 12, 16}
 
 
+def test_lightnings_own_loggers_are_told_all_of_them(tmp_path):
+    library("tensorboard", "writers")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    loggers = [lightning.loggers.CSVLogger(tmp_path), lightning.loggers.TensorBoardLogger(tmp_path / "board")]
+    watch = callback(to_logger=True, M=[1, 4])
+    train(watch, logger=loggers)
+    chosen = watch.monitor.table.query("block == 'all' and metric == 'snr_mean' and M == 4")
+    name = "snr/training_step/all/snr_mean/M=4"
+    written = pd.read_csv(next(tmp_path.rglob("metrics.csv")))
+    found = written[written[name].notna()]
+    assert dict(zip(found["step"], found[name], strict=True)) == pytest.approx(
+        dict(zip(chosen.step, chosen.value, strict=True))
+    )
+    board = EventAccumulator(str(next(tmp_path.rglob("events*")))).Reload()
+    wanted = [(int(row.step), pytest.approx(row.value, rel=1e-6)) for row in chosen.itertuples()]
+    assert [(event.step, event.value) for event in board.Scalars(name)] == wanted
+    # What the module logs itself is written as ever.
+    assert written["loss"].notna().sum() == 18
+
+
+class Alternates(Vae):
+    """Trains another loss at every second batch, on no noise: what is measured has to be the loss of that batch's number."""
+
+    def training_step(self, batch, batch_idx):
+        net = self.net(batch[0])
+        return functional.cross_entropy(net, batch[1]) if batch_idx % 2 else 1e3 * net.square().mean()
+
+
+def test_the_number_of_the_batch_is_that_which_was_trained_on():
+    watch = callback(batch=HELD_OUT, every=3)
+    train(watch, Alternates)
+    norms = watch.monitor.table.query("block == 'all' and metric == 'mean_norm'").set_index("step").value
+    # After 3 steps of an epoch of 6 the last had number 2, after 6 number 5.
+    assert list(norms.index) == [3, 6, 9, 12, 15, 18]
+    assert norms[[3, 9, 15]].min() > 20 * norms[[6, 12, 18]].max()
+
+
+class Fails(Vae):
+    """Its step fails whenever it is not Lightning that calls it."""
+
+    def training_step(self, batch, batch_idx):
+        if isinstance(self.trainer.loggers[0], lightning.loggers.logger.DummyLogger):
+            raise KeyError("odd")
+        return super().training_step(batch, batch_idx)
+
+
+def test_what_fails_while_it_is_measured_ends_no_training(caplog):
+    watch = callback(every=1)
+    with caplog.at_level(logging.WARNING, "snrkit"):
+        watched, plain = train(watch, Fails)[0], train(build=Fails)[0]
+    assert all(torch.equal(a, b) for a, b in zip(watched, plain, strict=True))
+    assert (watch.monitor.failed, len(watch.monitor.table)) == (18, 0)
+    [said] = [one.getMessage() for one in caplog.records if one.name == "snrkit"]
+    assert said.startswith("Monitor at step 1: model: training_step fails")
+
+
 def test_what_cannot_be_measured_is_refused_before_training():
     class ByHand(Vae):
         def __init__(self):
@@ -127,6 +203,13 @@ def test_what_cannot_be_measured_is_refused_before_training():
 
     with pytest.raises(SpecError, match=r"loss: .*by hand.*loss\(module, batch\)"):
         train(callback(), ByHand)
+
+    class Iterates(Vae):
+        def training_step(self, dataloader_iter):
+            return super().training_step(next(dataloader_iter)[0], 0)
+
+    with pytest.raises(SpecError, match=r"loss: .*from an iterator.*loss\(module, batch\), and a batch"):
+        train(callback(), Iterates)
 
     class Several:
         world_size = 2
@@ -190,6 +273,6 @@ def test_a_step_that_skips_its_batch_ends_no_training(build, most, caplog):
     assert watch.monitor.failed > 0
     said = [one.getMessage() for one in caplog.records if one.name == "snrkit" and "None" in one.getMessage()]
     assert said == [
-        "SNRCallback at step 4: training_step: returns None for the batch that is measured, so there is no loss; "
+        "Monitor at step 4: training_step: returns None for the batch that is measured, so there is no loss; "
         "give a batch that it does not skip: SNRCallback(batch=...)"
     ]

@@ -170,6 +170,29 @@ def test_a_budget_shrinks_draws_to_what_fits(clock):
     assert accounts.Budget(None, 1000).fitting(200, 8, 1) == 200
 
 
+def test_draws_that_cost_less_the_more_there_are_are_made_as_soon_as_they_fit(clock):
+    account = accounts.Budget(0.1, 1000)
+
+    def measured(draws, seconds, drawing):
+        account.learn(draws, drawing)
+        account.spend(seconds)
+
+    account.start()
+    measured(8, 0.3, 0.2)
+    measured(100, 1.2, 1.1)
+    # By the share of the last alone 50 draws were 0.65 s, and 200 were 2.3 s.
+    clock.now = 10 * (1.5 + 1.2)
+    assert account.fitting(200, 8, 1) == 100
+    clock.now = 10 * (1.5 + 0.75)
+    assert account.fitting(200, 8, 1) == 54  # 0.3 and half of the way to 1.2 is at 54
+    # A machine that became slower is believed, of more draws too.
+    measured(50, 2.0, 1.9)
+    clock.now = 10 * (3.5 + 1.9)
+    assert account.fitting(200, 8, 1) < 50
+    clock.now = 10 * (3.5 + 2.0) + 1e-6
+    assert account.fitting(200, 8, 1) == 100
+
+
 @pytest.mark.parametrize("share", [0, 1, -0.1, "a lot"])
 def test_budgets_that_cannot_be(share):
     with pytest.raises(SpecError, match="budget"):

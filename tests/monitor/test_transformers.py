@@ -1,12 +1,13 @@
 """Hugging Face's own Trainer, with and without the callback: the same weights to the bit, and the readings of its loss."""
 
+import logging
 import random
 
 import numpy as np
 import pytest
 import torch
 
-from snrkit.errors import CapabilityError, SpecError
+from snrkit.errors import CapabilityError
 from tests.losses import zoo
 from tests.strangers.models import agrees
 from tests.support.extras import library
@@ -42,15 +43,17 @@ class Kept(transformers.TrainerCallback):
         self.optimiser = optimizer
 
 
-def train(folder, callback=None, **options):
+def train(folder, callback=None, kind=transformers.Trainer, **options):
     torch.manual_seed(0), np.random.seed(0), random.seed(0)
     net, kept = model(), Kept()
     arguments = transformers.TrainingArguments(
-        output_dir=str(folder), max_steps=12, per_device_train_batch_size=4, learning_rate=1e-2, report_to=[],
-        save_strategy="no", logging_steps=100, use_cpu=True, disable_tqdm=True, **options,
+        output_dir=str(folder), max_steps=12, per_device_train_batch_size=4, learning_rate=1e-2, save_strategy="no",
+        use_cpu=True, disable_tqdm=True, **({"report_to": [], "logging_steps": 100} | options),
     )  # fmt: skip
     watch = [kept] if callback is None else [kept, callback]
-    transformers.Trainer(net, arguments, train_dataset=Sentences(), callbacks=watch).train()
+    trainer = kind(net, arguments, train_dataset=Sentences(), callbacks=watch)
+    trainer.train()
+    assert not {"compute_loss", "log"} & set(vars(trainer))
     state = kept.optimiser.state_dict()["state"]
     left = [*net.state_dict().values(), *(torch.as_tensor(v) for s in state.values() for v in s.values())]
     return [*left, torch.get_rng_state()], net
@@ -62,15 +65,30 @@ def callback(*given, **options):
     return SNRCallback(*given, **({"every": 4, "draws": 8, "budget": None} | options))
 
 
-@pytest.mark.parametrize("options", [{}, {"gradient_accumulation_steps": 2}, {"bf16": True}])
+class Smoothed(transformers.Trainer):
+    """Computes its loss itself, takes the labels out of its inputs, and logs."""
+
+    def compute_loss(self, model, inputs, return_outputs=False, **counted):
+        labels = inputs.pop("labels")
+        found = model(**inputs)
+        self.log({"own": 1.0})
+        return torch.nn.functional.cross_entropy(found.logits, labels, label_smoothing=0.5)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {}, {"gradient_accumulation_steps": 2}, {"bf16": True}, {"label_smoothing_factor": 0.2}, {"kind": Smoothed},
+        {"gradient_checkpointing": True, "bf16": True, "label_smoothing_factor": 0.2}, {"dataloader_num_workers": 1},
+    ],
+)  # fmt: skip
 def test_a_training_is_the_same_to_the_bit(options, tmp_path):
     plain, _ = train(tmp_path, **options)
     watch = callback()
-    watched, net = train(tmp_path, watch, **options)
+    watched, _ = train(tmp_path, watch, **options)
     assert all(torch.equal(a, b) for a, b in zip(plain, watched, strict=True))
     assert sorted(set(watch.monitor.table.step)) == [4, 8, 12]
     assert set(watch.monitor.table["dtype"]) == {"float32 (partly bfloat16)" if options.get("bf16") else "float32"}
-    assert not net._forward_pre_hooks
 
 
 def test_the_readings_are_those_of_the_models_loss(tmp_path):
@@ -81,15 +99,73 @@ def test_the_readings_are_those_of_the_models_loss(tmp_path):
     agrees(watch.monitor.table, {"all": own})
 
 
-def test_what_cannot_be_measured_is_refused(tmp_path):
+def trained_on(inputs, loss, net):
+    """Gradients of a plain loop, of a loss of the logits on inputs without their labels."""
+    given = {name: value for name, value in inputs.items() if name != "labels"}
+    return zoo.loop(lambda: loss(net(**given).logits, inputs["labels"]), net.train().parameters(), 600)
+
+
+@pytest.mark.parametrize("options", [{"kind": Smoothed}, {"label_smoothing_factor": 0.5}])
+def test_the_readings_are_those_of_the_loss_that_the_trainer_computes(options, tmp_path):
+    inputs = {"input_ids": TOKENS[:6], "labels": LABELS[:6]}
+    watch = callback(batch=inputs, every=12, draws=300)
+    _, net = train(tmp_path, watch, **options)
+
+    def smoothed(logits, labels):
+        return torch.nn.functional.cross_entropy(logits, labels, label_smoothing=0.5)
+
+    agrees(watch.monitor.table, {"all": trained_on(inputs, smoothed, net)})
+    assert "labels" in inputs
+
+
+def test_a_loss_of_ones_own(tmp_path):
+    def own(model, batch):
+        return model(**batch).logits.square().mean()
+
+    watch = callback(own)
+    train(tmp_path, watch, gradient_accumulation_steps=2)
+    assert sorted(set(watch.monitor.table.step)) == [4, 8, 12]
+    assert set(watch.monitor.table.estimator) == {"own"}
+
+
+def test_what_fails_while_it_is_measured_ends_no_training(tmp_path, caplog):
+    def odd(model, batch):
+        raise KeyError("no such input")
+
+    watch = callback(odd)
+    with caplog.at_level(logging.WARNING, "snrkit"):
+        watched, _ = train(tmp_path, watch)
+    assert all(torch.equal(a, b) for a, b in zip(watched, train(tmp_path)[0], strict=True))
+    assert (watch.monitor.failed, len(watch.monitor.table)) == (3, 0)
+    [said] = [one.getMessage() for one in caplog.records if one.name == "snrkit"]
+    assert said.startswith("Monitor at step 4: ")
+    assert "no such input" in said
+
+
+def test_a_compiled_model_is_measured(tmp_path):
+    watch = callback(every=12)
+    train(tmp_path, watch, torch_compile=True, torch_compile_backend="eager")
+    assert sorted(set(watch.monitor.table.step)) == [12]
+
+
+def test_reports_to_tensorboard_go_on(tmp_path, monkeypatch):
+    library("tensorboard", "writers")
+    monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", str(tmp_path / "logs"))
+    watch = callback()
+    train(tmp_path, watch, report_to=["tensorboard"], logging_steps=1)
+    assert list((tmp_path / "logs").iterdir())
+    assert sorted(set(watch.monitor.table.step)) == [4, 8, 12]
+
+
+def test_what_cannot_be_measured_is_refused():
     class Several:
-        world_size, torch_compile = 2, False
+        world_size = 2
 
     with pytest.raises(CapabilityError, match=r"2 processes.*one device"):
         callback().on_train_begin(Several(), None, None, model=model())
 
-    class Compiled:
-        world_size, torch_compile = 1, True
+    class Alone:
+        world_size = 1
 
-    with pytest.raises(SpecError, match=r"batch: .*compiled"):
-        callback().on_train_begin(Compiled(), None, None, model=model())
+    with pytest.raises(CapabilityError, match=r"not a Trainer.*both loss\(model, batch\) and batch"):
+        callback().on_train_begin(Alone(), None, None, model=model())

@@ -91,7 +91,7 @@ def test_a_table_written_by_hand_needs_ten_columns(table):
         (lambda t: plot.figure("snr_vs_q", {"snr": t}), "snr_vs_q"),
         (lambda t: plot.figure("snr_vs_k", {"readings": t}), "readings"),
         (lambda t: plot.figure("histograms", {"draws": t}), "'histograms' cannot be drawn.*coordinate"),
-        (lambda t: plot.snr_vs_k(t.assign(value="much")), "'snr_vs_k' cannot be drawn"),
+        (lambda t: plot.snr_vs_k(t.assign(value="much")), "column 'value' holds something else than numbers"),
         (
             lambda t: plot.snr_vs_k(pd.concat([t, t.assign(value=2 * t["value"])])),
             "two different readings of.*run='mine'",

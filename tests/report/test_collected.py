@@ -106,6 +106,31 @@ def test_a_copy_counts_once_and_two_runs_of_one_name_are_told_apart(runs, tmp_pa
     assert found.groupby("run")["folder"].nunique().max() == 1
     assert found["run"].nunique() == 4
     assert any("a copy of the run" in remark for remark in found.attrs["remarks"])
+    assert not any("again" in remark for remark in found.attrs["remarks"] if "have no results" in remark)
+
+
+def test_where_there_are_no_results_at_all_nothing_is_offered(runs, tmp_path):
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    shutil.copy(runs / "run-0" / "config.toml", bare)
+    with pytest.raises(ResultsError, match=r"holds no results yet; train, measure or evaluate its runs first$"):
+        snrkit.collect(bare)
+
+
+@pytest.mark.parametrize("paths", [[], 3, [3], None, {}])
+@pytest.mark.parametrize("ask", [snrkit.collect, lambda paths: snrkit.compare(paths, "iwae")])
+def test_what_is_no_path_is_refused(ask, paths):
+    with pytest.raises(
+        SpecError, match=r"paths: cannot be .*; give a run directory, a folder of them or a results file"
+    ):
+        ask(paths)
+
+
+def test_a_collected_table_of_what_is_not_drawn_says_so(tmp_path):
+    evaluated = pd.DataFrame({"run": ["a"], "folder": ["a"], "metric": ["iwae_64"], "value": [-36.0]})
+    evaluated.to_csv(tmp_path / "evaluations.csv", index=False)
+    with pytest.raises(ResultsError, match="nothing to show yet; give the runs themselves, or a table of gradients"):
+        snrkit.report(tmp_path / "evaluations.csv", tmp_path / "out")
 
 
 @pytest.mark.parametrize("ending", ["parquet", "csv"])
@@ -121,6 +146,9 @@ def test_what_is_written_is_what_was_collected(snrkit_, runs, tmp_path, ending):
     assert list(read["estimator.options.beta"].dropna()) == [0.5] * 5
     told = json.loads(snrkit_("collect", runs, "--out", out, "--json", "--quiet").out)
     assert (told["rows"], told["runs"], told["columns"][:2]) == (15, 3, ["run", "folder"])
+    again = snrkit_("collect", out, "--out", tmp_path / "again.csv")
+    assert (again.code, again.out) == (2, "")
+    assert "is a table that was collected before; give the runs themselves" in again.err
 
 
 @pytest.mark.slow

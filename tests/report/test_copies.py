@@ -117,7 +117,8 @@ def test_the_same_seed_with_other_parameters_is_kept_apart(tmp_path, kind):
     assert settings(last_evaluations(found["evaluations"]), ["data", "metric"])["runs"].max() == 1
     assert set(readings_over_seeds(found["snr"])["runs"]) == {1}
     assert len(readings_over_seeds(found["snr"])) == len(found["snr"])
-    assert any("run_again: has settings and seed of another run but other parameters" in line for line in found.notes)
+    said = f"run_again: has settings and seed of the run {first.path} but other parameters"
+    assert any(said in line for line in found.notes)
 
 
 def test_old_tables_without_parameters_go_by_settings_and_seed(tmp_path):

@@ -79,6 +79,26 @@ def test_the_user_says_what_runs_are_called(sweep, tmp_path, run):
     assert "| baseline | VAE, M = 1, K = 64 |" in (out / "evaluation.md").read_text()
 
 
+@pytest.mark.parametrize(
+    ("label", "name"),
+    [("lr=0.1,h=[16]=β = 0.5", "β = 0.5"), ("lr=0.1*=warm=hot", "warm=hot"), ("{runs}/lr=0.1,h=[16]=x", "x"),
+     ("lr?0.1*=y", "y")],
+)  # fmt: skip
+def test_a_run_and_its_name_may_have_an_equals_sign(sweep, tmp_path, run, label, name):
+    next(sweep.glob("digits-vae*")).rename(sweep / "lr=0.1,h=[16]")
+    out = tmp_path / "out"
+    assert run(sweep, "--out", out, "--figure", "training", "--quiet", "--label", label.format(runs=sweep))[0] == 0
+    assert name in set(pd.read_csv(out / "training.csv")["line"])
+
+
+def test_a_label_that_may_be_of_two_runs_is_refused(sweep, tmp_path, run):
+    for old, new in (("digits-vae*", "lr"), ("*seed1*", "lr=0.1")):
+        next(sweep.glob(old)).rename(sweep / new)
+    code, _, err = run(sweep, "--out", tmp_path / "out", "--figure", "training", "--label", "lr=0.1=x")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "label: 'lr=0.1=x' may be of 'lr' or 'lr=0.1'; write ? for every = in the run's name" in err
+
+
 def test_one_run_measured_with_several_estimators_keeps_them_apart(tmp_path):
     make_run(tmp_path, "mine", "iwae", 2, measured=["vae", "iwae"])
     tables = collect([tmp_path], Chosen.of({"mine": "ours"}, (), None))

@@ -10,10 +10,12 @@ import pytest
 
 from snrkit.report.collect import Tables, collect
 from snrkit.report.drawing import Missing
+from snrkit.report.gradients import gradients
 from snrkit.report.sheets import evaluation, slopes
 from snrkit.report.tables import rounded
 from snrkit.runs.kinds.published import PUBLISHED
-from tests.support.results import all_frames
+from snrkit.runs.kinds.snr import SNR
+from tests.support.results import all_frames, make_run
 from tests.support.results import evaluation as evaluation_of
 
 
@@ -127,3 +129,14 @@ def test_nothing_there(runs):
     shutil.rmtree(runs / "demo_iwae")
     assert isinstance(evaluation(collect([runs])), Missing)
     assert isinstance(slopes(collect([runs])), Missing)
+
+
+def test_gradients_are_in_the_order_of_k_and_not_of_their_measurement(tmp_path):
+    run = make_run(tmp_path, "demo", "iwae", epochs=2)
+    found = SNR.read(run.snr)
+    largest = found["K"].max()
+    SNR.write(run.snr, pd.concat([found[found["K"] == largest], found[found["K"] < largest]]))
+    shown = gradients(collect([tmp_path]))
+    at = shown.head.index("K")
+    assert len({row[at] for row in shown.rows}) > 1
+    assert [int(row[at]) for row in shown.rows] == sorted(int(row[at]) for row in shown.rows)

@@ -53,6 +53,15 @@ def test_evaluations_after_one_epoch_stand_side_by_side_with_their_error(runs):
     assert evaluated.get_position().height < followed.get_position().height
 
 
+def test_a_single_epoch_stands_in_the_middle_of_its_axis_whole(tmp_path):
+    make_run(tmp_path, "demo", "iwae", epochs=1)
+    figure = drawn(tmp_path).figure
+    figure.draw_without_rendering()
+    assert figure.axes[0].get_xlim() == (0, 2)
+    (line,) = lines(figure.axes[0], "iwae_64").values()
+    assert list(line.get_xdata()) == [1]
+
+
 def test_seeds_have_their_spread_where_there_is_one_epoch(runs):
     shutil.copytree(runs / "demo-vae", runs / "demo-vae-1")
     config, evaluation = (runs / "demo-vae-1" / name for name in ("config.toml", "evaluation.json"))

@@ -12,7 +12,7 @@ import torch
 from snrkit.checksums import unsealed
 from snrkit.errors import CheckpointError
 from snrkit.run import Run
-from snrkit.runs.checkpoint import FORMAT, VERSION, find_checkpoints, load_checkpoint, save_checkpoint
+from snrkit.runs.checkpoint import FORMAT, VERSION, find_runs, load_checkpoint, save_checkpoint
 from snrkit.runs.folder import RunDir
 from snrkit.training.trainer import Trainer
 
@@ -192,7 +192,7 @@ def test_what_a_killed_write_left_is_no_checkpoint(saved, tmp_path):
     folder.mkdir()
     save_checkpoint(folder / "a.pt", saved)
     (folder / ".a.pt.x.tmp.pt").write_bytes(b"")
-    assert find_checkpoints([folder]) == [folder / "a.pt"]
+    assert find_runs([folder]) == [folder / "a.pt"]
 
 
 # Past the checksum: what torch itself would write with another content.

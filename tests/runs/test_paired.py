@@ -104,6 +104,12 @@ def test_nothing_is_told_without_an_error():
     assert all(math.isnan(one.low) and math.isnan(one.tellable) for one in differences(pairs))
 
 
+def test_what_is_not_known_in_every_run_has_neither_error_nor_interval():
+    (found,) = differences([Pair.of_values([1.0, math.nan], 0.1, degrees=19, averages=True)])
+    assert all(math.isnan(one) for one in (found.value, found.stderr, found.low, found.high, found.tellable))
+    assert (found.verdict, found.runs) == ("cannot tell", 2)
+
+
 def test_what_is_equal_throughout_is_equal_and_no_comparison():
     pairs = [Pair.of_points(np.zeros((2, 9))), Pair.of_values([0.0], 0.0), Pair.of_values([0.0], 1.0)]
     found = differences(pairs)

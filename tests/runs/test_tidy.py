@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 import snrkit
-from snrkit.runs.tidy import TidyTable
+from snrkit.runs.tidy import TidyTable, summarised
 from tests.support.results import readings, table
 from tests.zoo import toy
 
@@ -139,3 +139,12 @@ def test_a_measurement_gives_one_and_says_what_was_remarked():
     assert isinstance(found, TidyTable)
     found.attrs["remarks"] = ["of the toy"]
     assert "of the toy" in shown(found[found["metric"] == "snr_mean"])
+
+
+def test_readings_that_differ_in_how_they_were_drawn_are_both_shown():
+    rows = table("demo", ["iwae"], (8,), outer=(1,)).query("metric == 'snr_mean' and block == 'inference'")
+    both = pd.concat([rows, rows.assign(nested=True, method="nested units", value=7.0)])
+    shown = summarised(both)
+    assert "nested units" in shown
+    assert shown.count("7 ±") == 1
+    assert "nested units" not in summarised(rows)

@@ -16,13 +16,13 @@ pytestmark = pytest.mark.skipif(not kernels.has_onednn(), reason="this torch has
 
 
 @pytest.fixture
-def race(monkeypatch):
-    """Lets a library win the race of the stopwatch."""
+def prefer(monkeypatch):
+    """Has the kind of machine prefer a library."""
 
-    def win(library):
+    def set_to(library):
         monkeypatch.setattr(kernels, "_onednn_is_faster", lambda: library == "onednn")
 
-    return win
+    return set_to
 
 
 @pytest.fixture
@@ -46,19 +46,19 @@ def wide(small):
 
 
 @pytest.mark.parametrize(("first", "then"), [("torch", "onednn"), ("onednn", "torch")])
-def test_a_resumed_run_keeps_to_the_library_it_began_with(wide, go, race, calls, tmp_path, first, then):
-    race(first)
+def test_a_resumed_run_keeps_to_the_library_it_began_with(wide, go, prefer, calls, tmp_path, first, then):
+    prefer(first)
     whole = go(wide(), "whole")
     assert whole.kernels == first
     assert bool(calls) == (first == "onednn")
     go(wide(epochs=1), "parts")
-    race(then)
+    prefer(then)
     calls.clear()
     parts = go(wide(), "parts", resume=True)
     assert bool(calls) == (first == "onednn")
     assert parts.kernels == first
     assert all(torch.equal(whole.model[name], parts.model[name]) for name in whole.model)
-    # Outside of it the stopwatch is believed.
+    # Outside of it the kind of machine decides.
     assert kernels.chosen(torch.float32, torch.device("cpu")) == then
 
 
@@ -66,14 +66,14 @@ def test_where_there_is_no_choice_none_is_noted(wide, go):
     assert go(wide(dtype="float64", epochs=0)).kernels == ""
 
 
-def test_a_checkpoint_from_before_it_was_noted_chooses_anew(wide, go, race, tmp_path):
-    race("torch")
+def test_a_checkpoint_from_before_it_was_noted_chooses_anew(wide, go, prefer, tmp_path):
+    prefer("torch")
     go(wide(epochs=1))
     file = RunDir(tmp_path / "run").checkpoint
     content = torch.load(file, weights_only=True)
     del content["kernels"]
     torch.save(content, file)
-    race("onednn")
+    prefer("onednn")
     assert go(wide(), resume=True).kernels == "onednn"
     torch.save(content | {"kernels": "abacus"}, file)
     with pytest.raises(CheckpointError, match="kernels are 'abacus'"):
@@ -86,11 +86,11 @@ def test_a_machine_without_onednn_takes_the_other(monkeypatch):
         assert kernels.chosen(torch.float32, torch.device("cpu")) == "torch"
 
 
-def test_blocks_that_another_library_drew_are_not_gone_on_with(race, monkeypatch):
+def test_blocks_that_another_library_drew_are_not_gone_on_with(prefer, monkeypatch):
     found, spec = [], ModelSpec(options={"hidden": [4], "latent": 2})
     monkeypatch.setattr("snrkit.diagnostics.prepared.fingerprint", lambda *args: found.append(args[2:]) or "name")
     for library in ("torch", "onednn"):
-        race(library)
+        prefer(library)
         for dtype in (torch.float32, torch.float64):
             model = build_model(spec, DataSummary(torch.full((3,), 0.5), False), 0).to(dtype)
             measure(model, torch.ones(2, 3, dtype=dtype), ["iwae"], [2], draws=8)

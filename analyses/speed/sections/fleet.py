@@ -20,13 +20,14 @@ from snrkit.backend.machine import Machine, threads
 from snrkit.diagnostics import remote
 from snrkit.diagnostics.engines import ENGINES
 from snrkit.diagnostics.plan import Job
-from snrkit.diagnostics.store import Store, statement
+from snrkit.diagnostics.store import Store
 from snrkit.estimators.base import build_estimator
 from snrkit.fleet.models import packed, to_bytes
 from snrkit.fleet.orders import Order
 from snrkit.models.base import LatentModel
 from snrkit.models.mlp import Mlp
 from snrkit.registry import makers
+from snrkit.trial.statement import statement
 
 # Of a network of 1 Gbit/s and one of 10 Gbit/s, bytes per second.
 NETWORKS = {"1 Gbit/s": 125e6, "10 Gbit/s": 1.25e9}

@@ -58,6 +58,8 @@ class Reading:
 
     def of_average(self, count: int) -> "Reading":
         """The same reading for an average of ``count`` independent units."""
+        if count == 1:
+            return self
         factor = float(count) ** describe(self.metric).power
         scaled = Interval(*(factor * part for part in astuple(self.interval)))
         return replace(self, interval=scaled, floor=factor * self.floor, replicates=factor * self.replicates)

@@ -14,7 +14,7 @@ from snrkit.report.drawing import Drawing, FigureKind, Missing
 from snrkit.report.layout import named_rows, panels
 from snrkit.report.lines import Line, fewest, joined
 from snrkit.report.naming import named_lines
-from snrkit.report.repetitions import last_evaluations, own_data, settings
+from snrkit.report.repetitions import by_samples, last_evaluations, own_data, settings, steps_notes
 from snrkit.report.style import Look
 
 COMMAND = "snrkit evaluate --ckpt CHECKPOINT"
@@ -44,7 +44,7 @@ def draw(tables: Tables, look: Look) -> Drawing | Missing:
     if len(axes) > 1:
         for place in axes[1:]:
             place.tick_params(labelleft=place.get_subplotspec().is_first_col())  # type: ignore[union-attr]
-    return Drawing(figure, data[_TWIN], _caption(data), _alt(found), over)
+    return Drawing(figure, data[_TWIN], _caption(data), _alt(found), (*over, *steps_notes(data)))
 
 
 def _counted(rows: pd.DataFrame) -> pd.DataFrame:
@@ -52,7 +52,7 @@ def _counted(rows: pd.DataFrame) -> pd.DataFrame:
 
     Two seeds say nothing about a spread that could not leave the range of counts, so they stand for themselves.
     """
-    rows, by = own_data(last_evaluations(rows)), ["setting", "data", "metric"]
+    rows, by = by_samples(own_data(last_evaluations(rows))), ["setting", "data", "metric"]
     each = rows.groupby(by, sort=False)["value"].agg(list)
     counted = settings(rows, by[1:]).merge(each.rename("each").reset_index(), on=by)
     latents = counted["dimensions"].astype(float)

@@ -15,7 +15,7 @@ from snrkit.report.drawing import Drawing, FigureKind, Missing
 from snrkit.report.layout import panels
 from snrkit.report.lines import KEY, Line, comparable, fewest, joined, latest, several, solid, trend
 from snrkit.report.naming import OF_MODEL, named_lines
-from snrkit.report.repetitions import readings_over_seeds, seeds_caption
+from snrkit.report.repetitions import readings_over_seeds, seeds_caption, uneven
 from snrkit.report.style import Look
 
 COMMAND = "snrkit snr --ckpt CHECKPOINT --K 1,10,100 --estimator iwae,dreg,stl --bias bound"
@@ -55,7 +55,8 @@ def draw(tables: Tables, look: Look) -> Drawing | Missing:
     at_fewest = [g[g["M"] == g["M"].min()] for _, g in rows.groupby(KEY, sort=False, dropna=False)]
     kept, few = comparable([g.drop_duplicates(["block", "K", "metric"], keep="last") for g in at_fewest])
     parts_of = [_parts(group) for group in kept]
-    groups, over = fewest(several([group for group in parts_of if len(group)], "K"))
+    groups, alone = several([group for group in parts_of if len(group)], "K")
+    groups, over = fewest(groups)
     if not groups:
         return Missing(f"no finite bias was measured: run '{COMMAND}'")
     found = solid(named_lines(groups, [*OF_MODEL, "M", "data", "seed", "method", "step"]))
@@ -69,7 +70,13 @@ def draw(tables: Tables, look: Look) -> Drawing | Missing:
         _panel(place, block, found, log_limits(float(shown.min()), float(shown.max())))
     axes[0].set_ylabel("squared norm")
     target = joined(f"target: {own}" for own in biased["target"].unique() if own) or "the gradient of its own bound"
-    return Drawing(figure, data[_TWIN], _caption(data, target), _alt(found), (*few, *over))
+    return Drawing(
+        figure,
+        data[_TWIN],
+        _caption(data, target),
+        _alt(found),
+        (*few, *alone, *over, *uneven(line.rows for line in found)),
+    )
 
 
 def _parts(rows: pd.DataFrame) -> pd.DataFrame:

@@ -8,11 +8,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from snrkit.report.collect import Tables
+from snrkit.report.compared import at_steps
 from snrkit.report.drawing import Drawing, FigureKind, Missing
 from snrkit.report.layout import named_rows, panels
 from snrkit.report.lines import Line, fewest, joined
 from snrkit.report.naming import named_lines
-from snrkit.report.repetitions import as_one, owners
+from snrkit.report.repetitions import as_one, owners, steps_notes
 from snrkit.report.style import Look
 
 COMMAND = "snrkit evaluate --ckpt CHECKPOINT --keep-points"
@@ -41,12 +42,13 @@ def draw(tables: Tables, look: Look) -> Drawing | Missing:
     axes.set_yticks(range(len(found)), names)
     data = pd.concat([line.rows for line in found], ignore_index=True)
     columns = [c for c in ("line", "run", "data", "step", "point", "value") if c in data]
-    return Drawing(figure, data[columns], _caption(found), _alt(found), (*notes, *over))
+    return Drawing(figure, data[columns], _caption(found), _alt(found), (*notes, *over, *steps_notes(data)))
 
 
 def _pooled(group: pd.DataFrame) -> pd.DataFrame:
     """The points of all runs of a setting."""
-    return group.assign(**as_one(group))
+    steps = at_steps(group[["called" if "called" in group else "run", "step"]].itertuples(index=False, name=None))
+    return group.assign(**as_one(group), steps=steps)
 
 
 def _violins(axes: Axes, found: Sequence[Line]) -> None:

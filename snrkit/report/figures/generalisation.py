@@ -13,7 +13,7 @@ from snrkit.report.escape import mathtext
 from snrkit.report.layout import named_rows, panels
 from snrkit.report.lines import joined
 from snrkit.report.naming import names
-from snrkit.report.repetitions import last_evaluations, settings
+from snrkit.report.repetitions import last_evaluations, settings, steps_notes
 from snrkit.report.style import Look
 from snrkit.report.tables import rounded
 
@@ -43,7 +43,7 @@ def draw(tables: Tables, look: Look) -> Drawing | Missing:
     for place, metric in zip(axes, metrics, strict=True):
         _matrix(place, data[data["metric"] == metric], list(down), METRICS[metric])
         place.set_yticks(np.arange(len(labels)) + 0.5, labels)
-    return Drawing(figure, data[_TWIN], _caption(data), _alt(data), notes)
+    return Drawing(figure, data[_TWIN], _caption(data), _alt(data), (*notes, *steps_notes(data)))
 
 
 def _most_shared(data: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]]:

@@ -1,6 +1,6 @@
 """SNR of the gradient along training."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -8,31 +8,27 @@ from matplotlib.ticker import MaxNLocator
 
 from snrkit.report import style
 from snrkit.report.axes import log_y
-from snrkit.report.blocks import NETWORKS
+from snrkit.report.blocks import heading, in_panels, spoken, told
 from snrkit.report.collect import Tables
 from snrkit.report.drawing import Drawing, FigureKind, Missing
-from snrkit.report.escape import visible
 from snrkit.report.layout import panels
 from snrkit.report.lines import TWIN, Line, fewest, joined, trend, usable
+from snrkit.report.marks import draw_line, key, marked, y_limits
 from snrkit.report.naming import OF_MODEL, named_lines
-from snrkit.report.rates import draw_line, key, marked, y_limits
-from snrkit.report.repetitions import readings_over_seeds, seeds_caption
+from snrkit.report.repetitions import readings_over_seeds, seeds_caption, uneven
 from snrkit.report.style import Look
-from snrkit.runs.tidy import blocks_told
 
 COMMAND = "snrkit train --snr-every 5"
 
 FLOOR = "floor: pure noise"
-# Of losses, whose blocks are groups of parameters.
-_ALL, _MOST_PANELS = "all parameters", 4
 _GROUP = ["source", "run", "data", "estimator", "options", "seed", "method", "K"]
 
 
 def draw(tables: Tables, look: Look) -> Drawing | Missing:
     """A line for each setting and estimator at its largest K; where there is but one, a line for each K."""
     readings = tables["snr"]
-    means = readings[readings["metric"] == "snr_mean"]
-    shown, left_out = _shown(means)
+    means = told(readings[readings["metric"] == "snr_mean"])
+    shown, left_out = in_panels(means)
     rows, notes = usable(means[means["block"].isin(shown)])
     rows = marked(readings_over_seeds(rows))
     groups = [_followed(group) for _, group in rows.groupby(_GROUP, sort=False, dropna=False)]
@@ -41,13 +37,11 @@ def draw(tables: Tables, look: Look) -> Drawing | Missing:
         return Missing(f"SNR was not measured at several steps of a run: run '{COMMAND}'")
     largest: dict[tuple[str, ...], pd.DataFrame] = {}
     for group in groups:
-        owner = tuple(group[["source", "estimator", "options"]].iloc[0])
+        owner = tuple(group[[name for name in _GROUP if name != "K"]].iloc[0])
         if owner not in largest or group["K"].iloc[0] > largest[owner]["K"].iloc[0]:
             largest[owner] = group
     groups, over = fewest(list(largest.values()) if len(largest) > 1 else groups)
-    found = named_lines(
-        [_with_epochs(group, tables["metrics"]) for group in groups], ["K", *OF_MODEL, "M", "data", "seed"]
-    )
+    found = named_lines(_with_epochs(groups, tables["metrics"]), ["K", *OF_MODEL, "M", "data", "seed"])
     if len({line.style.colour for line in found}) == 1 and len(found) > 1:
         found = [
             Line(line.label, style.LineStyle(colour, line.style.marker, line.style.dashes), line.rows)
@@ -61,19 +55,8 @@ def draw(tables: Tables, look: Look) -> Drawing | Missing:
     for place, block in zip(axes, blocks, strict=True):
         _panel(place, block, found, data)
     axes[0].set_ylabel("SNR")
-    return Drawing(
-        figure, data[["at", *TWIN, "runs", "on_floor"]], _caption(data), _alt(found, blocks), (*notes, *over, *left_out)
-    )
-
-
-def _shown(means: pd.DataFrame) -> tuple[list[str], tuple[str, ...]]:
-    """A panel's block each, and a line about groups for which there is no room."""
-    told = blocks_told(means)
-    if len(told) <= _MOST_PANELS:
-        return told, ()
-    first = [block for block in told if block != "all"][: _MOST_PANELS - 1]
-    note = f"of the groups of parameters {', '.join(map(visible, first))} alone are drawn; choose rows to see others"
-    return [*first, "all"], (note,)
+    said = (*notes, *over, *left_out, *uneven(line.rows for line in found))
+    return Drawing(figure, data[["at", *TWIN, "runs", "on_floor"]], _caption(data), _alt(found, blocks), said)
 
 
 def _followed(group: pd.DataFrame) -> pd.DataFrame:
@@ -82,13 +65,18 @@ def _followed(group: pd.DataFrame) -> pd.DataFrame:
     return ordered
 
 
-def _with_epochs(group: pd.DataFrame, metrics: pd.DataFrame) -> pd.DataFrame:
-    """The column ``at``: epochs where the run's metrics name them for all steps, else steps."""
-    own = metrics[metrics["setting"] == group["setting"].iloc[0]]
-    epochs = dict(zip(own["step"], own["epoch"], strict=True))
-    if group["step"].isin(epochs).all():
-        return group.assign(at=[epochs[step] for step in group["step"]], unit="epoch")
-    return group.assign(at=group["step"], unit="optimiser step")
+def _with_epochs(groups: Sequence[pd.DataFrame], metrics: pd.DataFrame) -> list[pd.DataFrame]:
+    """The column ``at``: epochs where the metrics of every line's runs name them for all its steps, else steps for all."""
+    epochs: list[dict[int, int]] = []
+    for group in groups:
+        own = metrics[metrics["setting"] == group["setting"].iloc[0]]
+        epochs.append(dict(zip(own["step"], own["epoch"], strict=True)))
+    if all(group["step"].isin(known).all() for group, known in zip(groups, epochs, strict=True)):
+        return [
+            group.assign(at=[known[step] for step in group["step"]], unit="epoch")
+            for group, known in zip(groups, epochs, strict=True)
+        ]
+    return [group.assign(at=group["step"], unit="optimiser step") for group in groups]
 
 
 def _panel(axes: Axes, block: str, found: list[Line], data: pd.DataFrame) -> None:
@@ -100,7 +88,7 @@ def _panel(axes: Axes, block: str, found: list[Line], data: pd.DataFrame) -> Non
         rows = line.rows[line.rows["block"] == block]
         draw_line(axes, line, rows["at"].to_numpy(float), rows)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
-    axes.set_title(NETWORKS.get(block, _ALL if block == "all" else visible(block)))
+    axes.set_title(heading(block))
     axes.set_xlabel(joined(data["unit"].unique()))
 
 
@@ -117,8 +105,7 @@ def _caption(data: pd.DataFrame) -> str:
 def _alt(found: list[Line], blocks: list[str]) -> str:
     parts = []
     for block in blocks:
-        name = f"{block} network" if block in NETWORKS else visible(block)
-        parts.append(f"{name}: {'; '.join(_trends(found, block))}")
+        parts.append(f"{spoken(block)}: {'; '.join(_trends(found, block))}")
     return f"Line chart of SNR along training, log SNR axis. {'. '.join(parts)}."
 
 

@@ -50,7 +50,8 @@ def draw(tables: Tables, look: Look) -> Drawing | Missing:
     metrics = tables["metrics"]
     if metrics.empty:
         return Missing(f"no metrics.jsonl found: run '{COMMAND}'")
-    found = pd.concat([_followed(metrics), _evaluated(metrics, tables["evaluations"])], ignore_index=True)
+    evaluated, apart = _evaluated(metrics, tables["evaluations"])
+    found = pd.concat([_followed(metrics), evaluated], ignore_index=True)
     # Where nothing was evaluated, that table is empty and has no types, which the whole would take on.
     found = found.astype({"value": float, "stderr": float})
     finite = np.isfinite(found["value"])
@@ -60,7 +61,7 @@ def draw(tables: Tables, look: Look) -> Drawing | Missing:
     notes = (f"{int((~finite).sum())} values are not finite and not drawn",) if not finite.all() else ()
     rows = rows.assign(options=rows["options"].fillna(""))
     together = [_together(group) for _, group in rows.groupby(SETTING, sort=False, dropna=False)]
-    groups, over = fewest(together)
+    groups, over = fewest([rows for rows, _ in together])
     curves = named_lines(groups, ["trained_on", "M", "K", "model"])
     data = pd.concat([curve.rows for curve in curves], ignore_index=True)
     shown = [metric for metric in PANELS if data["metric"].isin(_drawn_in(metric)).any()]
@@ -75,7 +76,13 @@ def draw(tables: Tables, look: Look) -> Drawing | Missing:
         if each == below:
             place.set_xlabel("")
             place.tick_params(labelbottom=False)
-    return Drawing(figure, data[_TWIN], _caption(data), _alt(curves, shown), (*notes, *over))
+    said = (*notes, *over, *apart, *_beyond(sum(lost for _, lost in together)))
+    return Drawing(figure, data[_TWIN], _caption(data), _alt(curves, shown), said)
+
+
+def _beyond(lost: int) -> tuple[str, ...]:
+    """A line about epochs that some seeds did not reach."""
+    return (f"{lost} values at epochs that not all seeds of a line have are not drawn",) if lost else ()
 
 
 def _drawn_in(metric: str) -> list[str]:
@@ -101,28 +108,37 @@ def _followed(metrics: pd.DataFrame) -> pd.DataFrame:
     return rows[rows["value"].notna() | (rows["metric"] == _OWN)]
 
 
-def _evaluated(metrics: pd.DataFrame, evaluations: pd.DataFrame) -> pd.DataFrame:
-    """Evaluations of log p̂ and KL at kept checkpoints and at the end, with their epoch; of the run's first data."""
+def _evaluated(metrics: pd.DataFrame, evaluations: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Evaluations of log p̂ and KL at kept checkpoints and at the end, with their epoch; of the run's first data.
+
+    And a line about those with another number of samples than most of their setting, which are another quantity.
+    """
     wanted = evaluations[evaluations["metric"].isin(["log_p", "kl_q_p"])]
     if wanted.empty:
-        return wanted
+        return wanted, ()
     wanted = own_data(wanted)
+    most = wanted.groupby("setting", dropna=False)["samples"].transform(lambda samples: samples.mode().max())
+    lost = int((wanted["samples"] != most).sum())
+    note = f"{lost} evaluations with another number of samples than most of their line are not drawn"
+    wanted = wanted[wanted["samples"] == most]
     epochs = metrics[["folder", "step", "epoch"]].drop_duplicates(["folder", "step"], keep="last")
-    return wanted.merge(epochs, on=["folder", "step"]).drop_duplicates(["folder", "metric", "epoch"], keep="last")
+    found = wanted.merge(epochs, on=["folder", "step"]).drop_duplicates(["folder", "metric", "epoch"], keep="last")
+    return found, (note,) if lost else ()
 
 
-def _together(group: pd.DataFrame) -> pd.DataFrame:
-    """Mean and standard deviation over the runs of a setting, at epochs that all of them reached."""
+def _together(group: pd.DataFrame) -> tuple[pd.DataFrame, int]:
+    """Mean and standard deviation over the runs of a setting, at epochs that all of them reached; and at how many not."""
     groups = group.groupby(["metric", "epoch"], sort=False)
     by = groups["value"].agg(["mean", "std", "count"]).assign(stderr=groups["stderr"].first()).reset_index()
     # Over several runs the spread between them is the error.
     by["stderr"] = by["stderr"].astype(float).where(by["count"] == 1)
-    by = by[by["count"] == by.groupby("metric")["count"].transform("max")]
+    whole = by["count"] == by.groupby("metric")["count"].transform("max")
+    by = by[whole]
     first = group.iloc[0]
     kept = {name: first[name] for name in (*SETTING, "rest", "source", "step", *CALLED)} | as_one(group)
     renamed = by.rename(columns={"mean": "value", "std": "spread", "count": "runs"})
     states = joined([state for state in group["state"].dropna().unique() if state not in ("", "done")])
-    return renamed.assign(**kept, state=states).sort_values(["metric", "epoch"])
+    return renamed.assign(**kept, state=states).sort_values(["metric", "epoch"]), int((~whole).sum())
 
 
 def _handle(curve: Line) -> Line2D:
@@ -151,14 +167,19 @@ def _panel(axes: Axes, metric: str, curves: Sequence[Line], data: pd.DataFrame) 
     for curve in curves:
         for name in _drawn_in(metric):
             _curve(axes, name, curve)
-    epochs = data["epoch"].astype(float)
-    axes.set_xlim(min(1, epochs.min()), max(2, epochs.max()) + 0.02 * epochs.max())
+    axes.set_xlim(*_ends(data["epoch"].astype(float)))
     if metric != "kl_q_p":
         axes.set_ylim(*_limits(own))
     axes.xaxis.set_major_locator(MaxNLocator(7, integer=True, steps=[1, 2, 5, 10]))
     axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     axes.set_xlabel("epoch")
     axes.set_ylabel(PANELS[metric] if (own["metric"] == metric).any() else "own bound (nats)")
+
+
+def _ends(epochs: "pd.Series[float]") -> tuple[float, float]:
+    """Of the axis of epochs; a single one stands in the middle."""
+    first, last = epochs.min(), epochs.max()
+    return (first - 1, last + 1) if first == last else (min(1, first), max(2, last) + 0.02 * last)
 
 
 def _curve(axes: Axes, name: str, curve: Line) -> None:

@@ -237,7 +237,7 @@ class TableKind(Kind):
         Raises:
             OutputError: the file cannot be written.
             ResourceError: other processes were at it for too long.
-            ResultsError: the present file is damaged or of a newer schema.
+            ResultsError: the present file is damaged or of a newer schema, or its rows and the new ones do not go together.
         """
         if table.empty:
             return table
@@ -250,6 +250,9 @@ class TableKind(Kind):
                 if self.finished:
                     both = both.sort_values(self.finished, kind="stable")
                 rows = both.drop_duplicates(subset=list(self.key), keep="last").sort_index(ignore_index=True)
+            problem = self.whole(rows) if self.whole is not None else ""
+            if problem:
+                raise self.error(path, problem)
             self._save(path, rows)
         return rows
 

@@ -35,7 +35,7 @@ _LOSSES = {
 
 def contradiction(rows: pd.DataFrame) -> str:
     """What a tidy table reads twice, and differently, in words; empty if nothing: one of the two would be lost unseen."""
-    what = [column for column in (*SNR.key, "dtype") if column in rows]
+    what = [column for column in SNR.key if column in rows]
     readings = rows.drop_duplicates([*what, "value"])
     again = readings[readings.duplicated(what)]
     if again.empty:
@@ -43,6 +43,40 @@ def contradiction(rows: pd.DataFrame) -> str:
     first = again.iloc[0]
     of = ", ".join(f"{name} {first[name]}" for name in ("run", "step", "estimator", "M", "K", "block") if name in rows)
     return f"has two different readings of '{first['metric']}' ({of})"
+
+
+def plain(table: pd.DataFrame) -> pd.DataFrame:
+    """A table as its user has it, without what pandas makes of columns on the way.
+
+    Columns of the tidy table that became an index are columns again; categories are what they are names of; whole numbers
+    that became floating-point ones, as they do beside a missing value and in files of text, are whole.
+
+    Args:
+        table: any.
+
+    Raises:
+        SpecError: a column is there twice.
+    """
+    found = pd.DataFrame(table)
+    lost = [name for name in found.index.names if name is not None and _is_ours(name) and name not in found]
+    found = (found.reset_index(lost) if lost else found).reset_index(drop=True)
+    twice = sorted({str(name) for name in found.columns[found.columns.duplicated()]})
+    if twice:
+        raise SpecError("table", f"has columns twice: {', '.join(twice)}", "leave one of each")
+    settled = {name: _settled(found[name], SNR.columns[name].content) for name in SNR.columns if name in found}
+    return found.assign(**settled)
+
+
+def _settled(values: "pd.Series[Any]", content: str) -> "pd.Series[Any]":
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        values = values.astype(values.cat.categories.dtype)
+    if content == "text" and values.isna().all():  # of a type that says nothing
+        return pd.Series([None] * len(values), values.index, dtype=object)
+    values = values.infer_objects()
+    if content == "whole number" and pd.api.types.is_float_dtype(values):
+        is_whole = values.notna().all() and bool((values % 1 == 0).all())
+        return values.astype("int64") if is_whole else values
+    return values
 
 
 def completed(table: pd.DataFrame, name: str, **labels: Any) -> tuple[pd.DataFrame, list[str]]:
@@ -57,20 +91,21 @@ def completed(table: pd.DataFrame, name: str, **labels: Any) -> tuple[pd.DataFra
         The rows, and what was missing or is left out, in sentences.
 
     Raises:
-        ResultsError: a column that no table can do without is missing, one holds something else than it should, or a reading
-            is there twice and differs.
+        SpecError: a column is there twice.
+        ResultsError: a column that no table can do without is missing, one holds something else than it should, a reading is
+            there twice and differs, or readings of several models would be taken for one's.
     """
-    plain = pd.DataFrame(table).reset_index(drop=True).assign(**labels)
-    lacking = [column for column in NEEDED if column not in plain]
+    given = plain(table).assign(**labels)
+    lacking = [column for column in NEEDED if column not in given]
     if lacking:
         remedy = "one row per reading; see 'python -m snrkit.runs.kinds snr'"
         raise ResultsError(name, f"has no column {' and no column '.join(lacking)}", remedy)
-    filled = {column: value for column, value in _STAND_IN.items() if column not in plain}
-    odd = [str(column) for column in plain.columns if not _is_ours(column)]
-    rows = plain.drop(columns=[column for column in plain.columns if not _is_ours(column)]).assign(**filled)
+    filled = {column: value for column, value in _STAND_IN.items() if column not in given}
+    odd = [str(column) for column in given.columns if not _is_ours(column)]
+    rows = given.drop(columns=[column for column in given.columns if not _is_ours(column)]).assign(**filled)
     found = SNR.complete(check.checked(SNR, rows, Path(name)))
-    if twice := contradiction(found):
-        raise ResultsError(name, twice, "tell models apart by the column run, repetitions by seed")
+    if wrong := contradiction(found) or (SNR.whole(found) if SNR.whole else ""):
+        raise ResultsError(name, wrong, "tell models apart by the column run, repetitions by seed")
     return found, [*_said(name, filled), *_left_out(name, odd)]
 
 

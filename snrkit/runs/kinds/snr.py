@@ -24,6 +24,20 @@ def _later(table: "pd.DataFrame") -> Mapping[str, Any]:
     }
 
 
+# What readings that belong together have in common, beside their parameters.
+_TOGETHER = ["run", "step", "data", "estimator", "options", "seed", "method", "dtype"]
+
+
+def _mixed(table: "pd.DataFrame") -> str:
+    """What is wrong with a table in which readings of several models would be taken for one's; nothing if none would."""
+    known = table[table["parameters"] != ""].drop_duplicates([*_TOGETHER, "parameters"])
+    again = known[known.duplicated(_TOGETHER)]
+    if again.empty:
+        return ""
+    run, step, estimator = (again.iloc[0][name] for name in ("run", "step", "estimator"))
+    return f"has readings of several models under the name '{run}' at step {step} ({estimator}): give each a run of its own"
+
+
 SNR = ParquetKind(
     name="snr",
     pattern="*.parquet",
@@ -64,10 +78,25 @@ SNR = ParquetKind(
         "target": since(2, text("what a bias is the distance to; empty of other metrics")),
     },
     remedy="measure again with 'snrkit snr'",
-    key=("run", "step", "data", "scope", "estimator", "options", "M", "K", "block", "metric", "seed", "method"),
+    key=(
+        "run",
+        "step",
+        "data",
+        "scope",
+        "estimator",
+        "options",
+        "M",
+        "K",
+        "block",
+        "metric",
+        "seed",
+        "method",
+        "dtype",
+    ),
     of_run=("config.toml",),
     version=3,
     later=_later,
+    whole=_mixed,
     finished="complete",
     marked=True,
 )
