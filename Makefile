@@ -5,6 +5,8 @@ BIN := .venv/bin
 CONSTRAINTS ?= constraints.txt
 REPORT := $(BIN)/snrkit report --html --quiet --out
 PAPER := analyses/rainforth2018
+# One thread a process; bytecode is kept, or every process would compile all of snrkit and pytest rewrite all tests again.
+TESTING := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=
 DRAWN := $(addprefix figures-,rainforth2018 digits toy rainforth2018-curves mcharrak2021 burda2016 discrete2020)
 
 .PHONY: demo docs extras figures $(DRAWN) test slow lint wheel speed gpu gpu-sweep gpu-evaluate
@@ -41,15 +43,15 @@ docs: .venv/docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 test: .venv/installed
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 -m "not slow"
+	$(TESTING) $(BIN)/pytest -q -n 2 -m "not slow"
 
 # What takes longer: every engine on every awkward model, processes that are killed, whole figures.
 slow: .venv/installed
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 -m slow
+	$(TESTING) $(BIN)/pytest -q -n 2 -m slow
 
 # The tests against libraries that are extras, none of which may be absent, in an environment of their own on top of .venv's.
 extras: .venv-extras/installed
-	SNRKIT_EXTRAS=required OMP_NUM_THREADS=1 .venv-extras/bin/python -m pytest -q -n 2 -m extra
+	SNRKIT_EXTRAS=required $(TESTING) .venv-extras/bin/python -m pytest -q -n 2 -m extra
 
 # Milliseconds per draw of each engine; uses CUDA where there is one.
 speed: .venv/installed

@@ -19,6 +19,8 @@ from snrkit.runs.metrics import METRICS, Metric, describe
 
 # Columns that tell rows of one run apart where it was measured in several ways.
 _APART = ("step", "data", "scope", "seed", "method", "dtype")
+# Metrics by which gradients are the same; the second tells a gradient from a multiple of it.
+_SAME = ("snr_mean", "variance")
 _ROW = [*KEY, "M", "K", "block"]
 _ALIKE = [name for name in _ROW if name not in ("estimator", "options")] + ["draws"]
 
@@ -27,11 +29,11 @@ def gradients(tables: Tables) -> Sheet | Missing:
     """Settings and networks against metrics, at each one's last step: value ± error, and what noise would read."""
     shown = {name: metric for name in METRICS.names if (metric := describe(name)).shown}
     readings = tables["snr"]
-    wanted = told(readings[readings["metric"].isin(shown)])
+    wanted = told(readings[readings["metric"].isin([*shown, *_SAME])])
     rows = readings_over_seeds(_at_least_m(latest(wanted[np.isfinite(wanted["value"].astype(float))])))
-    if rows.empty:
-        return Missing("no measured gradients found: run 'snrkit snr --ckpt CHECKPOINT'")
     present = {name: metric for name, metric in shown.items() if (rows["metric"] == name).any()}
+    if not present:
+        return Missing("no measured gradients found: run 'snrkit snr --ckpt CHECKPOINT'")
     floors = [name for name in present if (rows["floor"][rows["metric"] == name] > 0).any()]
     columns = [
         Column("run", "run", printed=False), Column("of", "run", printed=rows["called"].nunique() > 1),
@@ -44,7 +46,8 @@ def gradients(tables: Tables) -> Sheet | Missing:
     for name, metric in present.items():
         columns += [Column(name, metric.title, numbers=True)]
         columns += [Column(f"{name}_floor", "floor")] if name in floors else []
-    groups = _once(_ascending([group for _, group in rows.groupby(_ROW, sort=False, dropna=False)]))
+    parts = [group for _, group in rows.groupby(_ROW, sort=False, dropna=False) if group["metric"].isin(present).any()]
+    groups = _once(_ascending(parts))
     cells = [_cells(group, apart, present, floors) for group in groups]
     return sheet(
         columns,
@@ -90,8 +93,9 @@ def _once(groups: Sequence[pd.DataFrame]) -> list[pd.DataFrame]:
     """
     found: dict[tuple[object, ...], list[pd.DataFrame]] = {}
     for group in groups:
-        first, snr = group.iloc[0], group[group["metric"] == "snr_mean"]
-        read = tuple(snr[["value", "stderr"]].iloc[0]) if len(snr) else (id(group),)
+        first, own = group.iloc[0], group.drop_duplicates("metric").set_index("metric")
+        known = tuple(map(str, own[["value", "stderr"]].reindex(list(_SAME)).to_numpy().ravel()))
+        read = known if _SAME[0] in own.index else (id(group),)
         found.setdefault((*(str(first[name]) for name in _ALIKE), *read), []).append(group)
     return [_as_one(own) for own in found.values()]
 

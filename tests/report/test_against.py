@@ -37,14 +37,21 @@ def trained(folder, estimator, seed, lift, *, points=True, noise=0.5, options=No
     return files
 
 
-@pytest.fixture
-def seeds(tmp_path):
+@pytest.fixture(scope="module")
+def nine(tmp_path_factory):
     """Three seeds of three estimators: ciwae clearly above iwae, vae as good as equal to it."""
+    folder = tmp_path_factory.mktemp("nine")
     for seed, luck in enumerate((0.0, 0.1, -0.1)):
-        trained(tmp_path / "runs", "iwae", seed, 0)
-        trained(tmp_path / "runs", "vae", seed, luck)
-        trained(tmp_path / "runs", "ciwae", seed, 2 + luck, options={"beta": 0.5})
-    return tmp_path / "runs"
+        trained(folder, "iwae", seed, 0)
+        trained(folder, "vae", seed, luck)
+        trained(folder, "ciwae", seed, 2 + luck, options={"beta": 0.5})
+    return folder
+
+
+@pytest.fixture
+def seeds(nine, tmp_path):
+    """The same, for a test alone."""
+    return shutil.copytree(nine, tmp_path / "runs")
 
 
 def row(table, what, metric="log_p"):

@@ -146,6 +146,16 @@ def test_the_table_of_gradients_has_losses_too(measured):
     assert sheet.rows[0][0] == "again = plain" or sheet.rows[0][0] == "plain = again"
 
 
+def test_a_multiple_of_a_loss_is_another_gradient(measured):
+    parts = ["value", "stderr", "ci_low", "ci_high"]
+    half = measured.query("estimator == 'again'").copy()
+    half.loc[half["metric"] == "variance", parts] /= 4
+    rows = pd.concat([measured.query("estimator == 'plain'"), half], ignore_index=True)
+    sheet = gradients(Tables({}, {"snr": rows.assign(run="agent")}))
+    assert {row[0] for row in sheet.rows} == {"again", "plain"}
+    assert "variance" not in sheet.texts["csv"]
+
+
 def test_a_report_of_losses(measured, tmp_path):
     made = snrkit.report({"agent": measured}, tmp_path, figures=["snr_vs_m"], page=False)
     assert {"snr_vs_m.pdf", "gradients.csv"} <= {path.name for path in made.files}

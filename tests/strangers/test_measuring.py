@@ -85,6 +85,7 @@ def test_a2_training_mode(batch_norm):
     model.load_state_dict(buffers, strict=False)
 
 
+@pytest.mark.slow
 def test_a2_training_mode_of_several_outer_samples():
     model = made(WithDropout)
     table = measured(model, K=(4,), M=(3,), mode="training")
