@@ -67,7 +67,7 @@ _CPU = Sizes(
     loss_draws=400,
     loss_rounds=5,
     pairs=10,
-    training_s=2.5,
+    training_s=8.0,
     call_s=1.0,
     row_s=120.0,
 )
@@ -88,7 +88,7 @@ _CUDA = Sizes(
     loss_draws=400,
     loss_rounds=5,
     pairs=10,
-    training_s=2.5,
+    training_s=8.0,
     call_s=0.3,
     row_s=12.0,
 )
