@@ -13,6 +13,7 @@ from snrkit.errors import SnrkitError, SpecError
 from snrkit.report.escape import visible
 from snrkit.report.find import run_folder
 from snrkit.runs.folder import RunDir
+from snrkit.runs.settings import of_run
 from snrkit.specs.options import AnnealedOption, LearntOption
 from snrkit.specs.run import RunSpec
 
@@ -107,7 +108,7 @@ def spec_of(folder: Path) -> RunSpec | None:
 def _parsed(path: Path, *_stamp: int) -> RunSpec:
     """The specification in a file that has not changed since it was last read."""
     try:
-        return RunSpec.from_toml(path.read_text(encoding="utf-8"), str(path))
+        return of_run(path.parent)[0]
     except SnrkitError:
         raise
     except (OSError, ValueError, RecursionError) as error:  # nested too deep, or numbers too long

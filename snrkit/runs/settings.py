@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from snrkit.errors import SpecError
 from snrkit.runs.folder import RunDir
 from snrkit.specs.base import read_toml
 from snrkit.specs.run import RunSpec
@@ -23,10 +24,13 @@ def of_run(folder: Path) -> tuple[RunSpec, dict[str, Setting]]:
     """What a run was trained with, as its ``config.toml`` says.
 
     Raises:
-        SpecError: that cannot be read, or is not valid.
+        SpecError: that cannot be read, is empty, or is not valid.
     """
     config = RunDir(folder).config
-    spec = RunSpec.parse(read_toml(config), str(config))
+    table = read_toml(config)
+    if not table:  # which would be read as a run of the defaults
+        raise SpecError(str(config), "is empty", "train the run again")
+    spec = RunSpec.parse(table, str(config))
     return spec, settings(spec)
 
 

@@ -178,7 +178,7 @@ def test_values_out_of_range_and_bytes_of_any_kind(demo, kind, damage, problem):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["seed = " + "9" * 5000, "x = " + "[" * 100_000, "\x00", "epochs = -1"])
+@pytest.mark.parametrize("text", ["", "seed = " + "9" * 5000, "x = " + "[" * 100_000, "\x00", "epochs = -1"])
 def test_a_config_of_any_kind_is_named(demo, text):
     (demo / "config.toml").write_text(text)
     with pytest.raises(SnrkitError) as caught:

@@ -109,6 +109,13 @@ def test_only_the_last_line_of_the_metrics_counts_and_one_cut_short_does_not(run
     assert standing(run.path).epoch == 2
 
 
+def test_an_empty_specification_is_no_run_of_the_defaults(run, tmp_path):
+    run.config.write_text("")
+    (one,) = standings([tmp_path])
+    assert (one.settings, one.epochs) == ({}, None)
+    assert "config.toml: is empty" in one.why
+
+
 @pytest.mark.parametrize("file", ["config.toml", "metrics.jsonl", "snr.parquet", "status.json"])
 def test_what_is_damaged_is_said_of_its_run_alone(run, tmp_path, file):
     shutil.copytree(run.path, run.path.with_name("two"))
