@@ -9,6 +9,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from snrkit.errors import ResourceError
 
 if TYPE_CHECKING:
@@ -42,6 +44,19 @@ def keep_freed_memory() -> bool:
     except (AttributeError, OSError, TypeError):
         return False
     return bool(mallopt(_MMAP_THRESHOLD, _HEAP_BLOCK)) and bool(mallopt(_TRIM_THRESHOLD, _SPARE))
+
+
+def fresh(size: tuple[int, ...], dtype: "torch.dtype", device: "torch.device") -> "torch.Tensor":
+    """An uninitialised tensor that is to be kept.
+
+    On a processor its memory is numpy's, which asks the system for large pages: the first touch of a large tensor takes a
+    fraction of what it does with small ones.
+    """
+    import torch  # not needed for anything else here, and slow to load
+
+    if device.type != "cpu" or dtype not in (torch.float32, torch.float64):
+        return torch.empty(size, dtype=dtype, device=device)
+    return torch.from_numpy(np.empty(size, dtype=np.float32 if dtype == torch.float32 else np.float64))
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -7,12 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from snrkit.backend.memory import fresh
 from snrkit.diagnostics.moments import BlockMoments
 from snrkit.diagnostics.plan import Job
 from snrkit.errors import NonFiniteError, SpecError
 from snrkit.losses.parameters import Trained
 from snrkit.losses.seeding import Restart, Seeds
-from snrkit.losses.summing import RowMoments, stretches
+from snrkit.losses.summing import WIDE_AT_ONCE, RowMoments, stretches
 from snrkit.models.blame import users_code
 from snrkit.types import Array
 
@@ -20,8 +21,9 @@ from snrkit.types import Array
 _HELD = 2**24
 _FEWEST, _MOST = 4, 64
 
-# (draws, rows, batch): writes draws to rows ``[n, P]``; returns the losses, None where they are not told.
-Write = Callable[[range, Tensor, Any], Sequence[Tensor | None]]
+# (draws, rows, batch, origin): writes draws, less an origin where there is one, to rows ``[n, P]``; returns the losses, None
+# where they are not told.
+Write = Callable[[range, Tensor, Any, Tensor | None], Sequence[Tensor | None]]
 # Number of a batch to the batch.
 BatchOf = Callable[[int], Any]
 # Called with how many draws were made.
@@ -57,33 +59,70 @@ class OfBatches:
 
 
 class Rows:
-    """Rows that gradients are written to, checked when they are full.
+    """Rows that the draws of a block are written to, as deviations from its first draw, and checked.
 
     Args:
         name: of the loss.
         trained: the parameters.
         rows: how many.
+        write: makes draws.
+
+    Attributes:
+        held: the rows, ``[rows, P]``.
+        moments: of the draws of a block.
     """
 
-    def __init__(self, name: str, trained: Trained, rows: int) -> None:
-        self._name, self._trained = name, trained
-        self.held = torch.empty(rows, trained.layout.size, dtype=trained.dtype, device=trained.device)
+    def __init__(self, name: str, trained: Trained, rows: int, write: Write) -> None:
+        self._name, self._trained, self._write = name, trained, write
+        self.held = fresh((rows, trained.layout.size), trained.dtype, trained.device)
+        self.moments = RowMoments(trained.layout.size, trained.device)
+        self._origin: Tensor | None = None
 
-    def check(self, draws: Sequence[int], values: Sequence[Tensor | None], mean: Tensor) -> None:
-        """See to it that the first rows, which are of these draws, are finite, and the losses too.
+    @property
+    def origin(self) -> Tensor:
+        """The first draw of the block, ``[P]``."""
+        assert self._origin is not None
+        return self._origin
+
+    def begin(self) -> None:
+        """A block begins: the next draw is its first."""
+        self._origin = None
+        self.moments.begin()
+
+    def fill(self, place: int, draws: range, batch: Any) -> list[Tensor | None]:
+        """Write draws of a batch to the rows from one on; returns the losses, None where they are not told.
+
+        Raises:
+            NonFiniteError: the first of a block is not finite.
+            ModelError: the loss's code raised.
+        """
+        values: list[Tensor | None] = []
+        with users_code(f"'{self._name}'"):
+            if self._origin is None:
+                row = self.held[place : place + 1]
+                values += self._write(draws[:1], row, batch, None)
+                self.check(draws[:1], row, values, row)
+                self._origin = row[0].clone()
+                row.zero_()
+            rows = self.held[place + len(values) : place + len(draws)]
+            values += self._write(draws[len(values) :], rows, batch, self._origin) if len(rows) else []
+        return values
+
+    def check(self, draws: Sequence[int], rows: Tensor, values: Sequence[Tensor | None], sums: Tensor) -> None:
+        """See to it that rows and losses are finite.
 
         Args:
             draws: the draws.
+            rows: of these.
             values: their losses.
-            mean: of the rows, and others that were.
+            sums: of the rows, and others that were.
 
         Raises:
             NonFiniteError: one is not.
         """
-        rows = self.held[: len(draws)]
         told = [value.double() for value in values if value is not None]
         # A sum is finite where all it adds up is.
-        if bool(torch.isfinite(torch.stack([mean.sum(dtype=torch.float64), *told])).all()):
+        if bool(torch.isfinite(torch.stack([sums.sum(dtype=torch.float64), *told])).all()):
             return
         for draw, row, value in zip(draws, rows, values, strict=True):
             lost = value is not None and not bool(torch.isfinite(value))
@@ -107,26 +146,25 @@ def fixed(name: str, trained: Trained, job: Job, write: Write, batch: Any, told:
         NonFiniteError: a gradient or a loss is NaN or infinite.
         ModelError: the loss's code raised.
     """
-    held = held_for(name, trained, job)
-    return [fixed_block(name, held, draws, write, batch, told) for draws in job.blocks()]
+    held = held_for(name, trained, job, write)
+    return [fixed_block(held, draws, batch, told) for draws in job.blocks()]
 
 
-def held_for(name: str, trained: Trained, job: Job, repeats: int = 1) -> Rows:
+def held_for(name: str, trained: Trained, job: Job, write: Write, repeats: int = 1) -> Rows:
     """As many rows as the draws of a block take at once; those of a batch, where there are several, together."""
     at_once = rows_at_once(trained, max(len(numbers) for numbers in job.blocks()) * repeats)
-    return Rows(name, trained, max(1, at_once // repeats) * repeats)
+    return Rows(name, trained, max(1, at_once // repeats) * repeats, write)
 
 
-def fixed_block(name: str, held: Rows, draws: range, write: Write, batch: Any, told: Told) -> BlockMoments:
+def fixed_block(held: Rows, draws: range, batch: Any, told: Told) -> BlockMoments:
     """Moments of one block of draws of one batch; raises as ``fixed``."""
-    moments = RowMoments(held.held.shape[1], held.held.device)
+    held.begin()
     for part in parts(draws, len(held.held)):
-        with users_code(f"'{name}'"):
-            values = write(part, held.held[: len(part)], batch)
-        moments.add(held.held[: len(part)])
-        held.check(part, values, moments.mean)
+        values, rows = held.fill(0, part, batch), held.held[: len(part)]
+        held.moments.add(rows)
+        held.check(part, rows, values, held.moments.sums)
         told(len(part))
-    return moments.block()
+    return held.moments.block(held.origin)
 
 
 def redrawn(
@@ -138,42 +176,35 @@ def redrawn(
         NonFiniteError, ModelError: as ``fixed``.
         SpecError: there are no more batches.
     """
-    held = held_for(name, trained, job, repeats)
-    return [redrawn_block(name, trained, held, numbers, repeats, write, batch, told) for numbers in job.blocks()]
+    held = held_for(name, trained, job, write, repeats)
+    return [redrawn_block(trained, held, numbers, repeats, batch, told) for numbers in job.blocks()]
 
 
 def redrawn_block(
-    name: str, trained: Trained, held: Rows, numbers: range, repeats: int, write: Write, batch: BatchOf, told: Told
+    trained: Trained, held: Rows, numbers: range, repeats: int, batch_of: BatchOf, told: Told
 ) -> OfBatches:
     """Moments of the draws of one block of batches; raises as ``redrawn``."""
-    single, means = (RowMoments(trained.layout.size, trained.device) for _ in range(2))
+    held.begin()
+    single, means = held.moments, RowMoments(trained.layout.size, trained.device)
     within = _Within(trained)
     for part in parts(numbers, len(held.held) // repeats):
-        rows, values = _of_batches(name, part, repeats, held, write, batch)
-        single.add(rows[:, 0])
-        total = rows.mean(dim=1)
-        held.check(range(part.start * repeats, part.stop * repeats), values, total)
+        draws = range(part.start * repeats, part.stop * repeats)
+        values: list[Tensor | None] = []
+        for number in part:
+            place = len(values)
+            values += held.fill(place, draws[place : place + repeats], batch_of(number))
+        off = held.held[: len(draws)].view(len(part), repeats, -1)
+        single.add(off[:, 0])
+        means.add(off.mean(dim=1))
+        held.check(draws, held.held[: len(draws)], values, means.sums)
         if repeats > 1:
-            means.add(total)
-            within.add(rows)
-        told(len(part) * repeats)
+            within.add(off)
+        told(len(draws))
     if repeats == 1:
-        return OfBatches(single.block(), None, None)
-    return OfBatches(single.block(), means.block(), Within(len(numbers), within.traces() / len(numbers)))
-
-
-def _of_batches(
-    name: str, numbers: range, repeats: int, held: Rows, write: Write, batch_of: BatchOf
-) -> tuple[Tensor, list[Tensor | None]]:
-    """The draws of some batches, ``[batches, repeats, P]``, and their losses."""
-    draws = range(numbers.start * repeats, numbers.stop * repeats)
-    values: list[Tensor | None] = []
-    for place, number in enumerate(numbers):
-        batch = batch_of(number)
-        own = slice(place * repeats, (place + 1) * repeats)
-        with users_code(f"'{name}'"):
-            values += write(draws[own], held.held[own], batch)
-    return held.held[: len(draws)].view(len(numbers), repeats, -1), values
+        return OfBatches(single.block(held.origin), None, None)
+    return OfBatches(
+        single.block(held.origin), means.block(held.origin), Within(len(numbers), within.traces() / len(numbers))
+    )
 
 
 class _Within:
@@ -190,7 +221,7 @@ class _Within:
     def add(self, rows: Tensor) -> None:
         """Add batches, draws ``[batches, repeats, P]``."""
         repeats = rows.shape[1]
-        for span in stretches(rows):
+        for span in stretches(rows, WIDE_AT_ONCE):
             off = rows[:, 1:, span].double().sub_(rows[:, :1, span])
             total = off.sum(dim=1).square_().sum(dim=0)
             squares = off.square_().sum(dim=(0, 1)).sub_(total, alpha=1 / repeats).clamp_(min=0)

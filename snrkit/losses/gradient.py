@@ -15,6 +15,8 @@ from snrkit.losses.parameters import Trained
 NONE: Any = None
 Kind = Literal["scalar", "groups", "backward"]
 Loss = Callable[..., Any]
+# Numbers of a row that stay in a core's own cache, and so are written twice rather than tensor by tensor.
+_SMALL = 2**16
 
 
 class Gradient:
@@ -60,19 +62,22 @@ class Gradient:
     def _given(self, batch: Any, noise: Tensor | None) -> list[Any]:
         return [self.trained.given, *(part for part in (batch, noise) if part is not None)]
 
-    def into(self, row: Tensor, batch: Any, noise: Tensor | None = None) -> Tensor | None:
-        """Write one gradient to a row ``[P]``; returns the loss, a scalar, or None where it is not told.
+    def into(self, row: Tensor, batch: Any, noise: Tensor | None = None, origin: Tensor | None = None) -> Tensor | None:
+        """Write one gradient to a row ``[P]``, less an origin ``[P]`` where there is one.
+
+        Returns:
+            The loss, a scalar, or None where it is not told.
 
         Raises:
             SpecError: the loss did something else than at its trial.
         """
         if self.kind == "backward":
-            return self._from_backward(row, batch, noise)
+            return self._from_backward(row, batch, noise, origin)
         found = self.call(batch, noise)
         if self.kind == "groups":
-            return self._from_groups(row, require_groups(self.name, found, self.trained))
+            return self._from_groups(row, require_groups(self.name, found, self.trained), origin)
         value = require_scalar(self.name, found)
-        self._write(row, self._derivatives(value, self._tensors))
+        _write(row, self._derivatives(value, self._tensors), origin)
         return value.detach()
 
     def _derivatives(self, value: Tensor, wanted: Sequence[Tensor], retain: bool = False) -> Sequence[Tensor]:
@@ -80,25 +85,38 @@ class Gradient:
             return torch.autograd.grad(value, wanted, retain_graph=retain, materialize_grads=True)
         return derivatives(self.holder, [value], wanted, retain=retain, hidden=True)
 
-    def _from_groups(self, row: Tensor, values: Mapping[str, Tensor]) -> Tensor:
+    def _from_groups(self, row: Tensor, values: Mapping[str, Tensor], origin: Tensor | None) -> Tensor:
         row.zero_()
         blocks, last = self.trained.blocks, list(values)[-1]
         for group, value in values.items():
             wanted = [self.trained.named[name] for name in self.trained.groups[group]]
-            self._write(row[blocks[group]], self._derivatives(value, wanted, retain=group != last))
+            own = blocks[group]
+            gradients = self._derivatives(value, wanted, retain=group != last)
+            _write(row[own], gradients, None if origin is None else origin[own])
         return torch.stack([value.detach().double() for value in values.values()]).sum()
 
-    def _from_backward(self, row: Tensor, batch: Any, noise: Tensor | None) -> Tensor | None:
+    def _from_backward(self, row: Tensor, batch: Any, noise: Tensor | None, origin: Tensor | None) -> Tensor | None:
         for tensor in self._tensors:
             tensor.grad = None
         found = self.call(batch, noise)
         got = [torch.zeros_like(t) if t.grad is None else t.grad for t in self._tensors]
-        self._write(row, got)
+        _write(row, got, origin)
         return found.detach() if isinstance(found, Tensor) and found.numel() == 1 else None
 
-    def _write(self, row: Tensor, gradients: Sequence[Tensor]) -> None:
-        dense = [g if g.layout == torch.strided else g.to_dense() for g in gradients]
-        torch.cat([g.detach().reshape(-1) for g in dense], out=row)
+
+def _write(row: Tensor, gradients: Sequence[Tensor], origin: Tensor | None) -> None:
+    """Write gradients to a row ``[p]`` one behind the other, less an origin ``[p]`` where there is one."""
+    dense = [g if g.layout == torch.strided else g.to_dense() for g in gradients]
+    flat = [g.detach().reshape(-1) for g in dense]
+    if origin is None or len(row) <= _SMALL:
+        torch.cat(flat, out=row)
+        if origin is not None:
+            row.sub_(origin)
+        return
+    # One pass over memory instead of two.
+    sizes = [len(g) for g in flat]
+    for own, start, g in zip(torch.split(row, sizes), torch.split(origin, sizes), flat, strict=True):
+        torch.sub(g, start, out=own)
 
 
 def require_scalar(name: str, found: Any) -> Tensor:

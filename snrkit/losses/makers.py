@@ -29,18 +29,25 @@ class Maker:
         self._ready, self._gradient, self._at_once = ready, gradient, at_once
         self.remarks, self.engine = remarks, "loop" if at_once is None else "vmap"
 
-    def write(self, draws: range, rows: Tensor, batch: Any) -> list[Tensor | None]:
-        """Write draws to rows ``[n, P]``; returns the losses, None where they are not told."""
-        if self._at_once is None:
-            return [self.one(draw, row, batch) for draw, row in zip(draws, rows, strict=True)]
-        return list(self._several(self._at_once, draws, rows, batch))
+    def write(self, draws: range, rows: Tensor, batch: Any, origin: Tensor | None = None) -> list[Tensor | None]:
+        """Write draws to rows ``[n, P]``, less an origin ``[P]`` where there is one.
 
-    def one(self, draw: int, row: Tensor, batch: Any) -> Tensor | None:
+        Returns:
+            The losses, None where they are not told.
+        """
+        if self._at_once is None:
+            return [self.one(draw, row, batch, origin) for draw, row in zip(draws, rows, strict=True)]
+        values = self._several(self._at_once, draws, rows, batch)
+        if origin is not None:
+            rows.sub_(origin)
+        return list(values)
+
+    def one(self, draw: int, row: Tensor, batch: Any, origin: Tensor | None = None) -> Tensor | None:
         """Write one draw by a pass of its own."""
         self._ready.restart.back()
         self._ready.seeds.set(draw)
         noise = self._ready.noise_of(range(draw, draw + 1))
-        return self._gradient.into(row, batch, None if noise is None else noise[0])
+        return self._gradient.into(row, batch, None if noise is None else noise[0], origin)
 
     def _several(self, at_once: Together, draws: range, rows: Tensor, batch: Any) -> Tensor:
         noise = self._ready.noise_of(draws)

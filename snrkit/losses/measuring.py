@@ -14,7 +14,7 @@ from snrkit.diagnostics.rounding import remarks as told_by
 from snrkit.estimators.base import Estimator
 from snrkit.losses.asked import Asked
 from snrkit.losses.crew import By, Crew
-from snrkit.losses.drawing import Batches, Rows, Within, fixed, parts, redrawn, rows_at_once
+from snrkit.losses.drawing import Batches, Within, fixed, parts, redrawn, rows_at_once
 from snrkit.losses.makers import Maker, maker
 from snrkit.losses.opening import Ready
 from snrkit.losses.precision import examine, named
@@ -136,13 +136,14 @@ def _add_dsnr(
     if end < read.layout.size:
         spans["(rest)" if spans else "all"] = slice(end, read.layout.size)
     averaged = {M: Projections(read, spans) for M in many}
-    held = Rows(name, what.trained, rows_at_once(what.trained, max(map(len, blocks))))
+    size = rows_at_once(what.trained, max(map(len, blocks))), what.trained.layout.size
+    held = torch.empty(size, dtype=what.trained.dtype, device=what.trained.device)
     for number, draws in enumerate(blocks):
         averagers = {M: _Averager(M) for M in many}
-        for part in parts(draws, len(held.held)):
-            make.write(part, held.held[: len(part)], what.batch)
+        for part in parts(draws, len(held)):
+            make.write(part, held[: len(part)], what.batch)
             for M, averager in averagers.items():
-                averaged[M].add(number, averager.add(held.held[: len(part)]))
+                averaged[M].add(number, averager.add(held[: len(part)]))
             told(len(part))
     for M, projections in averaged.items():
         readings[M] += projections.readings()

@@ -22,8 +22,8 @@ def block(what: Asked, name: str, job: Job, found: Found, start: int, stop: int)
     with opened(what.trained, what.losses, what.seed, what.mode, what.noise) as ready:
         ready.restart.needed = found.moves
         make = maker(ready, name, found, what.batch)
-        held = held_for(name, what.trained, job)
-        return written(fixed_block(name, held, range(start, stop), make.write, what.batch, lambda _: None))
+        held = held_for(name, what.trained, job, make.write)
+        return written(fixed_block(held, range(start, stop), what.batch, lambda _: None))
 
 
 def block_of_batches(what: Asked, name: str, job: Job, found: Found, start: int, stop: int, given: bytes) -> bytes:
@@ -32,11 +32,10 @@ def block_of_batches(what: Asked, name: str, job: Job, found: Found, start: int,
     with opened(what.trained, what.losses, what.seed, what.mode, what.noise) as ready:
         ready.restart.needed = found.moves
         make = maker(ready, name, found, what.batch)
-        held = held_for(name, what.trained, job, what.repeats)
+        held = held_for(name, what.trained, job, make.write, what.repeats)
         made = redrawn_block(
-            name, what.trained, held, range(start, stop), what.repeats, make.write,
-            lambda number: batches[number - start], lambda _: None,
-        )  # fmt: skip
+            what.trained, held, range(start, stop), what.repeats, lambda number: batches[number - start], lambda _: None
+        )
     parts: dict[str, Any] = {"single": np.frombuffer(written(made.single), np.uint8)}
     if made.means is not None and made.within is not None:
         parts |= {"means": np.frombuffer(written(made.means), np.uint8), "traces": made.within.traces}

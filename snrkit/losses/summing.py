@@ -1,21 +1,24 @@
-"""Moments of rows of gradients, in float64, by stretches of coordinates that stay in cache."""
+"""Moments of rows of deviations, in float64, by stretches of coordinates that stay in cache."""
 
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
-from snrkit.diagnostics.moments import BlockMoments, wide_chunk
+from snrkit.backend.memory import fresh
+from snrkit.diagnostics.moments import BlockMoments
 
-# Numbers of rows that are taken at once: on a processor, those that stay in cache; on a device, so many that it is busy.
-_AT_ONCE, _DEVICE_AT_ONCE = 2**18, 2**26
+# Numbers of rows that are taken at once: on a processor, those that stay in its cache, in their own type or in float64; on a
+# device, so many that it is busy. And coordinates whose sums are.
+_AT_ONCE, WIDE_AT_ONCE, _DEVICE_AT_ONCE, _COORDINATES = 2**20, 2**18, 2**26, 2**15
 
 
 class RowMoments:
-    """Mean and squared deviations of rows ``[n, P]``, merged by the pairwise update of Chan, Golub & LeVeque (1983).
+    """Mean and squared deviations of rows ``[n, P]`` that are deviations from an origin of their own kind.
 
-    Deviations are taken from the first of the rows that are added together, in their own type: a coordinate that never
-    changes has a variance of exactly zero. Where squares of deviations leave float32's range they are taken in float64.
+    A coordinate that never changes has a variance of exactly zero where the origin is one of the draws. Rows that are added
+    together are summed in their own type, and those sums in float64; where squares leave float32's range they are taken in
+    float64 as well.
 
     Args:
         size: P.
@@ -24,70 +27,62 @@ class RowMoments:
 
     def __init__(self, size: int, device: torch.device) -> None:
         self.draws = 0
-        self.mean = torch.zeros(size, dtype=torch.float64, device=device)
-        self._m2 = torch.zeros_like(self.mean)
-        self._work = _Work()
+        self.sums = torch.zeros(size, dtype=torch.float64, device=device)
+        self._squares = torch.zeros_like(self.sums)
+        self._products: Tensor | None = None
+
+    def begin(self) -> None:
+        """Forget all draws, and keep the memory: fresh pages cost more than the arithmetic."""
+        self.draws = 0
 
     def add(self, rows: Tensor) -> None:
-        """Merge draws ``[r, P]``."""
-        share = len(rows) / (self.draws + len(rows))
-        for span in stretches(rows):
-            mean, m2 = self._of(rows[:, span])
-            own_mean, own_m2 = self.mean[span], self._m2[span]
-            delta = mean.sub_(own_mean)
-            own_mean.add_(delta, alpha=share)
-            own_m2.add_(m2).addcmul_(delta, delta, value=self.draws * share)
+        """Add deviations ``[r, P]``."""
+        for span in stretches(rows, _AT_ONCE):
+            both = self._of(rows[:, span])
+            for total, part in zip((self.sums[span], self._squares[span]), both, strict=True):
+                if self.draws:
+                    total.add_(part)
+                else:
+                    total.copy_(part)
         self.draws += len(rows)
 
-    def block(self) -> BlockMoments:
-        """The moments of all rows, at least two, on the host; nothing can be added afterwards."""
-        variance = self._m2.div_(self.draws - 1)
+    def block(self, origin: Tensor) -> BlockMoments:
+        """The moments of all draws, at least two, on the host.
+
+        Args:
+            origin: what rows are deviations from, ``[P]``.
+        """
+        mean, variance = (fresh(self.sums.shape, torch.float64, self.sums.device) for _ in range(2))
+        n, step = self.draws, len(mean) if mean.is_cuda else _COORDINATES
+        for sums, squares, start, m, v in zip(
+            *(torch.split(part, max(1, step)) for part in (self.sums, self._squares, origin, mean, variance)),
+            strict=True,
+        ):
+            torch.mul(squares, 1 / (n - 1), out=v).addcmul_(sums, sums, value=-1 / (n * (n - 1))).clamp_(min=0)
+            torch.add(start, sums, alpha=1 / n, out=m)
         single = torch.zeros(1, 1, 3, dtype=torch.float64)
-        return BlockMoments(self.draws, *(part.cpu().numpy() for part in (self.mean, variance, single)))
+        return BlockMoments(n, *(part.cpu().numpy() for part in (mean, variance, single)))
 
     def _of(self, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and sum of squared deviations of ``[r, p]``, in tensors that the next call may write over."""
+        """Sums of deviations ``[r, p]`` and of their squares, ``[p]`` each."""
         # On a device whether float32 loses squares could not be known without waiting for it.
         if values.is_cuda:
-            return wide_chunk(values, _DEVICE_AT_ONCE)
-        work, first = self._work, values[0]
-        off = torch.sub(values, first, out=work.like("off", values))
-        shift = torch.mean(off, dim=0, out=work.like("shift", first))
-        squares = torch.sum(off.square_(), dim=0, out=work.like("squares", first))
-        wide = work.wide("wide", shift)
-        m2 = work.wide("m2", squares).addcmul_(wide, wide, value=-len(values)).clamp_(min=0)
-        mean = work.wide("mean", first).add_(wide)
-        if values.dtype != torch.float64 and len(values) > 1:
-            lost = _lost(values, squares)
-            if lost is not None:
-                mean[lost], m2[lost] = wide_chunk(values.index_select(1, lost))
-        return mean, m2
+            wide = values.double()
+            return wide.sum(dim=0), wide.square_().sum(dim=0)
+        if self._products is None or self._products.shape != values.shape:
+            self._products = torch.empty(values.shape, dtype=values.dtype)
+        sums, squares = values.sum(dim=0), torch.mul(values, values, out=self._products).sum(dim=0)
+        lost = _lost(values, squares) if values.dtype != torch.float64 else None
+        if lost is not None:
+            wide = values.index_select(1, lost).double()
+            sums, squares = sums.double(), squares.double()
+            sums[lost], squares[lost] = wide.sum(dim=0), wide.square_().sum(dim=0)
+        return sums, squares
 
 
-class _Work:
-    """Tensors that are used again: fresh ones of this size cost more than the arithmetic."""
-
-    def __init__(self) -> None:
-        self._kept: dict[str, Tensor] = {}
-
-    def like(self, name: str, values: Tensor) -> Tensor:
-        """A tensor of the shape and type of another."""
-        kept = self._kept.get(name)
-        if kept is None or kept.shape != values.shape:
-            kept = self._kept[name] = torch.empty(values.shape, dtype=values.dtype)
-        return kept
-
-    def wide(self, name: str, values: Tensor) -> Tensor:
-        """A copy in float64."""
-        kept = self._kept.get(name)
-        if kept is None or kept.shape != values.shape:
-            kept = self._kept[name] = torch.empty(values.shape, dtype=torch.float64)
-        return kept.copy_(values)
-
-
-def stretches(rows: Tensor) -> Iterator[slice]:
-    """Consecutive coordinates of rows ``[n, ..., P]``, so many at a time as stay in cache."""
-    at_once = _DEVICE_AT_ONCE if rows.is_cuda else _AT_ONCE
+def stretches(rows: Tensor, numbers: int) -> Iterator[slice]:
+    """Consecutive coordinates of rows ``[n, ..., P]``, about so many numbers at a time; on a device, more."""
+    at_once = _DEVICE_AT_ONCE if rows.is_cuda else numbers
     size = rows.shape[-1]
     width = max(1, at_once * size // max(1, rows.numel()))
     for start in range(0, size, width):
@@ -103,6 +98,10 @@ def _lost(values: Tensor, squares: Tensor) -> Tensor | None:
     if least <= float(low) and float(high) <= most:
         return None
     beyond = ~((squares >= least) & (squares <= most))
-    # Coordinates without any change, as of inputs that are always zero, are right as they are.
+    # Coordinates without any change, as of inputs that are always zero, are right as they are. Mostly all are: one product
+    # with weights that let no changes cancel tells so sooner than a look at each.
+    weights = torch.linspace(1, 2, len(beyond), dtype=values.dtype).mul_(beyond)
+    if not bool((values @ weights).count_nonzero()):
+        return None
     lost = (beyond & (torch.amax(values, dim=0) != torch.amin(values, dim=0))).nonzero()[:, 0]
     return lost if len(lost) else None

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import snrkit
-from snrkit.losses import summing
+from snrkit.losses import drawing, summing
 from snrkit.losses.drawing import _Within
 from snrkit.losses.parameters import trained
 from snrkit.losses.summing import RowMoments
@@ -26,9 +26,9 @@ def numbers(rows, size, kind="plain"):
 
 def moments(values, portions):
     found = RowMoments(values.shape[1], CPU)
-    for part in torch.split(values, portions):
+    for part in torch.split(values - values[0], portions):
         found.add(part)
-    return found.block()
+    return found.block(values[0])
 
 
 @pytest.mark.parametrize("kind", ["plain", "small", "denormal", "large", "largest", "offset"])
@@ -68,7 +68,7 @@ def test_what_is_nan_stays_nan():
 
 @pytest.mark.parametrize("repeats", [2, 3])
 def test_variance_within_batches_is_that_of_float64_also_beside_a_large_mean(repeats, monkeypatch):
-    monkeypatch.setattr(summing, "_AT_ONCE", 50)
+    monkeypatch.setattr(drawing, "WIDE_AT_ONCE", 50)
     model = zoo.made(lambda: zoo.mlp(4, 5, 2))
     rows = 1e3 + zoo.data(8, repeats, sum(p.numel() for p in model.parameters()))
     found = _Within(trained(model))

@@ -75,10 +75,14 @@ def only_runs(out, specs):
 @pytest.fixture(scope="module")
 def finished(specs, tmp_path_factory):
     """Folders of the sweep done in one visit, by how many runs stood side by side; not to be written to."""
-    folders = {size: tmp_path_factory.mktemp(f"side-by-side-{size}") for size in (1, 2, 3)}
-    for size, folder in folders.items():
-        assert states(go(specs, folder, size=size)) == ["done"] * 3
-    return folders
+
+    class Folders(dict):
+        def __missing__(self, size):
+            self[size] = tmp_path_factory.mktemp(f"side-by-side-{size}")
+            assert states(go(specs, self[size], size=size)) == ["done"] * 3
+            return self[size]
+
+    return Folders()
 
 
 @pytest.fixture(scope="module")
@@ -283,8 +287,9 @@ def test_a_damaged_directory_fails_its_run_only(specs, tmp_path, finished, damag
 
 
 @pytest.fixture
-def branching(monkeypatch):
-    """A value decides on the control flow of the model, which vmap refuses."""
+def branching(monkeypatch, finished):
+    """A value decides on the control flow of the model, which vmap refuses; not of what is finished one by one."""
+    assert finished[1]
     model = build_model(ModelSpec(**DIGITS["model"]), DataSummary(torch.zeros(64), False), 0)
     forward = type(model).forward
 

@@ -44,14 +44,21 @@ class HostArrays:
     @classmethod
     def of(cls, counts: Array, means: Sequence[Array], variances: Sequence[Array]) -> Self:
         """The arrays of blocks with these means and variances of a draw, ``[P]`` each."""
-        # Relative to the first block, so that equal means differ by exactly zero; block by block, to need no third array.
+        # Relative to the first block, so that equal means differ by exactly zero.
         kept = Kept.of([*means, *variances])
         origin = kept.take(means[0])
         offsets, squares = (np.empty((len(means), len(origin))) for _ in range(2))
-        for block, (count, mean, variance) in enumerate(zip(counts, means, variances, strict=True)):
-            np.subtract(kept.take(mean), origin, out=offsets[block])
-            np.multiply(kept.take(variance), count - 1, out=squares[block])
-            squares[block] += count * offsets[block] ** 2
+
+        def chunk(item: tuple[int, slice]) -> None:
+            _, part = item
+            rows = zip(counts, means, variances, offsets[:, part], squares[:, part], strict=True)
+            for count, mean, variance, offset, square in rows:
+                np.subtract(kept.take(mean, part), origin[part], out=offset)
+                np.square(offset, out=square)
+                np.multiply(square, count, out=square)
+                np.add(square, kept.take(variance, part) * (count - 1), out=square)
+
+        each(chunk, Segments([slice(0, len(origin))]).bounded(_CHUNK), _threads(offsets.size))
         return cls(counts, origin, offsets, squares, kept)
 
     def on(self, device: torch.device) -> DeviceArrays:
@@ -174,7 +181,7 @@ class HostArrays:
             np.copyto(found, np.inf, where=still)  # behind all others where they are in order
             return np.stack([counts, sums], axis=1)
 
-        threads = self._threads(values.size)
+        threads = _threads(values.size)
         both = self._summed(chunk, segments, self._width(len(chosen)), threads)  # [blocks, S, 2]
         counts, sums = np.moveaxis(both, 2, 0)
 
@@ -210,7 +217,7 @@ class HostArrays:
             signed = norm if moving.all() else mean[:, moving].sum(axis=1)
             return np.column_stack([variance.sum(axis=1), norm, signed, np.broadcast_to(whole, (len(mean), 3))])
 
-        found = self._summed(chunk, segments, self._width(len(chosen)), self._threads(len(chosen) * len(self._origin)))
+        found = self._summed(chunk, segments, self._width(len(chosen)), _threads(len(chosen) * len(self._origin)))
         trace, norm, signed = (found[:, :, i].T for i in range(3))
         moving, of_mean, typical = (found[:, 0, i] for i in range(3, 6))
         return Totals(trace, norm, signed, moving, of_mean, typical)
@@ -228,7 +235,7 @@ class HostArrays:
             return np.stack([means @ means.T, centred @ centred.T])
 
         own = self._kept.segments(segments)
-        found = self._summed(chunk, own, self._square, self._threads(2 * self._offsets.size))
+        found = self._summed(chunk, own, self._square, _threads(2 * self._offsets.size))
         return found[:, 0], found[:, 1]
 
     def products(self, target: Self, segments: Segments) -> list[Products]:
@@ -244,7 +251,7 @@ class HostArrays:
             apart = own - other
             return np.stack([own @ own.T, other @ other.T, own @ other.T, apart @ apart.T])
 
-        found = self._summed(chunk, segments, self._square, self._threads(4 * self._offsets.size))
+        found = self._summed(chunk, segments, self._square, _threads(4 * self._offsets.size))
         return [Products(*block) for block in found]
 
     def notable(self, block: slice) -> tuple[int, int]:
@@ -268,9 +275,6 @@ class HostArrays:
         """Coordinates in a chunk whose inner products are taken."""
         return max(1, _PRODUCT // len(self._counts) ** 2)
 
-    def _threads(self, numbers: int) -> int:
-        return torch.get_num_threads() if numbers >= _WORTH_THREADS else 1
-
     def _summed(
         self, chunk: Callable[[tuple[int, slice]], Array], segments: Segments, width: int, threads: int
     ) -> Array:
@@ -281,6 +285,10 @@ class HostArrays:
         for (number, _), values in zip(parts, found, strict=True):
             pieces[number] += values
         return segments.over(pieces)
+
+
+def _threads(numbers: int) -> int:
+    return torch.get_num_threads() if numbers >= _WORTH_THREADS else 1
 
 
 def _product(rows: Array, columns: Array) -> Array:

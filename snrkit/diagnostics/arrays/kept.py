@@ -10,6 +10,7 @@ from snrkit.types import Array, Indices
 
 # Share of such coordinates from which on it pays to leave them out.
 _WORTH = 1 / 16
+_EVERY = slice(None)
 
 
 class Kept:
@@ -29,6 +30,8 @@ class Kept:
         found = np.zeros(len(rows[0]), dtype=np.bool_)
         for row in rows:
             found |= row != 0
+            if found.all():
+                break
         few = np.count_nonzero(found) > (1 - _WORTH) * len(found)
         return cls(len(found), None if few else np.flatnonzero(found))
 
@@ -38,9 +41,9 @@ class Kept:
             return self.indices is other.indices
         return np.array_equal(self.indices, other.indices)
 
-    def take(self, row: Array) -> Array:
-        """Kept ones of all coordinates: ``[P]`` to ``[p]``."""
-        return row if self.indices is None else row[self.indices]
+    def take(self, row: Array, part: slice = _EVERY) -> Array:
+        """Some of the kept ones of all coordinates ``[P]``; left out: all of them, ``[p]``."""
+        return row[part if self.indices is None else self.indices[part]]
 
     def within(self, part: slice) -> slice:
         """Where the kept ones among some coordinates stand."""
