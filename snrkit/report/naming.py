@@ -24,6 +24,7 @@ OF_MODEL = ["trained_with", "trained_on", "trained_M", "trained_K", "model"]
 # As many estimators with the same gradient are named in a row.
 MOST_ALIKE = 3
 _IDENTITY = re.compile(r"-[0-9a-f]{10}(-\d+)?$")
+_SETTING = re.compile(r"[0-9a-f]{10}-(\d+)")
 _OF_RUN = ("trained_on", "M", "K", "model")
 
 
@@ -32,7 +33,7 @@ def names(
 ) -> list[str]:
     """Labels by estimator, or as the user said, and by whatever else tells them apart.
 
-    To those still alike what else they were trained with is added, then the run's name, and last a number.
+    To those still alike what else they were trained with is added, then for how long, the run's name, and last a number.
 
     Args:
         keys: a row of each.
@@ -52,6 +53,7 @@ def names(
     for field in fields:
         found = told_apart(found, [shown(field, key[field]) if _text(key, field) else "" for key in rows])
     found = told_apart(found, differing(found, rows))
+    found = told_apart(found, [_epochs(key) for key in rows])
     found = told_apart(found, [plain(_text(key, "run")) for key in rows])
     return numbered(found)
 
@@ -67,6 +69,12 @@ def _estimator(key: Mapping[Any, Any]) -> str:
 def _is_known(key: Mapping[Any, Any]) -> bool:
     """Whether the settings of its run are known: of readings those say so, of all else its estimator is one of them."""
     return bool(_text(key, "trained_with") if "trained_with" in key else _text(key, "estimator"))
+
+
+def _epochs(key: Mapping[Any, Any]) -> str:
+    """How long a run was to be trained, with which its setting ends (``trained.trained_as``); empty where not known."""
+    found = _SETTING.fullmatch(_text(key, "setting"))
+    return f"{found[1]} {'epoch' if found[1] == '1' else 'epochs'}" if found else ""
 
 
 def _text(key: Mapping[Any, Any], field: str) -> str:

@@ -55,6 +55,19 @@ def test_what_differs_is_named_and_the_hash_never(sweep):
         assert called == {"VAE", "IWAE, optimiser.lr = 0.0005", "IWAE, seed 0", "IWAE, seed 1"}
 
 
+def test_runs_that_were_trained_for_longer_are_called_so(sweep, tmp_path, run):
+    longer = sweep / "longer"
+    shutil.copytree(next(sweep.glob("digits-vae*")), longer)
+    config, metrics = longer / "config.toml", longer / "metrics.jsonl"
+    config.write_text(RunSpec.from_toml(config.read_text(), "").model_copy(update={"epochs": 7}).to_toml())
+    metrics.write_text(metrics.read_text().replace('"bound": -', '"bound": -1'))
+    out = tmp_path / "out"
+    assert run(sweep, "--out", out, "--figure", "training", "--quiet")[0] == 0
+    found = set(pd.read_csv(out / "training.csv")["line"])
+    assert {"VAE, 7 epochs"} < found
+    assert not any(name.endswith(")") for name in found)
+
+
 def test_runs_that_differ_in_nothing_are_numbered():
     keys = [{"estimator": "iwae", "options": "", "run": f"digits-iwae-{digit * 10}", "rest": ""} for digit in "12"]
     assert names(keys, ["run"]) != [plain(key["run"]) for key in keys]
