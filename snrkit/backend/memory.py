@@ -9,8 +9,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from snrkit.errors import ResourceError
 
 if TYPE_CHECKING:
@@ -52,7 +50,8 @@ def fresh(size: tuple[int, ...], dtype: "torch.dtype", device: "torch.device") -
     On a processor its memory is numpy's, which asks the system for large pages: the first touch of a large tensor takes a
     fraction of what it does with small ones.
     """
-    import torch  # not needed for anything else here, and slow to load
+    import numpy as np  # neither is needed for anything else here, and both are slow to load
+    import torch
 
     if device.type != "cpu" or dtype not in (torch.float32, torch.float64):
         return torch.empty(size, dtype=dtype, device=device)
