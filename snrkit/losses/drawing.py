@@ -74,7 +74,8 @@ class Rows:
 
     def __init__(self, name: str, trained: Trained, rows: int, write: Write) -> None:
         self._name, self._trained, self._write = name, trained, write
-        self.held = fresh((rows, trained.layout.size), trained.dtype, trained.device)
+        wide = torch.promote_types(trained.dtype, torch.float32)  # deviations of narrower types would lose digits
+        self.held = fresh((rows, trained.layout.size), wide, trained.device)
         self.moments = RowMoments(trained.layout.size, trained.device)
         self._origin: Tensor | None = None
 
@@ -185,26 +186,50 @@ def redrawn_block(
 ) -> OfBatches:
     """Moments of the draws of one block of batches; raises as ``redrawn``."""
     held.begin()
-    single, means = held.moments, RowMoments(trained.layout.size, trained.device)
-    within = _Within(trained)
+    within, means = _Within(trained), _Means(trained)
     for part in parts(numbers, len(held.held) // repeats):
         draws = range(part.start * repeats, part.stop * repeats)
         values: list[Tensor | None] = []
         for number in part:
             place = len(values)
             values += held.fill(place, draws[place : place + repeats], batch_of(number))
-        off = held.held[: len(draws)].view(len(part), repeats, -1)
-        single.add(off[:, 0])
-        means.add(off.mean(dim=1))
-        held.check(draws, held.held[: len(draws)], values, means.sums)
+        rows = held.held[: len(draws)]
+        off = rows.view(len(part), repeats, -1)
+        held.moments.add(off[:, 0])
         if repeats > 1:
+            means.add(off)
             within.add(off)
+        held.check(draws, rows, values, held.moments.sums if repeats == 1 else means.moments.sums)
         told(len(draws))
+    single = held.moments.block(held.origin)
     if repeats == 1:
-        return OfBatches(single.block(held.origin), None, None)
-    return OfBatches(
-        single.block(held.origin), means.block(held.origin), Within(len(numbers), within.traces() / len(numbers))
-    )
+        return OfBatches(single, None, None)
+    return OfBatches(single, means.block(held.origin), Within(len(numbers), within.traces() / len(numbers)))
+
+
+class _Means:
+    """Moments of the means over the draws of a batch.
+
+    Args:
+        trained: the parameters.
+    """
+
+    def __init__(self, trained: Trained) -> None:
+        self.moments = RowMoments(trained.layout.size, trained.device)
+        self._origin: Tensor | None = None
+
+    def add(self, off: Tensor) -> None:
+        """Add batches, deviations ``[batches, repeats, P]`` of their draws."""
+        # Relative to the first of them: the one draw that draws are relative to may lie far from all means.
+        means = off.mean(dim=1)
+        if self._origin is None:
+            self._origin = means[0].clone()
+        self.moments.add(means.sub_(self._origin))
+
+    def block(self, origin: Tensor) -> BlockMoments:
+        """The moments of all batches; ``origin`` is what draws are deviations from, ``[P]``."""
+        assert self._origin is not None
+        return self.moments.block(origin.double() + self._origin)
 
 
 class _Within:

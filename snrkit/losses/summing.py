@@ -90,7 +90,7 @@ def stretches(rows: Tensor, numbers: int) -> Iterator[slice]:
 
 
 def _lost(values: Tensor, squares: Tensor) -> Tensor | None:
-    """Which coordinates of ``[r, p]`` vary, by squares that add up beyond the range of their type; None: there are none."""
+    """Which coordinates of deviations ``[r, p]`` have squares that add up beyond the range of their type; None: none has."""
     # Below, squares lose digits or vanish; above, they overflow. What is NaN is beyond too.
     limits = torch.finfo(values.dtype)
     least, most = len(values) * limits.tiny, limits.max
@@ -98,10 +98,10 @@ def _lost(values: Tensor, squares: Tensor) -> Tensor | None:
     if least <= float(low) and float(high) <= most:
         return None
     beyond = ~((squares >= least) & (squares <= most))
-    # Coordinates without any change, as of inputs that are always zero, are right as they are. Mostly all are: one product
-    # with weights that let no changes cancel tells so sooner than a look at each.
+    # Coordinates without any deviation, as of inputs that are always zero, are right as they are. Mostly all are: one
+    # product with weights that let none cancel tells so sooner than a look at each.
     weights = torch.linspace(1, 2, len(beyond), dtype=values.dtype).mul_(beyond)
     if not bool((values @ weights).count_nonzero()):
         return None
-    lost = (beyond & (torch.amax(values, dim=0) != torch.amin(values, dim=0))).nonzero()[:, 0]
+    lost = (beyond & (values.abs().amax(dim=0) != 0)).nonzero()[:, 0]
     return lost if len(lost) else None

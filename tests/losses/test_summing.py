@@ -58,6 +58,13 @@ def test_tiny_changes_that_cancel_are_no_constant():
     assert moments(values, 3).variance[0] == pytest.approx(1e-60, rel=1e-6)
 
 
+@pytest.mark.parametrize("scale", [1e-24, 1e25])
+def test_a_last_part_of_one_row_loses_no_squares(scale):
+    values = numbers(9, 5) * scale
+    exact = values.double().var(dim=0)
+    assert np.allclose(moments(values, 4).variance, exact, rtol=1e-5, atol=0)
+
+
 def test_what_is_nan_stays_nan():
     values = numbers(6, 4)
     values[2, 1] = float("nan")
@@ -86,3 +93,37 @@ def test_blocks_of_unequal_draws_in_stretches(monkeypatch):
     # 50 draws fall into blocks of two and of three.
     table = snrkit.measure_loss(lambda m, x: (m(x) * torch.randn(2)).square().mean(), model, x, draws=50)
     assert set(table["draws"]) == {50}
+
+
+def test_an_outlying_first_draw_costs_the_means_of_batches_no_digits():
+    model, repeats = zoo.made(lambda: zoo.mlp(3, 2)), 100
+    own = trained(model)
+    draws = 0.1 * zoo.data(25 * repeats, own.layout.size)
+    draws[0] = 1e4
+
+    def write(numbers, rows, batch, origin):
+        rows.copy_(draws[numbers.start : numbers.stop])
+        if origin is not None:
+            rows.sub_(origin)
+        return [None] * len(numbers)
+
+    found = drawing.redrawn_block(
+        own, drawing.Rows("loss", own, 5 * repeats, write), range(25), repeats, lambda number: number, lambda _: None
+    )
+    exact = draws.double().view(25, repeats, -1).mean(dim=1)
+    assert np.allclose(found.means.variance, exact.var(dim=0), rtol=1e-4)
+    # Of the mean in the unit of the spread, as ever.
+    assert np.all(np.abs(found.means.mean - exact.mean(dim=0).numpy()) <= 1e-5 * exact.std(dim=0).numpy())
+
+
+@pytest.mark.parametrize("draws", [1280, 1300])
+@pytest.mark.parametrize("scale", [1e-24, 3e19, 1e25])
+def test_a_loss_of_any_size_has_the_same_ratio(draws, scale):
+    def measured(size):
+        parameter = torch.nn.Parameter(torch.zeros(5))
+        table = snrkit.measure_loss(
+            lambda p, _: (p * (torch.randn(5) * size + 0.3 * size)).sum(), parameter, torch.zeros(1), draws=draws
+        )
+        return table[(table["metric"] == "snr_mean") & (table["block"] == "all")]["value"].item()
+
+    assert measured(scale) == pytest.approx(measured(1.0), rel=1e-5)
