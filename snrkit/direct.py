@@ -22,7 +22,7 @@ from snrkit.estimators.base import Estimator
 from snrkit.evaluation import bounds
 from snrkit.evaluation.portions import Portions
 from snrkit.evaluation.score import as_table
-from snrkit.fleet.elsewhere import Elsewhere, elsewhere
+from snrkit.fleet.elsewhere import elsewhere, threads_of
 from snrkit.fleet.models import Send
 from snrkit.models.base import LatentModel
 from snrkit.specs.given import is_empty, require_is, whole
@@ -67,7 +67,7 @@ def evaluate(
     """
     by = elsewhere(executor, send)
     score = None if by is None else Portions(None, "", by).scores
-    with opened(model, x, "evaluation") as subject, on_threads(_threads(threads, by)):
+    with opened(model, x, "evaluation") as subject, on_threads(threads_of(threads, by)):
         points = _tensor(subject.x)
         scores = bounds.evaluate(subject.model, points, samples, Streams(_seed(seed)), progress, score)
         return as_table(scores, torch.get_num_threads())
@@ -189,18 +189,11 @@ def advise(  # noqa: PLR0913
         total = affordable(own, batch, seconds or 0.0) if budget is None else whole("budget", budget, 1, "e.g. 64")
     found = _advise.advise(
         own, points, batch, total, asked or _advise.candidates(own, points), draws=draws, seed=_seed(seed),
-        seconds=seconds, progress=progress, stop=stop, threads=_threads(threads), elsewhere=by,
+        seconds=seconds, progress=progress, stop=stop, threads=threads_of(threads), elsewhere=by,
     )  # fmt: skip
     return dataclasses.replace(
         found, about={"run": "python", "step": 0, "data": "given", "budget": total, "draws": draws, "seed": seed}
     )
-
-
-def _threads(threads: int | None, by: Elsewhere | None = None) -> int | None:
-    """Of the processor; None: as many as torch takes anyway."""
-    if threads is None:
-        return None if by is None else 1
-    return whole("threads", threads, 1, "give how many")
 
 
 def _seed(seed: int) -> int:

@@ -54,6 +54,8 @@ class Task:
 
 
 _Keyed = tuple[Hashable, Task]
+_Lost = tuple[Future[tuple[Answer, ...]], BaseException]
+_Lacking = tuple[list[_Keyed], tuple[str, ...]]
 
 
 @dataclass
@@ -117,6 +119,7 @@ class Dispatch:
         while key not in self._found and key not in self._errors:
             self._fill()
             if self._stop():
+                self._gathered(0.0)
                 raise Interrupted
             self._collect()
         if key in self._errors:
@@ -166,21 +169,37 @@ class Dispatch:
         self._sent[self._hands.submit(orders, cargos, missing)] = _Sent(parts, self._generation)
 
     def _collect(self) -> None:
-        done, _ = wait(self._sent, timeout=_GLANCE, return_when=FIRST_COMPLETED)
+        lost, lacking = self._gathered(_GLANCE)
+        for parts, missing in lacking:
+            self._send(parts, missing)
+        for future, error in lost:
+            self._lost(self._sent.pop(future), error)
+
+    def _gathered(self, seconds: float) -> tuple[list[_Lost], list[_Lacking]]:
+        """Take what is done, all of it before anything is raised of what was lost, so that only that is done again.
+
+        Args:
+            seconds: that the first of it is waited for.
+
+        Returns:
+            What was lost, which still counts as sent; and what is to be sent again with cargos that were missing.
+        """
+        lost, lacking = list[_Lost](), list[_Lacking]()
+        done, _ = wait(self._sent, timeout=seconds, return_when=FIRST_COMPLETED)
         for future in done:
-            sent = self._sent.pop(future)
             try:
                 answers = future.result()
             except (CancelledError, Exception) as error:
-                self._lost(sent, error)
+                lost.append((future, error))
                 continue
-            pairs = list(zip(sent.parts, answers, strict=True))
-            lacking = {digest: None for _, answer in pairs for digest in answer.missing}
-            if lacking:
-                self._send([part for part, answer in pairs if answer.missing], tuple(lacking))
+            pairs = list(zip(self._sent.pop(future).parts, answers, strict=True))
+            missing = tuple(dict.fromkeys(digest for _, answer in pairs for digest in answer.missing))
+            if missing:
+                lacking.append(([part for part, answer in pairs if answer.missing], missing))
             for part, answer in pairs:
                 if not answer.missing:
                     self._take(*part, answer)
+        return lost, lacking
 
     def _take(self, key: Hashable, task: Task, answer: Answer) -> None:
         if answer.error is not None:
@@ -196,7 +215,9 @@ class Dispatch:
             return
         if found is None:
             problem = "a worker's answer is not what was asked for: it is damaged, or of another version"
-            raise SpecError("executor", problem, "see to the network and the workers, and measure again")
+            remedy = "see to the network and the workers, and measure again"
+            self._errors[key] = SpecError("executor", problem, remedy)
+            return
         self.seconds[key] = answer.seconds
         self._found[key] = found, task.size
         if task.cost:
@@ -232,8 +253,11 @@ class Dispatch:
             del self._waiting[key]
 
     def cancel(self) -> None:
-        """Give up what is not done."""
-        self._waiting.clear()
-        for future in self._sent:
-            future.cancel()
-        self._sent.clear()
+        """Give up what is not done; what is, is taken."""
+        try:
+            self._gathered(0.0)
+        finally:
+            self._waiting.clear()
+            for future in self._sent:
+                future.cancel()
+            self._sent.clear()

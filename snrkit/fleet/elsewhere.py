@@ -14,6 +14,7 @@ from snrkit.fleet.dispatch import Dispatch
 from snrkit.fleet.fleet import Fleet, fleet_of
 from snrkit.fleet.models import Recipe, Send, packed, pickled, to_bytes
 from snrkit.fleet.orders import Cargo
+from snrkit.specs.given import whole
 
 
 @dataclass(frozen=True)
@@ -67,3 +68,18 @@ def elsewhere(executor: Any, send: Send = "specification", recipe: Recipe | None
     """Where an executor works; None where there is none. Arguments and errors as for ``fleet_of``."""
     fleet = fleet_of(executor, send)
     return None if fleet is None else Elsewhere(fleet, recipe)
+
+
+def threads_of(threads: int | None, by: Elsewhere | None = None) -> int | None:
+    """How many threads of the processor the caller of a function asked for; None: as many as torch takes anyway.
+
+    Args:
+        threads: as given; None: 1 of a worker, else as torch decides.
+        by: workers; None: this process.
+
+    Raises:
+        SpecError: it is no whole number of at least 1.
+    """
+    if threads is None:
+        return None if by is None else 1
+    return whole("threads", threads, 1, "give how many")

@@ -4,6 +4,7 @@ Batches that are drawn anew are drawn here, in their order, whatever draws them 
 of draws that is theirs; a block whose worker is lost goes again with the same batches.
 """
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,7 +17,7 @@ from snrkit.diagnostics.moments import BlockMoments
 from snrkit.diagnostics.plan import Job
 from snrkit.diagnostics.store import Store, unsealed
 from snrkit.errors import CapabilityError, SpecError
-from snrkit.fleet.dispatch import Task
+from snrkit.fleet.dispatch import Dispatch, Task
 from snrkit.fleet.elsewhere import Elsewhere
 from snrkit.fleet.models import pickled
 from snrkit.fleet.orders import Cargo
@@ -29,6 +30,8 @@ from snrkit.losses.trial import Found, tensors_of
 _HERE = remote.__name__
 # Bytes of batches that are drawn ahead of the workers.
 _AHEAD = 2**30
+# Batches of a block, what is to be done with them, and how many bytes they are.
+_Ahead = tuple[range, Task, int]
 
 
 @dataclass(frozen=True)
@@ -124,17 +127,26 @@ class Crew:
             ResourceError: those of a block do not fit in memory.
             SnrkitError: what a worker raised.
         """
-        blocks, tasks, found = self._job.blocks(), list[Task](), list[OfBatches]()
-        sizes: list[int] = []
+        blocks, ahead = deque(self._job.blocks()), deque[_Ahead]()
+        found, size = list[OfBatches](), 0
         with self._elsewhere.dispatch(self._library) as dispatch:
-            for place, numbers in enumerate(blocks):
-                while len(tasks) < len(blocks) and (len(tasks) <= place or sum(sizes[place:]) < _AHEAD):
-                    content = self._drawn(blocks[len(tasks)], batch_of)
-                    sizes.append(len(content))
-                    tasks.append(self._of_batches(blocks[len(tasks)], content))
-                    dispatch.expect([(blocks[len(tasks) - 1], tasks[-1])])
-                found.append(dispatch.result(numbers, tasks[place]))
+            while blocks or ahead:
+                while blocks and (not ahead or size < _AHEAD):
+                    ahead.append(self._announced(dispatch, blocks.popleft(), batch_of))
+                    size += ahead[-1][2]
+                numbers, task, own = ahead.popleft()
+                found.append(dispatch.result(numbers, task))
+                # It holds the batches, and others are drawn next.
+                del task
+                size -= own
         return found
+
+    def _announced(self, dispatch: Dispatch, numbers: range, batch_of: BatchOf) -> _Ahead:
+        """The batches of a block drawn, and the block announced."""
+        content = self._drawn(numbers, batch_of)
+        task = self._of_batches(numbers, content)
+        dispatch.expect([(numbers, task)])
+        return numbers, task, len(content)
 
     def _drawn(self, numbers: range, batch_of: BatchOf) -> bytes:
         """The batches of a block, packed."""

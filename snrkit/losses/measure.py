@@ -12,7 +12,7 @@ import pandas as pd
 from snrkit.backend.machine import threads as on_threads
 from snrkit.diagnostics.moments import Moments
 from snrkit.diagnostics.tables import Provenance
-from snrkit.fleet.elsewhere import Elsewhere, elsewhere
+from snrkit.fleet.elsewhere import Elsewhere, elsewhere, threads_of
 from snrkit.fleet.models import Send
 from snrkit.losses.asked import Asked, asked
 from snrkit.losses.crew import By
@@ -241,8 +241,8 @@ def carried_out(
     Raises:
         SpecError, ModelError, CapabilityError, NonFiniteError, ResourceError: as for ``measure_loss``.
     """
+    count = threads_of(threads, elsewhere)
     by = None if elsewhere is None else By.sending(what, elsewhere)
-    count = threads or (None if elsewhere is None else 1)
     with opened(what.trained, what.losses, what.seed, what.mode, what.noise) as ready, on_threads(count):
         done = {name: measured(ready, what, name, (known or {}).get(name), progress, by) for name in what.losses}
     table = rows(what, done, provenance)

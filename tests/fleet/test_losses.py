@@ -2,6 +2,8 @@
 
 import multiprocessing
 import os
+import weakref
+from concurrent.futures import Future
 
 import pandas as pd
 import pytest
@@ -9,9 +11,12 @@ import torch
 from torch import nn
 
 import snrkit
+from snrkit.backend.machine import Machine
 from snrkit.errors import CapabilityError, SpecError
 from snrkit.fleet.fleet import Fleet
-from snrkit.fleet.hands import Processes
+from snrkit.fleet.hands import Futures, Processes
+from snrkit.fleet.orders import serve_all
+from snrkit.losses import crew
 
 FEW = {"draws": 12, "seed": 3}
 
@@ -86,6 +91,38 @@ def test_batches_drawn_anew_are_those_of_one_process(processes, kind, repeats):
     )  # fmt: skip
     pd.testing.assert_frame_equal(found.drop(columns="seconds"), alone.drop(columns="seconds"), check_exact=True)
     assert told[-1] == (24, 24, "loss")
+
+
+class Counting(Futures):
+    """One worker, which is this process; it counts the tasks whose batches are in memory when it is given another."""
+
+    workers = 1
+
+    def __init__(self):
+        self.machine, self.tasks, self.most = Machine.here(), weakref.WeakSet(), 0
+
+    def submit(self, orders, cargos, missing=()):
+        self.most = max(self.most, len(self.tasks))
+        found = Future()
+        found.set_result(serve_all(orders, {digest: cargos[digest].content for digest in missing}))
+        return found
+
+
+@pytest.mark.parametrize(("blocks", "most"), [(2, 3), (5, 6)])
+def test_batches_are_let_go_of_once_their_draws_are_there(monkeypatch, blocks, most):
+    hands, made = Counting(), crew.Crew._of_batches
+
+    def noted(self, numbers, batches):
+        monkeypatch.setattr(crew, "_AHEAD", blocks * len(batches))
+        task = made(self, numbers, batches)
+        hands.tasks.add(task.read)
+        return task
+
+    monkeypatch.setattr(crew.Crew, "_of_batches", noted)
+    few = {"draws": 40, "seed": 3}
+    snrkit.measure_loss(loss, net(), lambda: torch.randn(3, 4), executor=Fleet(hands, "cloudpickle"), **few)
+    assert blocks <= hands.most <= most
+    assert not hands.tasks
 
 
 def test_noise_that_is_an_argument_travels_by_itself(processes):

@@ -16,6 +16,7 @@ from snrkit.fleet.dispatch import Dispatch, Task
 from snrkit.fleet.fleet import fleet, fleet_of
 from snrkit.fleet.hands import Futures, Processes
 from snrkit.fleet.orders import Cargo, Order, raised, serve
+from snrkit.interrupt import Interrupted
 from tests.zoo import toy
 
 HERE = Machine.here()
@@ -111,6 +112,44 @@ def test_what_is_lost_again_and_again_is_given_up():
 def test_a_pool_of_the_users_that_broke_is_told():
     with pytest.raises(ResourceError, match="give a new one"):
         work(Futures(Losing(2)))
+
+
+class Two(Futures):
+    """Two workers of a user's pool, which cannot be renewed; its first order may be lost, the others are done."""
+
+    workers = 2
+
+
+def kept(lost, stop, key):
+    """What is taken of four orders that were all answered, or lost, before anybody looked."""
+    taken = []
+    dispatch = Dispatch(Two(Losing(lost)), 1, "", stop)
+    every = {
+        n: Task("snrkit.fleet.orders:probe", (n,), (), bytes, lambda *_, n=n: taken.append(n)) for n in range(1, 5)
+    }
+    dispatch.expect(every.items())
+    if key is None:
+        dispatch.cancel()
+    else:
+        with pytest.raises(Interrupted if stop() else ResourceError):
+            dispatch.result(key, every[key])
+    return sorted(taken)
+
+
+def test_a_loss_throws_away_nothing_that_is_done():
+    for _ in range(8):  # which future is looked at first is a matter of its address
+        # The probe is the first that the executor counts, so that two are the probe and the first order.
+        assert kept(2, lambda: False, 1) == [2, 3, 4]
+
+
+def test_what_is_done_is_taken_before_the_work_is_interrupted():
+    assert kept(0, lambda: True, 1) == [1, 2, 3, 4]
+    assert kept(2, lambda: True, 1) == [2, 3, 4]
+
+
+def test_what_is_done_is_taken_before_the_rest_is_given_up():
+    assert kept(0, lambda: False, None) == [1, 2, 3, 4]
+    assert kept(2, lambda: False, None) == [2, 3, 4]
 
 
 class Timed(Losing):
