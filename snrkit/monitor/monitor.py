@@ -20,7 +20,7 @@ from snrkit.monitor.estimators import Estimators
 from snrkit.monitor.losses import Losses, kept
 from snrkit.monitor.objectives import Objective, Result
 from snrkit.monitor.writers import Writer, writer_of
-from snrkit.runs.kinds.snr import SNR
+from snrkit.runs.kinds.snr import SNR, require_asked_alike
 from snrkit.runs.tidy import TidyTable
 from snrkit.specs.base import Mode, short
 from snrkit.specs.given import plain
@@ -63,7 +63,8 @@ class Monitor:
         repeats: of losses, as for ``measure_loss``.
         noise: of losses, as for ``measure_loss``.
         out: Parquet file that the rows are added to at each measurement, whole or not at all; rows of a step measured again
-            replace the old ones, so that a resumed training goes on with the same file.
+            replace the old ones, so that a resumed training goes on with the same file. Readings of an earlier training at
+            other M or K under the same name are refused at the first measurement.
         run: name of the run in the table.
         data: which data, in the table.
         writer: where readings are told too: TensorBoard's ``SummaryWriter``, a Weights & Biases run, ``mlflow``, a logger
@@ -122,6 +123,7 @@ class Monitor:
         self._budget = Budget(budget, self._objective.coordinates)
         self._about = Provenance(run, 0, data)
         self._out = None if out is None else Path(out)
+        self._suits = False  # whether the file was found to go with what is measured
         self._writer: Writer | None = None if writer is None else writer_of(writer)
         self._tables: list[pd.DataFrame] = []
         self._said: set[str] = set()
@@ -161,6 +163,7 @@ class Monitor:
 
         Raises:
             SpecError, ModelError, CapabilityError: as for ``measure_loss``, at the first call; later the training has begun.
+            ResultsError: the file does not go with what is measured; at the first call too.
         """
         self._budget.start()
         is_due, is_first = self.due(step), self._last < 0
@@ -214,6 +217,9 @@ class Monitor:
         for remark in found.remarks:
             self._warn_once(remark)
         if self._out is not None:
+            if not self._suits:
+                require_asked_alike(self._out, found.table)
+                self._suits = True
             found.save(self._out)
         if self._writer is None:
             return

@@ -77,9 +77,11 @@ def _pair(own: pd.DataFrame) -> Pair:
     runs = own.assign(square=np.square(own["stderr"].astype(float))).groupby("who", sort=False, dropna=False)
     count = runs.size()
     values = runs["value"].sum(min_count=1) / count
-    variance = float((runs["square"].sum(min_count=1) / count**2).mean())
+    squares = runs["square"].sum(min_count=1)
     share = shared_noise(own["who"], own["seed"])
-    return Pair.of_values(values.to_numpy(), variance * (share or 1.0), degrees=_degrees(own), averages=share == 0)
+    # Of one reading where draws are shared: the share counts how many of a run are averaged. Else of a run's mean.
+    variance = share * float((squares / count).mean()) if share else float((squares / count**2).mean())
+    return Pair.of_values(values.to_numpy(), variance, degrees=_degrees(own), averages=share == 0)
 
 
 def _degrees(rows: pd.DataFrame) -> float:

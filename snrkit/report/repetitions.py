@@ -116,9 +116,10 @@ def owners(table: pd.DataFrame, by: Sequence[str]) -> "pd.Series[str]":
 
 
 def shared_noise(whose: "pd.Series[Any]", seeds: "pd.Series[Any]") -> float:
-    """The most that a mean over runs has of the variance of one's own reading, from draws that several of them share.
+    """The most that a mean over runs has of the variance of one reading, from draws that several runs share.
 
-    1 where all were measured on the same draws, 0 where no two were; else the squares of the weights of those that share.
+    Each run counts as the mean over its own readings, and each draw with the sum of its weights, squared: 1 where all runs
+    were measured on one and the same draw, 1/n where all were on the same n, 0 where no two share any.
 
     Args:
         whose: run of each reading.

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import snrkit
-from snrkit.errors import SpecError
+from snrkit.errors import ResultsError, SpecError
 from snrkit.monitor import budget as accounts
 from snrkit.runs.kinds.snr import SNR
 from tests.losses import zoo
@@ -110,6 +110,30 @@ def test_rows_are_on_disk_after_each_measurement_and_a_resumed_training_goes_on(
     assert sizes[2] == 0 < sizes[3] == sizes[6] < sizes[7]
     training(monitor(out=out), steps=15)
     assert sorted(set(SNR.read(out).step)) == [4, 8, 12]
+
+
+def test_a_file_of_an_earlier_training_asked_otherwise_is_refused_at_the_first_call(tmp_path):
+    out = tmp_path / "monitor.parquet"
+
+    def measured(scale, steps, **options):
+        model = zoo.Dropped()
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.mul_(scale)
+        watch = monitor(out=out, every=1, **options)(model)
+        for step in steps:
+            watch(step)
+
+    measured(1.0, [2, 3], M=[1, 4])
+    before = out.read_bytes()
+    words = r"an earlier training 'python' at step 2 and M = 4, K = 1, which is not asked for.*run= or out="
+    with pytest.raises(ResultsError, match=words):
+        measured(0.5, [1, 2, 3])
+    assert out.read_bytes() == before
+    measured(0.5, [1], run="second")
+    measured(0.5, [4])  # a training that goes on
+    measured(0.5, [1, 2, 3, 4], M=[1, 2, 4])  # all are replaced
+    assert SNR.read(out).query("run == 'python'").parameters.nunique() == 1
 
 
 class Clock:

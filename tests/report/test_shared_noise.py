@@ -101,6 +101,26 @@ def test_the_share_of_what_runs_have_in_common():
     assert shared_noise(who[2:], pd.Series([0, 1], index=[2, 3])) == 0
 
 
+@pytest.mark.parametrize("count", [1, 2, 8])
+def test_runs_that_share_several_draws_have_the_error_of_the_mean_over_these(count):
+    dice, runs, trials = np.random.default_rng([count, 11]), 3, 400
+    luck = dice.standard_normal((trials, count))
+    who, seeds = np.repeat(range(runs), count), np.tile(range(count), runs)
+    found = []
+    for own in luck:
+        # What differs between the runs beside it is next to nothing, and keeps their spread from being none.
+        values = np.tile(own, runs) + 1e-6 * dice.standard_normal(runs * count)
+        rows = pd.DataFrame({"who": who, "seed": seeds, "value": values, "stderr": 1.0, "ci_low": values - T19,
+                             "ci_high": values + T19})  # fmt: skip
+        found += differences([_pair(rows)])
+    true = 1 / math.sqrt(count)
+    assert [one.stderr for one in found] == pytest.approx([true] * trials, rel=1e-3)
+    values = np.array([one.value for one in found])
+    assert abs(values.std() - true) < 4 * true / math.sqrt(2 * trials)
+    missed = sum(not one.low <= 0 <= one.high for one in found) / trials
+    assert missed <= limit(0.05, trials)
+
+
 @pytest.mark.slow
 def test_networks_near_one_optimum_share_most_of_the_luck_of_the_same_draws():
     torch.manual_seed(0)

@@ -130,6 +130,7 @@ class Kind(ABC):
         version: of the schema that is written.
         later: from a table of an earlier schema to the columns that it lacks.
         whole: what is wrong with a table as a whole, if anything.
+        apart: what to do about that; empty: the remedy.
         dimensions: name and column of a family of columns of which a file has as many as it needs: ``z`` of z1, z2, ...
     """
 
@@ -142,6 +143,7 @@ class Kind(ABC):
     version: int = 1
     later: "Callable[[pd.DataFrame], Mapping[str, Any]] | None" = None
     whole: "Callable[[pd.DataFrame], str] | None" = None
+    apart: str = ""
     dimensions: tuple[str, Column] | None = None
 
     @abstractmethod
@@ -252,7 +254,7 @@ class TableKind(Kind):
                 rows = both.drop_duplicates(subset=list(self.key), keep="last").sort_index(ignore_index=True)
             problem = self.whole(rows) if self.whole is not None else ""
             if problem:
-                raise self.error(path, problem)
+                raise ResultsError(str(path), problem, self.apart or self.remedy)
             self._save(path, rows)
         return rows
 

@@ -26,6 +26,7 @@ def _later(table: "pd.DataFrame") -> Mapping[str, Any]:
 
 # What readings that belong together have in common, beside their parameters.
 _TOGETHER = ["run", "step", "data", "estimator", "options", "seed", "method", "dtype"]
+_APART = "give each a run of its own with run= or step=, or save into another file"
 
 
 def _mixed(table: "pd.DataFrame") -> str:
@@ -35,7 +36,7 @@ def _mixed(table: "pd.DataFrame") -> str:
     if again.empty:
         return ""
     run, step, estimator = (again.iloc[0][name] for name in ("run", "step", "estimator"))
-    return f"has readings of several models under the name '{run}' at step {step} ({estimator}): give each a run of its own"
+    return f"has readings of several models under the name '{run}' at step {step} ({estimator})"
 
 
 SNR = ParquetKind(
@@ -97,6 +98,7 @@ SNR = ParquetKind(
     version=3,
     later=_later,
     whole=_mixed,
+    apart=_APART,
     finished="complete",
     marked=True,
 )
@@ -121,3 +123,33 @@ def require_same_parameters(path: Path, run: str, step: int, parameters: str) ->
     if not known.isin(["", parameters]).all():
         problem = f"holds rows of a run '{run}' that were measured on other parameters at step {step}"
         raise ResultsError(str(path), problem, "give another `out`, or delete the file if that run is gone")
+
+
+def require_asked_alike(path: Path, rows: "pd.DataFrame") -> None:
+    """Find out at a training's first rows whether those of an earlier one would be left beside its own.
+
+    Rows of a step measured again replace the old ones, but not those at an M or K that is no longer asked for.
+
+    Args:
+        path: the table; there may be none yet.
+        rows: of the training's first measurement, all of one step.
+
+    Raises:
+        ResultsError: from this step on there are such rows, or the table is damaged or of a newer schema.
+    """
+    if not path.exists():
+        return
+    known = SNR.read(path)
+    begun = rows["step"].iloc[0]
+    known = known[(known["parameters"] != "") & (known["step"] >= begun)]
+    is_same = (known["step"] == begun) & known["parameters"].isin(rows["parameters"])
+    of = [name for name in _TOGETHER if name != "step"]
+    asked = rows[[*of, "M", "K"]].drop_duplicates()
+    alike = known[~is_same].merge(asked[of].drop_duplicates(), on=of)
+    left = alike.merge(asked, on=[*of, "M", "K"], how="left", indicator=True).query("_merge == 'left_only'")
+    if len(left):
+        run, step, M, K = (left.iloc[0][name] for name in ("run", "step", "M", "K"))
+        problem = (
+            f"has readings of an earlier training '{run}' at step {step} and M = {M}, K = {K}, which is not asked for"
+        )
+        raise ResultsError(str(path), problem, "give another run= or out=, or delete the file if that training is gone")
