@@ -10,7 +10,6 @@ from snrkit.cli.output import print_json, say, tell
 from snrkit.errors import SpecError
 from snrkit.report.chosen import is_meant
 from snrkit.report.make import make
-from snrkit.runs.index import run_folders
 
 
 @click.command()
@@ -109,6 +108,8 @@ def _parted(text: str, paths: Sequence[Path]) -> tuple[str, str]:
         raise SpecError("label", f"'{text}' has no =", "write RUN=NAME, e.g. digits-iwae=IWAE")
     if len(ways) == 1:
         return ways[0]
+    from snrkit.runs.index import run_folders  # it loads pydantic, which a report that changes nothing does without
+
     runs = [(run.name, str(run)) for path in paths if path.is_dir() for run in run_folders(path)]
     meant = [way for way in ways if any(is_meant(way[0], *run) for run in runs)]
     if len(meant) > 1:
