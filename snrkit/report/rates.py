@@ -154,6 +154,9 @@ def _slopes(slopes: pd.DataFrame, data: pd.DataFrame, rate: Rate) -> pd.DataFram
     # A run's slopes lie beside its readings.
     home = data["source"].map(lambda source: source and str(SLOPES.beside(Path(source))))
     marked = data.assign(source=home).drop_duplicates(["line", "block"])
+    # Slopes do not say of which precision they are: of readings in several no line can claim them.
+    precisions = marked.groupby(["source", *keys, rate.fixed], dropna=False)["dtype"].transform("nunique")
+    marked = marked[precisions <= 1]
     merged = marked[["line", "source", *keys, rate.fixed]].merge(
         found[["source", *keys, rate.fixed, "slope", "ci_low", "ci_high", "over"]], on=["source", *keys, rate.fixed]
     )

@@ -149,6 +149,17 @@ def test_fitted_slopes_stand_in_the_legend_and_the_twin():
     assert set(rows["slope"]) == {-0.5}
 
 
+def test_no_slope_is_claimed_by_readings_in_two_precisions():
+    frames = all_frames()
+    readings = frames["snr"]
+    both = pd.concat([readings.assign(dtype="float32"), readings.assign(dtype="float64")], ignore_index=True)
+    drawing = draw("snr_vs_k", frames | {"snr": both})
+    assert drawing.data["slope"].isna().all()
+    assert not any("slope" in text.get_text() for text in drawing.figure.legends[0].get_texts())
+    alone = draw("snr_vs_k", frames | {"snr": readings.assign(dtype="float64")})
+    assert set(alone.data.query("estimator == 'iwae' and block == 'inference'")["slope"]) == {-0.5}
+
+
 def test_bias_that_may_be_zero_is_an_upper_end():
     data = draw("bias_variance").data
     bounded = data[data["bounded"]]
