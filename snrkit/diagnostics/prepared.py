@@ -25,7 +25,7 @@ from snrkit.fleet.elsewhere import Elsewhere
 from snrkit.fleet.models import on
 from snrkit.registry import makers
 from snrkit.trial.opening import Subject
-from snrkit.trial.statement import statement
+from snrkit.trial.statement import Said, said_of
 from snrkit.types import Progress
 
 
@@ -73,14 +73,14 @@ def prepared(
     layout = Layout.of(model, x)
     # Frozen parameters and buffers too: gradients depend on them.
     tensors = [*model.named_parameters(), *model.named_buffers()]
-    said, precision = statement(model, x), computed_in(model, x)
+    said, precision = said_of(model, x), computed_in(model, x)
     subject.snapshot.restore()  # of a model that keeps something the calls above have moved on
     made_by = makers(model, ENGINES.load(plan.how.engine))
     library = chosen(next(model.parameters()).dtype, subject.device)
     machine = Machine.here() if elsewhere is None else elsewhere.fleet.hands.machine
     labels = (
-        layout.names, plan.seed, plan.how.engine, plan.how.chunk, subject.device.type, said, precision, plan.mode, *made_by,
-        library, *labels_of(subject.device), f"{torch.get_num_threads()} threads", machine.label,
+        layout.names, plan.seed, plan.how.engine, plan.how.chunk, subject.device.type, str(said), precision, plan.mode,
+        *made_by, library, *labels_of(subject.device), f"{torch.get_num_threads()} threads", machine.label,
     )  # fmt: skip
     store = Store(folder, fingerprint(tensors, x, *labels), (layout.size, len(layout.names)))
     worker = Worker(
@@ -97,7 +97,7 @@ def _crew(
     subject: Subject,
     plan: Plan,
     elsewhere: Elsewhere,
-    said: str,
+    said: Said,
     made_by: list[str],
     library: str,
     store: Store,
@@ -116,7 +116,8 @@ def _crew(
         raise SpecError("estimators", problem, "say send='cloudpickle' to have it sent")
     content = {
         "x": on(subject.x, "cpu"), "mode": plan.mode, "seed": plan.seed, "engine": plan.how.engine, "chunk": plan.how.chunk,
-        "whole": subject.findings.whole, "exchangeable": subject.findings.exchangeable, "said": said, "made_by": made_by,
+        "whole": subject.findings.whole, "exchangeable": subject.findings.exchangeable, "said": said.plain,
+        "made_by": made_by,
     }  # fmt: skip
     cargo = elsewhere.cargo(content, subject.model, subject.device, "snrkit.diagnostics.remote:station")
     return Crew(elsewhere.orders(library, stop), cargo, store, worker)

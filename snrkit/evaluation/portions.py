@@ -108,7 +108,7 @@ class Portions:
                 progress(done, len(x), "points")
 
         said, _ = stated(model, x, "evaluation")
-        cargo = elsewhere.cargo({"x": x.cpu(), "said": said}, model, x.device, "snrkit.evaluation.remote:scene")
+        cargo = elsewhere.cargo({"x": x.cpu(), "said": said.plain}, model, x.device, "snrkit.evaluation.remote:scene")
         tasks = {
             points: Task(
                 "snrkit.evaluation.remote:portion", (points.start, points.stop, samples, seed), (cargo,),

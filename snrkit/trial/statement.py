@@ -1,5 +1,8 @@
 """What a model says of a few data points: whether two are the same, here and on a worker."""
 
+import math
+from dataclasses import dataclass
+
 import torch
 
 from snrkit.backend.process import seed_generators
@@ -16,10 +19,54 @@ from snrkit.trial.opening import standing
 
 # Data points, outer and importance samples at which a model is asked.
 _ASKED = 3, 2, 3
+# Another order of sums says other digits from here on, of a number itself, and of the largest beside it: what vanishes but
+# for rounding is never the same.
+_OWN, _BESIDE = 1e-4, 1e-5
+
+# Its class, what it says and its derivatives, as they travel.
+Plain = tuple[str, list[float], list[float]]
 
 
-def stated(model: LatentModel, x: Batch, mode: Mode) -> tuple[str, Snapshot]:
-    """What a model says in a mode (see ``statement``), and its state there; it is left as it is.
+@dataclass(frozen=True)
+class Said:
+    """What a model says of its first data points at fixed noise.
+
+    Attributes:
+        kind: the model's class.
+        values: sums of log p and of log q of each point.
+        norms: of the derivative of log w in each trained parameter.
+    """
+
+    kind: str
+    values: list[float]
+    norms: list[float]
+
+    def __str__(self) -> str:
+        largest = max(self.norms)
+        texts = [f"{value:.5g}" for value in [*self.values, largest]]
+        texts += [f"{norm / largest:.4f}" for norm in self.norms] if largest > 0 else []
+        return f"{self.kind} " + " ".join(texts)
+
+    @property
+    def plain(self) -> Plain:
+        """As it travels."""
+        return self.kind, self.values, self.norms
+
+    def agrees(self, other: "Said") -> bool:
+        """Whether another says the same, but for the order of its sums."""
+        return self.kind == other.kind and _close(self.values, other.values) and _close(self.norms, other.norms)
+
+
+def _close(one: list[float], other: list[float]) -> bool:
+    largest = max((abs(value) for value in one if math.isfinite(value)), default=0.0)
+    return len(one) == len(other) and all(
+        math.isclose(a, b, rel_tol=_OWN, abs_tol=_BESIDE * largest) or (math.isnan(a) and math.isnan(b))
+        for a, b in zip(one, other, strict=True)
+    )
+
+
+def stated(model: LatentModel, x: Batch, mode: Mode) -> tuple[Said, Snapshot]:
+    """What a model says in a mode, and its state there; it is left as it is.
 
     Args:
         model: the model.
@@ -32,27 +79,28 @@ def stated(model: LatentModel, x: Batch, mode: Mode) -> tuple[str, Snapshot]:
     with standing(model, mode):
         start = Snapshot(model)
         with users_code():
-            said = statement(model, x)
+            said = said_of(model, x)
         start.restore()
     return said, start
 
 
-def require_stated(asked: str, said: str) -> None:
+def require_stated(asked: Plain, said: Said) -> None:
     """See to it that a model that has come to a worker is the one that was sent.
 
     Raises:
         SpecError: it says something else.
     """
-    if said != asked:
+    if not Said(*asked).agrees(said):
         problem = "is another one on a worker, which says other log-weights or derivatives of the same noise"
         raise SpecError("model", problem, "have it sent with its code, send='cloudpickle'")
 
 
-def statement(model: LatentModel, x: Batch) -> str:
-    """The model's class and what it says of its first data points at fixed noise: log densities, and their derivatives.
+def said_of(model: LatentModel, x: Batch) -> Said:
+    """What a model says of its first data points at fixed noise: log densities, and their derivatives.
 
     Its tensors do not tell all: a temperature or an activation may be a plain attribute, and whether something is detached
-    shows in derivatives only. All is rounded, so that another order of sums (another number of threads) says the same.
+    shows in derivatives only. As text all is rounded, so that another order of sums (another number of threads) mostly says
+    the same there too.
 
     Args:
         model: the model; the global generators are seeded, and its caller's to put back.
@@ -61,11 +109,8 @@ def statement(model: LatentModel, x: Batch) -> str:
     seed_generators(0)
     with torch.enable_grad():
         values, norms = _said(model, take(x, slice(0, min(_ASKED[0], points(x)))))
-    kind, largest = type(model), max(norms)
-    said = [f"{value:.5g}" for value in [*values, largest]]
-    # Beside the largest, since what vanishes but for rounding is never the same.
-    said += [f"{norm / largest:.4f}" for norm in norms] if largest > 0 else []
-    return f"{kind.__module__}.{kind.__qualname__} " + " ".join(said)
+    kind = type(model)
+    return Said(f"{kind.__module__}.{kind.__qualname__}", values, norms)
 
 
 def _said(model: LatentModel, x: Batch) -> tuple[list[float], list[float]]:

@@ -32,7 +32,7 @@ from snrkit.diagnostics.worker import Worker
 from snrkit.errors import CapabilityError, ResourceError
 from snrkit.estimators.base import build_estimator
 from snrkit.models.state import Snapshot, unchanged, uncompiled
-from snrkit.trial.statement import statement
+from snrkit.trial.statement import said_of
 from tests.awkward import PIXELS, Awkward, Conv, InPlace, Norms, Recurrent, Tied, awkward
 from tests.zoo import B, D, images, mlp
 
@@ -133,7 +133,7 @@ def test_a_structure_has_a_fingerprint_and_a_statement():
     model, x = awkward(Labelled), labelled()
     other = x | {"label": torch.tensor([2, 0, 0])}
     assert fingerprint([], x) == fingerprint([], dict(x)) != fingerprint([], other)
-    assert statement(model, x) == statement(model, x) != statement(model, other)
+    assert str(said_of(model, x)) == str(said_of(model, x)) != str(said_of(model, other))
 
 
 def test_sparse_gradients():

@@ -18,7 +18,7 @@ from snrkit.estimators.base import build_estimator
 from snrkit.estimators.ciwae import Ciwae
 from snrkit.interrupt import Interrupted
 from snrkit.specs.measure import Execution
-from snrkit.trial.statement import statement
+from snrkit.trial.statement import said_of
 from tests.zoo import Users, images, mlp, toy, users
 
 PLAN = Plan(
@@ -257,7 +257,7 @@ def test_blocks_belong_to_the_number_of_draws_by_which_an_engine_is_chosen(tmp_p
 def test_rounding_does_not_change_what_a_model_says():
     model, x = mlp(dtype=torch.float32), images(dtype=torch.float32)
     same_sums = copy.deepcopy(model).double()
-    assert statement(model, x) == statement(same_sums, x.double())
+    assert str(said_of(model, x)) == str(said_of(same_sums, x.double()))
 
 
 def test_the_end_takes_away_nothing_but_its_own_blocks(tmp_path, folded):

@@ -27,7 +27,7 @@ from snrkit.fleet.orders import Order
 from snrkit.models.base import LatentModel
 from snrkit.models.mlp import Mlp
 from snrkit.registry import makers
-from snrkit.trial.statement import statement
+from snrkit.trial.statement import said_of
 
 # Of a network of 1 Gbit/s and one of 10 Gbit/s, bytes per second.
 NETWORKS = {"1 Gbit/s": 125e6, "10 Gbit/s": 1.25e9}
@@ -74,7 +74,8 @@ def costs(model: LatentModel, x: Tensor, K: int, draws: int) -> dict[str, float]
     job = Job(build_estimator("iwae", {}), 1, K, False, 1, draws)
     content = {
         "model": packed_plain(model), "x": x, "mode": "evaluation", "seed": 0, "engine": "factors", "chunk": None,
-        "whole": False, "exchangeable": True, "said": statement(model, x), "made_by": makers(model, ENGINES.load("factors")),
+        "whole": False, "exchangeable": True, "said": said_of(model, x).plain,
+        "made_by": makers(model, ENGINES.load("factors")),
     }  # fmt: skip
     cargo = to_bytes(content)
     block = job.blocks()[1]
