@@ -14,7 +14,7 @@ from analyses.speed.sections.sizes import _CPU, _CUDA
 from analyses.speed.sections.timing import MOST_CALLS, interleaved, paced
 
 NO_TIMES = ["rounds repeated", "beside it, µs"]
-QUICK = ("engines", "measure", "training", "evaluation", "ensembles", "agreement", "losses")
+QUICK = ("engines", "measure", "training", "evaluation", "ensembles", "agreement", "losses", "fleet")
 
 
 @pytest.mark.slow

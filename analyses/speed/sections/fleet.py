@@ -123,7 +123,7 @@ def overhead(count: int) -> dict[str, float]:
     )
     found = {}
     processes = Processes(2)
-    found["processes"] = _each(lambda: processes.submit(order, {}), count)
+    found["processes"] = _each(lambda: processes.submit([order], {}), count)
     processes.close(now=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -132,13 +132,14 @@ def overhead(count: int) -> dict[str, float]:
         )
         with cluster, Client(cluster, set_as_default=False) as client:
             hands = Cluster(client)
-            found["dask"] = _each(lambda: hands.submit(order, {}), count)
+            found["dask"] = _each(lambda: hands.submit([order], {}), count)
     return found
 
 
 def _each(submit: Callable[[], Any], count: int) -> float:
     for future in [submit() for _ in range(10)]:
-        assert future.result().error is None
+        (answer,) = future.result()
+        assert answer.error is None
     start = time.process_time()
     for future in [submit() for _ in range(count)]:
         future.result()
