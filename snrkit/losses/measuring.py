@@ -14,11 +14,12 @@ from snrkit.diagnostics.rounding import remarks as told_by
 from snrkit.estimators.base import Estimator
 from snrkit.losses.asked import Asked
 from snrkit.losses.crew import By, Crew
-from snrkit.losses.drawing import Batches, Within, fixed, parts, redrawn, rows_at_once
+from snrkit.losses.drawing import Batches, Within, fixed, redrawn
 from snrkit.losses.makers import Maker, maker
 from snrkit.losses.opening import Ready
 from snrkit.losses.precision import examine, named
-from snrkit.losses.reading import Projections, Read, noise_parts
+from snrkit.losses.projecting import projected
+from snrkit.losses.reading import Read, Spans, noise_parts
 from snrkit.losses.seeding import Seeds
 from snrkit.losses.trial import Found
 from snrkit.types import Progress
@@ -81,7 +82,7 @@ def measured(
     once = list(read.readings(what.repeats))
     readings = {M: [reading.of_average(M) for reading in once] for M in what.M}
     readings[what.M[0]] += noise_parts(read, within, what.repeats)
-    lost = _add_dsnr(readings, what, found, read, make, name, told)
+    lost = _add_dsnr(readings, what, found, read, make, name, told, crew)
     remarks = [*found.remarks(name), *make.remarks, *_on_rounding(read, name), *lost]
     device = torch.cuda.get_device_name(what.trained.device) if what.trained.device.type == "cuda" else "cpu"
     return Measured(
@@ -121,49 +122,23 @@ def _on_rounding(read: Read, name: str) -> list[str]:
 
 
 def _add_dsnr(
-    readings: dict[int, list[Reading]], what: Asked, found: Found, read: Read, make: Maker, name: str, told: "_Told"
-) -> list[str]:
+    readings: dict[int, list[Reading]], what: Asked, found: Found, read: Read, make: Maker, name: str, told: "_Told",
+    crew: Crew | None,
+) -> list[str]:  # fmt: skip
     """Add the DSNR of every M where it is asked for and can be had; returns what is lost, in sentences."""
     if not what.dsnr:
         return []
     if not found.reproducible:
         return [f"no DSNR of '{name}', whose draws cannot be made again"]
-    blocks = read.job.blocks()
-    many = [M for M in what.M if min(len(draws) for draws in blocks) >= M]
-    groups = what.trained.groups
-    spans = {group: read.blocks[group] for group in groups}
-    end = max((span.stop for span in spans.values()), default=0)
-    if end < read.layout.size:
-        spans["(rest)" if spans else "all"] = slice(end, read.layout.size)
-    averaged = {M: Projections(read, spans) for M in many}
-    size = rows_at_once(what.trained, max(map(len, blocks))), what.trained.layout.size
-    held = torch.empty(size, dtype=what.trained.dtype, device=what.trained.device)
-    for number, draws in enumerate(blocks):
-        averagers = {M: _Averager(M) for M in many}
-        for part in parts(draws, len(held)):
-            make.write(part, held[: len(part)], what.batch)
-            for M, averager in averagers.items():
-                averaged[M].add(number, averager.add(held[: len(part)]))
-            told(len(part))
-    for M, projections in averaged.items():
-        readings[M] += projections.readings()
+    fewest = min(len(draws) for draws in read.job.blocks())
+    spans, many = Spans(read, what.trained.groups), [M for M in what.M if fewest >= M]
+    if many:
+        onto = spans.onto(many)
+        drawn = crew.projected(onto) if crew else projected(what.trained, read.job, make.write, what.batch, onto, told)
+        for M in many:
+            readings[M] += spans.readings(M, drawn)
     lost = [str(M) for M in what.M if M not in many]
     return [f"no DSNR of '{name}' at M={','.join(lost)}: a block of draws has fewer; give more draws"] if lost else []
-
-
-class _Averager:
-    """Averages of M consecutive draws; those that do not fill a group wait for the next portion."""
-
-    def __init__(self, M: int) -> None:
-        self._M = M
-        self._rest: Tensor | None = None
-
-    def add(self, rows: Tensor) -> Tensor:
-        """Draws ``[r, P]`` to the averages that they complete, ``[r', P]``, float64."""
-        rows = rows.double() if self._rest is None else torch.cat([self._rest, rows.double()])
-        whole = len(rows) // self._M * self._M
-        self._rest = rows[whole:]
-        return rows[:whole].reshape(-1, self._M, rows.shape[1]).mean(dim=1)
 
 
 class _Told:

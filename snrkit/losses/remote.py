@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 
 from snrkit.diagnostics.plan import Job
+from snrkit.diagnostics.projecting import Onto
+from snrkit.diagnostics.remote import sealed_projections
 from snrkit.diagnostics.store import sealed, written
 from snrkit.fleet.models import unpickled
 from snrkit.losses.asked import Asked
 from snrkit.losses.drawing import fixed_block, held_for, redrawn_block
 from snrkit.losses.makers import maker
 from snrkit.losses.opening import opened
+from snrkit.losses.projecting import projected_block, rows_for
 from snrkit.losses.trial import Found
 
 
@@ -24,6 +27,15 @@ def block(what: Asked, name: str, job: Job, found: Found, start: int, stop: int)
         make = maker(ready, name, found, what.batch)
         held = held_for(name, what.trained, job, make.write)
         return written(fixed_block(held, range(start, stop), what.batch, lambda _: None))
+
+
+def projections(what: Asked, onto: Onto, name: str, job: Job, found: Found, start: int, stop: int) -> bytes:
+    """The draws of a block of draws of one batch, projected."""
+    with opened(what.trained, what.losses, what.seed, what.mode, what.noise) as ready:
+        ready.restart.needed = found.moves
+        make, draws = maker(ready, name, found, what.batch), range(start, stop)
+        held = rows_for(what.trained, job)
+        return sealed_projections(projected_block(held, draws, make.write, what.batch, onto, lambda _: None))
 
 
 def block_of_batches(what: Asked, name: str, job: Job, found: Found, start: int, stop: int, given: bytes) -> bytes:
