@@ -26,8 +26,9 @@ from snrkit.fleet.orders import Cargo
 from snrkit.losses import remote
 from snrkit.losses.around import around
 from snrkit.losses.asked import Asked
+from snrkit.losses.batches import tensors_of
 from snrkit.losses.drawing import BatchOf, OfBatches, Told, Within
-from snrkit.losses.trial import Found, tensors_of
+from snrkit.losses.trial import Found
 
 _HERE = remote.__name__
 # Bytes of batches that are drawn ahead of the workers.
@@ -60,7 +61,7 @@ class By:
             problem = "is code, which workers have not got"
             raise SpecError("loss", problem, "say send='cloudpickle' to have it sent, with what it reaches")
         for name, loss in what.losses.items():
-            _require_no_graph(f"loss '{name}'", [part for part in around(loss) if isinstance(part, Tensor)])
+            _require_no_graph(f"loss '{name}'", around(loss).tensors)
         return cls(elsewhere, None if what.redrawn else _packed(what))
 
     def crew(self, what: Asked, name: str, job: Job, found: Found, first: Any, told: Told) -> "Crew":

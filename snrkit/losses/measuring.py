@@ -71,7 +71,7 @@ def measured(
     batches = Batches(what.batch, Seeds(ready.streams, "batch"), ready.restart) if what.redrawn else None
     first = what.batch if batches is None else batches.draw(0)
     found = known or ready.trial(name, first)
-    ready.restart.needed = found.moves
+    ready.restart.serve(found.moves, found.frozen)
     make = maker(ready, name, found, first)
     rounding = _rounding(ready, make, first, found)
     job = Job(cast("Estimator", _Named(name)), 1, 1, True, 1, what.batches)
@@ -83,7 +83,7 @@ def measured(
     readings = {M: [reading.of_average(M) for reading in once] for M in what.M}
     readings[what.M[0]] += noise_parts(read, within, what.repeats)
     lost = _add_dsnr(readings, what, found, read, make, name, told, crew)
-    remarks = [*found.remarks(name), *make.remarks, *_on_rounding(read, name), *lost]
+    remarks = [*found.remarks(name), *_on_constants(read, found, name), *make.remarks, *_on_rounding(read, name), *lost]
     device = torch.cuda.get_device_name(what.trained.device) if what.trained.device.type == "cuda" else "cpu"
     return Measured(
         found, read, readings, make.engine, named(what.trained.own, found.narrowest), device,
@@ -113,6 +113,14 @@ def _rounding(ready: Ready, make: Maker, batch: Any, found: Found) -> Rounding:
 
     trained = ready.trained
     return examine(write, batch, ready.held, trained.layout.size, trained.own, found.narrowest)
+
+
+def _on_constants(read: Read, found: Found, name: str) -> list[str]:
+    if not found.random or read.moments.merged()[2].any():
+        return []
+    return [
+        f"'{name}' has the same gradient in every draw, although it draws: does it set a seed itself (torch.manual_seed)?"
+    ]
 
 
 def _on_rounding(read: Read, name: str) -> list[str]:
