@@ -3,6 +3,7 @@
 import html.parser
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 import time
@@ -101,6 +102,13 @@ def test_every_picture_has_words(parsed):
         for tag, own in tags:
             if tag == "img":
                 assert len(own.get("alt", "")) > 20, (path, own.get("src", "")[:80])
+
+
+def test_no_mark_of_markdown_is_left_to_be_seen(site, parsed):
+    for path in parsed:
+        text = re.sub(r"<(pre|code|script)\b.*?</\1>", "", path.read_text(encoding="utf-8"), flags=re.S)
+        seen = re.sub(r"<[^>]*>", "", text)
+        assert not re.findall(r"\\[^\w\s]|\*\*|<!--|`|\]\(", seen), path
 
 
 @pytest.fixture(scope="module")
