@@ -10,6 +10,7 @@ import pytest
 
 from snrkit.cli import folders
 from snrkit.runs import done
+from snrkit.runs.folder import RunDir
 from snrkit.runs.kinds import KINDS
 from snrkit.runs.kinds.snr import SNR
 from snrkit.specs.shard import Shard
@@ -222,9 +223,18 @@ def test_a_run_without_a_checkpoint_is_told_of_and_has_its_place_in_the_parts(sn
     parts = [snrkit(*argv, "--shard", f"{number}/3") for number in (1, 2, 3)]
     ends = [part.out.splitlines()[-1] for part in parts]
     assert ends == ["part 1/3: 1 run: 1 done", "waiting: run-1: has no checkpoint yet", "part 3/3: 1 run: 1 done"]
+    assert [part.code for part in parts] == [0, 4, 0]  # the same job later
     result = snrkit(*argv)
-    assert (result.code, result.err) == (0, "")
+    assert (result.code, result.err) == (4, "")
     assert result.out == "3 runs: 2 done before, 1 without a checkpoint yet\nwaiting: run-1: has no checkpoint yet\n"
+
+
+def test_a_run_whose_training_failed_is_not_waited_for(snrkit, many):
+    (many / "run-1" / "run.pt").unlink()
+    RunDir(many / "run-1").set_status("failed", "the bound is NaN", 3)
+    result = snrkit("evaluate", "--ckpt", many, *COMMANDS["evaluate"])
+    assert result.code == 3
+    assert result.out.endswith("3 runs: 2 done, 1 failed\nfailed: run-1: its training failed: the bound is NaN\n")
 
 
 @pytest.mark.parametrize(
