@@ -133,7 +133,8 @@ def _methods(kind: type) -> list[FunctionType]:
 
 
 def _hooks(module: nn.Module) -> list[Any]:
-    return [hook for name, held in vars(module).items() if name.endswith("_hooks") and held for hook in held.values()]
+    held = [part for name, part in vars(module).items() if name.endswith("_hooks") and isinstance(part, dict)]
+    return [hook for part in held for hook in part.values()]
 
 
 def _content(cell: CellType) -> Iterator[Any]:

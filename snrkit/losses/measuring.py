@@ -7,6 +7,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from snrkit.backend.device import kind_of
 from snrkit.diagnostics.metrics.base import Reading
 from snrkit.diagnostics.moments import Moments, Rounding
 from snrkit.diagnostics.plan import Job
@@ -84,7 +85,7 @@ def measured(
     readings[what.M[0]] += noise_parts(read, within, what.repeats)
     lost = _add_dsnr(readings, what, found, read, make, name, told, crew)
     remarks = [*found.remarks(name), *_on_constants(read, found, name), *make.remarks, *_on_rounding(read, name), *lost]
-    device = torch.cuda.get_device_name(what.trained.device) if what.trained.device.type == "cuda" else "cpu"
+    device = kind_of(what.trained.device)
     return Measured(
         found, read, readings, make.engine, named(what.trained.own, found.narrowest), device,
         ready.digest(), remarks, torch.get_num_threads(), time.perf_counter() - start, drawing,

@@ -11,6 +11,7 @@ from torch import nn
 import snrkit
 from snrkit.errors import ResultsError, SpecError
 from snrkit.monitor import budget as accounts
+from snrkit.runs.kinds.comparisons import COMPARISONS
 from snrkit.runs.kinds.snr import SNR
 from tests.losses import zoo
 
@@ -111,6 +112,14 @@ def test_rows_are_on_disk_after_each_measurement_and_a_resumed_training_goes_on(
     assert sizes[2] == 0 < sizes[3] == sizes[6] < sizes[7]
     training(monitor(out=out), steps=15)
     assert sorted(set(SNR.read(out).step)) == [4, 8, 12]
+
+
+def test_a_file_of_another_kind_is_refused_before_a_draw(tmp_path):
+    model, out = zoo.made(zoo.Dropped), tmp_path / "table.parquet"
+    found = snrkit.diagnose_loss({"a": zoo.classify, "b": zoo.classify}, model, HELD_OUT, draws=8)
+    COMPARISONS.merge(out, found.comparisons)
+    with pytest.raises(ResultsError, match=r"table\.parquet"):
+        snrkit.Monitor(zoo.classify, model, HELD_OUT, out=out)
 
 
 def test_a_file_of_an_earlier_training_asked_otherwise_is_refused_at_the_first_call(tmp_path):
