@@ -111,7 +111,7 @@ def joined(values: Iterable[Any]) -> str:
 
 
 def measured_at(row: Any) -> str:
-    """Run, step and data of a row of gradients; of a table in memory that names neither run nor data, that they were given."""
+    """Run, step and data of a row of gradients; of a table in memory that names neither, that they were given."""
     if (row.called, row.data) == ("python", "given"):
         return f"as given{f' at step {row.step}' if row.step else ''}, {row.scope}"
     return f"{row.called}, step {row.step}: {row.data} ({row.scope})"
