@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from snrkit.models.inside import GENERATORS, is_local, is_users, slots
+from snrkit.models.inside import GENERATORS, PLAIN, is_local, is_there, is_users, own_data, slots
 
 # Functions within functions, objects within objects; entries of what is looked through.
 _DEEPEST, LONGEST = 6, 1000
@@ -28,8 +28,8 @@ class Around:
         modules: modules.
         tensors: tensors.
         generators: random generators.
-        others: what else can change: containers, arrays, objects of a user's own classes, environments, variables of outer
-            functions.
+        others: what else can change: containers, arrays, a user's own classes and objects of them, environments, variables
+            of outer functions.
         globals: of Python modules whose variables the functions set, the variables and their names.
     """
 
@@ -46,26 +46,34 @@ class Around:
         """All that is put back as a whole."""
         return [*self.tensors, *self.generators, *self.others]
 
-    def look(self, value: Any, depth: int = 0) -> None:
-        """Note what a value is, and what lies in it."""
-        if id(value) in self._seen or depth > _DEEPEST:
-            return
-        self._seen[id(value)] = value
+    def look(self, *values: Any) -> None:
+        """Note what values are, and what lies in them: what is near first, or else it would be cut off as if it were far."""
+        waiting = deque((value, 0) for value in values)
+        while waiting:
+            value, depth = waiting.popleft()
+            if isinstance(value, PLAIN) or id(value) in self._seen or not is_there(value):
+                continue
+            self._seen[id(value)] = value
+            self._note(value)
+            # Of a library's functions only the loss itself is looked into.
+            if isinstance(value, FunctionType) and depth and not is_local(value.__module__):
+                continue
+            if isinstance(value, CellType):  # no step of its own
+                waiting.extendleft((part, depth) for part in _content(value))
+            elif depth < _DEEPEST:
+                waiting.extend((part, depth + 1) for part in _inside(value))
+            if isinstance(value, FunctionType):
+                self._look_at_globals(value)
+
+    def _note(self, value: Any) -> None:
         if isinstance(value, nn.Module):
             self.modules.append(value)
         elif isinstance(value, Tensor):
             self.tensors.append(value)
         elif isinstance(value, GENERATORS):
             self.generators.append(value)
-        elif isinstance(value, _KEPT) or is_users(value, _NONE) or is_environment(value):
+        elif isinstance(value, _KEPT) or is_users(value, _NONE) or is_environment(value) or _is_users_class(value):
             self.others.append(value)
-        # Of a library's functions only the loss itself is looked into.
-        if isinstance(value, FunctionType) and (depth == 0 or is_local(value.__module__)):
-            self._look_at_globals(value)
-        elif isinstance(value, FunctionType):
-            return
-        for part in _inside(value):
-            self.look(part, depth + 1)
 
     def _look_at_globals(self, function: FunctionType) -> None:
         space = function.__globals__
@@ -76,17 +84,16 @@ class Around:
 
 def around(*functions: Callable[..., Any]) -> Around:
     """What functions refer to, themselves or through functions that they call; of a module, what its methods do."""
-    found = Around()
+    found, values = Around(), list[Any]()
     for function in functions:
         if isinstance(function, nn.Module):
             for kind in dict.fromkeys(type(module) for module in function.modules()):
-                for method in _methods(kind):
-                    found.look(method)
+                values += _methods(kind)
             for module in function.modules():
-                for hook in _hooks(module):
-                    found.look(hook)
+                values += _hooks(module)
         else:
-            found.look(function)
+            values.append(function)
+    found.look(*values)
     return found
 
 
@@ -107,16 +114,17 @@ def _inside(value: Any) -> Iterator[Any]:
         yield from _referred(value)
     elif isinstance(value, nn.Module):
         yield from _hooks(value)
-    elif isinstance(value, CellType):
-        yield from _content(value)
     elif isinstance(value, _CONTAINERS):
         if len(value) <= LONGEST:
             yield from value.values() if isinstance(value, dict) else value
+    elif _is_users_class(value):
+        yield from own_data(value, _NONE).values()
     elif isinstance(value, type | ModuleType | Tensor | np.ndarray):
         return
     elif is_users(value, _NONE) or is_environment(value):
         yield from _attributes(value)
         yield from _methods(type(value))
+        yield from _kinds(type(value))
     elif callable(value):
         yield from _attributes(value)
     else:
@@ -128,8 +136,22 @@ def _attributes(value: Any) -> list[Any]:
 
 
 def _methods(kind: type) -> list[FunctionType]:
-    kinds = [part for part in kind.__mro__ if is_local(part.__module__)]
-    return [method for part in kinds for method in vars(part).values() if isinstance(method, FunctionType)]
+    methods = (_function(method) for part in _kinds(kind) for method in vars(part).values())
+    return [method for method in methods if isinstance(method, FunctionType)]
+
+
+def _is_users_class(value: Any) -> bool:
+    return isinstance(value, type) and is_local(value.__module__)
+
+
+def _kinds(kind: type) -> list[type]:
+    return [part for part in kind.__mro__ if is_local(part.__module__)]
+
+
+def _function(attribute: Any) -> Any:
+    if isinstance(attribute, staticmethod | classmethod):
+        return attribute.__func__
+    return attribute.fget if isinstance(attribute, property) else attribute
 
 
 def _hooks(module: nn.Module) -> list[Any]:
@@ -146,7 +168,8 @@ def _content(cell: CellType) -> Iterator[Any]:
 
 def _referred(function: FunctionType) -> Iterator[Any]:
     yield from function.__closure__ or ()
-    yield from function.__defaults__ or ()
+    yield from (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values())
+    yield function.__dict__
     names = {name for code in _codes(function.__code__) for name in code.co_names}
     yield from (function.__globals__[name] for name in sorted(names) if name in function.__globals__)
 

@@ -8,32 +8,46 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from snrkit.models.inside import is_users
+from snrkit.models.inside import PLAIN, is_users
 
 
 def tensors_of(batch: Any) -> list[Tensor]:
-    """The dense tensors of a batch, which may hold anything else beside them."""
+    """The dense tensors of a batch, which may hold anything else beside them, itself too."""
+    return list(_tensors(batch, {}))
+
+
+def _tensors(batch: Any, seen: dict[int, Any]) -> Iterator[Tensor]:
     if isinstance(batch, Tensor):
-        return [batch] if batch.layout == torch.strided and not batch.is_nested else []
-    return [tensor for _, part in _parts(batch) for tensor in tensors_of(part)]
+        yield from [batch] if batch.layout == torch.strided and not batch.is_nested else []
+    elif not isinstance(batch, PLAIN) and id(batch) not in seen:
+        seen[id(batch)] = batch
+        for _, part in _parts(batch):
+            yield from _tensors(part, seen)
 
 
-def mapped(batch: Any, function: Callable[[Tensor], Tensor]) -> Any:
-    """A batch of the same kind, with what a function makes of each of its tensors."""
+def mapped(batch: Any, function: Callable[[Tensor], Tensor], known: dict[int, Any] | None = None) -> Any:
+    """A batch of the same kind, with what a function makes of each of its tensors; ``known`` is what was made so far."""
+    known = {} if known is None else known
     if isinstance(batch, Tensor):
         return function(batch)
+    if isinstance(batch, PLAIN) or id(batch) in known:
+        return known.get(id(batch), batch)
     if isinstance(batch, list | tuple):
-        items = [mapped(part, function) for part in batch]
+        items = [mapped(part, function, known) for part in batch]
         return type(batch)(*items) if hasattr(batch, "_fields") else type(batch)(items)
-    parts = {name: mapped(part, function) for name, part in _parts(batch)}
+    if isinstance(batch, Mapping) and not isinstance(batch, dict):
+        # A copy of it alone may keep its entries in the same place.
+        return copy.deepcopy(batch, {id(tensor): function(tensor) for tensor in tensors_of(batch)})
+    parts = list(_parts(batch))
     if not parts:
         return batch
-    found = copy.copy(batch)
-    for name, part in parts.items():
+    found = known[id(batch)] = copy.copy(batch)
+    for name, part in parts:
+        made = mapped(part, function, known)
         if isinstance(batch, Mapping):
-            found[name] = part
+            found[name] = made
         else:
-            object.__setattr__(found, name, part)
+            object.__setattr__(found, name, made)
     return found
 
 

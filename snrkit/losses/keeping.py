@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from snrkit.losses.around import LONGEST, Around, is_environment
 from snrkit.models.inside import GENERATORS, is_users
-from snrkit.models.restoring import Restore, restore_of
+from snrkit.models.restoring import Restore, of_class, restore_of
 from snrkit.models.state import Snapshot
 
 # Numbers of a tensor or an array that are remembered: data sets lie there too, and are not to be copied.
@@ -31,6 +31,8 @@ class Outside:
         self._also = leave
         variables = [place for place in reached.globals if apart is None or place not in apart.globals]
         self._restores: list[Restore] = restores_of(variables)
+        theirs = _classes(apart) if apart else {}
+        self._restores += [of_class(kind, frozenset()) for kind in _classes(reached) if kind not in theirs]
         self._snapshot = Snapshot(nn.Module(), self._leave, reached.values)
 
     def restore(self) -> bool:
@@ -46,6 +48,11 @@ class Outside:
         if restore is not None:  # itself, but not what lies in it
             self._restores.append(restore)
         return is_long
+
+
+def _classes(reached: Around) -> dict[type, None]:
+    """A user's classes, each once."""
+    return dict.fromkeys(kind for kind in reached.others if isinstance(kind, type))
 
 
 def is_foreign(value: Any, packages: frozenset[str] = frozenset({"types"})) -> bool:

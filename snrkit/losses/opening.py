@@ -23,7 +23,7 @@ from snrkit.losses.keeping import Outside, is_large
 from snrkit.losses.parameters import Trained, unwrapped
 from snrkit.losses.seeding import Restart, Seeds
 from snrkit.losses.trial import Found, Trial
-from snrkit.models.state import in_mode, unchanged, uncompiled
+from snrkit.models.state import Snapshot, in_mode, unchanged, uncompiled
 from snrkit.specs.base import Mode
 
 
@@ -106,38 +106,44 @@ def opened(what: Asked) -> Iterator[Ready]:
         raise SpecError("torch.inference_mode", "gradients cannot be drawn within it", "measure outside of it")
     trained, losses = what.trained, what.losses
     reached, apart = around(*losses.values(), *trained.modules), around(*([what.batch] if what.redrawn else []))
-    beside = _beside(trained, [*reached.modules, *apart.modules])
+    mine = _beside(trained, reached.modules)
+    theirs = _beside(trained, apart.modules, mine)
+    beside = [*mine, *theirs]
     holder = Holder(trained.modules, trained.tensors)
     with (
         shortage_told(), unchanged(holder), in_modes(trained.modules, what.mode), full_precision(), uncached_autocast(),
-        torch.enable_grad(), uncompiled(), same_convolutions(), _left(trained, reached, apart),
+        torch.enable_grad(), uncompiled(), same_convolutions(), _left(trained, reached, apart, theirs),
     ):  # fmt: skip
-        restart = Restart([*trained.modules, *beside], trained.tensors, reached, apart)
+        restart = Restart([*trained.modules, *mine], trained.tensors, reached, apart)
         given = [tensor for tensor in tensors_of(what.batch) if tensor.is_leaf]
         with _left_beside([p for module in beside for p in module.parameters()] + given, restart):
             every = _casting(trained, beside, reached)
             yield Ready(trained, holder, losses, Streams(what.seed), every, restart, tuple(beside), what.noise)
 
 
-def _beside(trained: Trained, reached: Sequence[nn.Module]) -> list[nn.Module]:
-    own = {id(part) for module in trained.modules for part in module.modules()}
+def _beside(trained: Trained, reached: Sequence[nn.Module], others: Sequence[nn.Module] = ()) -> list[nn.Module]:
+    own = {id(part) for module in (*trained.modules, *others) for part in module.modules()}
     found = [unwrapped(module) for module in reached]
     return [module for module in found if id(module) not in own]
 
 
 def _casting(trained: Trained, beside: Sequence[nn.Module], reached: Around) -> list[Tensor]:
     """Tensors that take another type where that is tried: those given first, and each once."""
-    held = [*trained.tensors, *(t for t in reached.tensors if t.is_leaf and not is_large(t))]
+    held = [*trained.tensors, *(t for t in reached.tensors if t.is_leaf and not (t.is_nested or is_large(t)))]
     for module in (*trained.modules, *beside):
         held += [*module.parameters(), *module.buffers()]
     return list({id(tensor): tensor for tensor in held}.values())
 
 
 @contextmanager
-def _left(trained: Trained, reached: Around, apart: Around) -> Iterator[None]:
-    """What losses and batches reach outside of modules is afterwards as before, generators too."""
+def _left(trained: Trained, reached: Around, apart: Around, theirs: Sequence[nn.Module]) -> Iterator[None]:
+    """What losses and batches reach outside of modules is afterwards as before, generators too.
+
+    So is what the modules keep that only batches come from, which go on while they are drawn.
+    """
     own = {id(tensor) for tensor in trained.tensors}
-    before = [Outside(part, lambda value: id(value) in own) for part in (reached, apart)]
+    before: list[Outside | Snapshot] = [Outside(part, lambda value: id(value) in own) for part in (reached, apart)]
+    before.append(Snapshot(nn.ModuleList(theirs), lambda value: isinstance(value, nn.Parameter) or is_large(value)))
     try:
         yield
     finally:

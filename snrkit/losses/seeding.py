@@ -12,7 +12,7 @@ from snrkit.core.streams import Streams
 from snrkit.losses.around import Around
 from snrkit.losses.keeping import Outside, is_foreign
 from snrkit.models.inside import GENERATORS, packages_of
-from snrkit.models.restoring import UNINITIALISED, is_equal
+from snrkit.models.restoring import has_values, is_equal
 from snrkit.models.state import Snapshot
 
 # Seeds made at once: a stream costs more than a seed.
@@ -84,7 +84,7 @@ class Restart:
     def frozen(self) -> list[Tensor]:
         """Parameters of the modules that nobody trains."""
         others = [p for key, p in self._parameters.items() if key not in self._trained and not p.requires_grad]
-        return [p for p in others if _has_values(p)]
+        return [p for p in others if has_values(p)]
 
     def serve(self, moves: bool, frozen: bool) -> None:
         """Say what a trial has shown: whether a call moves what is kept here, and whether frozen parameters too."""
@@ -107,14 +107,10 @@ class Restart:
 
     def _leave(self, value: Any) -> bool:
         if isinstance(value, Tensor):
-            if id(value) not in self._parameters and _has_values(value):
+            if id(value) not in self._parameters and has_values(value):
                 self._tensors.append((value, value.detach().clone()))
             return True
         return isinstance(value, GENERATORS) or id(value) in self._apart or is_foreign(value, self._packages)
-
-
-def _has_values(tensor: Tensor) -> bool:
-    return not (isinstance(tensor, UNINITIALISED) or tensor.is_meta)
 
 
 def _back(tensor: Tensor, kept: Tensor) -> bool:

@@ -3,8 +3,9 @@
 Each says whether there was anything to put back.
 """
 
+import operator
 import random
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from types import CellType, ModuleType
 from typing import Any
@@ -29,10 +30,9 @@ def restore_of(value: Any, packages: frozenset[str]) -> Restore | None:  # noqa:
         return _of_array(value)
     if isinstance(value, nn.Module):
         return _of_dict(value.__dict__)
-    if isinstance(value, dict):
-        return _of_dict(value)
-    if isinstance(value, list | deque | set):
-        return _of_collection(value)
+    if isinstance(value, dict | list | deque | set):
+        content = _of_dict(value) if isinstance(value, dict) else _of_collection(value)
+        return _both(content, _of_object(value)) if is_users(value, packages) else content
     if isinstance(value, GENERATORS):
         return _of_generator(value) if has_state(value) else None
     if is_users(value, packages):
@@ -74,15 +74,26 @@ def _of_array(value: np.ndarray[Any, Any]) -> Restore:
     return restore
 
 
+def _both(first: Restore, second: Restore) -> Restore:
+    def restore() -> bool:
+        are_other = [first(), second()]
+        return any(are_other)
+
+    return restore
+
+
 def _of_dict(value: dict[Any, Any]) -> Restore:
-    before = list(value.items())
+    """Past a subclass's own methods: a ``Counter`` is updated by adding up."""
+    kind = OrderedDict if isinstance(value, OrderedDict) else dict
+    before = list(kind.items(value))
 
     def restore() -> bool:
-        now = list(value.items())
+        now = list(kind.items(value))
         same = len(now) == len(before) and all(a is b and v is w for (a, v), (b, w) in zip(now, before, strict=True))
         if not same:
-            value.clear()
-            value.update(before)
+            kind.clear(value)
+            for name, part in before:
+                kind.__setitem__(value, name, part)
         return not same
 
     return restore
@@ -110,7 +121,7 @@ def _of_collection(value: Any) -> Restore:
     before = list(value)
 
     def restore() -> bool:
-        is_other = len(value) != len(before) or any(a is not b for a, b in zip(value, before, strict=True))
+        is_other = len(value) != len(before) or not all(map(operator.is_, value, before))
         if is_other:
             value.clear()
             value.update(before) if isinstance(value, set) else value.extend(before)
@@ -163,7 +174,7 @@ def _of_generator(value: Any) -> Restore:
 
 
 def _of_tensor(value: Tensor) -> Restore | None:
-    if isinstance(value, UNINITIALISED) or value.is_meta:
+    if not has_values(value):
         return None
     content = value.detach().clone()
     gradient = value.grad if value.is_leaf else None
@@ -191,6 +202,27 @@ def _of_tensor(value: Tensor) -> Restore | None:
     return restore
 
 
+def has_values(tensor: Tensor) -> bool:
+    """Whether its values can be told: nested ones cannot be compared."""
+    return not (isinstance(tensor, UNINITIALISED) or tensor.is_meta or tensor.is_nested)
+
+
 def is_equal(one: Tensor, other: Tensor) -> bool:
-    """Whether two tensors of one shape and type have the same values; sparse ones cannot be compared as they are."""
-    return torch.equal(*(part if part.layout == torch.strided else part.to_dense() for part in (one, other)))
+    """Whether two tensors of one shape and type have the same values, NaN where the other has it."""
+    pairs = zip(_dense(one), _dense(other), strict=True)
+    return all(torch.equal(a, b) or _equal_but_nan(a, b) for a, b in pairs)
+
+
+def _equal_but_nan(one: Tensor, other: Tensor) -> bool:
+    if one.shape != other.shape or not (one.is_floating_point() or one.is_complex()):
+        return False
+    return bool(torch.isclose(one, other, rtol=0, atol=0, equal_nan=True).all())
+
+
+def _dense(tensor: Tensor) -> list[Tensor]:
+    """What a tensor keeps; a sparse one may have no room to be written out."""
+    if tensor.layout == torch.sparse_coo:
+        return [tensor._indices(), tensor._values()]
+    if tensor.layout in (torch.sparse_csr, torch.sparse_bsr):
+        return [tensor.crow_indices(), tensor.col_indices(), tensor.values()]
+    return [tensor if tensor.layout == torch.strided else tensor.to_dense()]

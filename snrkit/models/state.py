@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from snrkit.backend.process import Generators, switches
 from snrkit.models.calling import shown
-from snrkit.models.inside import PLAIN, classes_of, own_data, packages_of, parts
+from snrkit.models.inside import PLAIN, classes_of, is_there, own_data, packages_of, parts
 from snrkit.models.restoring import UNINITIALISED, Restore, has_state, of_class, restore_of, state_of
 from snrkit.specs.base import Mode
 
@@ -98,9 +98,11 @@ class Snapshot:
 
     def _remember(self, value: Any, depth: int) -> None:
         # The value itself is kept: another object may not get its address while this lives.
-        if id(value) in self._seen or depth > _DEEPEST or self._leave(value):
+        if id(value) in self._seen or depth > _DEEPEST or not is_there(value):
             return
         self._seen[id(value)] = value
+        if self._leave(value):
+            return
         restore = restore_of(value, self._packages)
         if restore is not None:
             self._restores.append(restore)
