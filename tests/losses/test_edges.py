@@ -441,3 +441,39 @@ def test_a_loss_called_backward_of_in_part_is_no_loss_of_the_rest():
 def test_a_loss_of_other_arguments_is_refused_in_a_line(loss, batch, words):
     with pytest.raises(SpecError, match=words):
         snrkit.measure_loss(loss, policy(), batch, draws=FEW)
+
+
+@pytest.mark.parametrize("drawn", [np.random.rand, random.random], ids=["numpy", "python"])
+def test_other_global_generators_are_functions_of_the_seed_too(drawn):
+    tables = []
+    for state in (1, 2):
+        np.random.seed(state)
+        random.seed(state)
+        tables.append(snrkit.measure_loss(lambda m, x: m(x + drawn()).square().mean(), policy(), STATES, draws=FEW))
+    assert {method for table in tables for method in table["method"]} == {"loss, training mode"}
+    one, two = (table.drop(columns="seconds") for table in tables)
+    assert (one[one["metric"] == "variance"]["value"] > 0).all()
+    assert one.equals(two)
+
+
+def test_an_attribute_that_a_loss_adds_is_gone_at_the_next_draw():
+    def doubled_once_it_was_called(model, x):
+        factor = 2 if hasattr(model, "called") else 1
+        model.called = True
+        return factor * square(model, x)
+
+    model = policy()
+    found, plain = (
+        snrkit.measure_loss(loss, model, STATES, draws=FEW)["value"] for loss in (doubled_once_it_was_called, square)
+    )
+    assert np.array_equal(found, plain, equal_nan=True)
+    assert not hasattr(model, "called")
+
+
+@pytest.mark.parametrize("dsnr", [False, True])
+def test_progress_ends_where_it_said_it_would(dsnr):
+    told = []
+    snrkit.measure_loss(square, policy(), STATES, draws=FEW, dsnr=dsnr, progress=lambda *step: told.append(step))
+    done = [step[0] for step in told]
+    assert done == sorted(done)
+    assert told[-1][:2] == (FEW * (1 + dsnr),) * 2

@@ -386,3 +386,10 @@ def test_of_many_groups_a_few_are_drawn_and_that_is_said():
     panels = snrkit.plot.snr_training(watch.table)
     assert [axes.get_title() for axes in panels] == ["0", "2", "4", "all parameters"]
     assert "of the groups of parameters 0, 2, 4 alone are drawn" in " ".join(panels.notes)
+
+
+def test_nothing_is_measured_again_until_steps_pass_the_furthest():
+    watch = snrkit.Monitor(
+        zoo.reinforce, zoo.made(lambda: zoo.mlp(4, 8, 2)), zoo.data(8, 4), every=5, draws=8, budget=None
+    )
+    assert [step for step in (10, 3, 6, 10, 14, 15) if watch(step) is not None] == [10, 15]

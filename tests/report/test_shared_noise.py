@@ -141,3 +141,9 @@ def test_networks_near_one_optimum_share_most_of_the_luck_of_the_same_draws():
     pairs = np.triu_indices(3, 1)
     assert same[pairs].mean() > 0.25
     assert np.abs(other[pairs]).max() < 4 / math.sqrt(trials)
+
+
+def test_the_error_of_three_runs_of_which_two_share_a_draw_by_hand():
+    (found,) = readings_over_seeds(frame(np.array([[1.0, 2.0, 6.0]]), [0, 0, 1])).to_dict("records")
+    # The spread, 7 over 3 runs, and of the variance 1 of a draw what a mean has in which it weighs two thirds.
+    assert found["stderr"] == pytest.approx(math.sqrt(7 / 3 + (2 / 3) ** 2))
