@@ -13,8 +13,8 @@ from snrkit.models.inside import GENERATORS, is_users
 from snrkit.models.restoring import Restore, restore_of
 from snrkit.models.state import Snapshot
 
-# Numbers of a tensor or an array that are remembered: data sets lie there too, and are not to be copied.
-_SMALL = 2**22
+# Numbers of a tensor or an array that are remembered, and of all: data sets lie there too, and are not to be copied.
+_SMALL, _ALL = 2**22, 2**25
 _KNOWN = nn.Module, dict, list, tuple, set, frozenset, deque, np.ndarray, Tensor, CellType, *GENERATORS
 
 
@@ -28,7 +28,7 @@ class Outside:
     """
 
     def __init__(self, reached: Around, leave: Callable[[Any], bool], apart: Around | None = None) -> None:
-        self._also = leave
+        self._also, self._room = leave, _ALL
         variables = [place for place in reached.globals if apart is None or place not in apart.globals]
         self._restores: list[Restore] = restores_of(variables)
         self._snapshot = Snapshot(nn.Module(), self._leave, reached.values)
@@ -39,7 +39,11 @@ class Outside:
         return any(are_other)
 
     def _leave(self, value: Any) -> bool:
-        if isinstance(value, nn.Module) or is_large(value) or is_foreign(value) or self._also(value):
+        size = _size(value)
+        if isinstance(value, nn.Module) or size > min(_SMALL, self._room) or is_foreign(value):
+            return True
+        self._room -= size
+        if self._also(value):
             return True
         is_long = isinstance(value, dict | list | set | deque) and len(value) > LONGEST
         restore = restore_of(value, frozenset()) if is_long else None
@@ -76,5 +80,8 @@ def restores_of(variables: Iterable[tuple[dict[str, Any], str]]) -> list[Restore
 
 def is_large(value: Any) -> bool:
     """Whether it is a tensor or an array of a size that data sets have."""
-    size = value.numel() if isinstance(value, Tensor) else value.size if isinstance(value, np.ndarray) else 0
-    return int(size) > _SMALL
+    return _size(value) > _SMALL
+
+
+def _size(value: Any) -> int:
+    return int(value.numel() if isinstance(value, Tensor) else value.size if isinstance(value, np.ndarray) else 0)

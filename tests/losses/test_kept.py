@@ -183,6 +183,21 @@ def test_counts_and_iterators_of_ones_own():
         snrkit.measure_loss(with_batches, model, draws=FEW)
 
 
+def test_data_sets_are_not_copied(monkeypatch):
+    monkeypatch.setattr("snrkit.losses.keeping._SMALL", 100)
+    monkeypatch.setattr("snrkit.losses.keeping._ALL", 250)
+    several, large = {name: np.zeros(90) for name in "abcd"}, np.zeros(101)
+
+    def loss(model, x):
+        for array in (*several.values(), large):
+            np.add(array, 1, out=array)
+        return square(model, x)
+
+    snrkit.measure_loss(loss, zoo.made(lambda: zoo.mlp(4, 3)), STATES, draws=FEW)
+    assert [bool(array.any()) for array in several.values()] == [False, False, True, True]
+    assert large.any()
+
+
 def test_hooks_that_remember_are_left_too():
     model, seen = zoo.made(lambda: zoo.mlp(4, 3)), []
     model[0].register_forward_hook(lambda *given: seen.append(given[2]))
