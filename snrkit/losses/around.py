@@ -17,7 +17,8 @@ from snrkit.models.inside import GENERATORS, is_local, is_users, slots
 _DEEPEST, LONGEST = 6, 1000
 _CONTAINERS = dict, list, tuple, deque
 _KEPT = dict, list, deque, set, np.ndarray, CellType
-_NONE: frozenset[str] = frozenset()
+# Of Python's own, what people keep their numbers in.
+NAMESPACES = frozenset({"types", "argparse"})
 
 
 @dataclass
@@ -57,7 +58,7 @@ class Around:
             self.tensors.append(value)
         elif isinstance(value, GENERATORS):
             self.generators.append(value)
-        elif isinstance(value, _KEPT) or is_users(value, _NONE) or is_environment(value):
+        elif isinstance(value, _KEPT) or is_users(value, NAMESPACES) or is_environment(value):
             self.others.append(value)
         # Of a library's functions only the loss itself is looked into.
         if isinstance(value, FunctionType) and (depth == 0 or is_local(value.__module__)):
@@ -114,7 +115,7 @@ def _inside(value: Any) -> Iterator[Any]:
             yield from value.values() if isinstance(value, dict) else value
     elif isinstance(value, type | ModuleType | Tensor | np.ndarray):
         return
-    elif is_users(value, _NONE) or is_environment(value):
+    elif is_users(value, NAMESPACES) or is_environment(value):
         yield from _attributes(value)
         yield from _methods(type(value))
     elif callable(value):

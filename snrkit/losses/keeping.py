@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from snrkit.losses.around import LONGEST, Around, is_environment
+from snrkit.losses.around import LONGEST, NAMESPACES, Around, is_environment
 from snrkit.models.inside import GENERATORS, is_users
 from snrkit.models.restoring import Restore, restore_of
 from snrkit.models.state import Snapshot
@@ -48,7 +48,7 @@ class Outside:
         return is_long
 
 
-def is_foreign(value: Any, packages: frozenset[str] = frozenset({"types"})) -> bool:
+def is_foreign(value: Any, packages: frozenset[str] = NAMESPACES) -> bool:
     """Whether it is an object of a library, which keeps what it will, and no environment.
 
     Args:

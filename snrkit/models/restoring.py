@@ -83,7 +83,8 @@ def _of_dict(value: dict[Any, Any]) -> Restore:
         same = len(value) == len(names) and all(map(is_, value, names)) and all(map(is_, value.values(), before))
         if not same:
             value.clear()
-            value.update(zip(names, before, strict=True))
+            for name, part in zip(names, before, strict=True):
+                value[name] = part  # one by one: the update of a Counter would add up
         return not same
 
     return restore
