@@ -36,7 +36,21 @@ from snrkit.watch import Observe, require_measurable, watching
 
 
 class Run(Showing):
-    """A checkpoint of a run, opened, and what can be measured on it. Every result can ``save`` itself."""
+    """A checkpoint of a run, opened (``Run.open``), and what can be measured on it. Every result can ``save`` itself.
+
+    Attributes:
+        folder: the run directory's files.
+        spec: what was trained; an option that changed in training is as it was at the checkpoint.
+        file: the checkpoint.
+        epoch: finished epochs.
+        step: optimiser steps done.
+        model: the model, on the device asked for.
+        dataset: the run's data, or others that fit the model (see ``on``).
+        trained_on: name of the data that the run was trained on.
+        device: where the model is.
+        is_elsewhere: whether the data were given by ``on``.
+        recipe: what builds its model on another machine.
+    """
 
     def measure(
         self,

@@ -17,7 +17,8 @@ from snrkit.models.inside import GENERATORS, PLAIN, is_local, is_there, is_users
 _DEEPEST, LONGEST = 6, 1000
 _CONTAINERS = dict, list, tuple, deque
 _KEPT = dict, list, deque, set, np.ndarray, CellType
-_NONE: frozenset[str] = frozenset()
+# Of Python's own, what people keep their numbers in.
+NAMESPACES = frozenset({"types", "argparse"})
 
 
 @dataclass
@@ -72,7 +73,7 @@ class Around:
             self.tensors.append(value)
         elif isinstance(value, GENERATORS):
             self.generators.append(value)
-        elif isinstance(value, _KEPT) or is_users(value, _NONE) or is_environment(value) or _is_users_class(value):
+        elif isinstance(value, _KEPT) or is_users(value, NAMESPACES) or is_environment(value) or _is_users_class(value):
             self.others.append(value)
 
     def _look_at_globals(self, function: FunctionType) -> None:
@@ -118,10 +119,10 @@ def _inside(value: Any) -> Iterator[Any]:
         if len(value) <= LONGEST:
             yield from value.values() if isinstance(value, dict) else value
     elif _is_users_class(value):
-        yield from own_data(value, _NONE).values()
+        yield from own_data(value, NAMESPACES).values()
     elif isinstance(value, type | ModuleType | Tensor | np.ndarray):
         return
-    elif is_users(value, _NONE) or is_environment(value):
+    elif is_users(value, NAMESPACES) or is_environment(value):
         yield from _attributes(value)
         yield from _methods(type(value))
         yield from _kinds(type(value))

@@ -11,8 +11,6 @@ from snrkit.core.backward import derivatives
 from snrkit.errors import SnrkitError, SpecError
 from snrkit.losses.parameters import Trained
 
-# A batch left out: the loss is called without one.
-NONE: Any = None
 Kind = Literal["scalar", "groups", "backward"]
 Loss = Callable[..., Any]
 # Numbers of a row that stay in a core's own cache, and so are written twice rather than tensor by tensor.

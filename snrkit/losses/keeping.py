@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from snrkit.losses.around import LONGEST, Around, is_environment
+from snrkit.losses.around import LONGEST, NAMESPACES, Around, is_environment
 from snrkit.models.inside import GENERATORS, is_users
 from snrkit.models.restoring import Restore, of_class, restore_of
 from snrkit.models.state import Snapshot
 
-# Numbers of a tensor or an array that are remembered: data sets lie there too, and are not to be copied.
-_SMALL = 2**22
+# Numbers of a tensor or an array that are remembered, and of all: data sets lie there too, and are not to be copied.
+_SMALL, _ALL = 2**22, 2**25
 _KNOWN = nn.Module, dict, list, tuple, set, frozenset, deque, np.ndarray, Tensor, CellType, *GENERATORS
 
 
@@ -28,7 +28,7 @@ class Outside:
     """
 
     def __init__(self, reached: Around, leave: Callable[[Any], bool], apart: Around | None = None) -> None:
-        self._also = leave
+        self._also, self._room = leave, _ALL
         variables = [place for place in reached.globals if apart is None or place not in apart.globals]
         self._restores: list[Restore] = restores_of(variables)
         theirs = _classes(apart) if apart else {}
@@ -41,7 +41,11 @@ class Outside:
         return any(are_other)
 
     def _leave(self, value: Any) -> bool:
-        if isinstance(value, nn.Module) or is_large(value) or is_foreign(value) or self._also(value):
+        size = _size(value)
+        if isinstance(value, nn.Module) or size > min(_SMALL, self._room) or is_foreign(value):
+            return True
+        self._room -= size
+        if self._also(value):
             return True
         is_long = isinstance(value, dict | list | set | deque) and len(value) > LONGEST
         restore = restore_of(value, frozenset()) if is_long else None
@@ -55,7 +59,7 @@ def _classes(reached: Around) -> dict[type, None]:
     return dict.fromkeys(kind for kind in reached.others if isinstance(kind, type))
 
 
-def is_foreign(value: Any, packages: frozenset[str] = frozenset({"types"})) -> bool:
+def is_foreign(value: Any, packages: frozenset[str] = NAMESPACES) -> bool:
     """Whether it is an object of a library, which keeps what it will, and no environment.
 
     Args:
@@ -83,5 +87,8 @@ def restores_of(variables: Iterable[tuple[dict[str, Any], str]]) -> list[Restore
 
 def is_large(value: Any) -> bool:
     """Whether it is a tensor or an array of a size that data sets have."""
-    size = value.numel() if isinstance(value, Tensor) else value.size if isinstance(value, np.ndarray) else 0
-    return int(size) > _SMALL
+    return _size(value) > _SMALL
+
+
+def _size(value: Any) -> int:
+    return int(value.numel() if isinstance(value, Tensor) else value.size if isinstance(value, np.ndarray) else 0)

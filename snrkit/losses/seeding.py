@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from snrkit.core.streams import Streams
-from snrkit.losses.around import Around
+from snrkit.losses.around import NAMESPACES, Around
 from snrkit.losses.keeping import Outside, is_foreign
 from snrkit.models.inside import GENERATORS, packages_of
 from snrkit.models.restoring import has_values, is_equal
@@ -74,7 +74,7 @@ class Restart:
         self._tensors: list[tuple[Tensor, Tensor]] = []
         self._frozen: list[tuple[Tensor, Tensor]] = []
         held = nn.ModuleList(modules)
-        self._packages = packages_of(held)
+        self._packages = packages_of(held) | NAMESPACES
         self._inside = Snapshot(held, self._leave)
         self._within = len(self._tensors)
         self._outside = Outside(reached or Around(), self._leave, apart)

@@ -3,10 +3,10 @@
 Each says whether there was anything to put back.
 """
 
-import operator
 import random
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
+from operator import is_
 from types import CellType, ModuleType
 from typing import Any
 
@@ -85,14 +85,15 @@ def _both(first: Restore, second: Restore) -> Restore:
 def _of_dict(value: dict[Any, Any]) -> Restore:
     """Past a subclass's own methods: a ``Counter`` is updated by adding up."""
     kind = OrderedDict if isinstance(value, OrderedDict) else dict
-    before = list(kind.items(value))
+    names, before = list(kind.keys(value)), list(kind.values(value))
 
     def restore() -> bool:
-        now = list(kind.items(value))
-        same = len(now) == len(before) and all(a is b and v is w for (a, v), (b, w) in zip(now, before, strict=True))
+        # What a loss keeps is put back before every draw: in no loop of Python's.
+        now = kind.keys(value), kind.values(value)
+        same = len(now[0]) == len(names) and all(map(is_, now[0], names)) and all(map(is_, now[1], before))
         if not same:
             kind.clear(value)
-            for name, part in before:
+            for name, part in zip(names, before, strict=True):
                 kind.__setitem__(value, name, part)
         return not same
 
@@ -121,7 +122,7 @@ def _of_collection(value: Any) -> Restore:
     before = list(value)
 
     def restore() -> bool:
-        is_other = len(value) != len(before) or not all(map(operator.is_, value, before))
+        is_other = len(value) != len(before) or not all(map(is_, value, before))
         if is_other:
             value.clear()
             value.update(before) if isinstance(value, set) else value.extend(before)

@@ -195,6 +195,9 @@ class What(Told):
 class MeasureSpec(What):
     """What to measure of a run.
 
+    It has ``K``, ``M``, ``draws``, ``seed``, ``blocks``, ``bias``, ``K_ref``, ``metrics``, ``dsnr``, ``mean_from``,
+    ``nested``, ``keep``, ``mode``, ``direct`` and ``samples`` too, which ``snrkit snr --settings`` explains.
+
     Attributes:
         estimators: registered names, with options such as ``jvi dreg=1`` or as tables; none: the run's own. All see the same
             noise.

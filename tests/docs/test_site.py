@@ -74,6 +74,13 @@ def test_every_page_is_there(site, parsed):
             assert (site / page.relative_to(ROOT / "docs")).with_suffix(".ipynb").exists()
 
 
+def test_the_reference_has_what_public_classes_inherit(parsed):
+    [page] = [tags for path, tags in parsed.items() if path.name == "python.html"]
+    ids = {own["id"] for _, own in page if own.get("id")}
+    assert {f"snrkit.run.Run.{name}" for name in ("open", "points", "measure", "sample", "interpolate", "on")} <= ids
+    assert "snrkit.specs.measure.MeasureSpec.replaced" in ids
+
+
 def test_every_link_inside_leads_somewhere(site, parsed):
     ids = {path: {own["id"] for _, own in tags if own.get("id")} for path, tags in parsed.items()}
     for path, tags in parsed.items():

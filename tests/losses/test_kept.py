@@ -1,7 +1,8 @@
 """What a loss keeps from one call to the next, wherever it does: every draw begins with it as it is, and it is left so."""
 
+import argparse
 import types
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass
 
 import numpy as np
@@ -159,6 +160,42 @@ def test_what_a_loss_keeps_outside_of_the_model(way):
     assert table.value.tolist() == snrkit.measure_loss(square, model, STATES, draws=FEW).value.tolist()
     assert say() == before
     assert "outside of the model" in " ".join(table.attrs["remarks"])
+
+
+def test_counts_and_iterators_of_ones_own():
+    """A Counter is given its counts back; an iterator with workers goes on as it was left, for nothing can put it back."""
+    loader = torch.utils.data.DataLoader(STATES, 4, num_workers=1)
+    held, settings = types.SimpleNamespace(seen=Counter(calls=3), batches=iter(loader)), argparse.Namespace(step=0)
+
+    def loss(model, x):
+        held.seen["calls"] += 1
+        settings.step += 1
+        return square(model, x) * (held.seen["calls"] - 3) * settings.step
+
+    def with_batches(model):
+        return square(model, next(held.batches))
+
+    model = zoo.made(lambda: zoo.mlp(4, 3))
+    table = snrkit.measure_loss(loss, model, STATES, draws=FEW)
+    assert table.value.tolist() == snrkit.measure_loss(square, model, STATES, draws=FEW).value.tolist()
+    assert (held.seen, settings.step) == (Counter(calls=3), 0)
+    with pytest.raises(ModelError, match="StopIteration"):
+        snrkit.measure_loss(with_batches, model, draws=FEW)
+
+
+def test_data_sets_are_not_copied(monkeypatch):
+    monkeypatch.setattr("snrkit.losses.keeping._SMALL", 100)
+    monkeypatch.setattr("snrkit.losses.keeping._ALL", 250)
+    several, large = {name: np.zeros(90) for name in "abcd"}, np.zeros(101)
+
+    def loss(model, x):
+        for array in (*several.values(), large):
+            np.add(array, 1, out=array)
+        return square(model, x)
+
+    snrkit.measure_loss(loss, zoo.made(lambda: zoo.mlp(4, 3)), STATES, draws=FEW)
+    assert [bool(array.any()) for array in several.values()] == [False, False, True, True]
+    assert large.any()
 
 
 def test_hooks_that_remember_are_left_too():

@@ -17,6 +17,8 @@ from snrkit.runs.kinds.points import POINTS
 from snrkit.specs.run import EstimatorSpec, RunSpec
 from tests.support.results import evaluation, make_run
 
+pytestmark = pytest.mark.usefixtures("svg_alone")
+
 DATA, N = "digits:test[0:300] seed 0", 300
 LUCK = 60 * np.random.default_rng(0).standard_normal(N)
 

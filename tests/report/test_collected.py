@@ -19,6 +19,8 @@ from snrkit.specs.run import RunSpec
 from tests.support.program import caller
 from tests.support.tables import table
 
+pytestmark = pytest.mark.usefixtures("svg_alone")
+
 SPECS = [
     {"estimator": {"name": "iwae", "K": 8}, "seed": 0},
     {"estimator": {"name": "iwae", "K": 8}, "seed": 1},

@@ -17,6 +17,8 @@ from snrkit.report.width import inches
 from snrkit.specs.run import EstimatorSpec, OptimiserSpec, RunSpec
 from tests.support.results import make_run, table
 
+pytestmark = pytest.mark.usefixtures("svg_alone")
+
 HASH = re.compile(r"[0-9a-f]{10}")
 
 
@@ -29,10 +31,6 @@ def sweep(tmp_path):
         spec = RunSpec(estimator=EstimatorSpec(name=estimator, M=1, K=64), seed=seed, optimiser=OptimiserSpec(lr=rate))
         files.config.write_text(spec.to_toml())
     return tmp_path / "runs"
-
-
-def drawn(folder):
-    return "\n".join(path.read_text() for ending in ("csv", "md", "tex", "svg") for path in folder.glob(f"*.{ending}"))
 
 
 def test_lines_are_called_by_the_settings_that_differ(sweep, tmp_path, run):
