@@ -52,7 +52,7 @@ class Around:
         waiting = deque((value, 0) for value in values)
         while waiting:
             value, depth = waiting.popleft()
-            if isinstance(value, PLAIN) or id(value) in self._seen or not is_there(value):
+            if not is_there(value) or isinstance(value, PLAIN) or id(value) in self._seen:
                 continue
             self._seen[id(value)] = value
             self._note(value)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from snrkit.models.inside import PLAIN, is_users
+from snrkit.models.inside import PLAIN, is_there, is_users
 
 
 def tensors_of(batch: Any) -> list[Tensor]:
@@ -17,6 +17,8 @@ def tensors_of(batch: Any) -> list[Tensor]:
 
 
 def _tensors(batch: Any, seen: dict[int, Any]) -> Iterator[Tensor]:
+    if not is_there(batch):
+        return
     if isinstance(batch, Tensor):
         yield from [batch] if batch.layout == torch.strided and not batch.is_nested else []
     elif not isinstance(batch, PLAIN) and id(batch) not in seen:
@@ -28,10 +30,10 @@ def _tensors(batch: Any, seen: dict[int, Any]) -> Iterator[Tensor]:
 def mapped(batch: Any, function: Callable[[Tensor], Tensor], known: dict[int, Any] | None = None) -> Any:
     """A batch of the same kind, with what a function makes of each of its tensors; ``known`` is what was made so far."""
     known = {} if known is None else known
+    if not is_there(batch) or isinstance(batch, PLAIN) or id(batch) in known:
+        return known.get(id(batch), batch)
     if isinstance(batch, Tensor):
         return function(batch)
-    if isinstance(batch, PLAIN) or id(batch) in known:
-        return known.get(id(batch), batch)
     if isinstance(batch, list | tuple):
         items = [mapped(part, function, known) for part in batch]
         return type(batch)(*items) if hasattr(batch, "_fields") else type(batch)(items)

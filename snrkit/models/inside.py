@@ -57,7 +57,7 @@ def is_users(value: Any, packages: frozenset[str]) -> bool:
 def is_there(value: Any) -> bool:
     """Whether an object can be asked what it is: one that stands for another that is gone raises at any question."""
     try:
-        return isinstance(value, nn.Module) or hasattr(value, "__dict__") or len(slots(value)) >= 0
+        return isinstance(value, (*PLAIN, nn.Module)) or hasattr(value, "__dict__") or len(slots(value)) >= 0
     except Exception:  # whatever its own code raises
         return False
 

@@ -98,7 +98,7 @@ class Snapshot:
 
     def _remember(self, value: Any, depth: int) -> None:
         # The value itself is kept: another object may not get its address while this lives.
-        if id(value) in self._seen or depth > _DEEPEST or not is_there(value):
+        if id(value) in self._seen or depth > _DEEPEST:
             return
         self._seen[id(value)] = value
         if self._leave(value):
@@ -107,7 +107,7 @@ class Snapshot:
         if restore is not None:
             self._restores.append(restore)
         for _, part in parts(value, self._packages):
-            if not isinstance(part, PLAIN):
+            if is_there(part) and not isinstance(part, PLAIN):
                 self._remember(part, depth + 1)
 
 

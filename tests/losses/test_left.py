@@ -212,9 +212,9 @@ def test_what_cannot_be_asked_or_compared_is_not_in_the_way():
     lost[0, 0] = torch.nan
     nested = torch.nested.nested_tensor([torch.ones(2, 4), torch.ones(3, 4)])
 
-    def loss(model):
+    def loss(model, batch):
         assert (gone, unbound, nested)[2] is nested
-        return square(model, lost.nan_to_num())
+        return square(model, batch.x.nan_to_num() + lost.nan_to_num())
 
-    table = snrkit.measure_loss(loss, mlp(), draws=FEW)
+    table = snrkit.measure_loss(loss, mlp(), Node(lost, weakref.proxy(Sampler())), draws=FEW)
     assert "outside of the model" not in " ".join(table.attrs["remarks"])
