@@ -15,13 +15,14 @@ from snrkit.diagnostics.rounding import remarks as told_by
 from snrkit.estimators.base import Estimator
 from snrkit.losses.asked import Asked
 from snrkit.losses.crew import By, Crew
-from snrkit.losses.drawing import Batches, Within, fixed, redrawn
+from snrkit.losses.drawing import Within, fixed, redrawn
 from snrkit.losses.makers import Maker, maker
 from snrkit.losses.opening import Ready
 from snrkit.losses.precision import examine, named
 from snrkit.losses.projecting import projected
 from snrkit.losses.reading import Read, Spans, noise_parts
 from snrkit.losses.seeding import Seeds
+from snrkit.losses.supply import Batches
 from snrkit.losses.trial import Found
 from snrkit.types import Progress
 

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 import snrkit
+from snrkit.errors import SpecError
 from tests.losses import zoo
 
 FEW = 12
@@ -148,6 +149,16 @@ def test_a_module_that_draws_batches_goes_on_and_is_left(normalised):
     places = weakref.WeakKeyDictionary({sampler: seen})  # which nothing looks into
     snrkit.measure_loss(square, model, lambda: _noted(sampler, places), draws=FEW)
     assert seen == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("normalised", [False, True])
+def test_batches_whose_place_the_model_keeps_are_refused(normalised):
+    sampler = Sampler()
+    model = nn.ModuleDict({"net": nn.Sequential(nn.Linear(4, 3), *([nn.BatchNorm1d(3)] if normalised else []))})
+    model.sampler = sampler
+    with pytest.raises(SpecError, match="batch: goes on by what the model"):
+        snrkit.measure_loss(lambda m, x: square(m["net"], x), model, sampler.sample, draws=FEW)
+    assert sampler.place == 0
 
 
 def _noted(sampler, places):
