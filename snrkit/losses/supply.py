@@ -10,6 +10,9 @@ from snrkit.losses.batches import tensors_of
 from snrkit.losses.seeding import Restart, Seeds
 from snrkit.models.blame import users_code
 
+# Batches that are compared with the first: of a few kinds some are alike by chance.
+_TRIED = 3
+
 
 class Batches:
     """Batches by number, from a function that gives another at each call.
@@ -24,17 +27,18 @@ class Batches:
         self._draw, self._seeds, self._restart = draw, seeds, restart
         self._first: Any = None  # a trial has it before the draws do
         self._moves = False  # whether drawing it moved what is put back
+        self._alike = 0
 
     def draw(self, number: int) -> Any:
         """One batch.
 
         Raises:
-            SpecError: there is none, or no more, or the second is the first again since its place is put back.
+            SpecError: there is none, or no more, or the first ones are one since their place is put back.
             ModelError: the function raised.
         """
         if number == 0 and self._first is not None:
             return self._first
-        self._restart.back()
+        self._restart.moved() if self._moves else self._restart.back()
         self._seeds.set(number)
         with users_code("drawing a batch"):
             try:
@@ -46,7 +50,8 @@ class Batches:
             raise SpecError("batch", "the function returns None", "return the batch that the loss is called with")
         if number == 0:
             self._first, self._moves = batch, any(self._restart.moved())
-        if number == 1 and self._moves and _alike(batch, self._first):
+        self._alike += self._moves and 0 < number <= _TRIED and _alike(batch, self._first)
+        if self._alike == _TRIED:
             problem = (
                 "goes on by what the model, or a module that the loss reaches, keeps, which is put back before each"
             )
