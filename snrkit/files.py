@@ -229,18 +229,45 @@ def _keep_name(folder: Path) -> None:
             os.close(handle)
 
 
-def discard_partial(path: Path) -> None:
+def discard_partial(path: Path, *, old: bool = False) -> None:
     """Delete what killed writes of ``path`` left beside it; what another process is writing there is left alone.
+
+    Args:
+        path: the file; its name may be a pattern of names.
+        old: only what is older than any write lasts, wherever it goes on: not every file system shows locks to all machines.
 
     Raises:
         OutputError: the directory cannot be written.
     """
     for leftover in path.parent.glob(f".{path.name}.*.tmp*"):
-        if not _is_being_written(leftover):
+        if not is_held(leftover) and not (old and _age(leftover) < _SURELY_WRITTEN_S):
             guard(leftover, lambda leftover=leftover: leftover.unlink(missing_ok=True))  # type: ignore[misc]
 
 
-def _is_being_written(file: Path) -> bool:
+def _age(file: Path) -> float:
+    """Seconds since a file was written; of one that is gone none."""
+    with contextlib.suppress(OSError):
+        return time.time() - file.stat().st_mtime
+    return 0.0
+
+
+def hold(file: Path) -> int:
+    """A handle that says, until it is closed or its process ends, that somebody needs a file (see ``is_held``).
+
+    Raises:
+        OutputError: it cannot be opened.
+    """
+    try:
+        handle = os.open(file, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        raise output_error(file, error) from None
+    with contextlib.suppress(OSError):  # a file system without locks leaves its age to say so
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return handle
+
+
+def is_held(file: Path) -> bool:
+    """Whether a process on a machine whose locks are seen here is writing a file, or needs it."""
     try:
         handle = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:

@@ -7,7 +7,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from snrkit.backend.device import select_device
+from snrkit.backend.device import kind_of, select_device
 from snrkit.data import SOURCES, load
 from snrkit.data.base import Dataset
 from snrkit.diagnostics.store import fingerprint
@@ -157,7 +157,9 @@ class Opened:
     def fingerprint(self, x: Tensor, *labels: object) -> str:
         """Of all that scores of points depend on."""
         tensors = [*self.model.named_parameters(), *self.model.named_buffers()]
-        return fingerprint(tensors, x, self.spec.model.model_dump_json(exclude_none=True), *labels, self.device.type)
+        return fingerprint(
+            tensors, x, self.spec.model.model_dump_json(exclude_none=True), *labels, kind_of(self.device)
+        )
 
     def beside(self, name: str) -> Path:
         """Where a result on this checkpoint goes: in the run directory, or beside a checkpoint with a name of its own."""

@@ -26,7 +26,7 @@ from snrkit.runs.place import reserved
 from snrkit.showing import Showing
 from snrkit.specs.base import short
 from snrkit.specs.given import is_empty, require_is
-from snrkit.specs.measure import Execution, MeasureSpec, WatchFile
+from snrkit.specs.measure import Execution, MeasureSpec, Root, WatchFile, root
 from snrkit.specs.run import RunSpec
 from snrkit.training import session
 from snrkit.training.loop import Stopped, nothing
@@ -36,7 +36,21 @@ from snrkit.watch import Observe, require_measurable, watching
 
 
 class Run(Showing):
-    """A checkpoint of a run, opened, and what can be measured on it. Every result can ``save`` itself."""
+    """A checkpoint of a run, opened (``Run.open``), and what can be measured on it. Every result can ``save`` itself.
+
+    Attributes:
+        folder: the run directory's files.
+        spec: what was trained; an option that changed in training is as it was at the checkpoint.
+        file: the checkpoint.
+        epoch: finished epochs.
+        step: optimiser steps done.
+        model: the model, on the device asked for.
+        dataset: the run's data, or others that fit the model (see ``on``).
+        trained_on: name of the data that the run was trained on.
+        device: where the model is.
+        is_elsewhere: whether the data were given by ``on``.
+        recipe: what builds its model on another machine.
+    """
 
     def measure(
         self,
@@ -77,7 +91,7 @@ class Run(Showing):
         given = () if is_empty(estimators) else chosen(estimators)
         if given and spec.estimators:
             raise SpecError("estimators", "are named by the specification too", "name them in one of the two")
-        plan = Plan.of(spec, given or self.estimator, how)
+        plan = Plan.of(spec.of(self.spec), given or self.estimator, how)
         x, label = named_points(self.dataset, self.spec, self.device, spec.data_points)
         path = Path(out) if out else (self.beside("snr.parquet") if self.is_loose else self.folder.snr)
         with reserved(path) as place:
@@ -94,7 +108,7 @@ class Run(Showing):
         samples: int = 5000,
         points: int | None = None,
         *,
-        seed: int = 0,
+        seed: Root = 0,
         out: str | Path | None = None,
         progress: Progress | None = None,
         threads: int | None = None,
@@ -106,7 +120,7 @@ class Run(Showing):
         Args:
             samples: importance samples per point behind log p(x), at least 128.
             points: only the first so many test points.
-            seed: root of the noise.
+            seed: root of the noise; ``own``: the run's own seed, so that runs of different seeds share no draws.
             out: the JSON file that it is for; None: in the run. Finished points are kept beside it until it is saved, for
                 the same call to go on from.
             progress: called with (done, total, note).
@@ -120,17 +134,18 @@ class Run(Showing):
             OutputError: it cannot be written there.
         """
         x, _ = named_points(self.dataset, self.spec, self.device, points, "points")
+        noise = root(seed, self.spec)
         own = self.spec.data.name if self.is_elsewhere else None
         path = Path(out) if out else self.beside("evaluation.json" if own is None else f"evaluation.{own}.json")
         is_own = own is None and out is None
         about = {
             **self.labels, **described(self.dataset, self.spec.data, f"test[0:{len(x)}]"), "trained_on": self.trained_on,
-            "samples": samples, "seed": seed,
+            "samples": samples, "seed": noise,
         }  # fmt: skip
         with reserved(path) as place:
             return evaluated(
                 self.model, x, self.dataset, about, place,
-                context=self.fingerprint(x, samples, seed), progress=progress,
+                context=self.fingerprint(x, samples, noise), progress=progress,
                 latents_file=self.beside("latents.parquet") if is_own else path.with_suffix(".latents.parquet"),
                 threads=threads, elsewhere=elsewhere(executor, send, self.recipe),
             )  # fmt: skip
@@ -143,7 +158,7 @@ class Run(Showing):
         estimators: Sequence[str | Estimator] | None = None,
         draws: int = 1000,
         data_points: int = 10,
-        seed: int = 0,
+        seed: Root = 0,
         out: str | Path | None = None,
         progress: Progress | None = None,
         stop: Callable[[], bool] = lambda: False,
@@ -159,7 +174,7 @@ class Run(Showing):
             estimators: the candidates: registered names, or estimators; None: the common ones that are right for the model.
             draws: gradient draws R per setting.
             data_points: the first so many test points.
-            seed: root of the noise.
+            seed: root of the noise; ``own``: the run's own seed, so that runs of different seeds share no draws.
             out: the JSON file that it is for; None: in the run. Finished draws are kept beside it until it is saved, so that
                 the same call goes on from there.
             progress: called with (done, total, note).
@@ -175,7 +190,7 @@ class Run(Showing):
         """
         if (budget is None) == (seconds is None):
             raise SpecError("budget", "give either `budget` or `seconds`", "for example `budget=64`")
-        asked = None if estimators is None else chosen(estimators)
+        asked, noise = None if estimators is None else chosen(estimators), root(seed, self.spec)
         x, label = named_points(self.dataset, self.spec, self.device, data_points)
         batch = cost_batch(x, self.spec.batch_size)
         with reserved(Path(out) if out else self.beside("advice.json")) as place:
@@ -184,11 +199,11 @@ class Run(Showing):
             )
             total = begun.affordable(self.model, batch, seconds or 0.0) if budget is None else budget
             found = advise(
-                self.model, x, batch, total, asked or candidates(self.model, x), draws=draws, seed=seed, seconds=seconds,
+                self.model, x, batch, total, asked or candidates(self.model, x), draws=draws, seed=noise, seconds=seconds,
                 folder=place.partial, progress=progress, stop=stop, threads=threads,
                 elsewhere=elsewhere(executor, send, self.recipe),
             )  # fmt: skip
-        about = {**self.labels, "data": label, "budget": total, "draws": draws, "seed": seed}
+        about = {**self.labels, "data": label, "budget": total, "draws": draws, "seed": noise}
         return replace(found, about=about, place=place, begun=begun)
 
     def beta(  # noqa: PLR0913 (one option each)
@@ -199,7 +214,7 @@ class Run(Showing):
         draws: int = 1000,
         data_points: int = 10,
         block: str = "inference",
-        seed: int = 0,
+        seed: Root = 0,
         out: str | Path | None = None,
         progress: Progress | None = None,
         stop: Callable[[], bool] = lambda: False,
@@ -215,7 +230,7 @@ class Run(Showing):
             draws: gradient draws R.
             data_points: the first so many test points.
             block: ``inference``, ``generative``, ``all`` or the name of a tensor.
-            seed: root of the noise.
+            seed: root of the noise; ``own``: the run's own seed, so that runs of different seeds share no draws.
             out: the CSV file that it is for; None: in the run. Finished draws are kept beside it until it is saved.
             progress: called with (done, total, note).
             stop: asked after every block of draws; True ends them.
@@ -224,13 +239,14 @@ class Run(Showing):
             send: how the model travels, as for ``measure``.
         """
         x, label = named_points(self.dataset, self.spec, self.device, data_points)
+        noise = root(seed, self.spec)
         with reserved(Path(out) if out else self.beside("beta.csv")) as place:
             curve = beta_curve(
-                self.model, x, K, M=M, draws=draws, seed=seed, block=block,
+                self.model, x, K, M=M, draws=draws, seed=noise, block=block,
                 folder=place.partial, progress=progress, stop=stop, threads=threads,
                 elsewhere=elsewhere(executor, send, self.recipe),
             )  # fmt: skip
-        shared: dict[str, Any] = {**self.labels, "data": label, "seed": seed}
+        shared: dict[str, Any] = {**self.labels, "data": label, "seed": noise}
         return replace(curve, table=curve.table.assign(**shared), place=place)
 
 

@@ -1,6 +1,7 @@
 """A callback for Hugging Face's Trainer that measures the loss it trains; needs ``pip install "snrkit[transformers]"``."""
 
 import inspect
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Unpack
@@ -11,6 +12,7 @@ from snrkit.monitor.options import Attached, Options, require_known
 
 try:
     from transformers import TrainerCallback
+    from transformers.integrations import get_reporting_integration_callbacks
 except ImportError as error:
     raise ImportError('snrkit.transformers needs transformers: pip install "snrkit[transformers]"') from error
 
@@ -29,6 +31,8 @@ class SNRCallback(TrainerCallback):  # type: ignore[misc]
         loss: ``loss(model, batch)`` instead of the trainer's, as for ``measure_loss``.
         batch: inputs that are measured on; None: those of the last training step.
         every: measure at multiples of so many optimiser steps.
+        to_logger: tell readings to what the trainer reports to (``report_to``), too; its ``log_history`` and the times at
+            which it logs stay as they are.
         options: ``draws``, ``budget``, ``seed``, ``groups``, ``M``, ``out``, ``writer`` and others (see ``Options``).
 
     Attributes:
@@ -41,9 +45,10 @@ class SNRCallback(TrainerCallback):  # type: ignore[misc]
         batch: Any = None,
         *,
         every: int = 500,
+        to_logger: bool = False,
         **options: Unpack[Options],
     ) -> None:
-        self._loss, self._batch = loss, batch
+        self._loss, self._batch, self._to_logger = loss, batch, to_logger
         self._every, self._options = every, require_known(options)
         self._trainer: Any = None
         self._seen: Any = None
@@ -63,12 +68,13 @@ class SNRCallback(TrainerCallback):  # type: ignore[misc]
                 "trainer", problem, "measure in a training on one device, or the saved model afterwards"
             )
         self._stop_noting()  # of a training that was broken off
+        options = self._options
+        if self._to_logger and "writer" not in options:
+            options = {**options, "writer": _Reports(_trainer_at_work(args))}
         if self._loss is None or self._batch is None:
             self._note(_trainer_at_work(args))
         name = "loss" if self._loss is None else str(getattr(self._loss, "__name__", "loss"))
-        self.monitor = Attached(
-            {name: self._loss or self._own_loss}, model, self._batch, every=self._every, **self._options
-        )
+        self.monitor = Attached({name: self._loss or self._own_loss}, model, self._batch, every=self._every, **options)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
         """Measure if it is time to."""
@@ -102,6 +108,21 @@ class SNRCallback(TrainerCallback):  # type: ignore[misc]
         named = self._named if self._batch is None else {}
         with _silent(self._trainer):
             return self._compute(model, _copied(batch), **named)
+
+
+class _Reports:
+    """What a trainer reports to, without its own log, which would keep readings among its losses and put off the next."""
+
+    def __init__(self, trainer: Any) -> None:
+        self._trainer = trainer
+
+    def __call__(self, values: dict[str, float], step: int) -> None:  # noqa: ARG002 (the trainer's own)
+        trainer = self._trainer
+        kinds = tuple(get_reporting_integration_callbacks(trainer.args.report_to))
+        finite = {name: value for name, value in values.items() if math.isfinite(value)}
+        for callback in trainer.callback_handler.callbacks:
+            if isinstance(callback, kinds):
+                callback.on_log(trainer.args, trainer.state, trainer.control, model=trainer.model, logs=dict(finite))
 
 
 def _copied(inputs: Any) -> Any:

@@ -70,7 +70,7 @@ def require_measurable(asked: WatchFile | None, spec: RunSpec, data_dir: Path | 
     require_due(asked, spec)
     dataset = load(spec.data, data_dir)
     try:
-        Plan.of(asked.measure, [Hyper(spec).present(0, 0)], asked.execution)
+        Plan.of(asked.measure.of(spec), [Hyper(spec).present(0, 0)], asked.execution)
         named_points(dataset, resolve_spec(spec, dataset), device, asked.measure.data_points)
     except SpecError as error:
         raise SpecError(f"measure.{error.argument}", error.problem, error.remedy) from None

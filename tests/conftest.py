@@ -1,5 +1,6 @@
 """Fixtures for all tests."""
 
+import gc
 import os
 import resource
 import sys
@@ -34,6 +35,11 @@ def pytest_collection_modifyitems(items):
             if test in seen:
                 item.add_marker(pytest.mark.slow)
             seen.add(test)
+
+
+def pytest_collection_finish():
+    """What is there by now stays: looking through all of torch for garbage took a twentieth of the tests' time."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -3,6 +3,7 @@
 import importlib
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pandas as pd
@@ -31,6 +32,36 @@ def test_evaluate_gives_what_a_run_gives(tmp_path):
     x, _ = run.points(6)
     found, wanted = snrkit.evaluate(run.model, x.numpy(), 130, seed=3), run.evaluate(130, 6, seed=3).table
     pd.testing.assert_frame_equal(found, wanted.drop(index="ssim", errors="ignore"))
+
+
+class Own(torch.nn.Module):
+    """A model with a proposal of a user's own, which says no more than has to be, or numbers of categories."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.encoder, self.kind = torch.nn.Linear(3, 4), kind
+
+    def encode(self, x):
+        found = self.encoder(x)
+        if self.kind == "category":
+            return torch.distributions.Categorical(logits=found)
+        normal = torch.distributions.Independent(torch.distributions.Normal(found[:, None, None], 0.5), 1)
+        return types.SimpleNamespace(
+            noise_shape=(4,), sample=lambda noise: normal.mean + 0.5 * noise, log_prob=normal.log_prob
+        )
+
+    def log_joint(self, x, z):
+        return -(z.float().flatten(3) if z.dim() > 3 else z.float()[..., None]).square().sum(-1) - x.square().sum(-1)
+
+
+def test_evaluate_has_active_units_of_what_has_a_mean_and_bounds_of_all():
+    x = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
+    found = snrkit.evaluate(Own("plain"), x, 128)
+    assert found.value["active_units"] == 4  # by samples
+    assert "1000 samples" in found.definition["active_units"]
+    without = snrkit.evaluate(Own("category"), x, 128)
+    assert "active_units" not in without.index
+    assert without.value["log_p"] >= without.value["elbo"]
 
 
 def test_evaluate_refuses_what_has_no_bound_point_by_point(model_and_x):

@@ -16,6 +16,7 @@ import pytest
 from snrkit import locks
 from snrkit.errors import OutputError, ResourceError
 from snrkit.locks import merging
+from snrkit.runs import lock
 from snrkit.runs.kinds.draws import DRAWS
 from snrkit.runs.kinds.slopes import SLOPES
 from snrkit.runs.kinds.snr import SNR
@@ -189,3 +190,32 @@ def test_a_folder_in_which_nothing_was_put_goes(tmp_path):
     with alone_in(tmp_path / "a" / "b"):
         pass
     assert names(tmp_path / "a") == []
+
+
+def test_the_file_of_a_successor_is_neither_touched_nor_taken_away(tmp_path, monkeypatch):
+    """Of one that was taken for dead and goes on: its folder is another's by now."""
+    monkeypatch.setattr(locks, "_BEAT_S", 0.01)
+    file, long_ago = tmp_path / ".owner", time.time() - 3600
+    with locks.claimed(file, 0.0):
+        file.write_text("another's")
+        time.sleep(0.05)  # a beat that had begun before
+        os.utime(file, (long_ago, long_ago))
+        time.sleep(0.1)
+        assert file.stat().st_mtime == pytest.approx(long_ago, abs=1)
+    assert file.read_text() == "another's"
+
+
+def test_a_lock_on_a_file_that_lost_its_name_is_none(tmp_path, monkeypatch):
+    """Whoever had it deletes it at the end; a third would lock a new one of that name at the same time."""
+    real, calls = lock._flock, []
+
+    def raced(handle, folder):
+        calls.append(handle)
+        if len(calls) == 1:
+            (folder / ".lock").unlink()
+        real(handle, folder)
+
+    monkeypatch.setattr(lock, "_flock", raced)
+    with alone_in(tmp_path):
+        assert locks.is_locked(tmp_path / ".lock")
+    assert len(calls) == 2

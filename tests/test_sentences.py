@@ -179,7 +179,8 @@ def test_reconstructions_of_sentences_are_texts(run, tmp_path):
 
 def test_the_documented_command_is_one(tmp_path, capsys):
     page = (Path(__file__).parent.parent / "docs" / "howto" / "bits-and-sentences.md").read_text(encoding="utf-8")
-    [line] = [line.strip() for line in page.splitlines() if "--model sentence --set" in line]
+    whole = page.replace("\\\n", " ")
+    [line] = [line for line in whole.splitlines() if line.startswith("snrkit") and "--model sentence" in line]
     main([*shlex.split(line.replace("FILE.txt", str(write(tmp_path, 100))))[1:], "--print-config"])
     spec = RunSpec.from_toml(capsys.readouterr().out, "printed")
     assert spec.model.options["keep"] == 0.5

@@ -6,7 +6,7 @@
 
 All contenders of a section run in one process, interleaved, float32 (no TF32, but where a row says so), with freed memory
 kept (snrkit.backend.memory), which helps the peers as well. Rounds in which other processes took more than a tenth of the
-machine's time are repeated, up to ten, and counted. Each section writes results/DEVICE/SECTION.csv and .md; RESULTS.md is
+machine's time are repeated, up to eight, and counted. Each section writes results/DEVICE/SECTION.csv and .md; RESULTS.md is
 made of all that are there.
 """
 

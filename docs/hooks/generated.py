@@ -46,9 +46,7 @@ def _options(command: click.Command, context: click.Context) -> list[str]:
     rows = [found for one in command.params if (found := one.get_help_record(context))]
     if not rows:
         return []
-    cells = [
-        f"| `{names.replace('|', chr(92) + '|')}` | {escaped(' '.join(meaning.split()))} |" for names, meaning in rows
-    ]
+    cells = [f"| `{names}` | {escaped(' '.join(meaning.split()))} |" for names, meaning in rows]
     return ["| option | what it does |", "| --- | --- |", *cells, ""]
 
 

@@ -23,8 +23,8 @@ export SRUN_CPUS_PER_TASK="$OMP_NUM_THREADS"
 srun snrkit "$@" --quiet --shard "$SLURM_ARRAY_TASK_ID/${PARTS:-$SLURM_ARRAY_TASK_MAX}"
 code=$?
 
-# 130: out of time; 4: no room, or another process is at work on a run. Both may go well later. 2 (bad input), 3 (diverged)
-# and 1 would not, so the job fails.
+# 130: out of time; 4: no room, another process is at work on a run, or one has no checkpoint yet. Both may go well later.
+# 2 (bad input), 3 (diverged) and 1 would not, so the job fails.
 if [ $code -eq 130 ] || [ $code -eq 4 ]; then
     if [ "${SLURM_RESTART_COUNT:-0}" -lt 20 ]; then
         scontrol requeue "${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"

@@ -23,3 +23,8 @@ def select_device(name: str) -> torch.device:
         count = torch.cuda.device_count()
         raise SpecError("device", f"'{name}' asked for, and {count} CUDA devices are there", "use `device=cpu` or auto")
     return device
+
+
+def kind_of(device: torch.device) -> str:
+    """What last bits depend on of a device: ``cpu``, or the name of a GPU."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

@@ -22,7 +22,7 @@ from snrkit.cli.options import (
     threads_option,
 )
 from snrkit.cli.output import print_table, progress, tell
-from snrkit.specs.measure import MeasureSpec
+from snrkit.specs.measure import MeasureSpec, Root
 from snrkit.specs.shard import Shard
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def command(  # noqa: PLR0913 (one per option)
     options: tuple[str, ...],
     draws: int,
     data_points: int,
-    seed: int,
+    seed: Root,
     threads: int | None,
     workers: int | None,
     scheduler: str | None,

@@ -10,7 +10,7 @@ from snrkit.cli.flags import flags
 from snrkit.cli.folders import Found, Opening, on_runs, runs_options
 from snrkit.cli.options import OUTPUT, Whole, common, fleet_options, model_option, threads_option
 from snrkit.cli.output import print_table, progress, tell
-from snrkit.specs.measure import MeasureSpec
+from snrkit.specs.measure import MeasureSpec, Root
 from snrkit.specs.shard import Shard
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def command(  # noqa: PLR0913 (one per option)
     draws: int,
     data_points: int,
     block: str,
-    seed: int,
+    seed: Root,
     threads: int | None,
     workers: int | None,
     scheduler: str | None,

@@ -9,7 +9,7 @@ from snrkit.cli.flags import flags
 from snrkit.cli.options import OUTPUT, checkpoint_option, common, model_option
 from snrkit.cli.reconstruct import Numbers
 from snrkit.cli.shown import tell_shown
-from snrkit.specs.measure import MeasureSpec
+from snrkit.specs.measure import NoiseSpec
 
 
 @click.command(name="canvases")
@@ -23,7 +23,7 @@ from snrkit.specs.measure import MeasureSpec
     help="Reconstructions of test points, or samples of the prior.",
 )
 @click.option("--points", type=Numbers(), default="0-5", show_default=True, help="Which of them, counted from 0.")
-@flags(MeasureSpec, {"seed": "--seed"}, filled=True)
+@flags(NoiseSpec, {"seed": "--seed"}, filled=True)
 @click.option("--out", type=OUTPUT, help="FILE.parquet, with the figure beside it. Default: in the run directory.")
 @common
 def command(  # noqa: PLR0913 (one per option)

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from snrkit.cli.options import INPUT, OUTPUT
-from snrkit.cli.output import complain, print_json, tell
+from snrkit.cli.output import complain, late_progress, print_json, tell
 from snrkit.runs.kinds import KINDS
 
 
@@ -27,7 +27,8 @@ def command(paths: tuple[Path, ...], out: Path, kind: str, all_settings: bool, a
     from snrkit.report.collected import collect, require_table, write
 
     require_table(out)
-    table = collect(paths or (Path("checkpoints"),), kind, all_settings=all_settings)
+    with late_progress("collect", quiet) as update:
+        table = collect(paths or (Path("checkpoints"),), kind, all_settings=all_settings, progress=update)
     write(table, out, kind)
     remarks = [str(remark) for remark in table.attrs["remarks"]]
     if not quiet:

@@ -14,7 +14,7 @@ from snrkit.cli.options import OUTPUT, Whole, common, fleet_options, model_optio
 from snrkit.cli.output import print_table, progress
 from snrkit.interrupt import Interrupted
 from snrkit.runs.kinds.points import POINTS
-from snrkit.specs.measure import MeasureSpec
+from snrkit.specs.measure import MeasureSpec, Root
 from snrkit.specs.shard import Shard
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def command(  # noqa: PLR0913 (one per option)
     data: str | None,
     keep_points: bool,
     keep_means: bool,
-    seed: int,
+    seed: Root,
     threads: int | None,
     workers: int | None,
     scheduler: str | None,

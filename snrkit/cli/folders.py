@@ -14,7 +14,7 @@ from snrkit.backend.shortage import shortage
 from snrkit.cli.options import INPUT, Command, shard_option
 from snrkit.cli.output import complain, print_json, say, tell
 from snrkit.cli.wording import error_in_flags
-from snrkit.errors import BUG, SnrkitError, SpecError
+from snrkit.errors import BUG, NO_ROOM, SnrkitError, SpecError
 from snrkit.files import read_bytes
 from snrkit.interrupt import Interrupted
 from snrkit.specs.shard import Shard
@@ -97,8 +97,10 @@ class Outcomes:
 
     @property
     def code(self) -> int:
-        """That of all which have one, if it is the same, else that of a fault."""
-        codes = {one["code"] for one in self.states if one["code"]}
+        """That of all that failed, if it is the same, else that of a fault; 4 where runs are waited for."""
+        failed = {one["code"] for one in self.of("failed") if one["code"]}
+        # What can be waited for tells when nothing else does.
+        codes = failed or {one["code"] for one in self.of("waiting")}
         return 0 if not codes else codes.pop() if len(codes) == 1 else BUG
 
 
@@ -216,7 +218,7 @@ def _on_another(
     from snrkit.runs.done import is_done, note
 
     if not file.is_file():
-        outcomes.note(file, "waiting", "has no checkpoint yet")
+        outcomes.note(file, *_untrained(file))
         return True
     if not opening.again and is_done(file, wanted):
         outcomes.note(file, "before")
@@ -236,6 +238,17 @@ def _on_another(
     if found.complete:
         outcomes.note(file, "failed" if found.code else "done", "diverged in a part" if found.code else "", found.code)
     return found.complete
+
+
+def _untrained(file: Path) -> tuple[str, str, int]:
+    """How a run ends that has no checkpoint: whether one can be waited for, why, and the exit code of that."""
+    from snrkit.runs.folder import RunDir
+
+    status = RunDir(file.parent).standing() if file.name == "run.pt" else {}
+    if status.get("state") != "failed":
+        return "waiting", "has no checkpoint yet", NO_ROOM
+    code = status.get("code")
+    return "failed", f"its training failed: {status.get('why')}", code if isinstance(code, int) else BUG
 
 
 def _told(outcomes: Outcomes, file: Path, error: Exception) -> None:

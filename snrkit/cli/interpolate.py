@@ -9,7 +9,7 @@ from snrkit.cli.flags import flags
 from snrkit.cli.options import OUTPUT, Whole, checkpoint_option, common, model_option
 from snrkit.cli.output import progress
 from snrkit.cli.shown import tell_shown
-from snrkit.specs.measure import MeasureSpec
+from snrkit.specs.measure import NoiseSpec
 
 
 @click.command(name="interpolate")
@@ -24,7 +24,7 @@ from snrkit.specs.measure import MeasureSpec
 )
 @click.option("--pairs", type=Whole(1), default=5, show_default=True, help="How many lines.")
 @click.option("--steps", type=Whole(2), default=11, show_default=True, help="Points on each, ends included.")
-@flags(MeasureSpec, {"seed": "--seed"}, filled=True)
+@flags(NoiseSpec, {"seed": "--seed"}, filled=True)
 @click.option("--out", type=OUTPUT, help="FILE.parquet, with the figure beside it. Default: in the run directory.")
 @common
 def command(  # noqa: PLR0913 (one per option)

@@ -73,7 +73,10 @@ EXIT_CODES = [
     ("0", "done"),
     ("2", "bad input: an option, a file or its contents cannot be used"),
     ("3", "diverged: a bound, a gradient or a parameter became NaN or infinite"),
-    ("4", "no room: disk full or not writable, memory too small, or another process at work there"),
+    (
+        "4",
+        "not now: disk full or not writable, memory too small, another process at work, or a run without a checkpoint yet",
+    ),
     ("130", "interrupted by Ctrl-C or a signal; what is finished is saved"),
     ("1", "anything else, which is a fault in snrkit; of several runs also: they failed in several ways"),
 ]

@@ -8,7 +8,7 @@ import sys
 import time
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Any, cast
 
 import click
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 PLAIN_INTERVAL_S = 30.0
+SOON_S = 2.0
 PLAIN_WIDTH = 120
 
 Update = Callable[[float, float, str], None]
@@ -157,12 +158,13 @@ def error_console() -> "Console":
 
 
 @contextmanager
-def progress(title: str, quiet: bool) -> Iterator[Update]:
+def progress(title: str, quiet: bool, start: float | None = None) -> Iterator[Update]:
     """Yield ``update(done, total, note)``: a bar with ETA on a terminal, one plain line every 30 s elsewhere.
 
     Args:
         title: what is being done.
         quiet: show nothing.
+        start: when it began, as ``time.monotonic`` says; None: now.
     """
     console = error_console()
     if quiet:
@@ -172,7 +174,22 @@ def progress(title: str, quiet: bool) -> Iterator[Update]:
             task = bar.add_task(title, total=None, note="")
             yield lambda done, total, note: bar.update(task, completed=done, total=total, note=note)
     else:
-        yield _plain(title)
+        yield _plain(title, time.monotonic() if start is None else start)
+
+
+@contextmanager
+def late_progress(title: str, quiet: bool) -> Iterator[Update]:
+    """The same of what is mostly over at once: nothing is shown, or loaded for it, in the first two seconds."""
+    start, shown = time.monotonic(), list[Update]()
+    with ExitStack() as bar:
+
+        def update(done: float, total: float, note: str) -> None:
+            if not shown and time.monotonic() - start >= SOON_S:
+                shown.append(bar.enter_context(progress(title, quiet, start)))
+            for own in shown:
+                own(done, total, note)
+
+        yield update
 
 
 def _bar(console: "Console") -> "Progress":
@@ -192,8 +209,8 @@ def _bar(console: "Console") -> "Progress":
     return Progress(*columns, console=console, transient=True)
 
 
-def _plain(title: str) -> Update:
-    start = last = time.monotonic()
+def _plain(title: str, start: float) -> Update:
+    last = start
 
     def update(done: float, total: float, note: str) -> None:
         nonlocal last

@@ -10,7 +10,7 @@ from snrkit.cli.flags import flags
 from snrkit.cli.folders import Found, Opening, on_runs, runs_options
 from snrkit.cli.options import OUTPUT, Whole, common, model_option, shortened
 from snrkit.cli.output import one_line, tell
-from snrkit.specs.measure import MeasureSpec
+from snrkit.specs.measure import NoiseSpec
 from snrkit.specs.shard import Shard
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]
 @click.option("--resample", "k", type=Whole(1), default=50, show_default=True, help="Importance samples behind q_IW.")
 @click.option("--points", type=Numbers(), default="0-9", show_default=True, help="Test points, counted from 0.")
 @click.option("--samples", type=Whole(1), default=5, show_default=True, help="Reconstructions per point and kind.")
-@flags(MeasureSpec, {"seed": "--seed"}, filled=True)
+@flags(NoiseSpec, {"seed": "--seed"}, filled=True)
 @click.option("--out", type=OUTPUT, help="FILE.parquet, with the figure beside it. Default: in the run directory.")
 @common
 def command(  # noqa: PLR0913 (one per option)

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from snrkit.cli.options import FOLDER, INPUT, NAMES
-from snrkit.cli.output import print_json, say, tell
+from snrkit.cli.output import late_progress, print_json, say, tell
 from snrkit.errors import SpecError
 from snrkit.report.chosen import is_meant
 from snrkit.report.make import make
@@ -66,10 +66,11 @@ def command(  # noqa: PLR0913 (one per option)
     called by the settings in which they differ, unless --label says otherwise.
     """
     paths = paths or (Path("checkpoints"),)
-    made = make(
-        paths, out, column=column, figures=figures, labels=_labels(labels, paths),
-        metrics=metrics or (), baseline=baseline, page=page or show,
-    )  # fmt: skip
+    with late_progress("report", quiet) as update:
+        made = make(
+            paths, out, column=column, figures=figures, labels=_labels(labels, paths),
+            metrics=metrics or (), baseline=baseline, page=page or show, progress=update,
+        )  # fmt: skip
     if not quiet:
         for text in made.notes:
             say(text)

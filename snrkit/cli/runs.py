@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from snrkit.cli.options import INPUT
-from snrkit.cli.output import aligned, columns_on_stdout, one_line, print_json, print_table, tell
+from snrkit.cli.output import aligned, columns_on_stdout, late_progress, one_line, print_json, print_table, tell
 from snrkit.errors import SpecError
 from snrkit.registry import hint
 from snrkit.runs.index import STATES, Signal, Standing, standings
@@ -55,7 +55,8 @@ def command(
     infinite. The bound is that of the last epoch in nats, the SNR the inference network's snr_mean ± its standard error at
     the run's own M and K (or the nearest measured, which are shown), in parentheses where it is at or below the floor.
     """
-    found = standings(paths or (Path("checkpoints"),))
+    with late_progress("runs", quiet=False) as update:
+        found = standings(paths or (Path("checkpoints"),), update)
     names = list(dict.fromkeys(n for one in found for n in one.settings)) if all_settings else differing(_known(found))
     shown = [one for one in found if not states or one.state in states]
     shown.sort(key=_order(by, found), reverse=reverse)

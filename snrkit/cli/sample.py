@@ -8,7 +8,7 @@ from snrkit.cli.flags import flags
 from snrkit.cli.options import OUTPUT, Whole, checkpoint_option, common, model_option
 from snrkit.cli.output import progress
 from snrkit.cli.shown import tell_shown
-from snrkit.specs.measure import MeasureSpec
+from snrkit.specs.measure import NoiseSpec
 
 
 @click.command(name="sample")
@@ -20,7 +20,7 @@ from snrkit.specs.measure import MeasureSpec
     default=None,
     help="Also draw pixels or words from p(x|z), beside pixel means or the most probable words.  [default: words only]",
 )
-@flags(MeasureSpec, {"seed": "--seed"}, filled=True)
+@flags(NoiseSpec, {"seed": "--seed"}, filled=True)
 @click.option("--out", type=OUTPUT, help="FILE.parquet, with the figure beside it. Default: in the run directory.")
 @common
 def command(  # noqa: PLR0913 (one per option)

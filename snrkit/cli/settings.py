@@ -116,4 +116,5 @@ def values(schema: dict[str, Any]) -> str:
     signs = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
     # That integers fit in 64 bits goes without saying.
     bounds = [f"{sign} {schema[key]:g}" for key, sign in signs.items() if key in schema and schema[key] != 2**63]
-    return " ".join([{"string": "text", "boolean": "true | false"}.get(kind, kind), ", ".join(bounds)]).strip()
+    text = " ".join([{"string": "text", "boolean": "true | false"}.get(kind, kind), ", ".join(bounds)]).strip()
+    return f"{text} | {schema['word']}" if "word" in schema else text

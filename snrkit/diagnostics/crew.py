@@ -5,9 +5,6 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-import numpy as np
-import torch
-
 from snrkit.diagnostics import remote
 from snrkit.diagnostics.makers import Keep, Tallied
 from snrkit.diagnostics.metrics.base import Family
@@ -20,7 +17,6 @@ from snrkit.diagnostics.weights import WeightTally
 from snrkit.diagnostics.worker import Worker
 from snrkit.errors import SnrkitError
 from snrkit.fleet.dispatch import Dispatch, Task
-from snrkit.fleet.models import to_bytes
 from snrkit.fleet.orders import Cargo
 from snrkit.fleet.shared import SharedFolder
 from snrkit.interrupt import Interrupted
@@ -163,11 +159,10 @@ class Crew:
 
     def _projected(self, job: Job, draws: range, onto: Onto) -> Task:
         cargos = self._station, self._onto or _packed(onto)
-        sizes = len(onto.networks), (len(onto.networks), len(onto.means[0])), len(onto.chosen)
 
         def read(content: bytes) -> Projected | None:
             plain = unsealed(content)
-            return None if plain is None else _read_projected(plain, onto.M, sizes)
+            return None if plain is None else remote.projections_of(plain, onto)
 
         return Task(f"{_HERE}:projections", (job, draws.start, draws.stop), cargos, read, cost=_cost(job, draws))
 
@@ -177,21 +172,5 @@ def _cost(job: Job, draws: range) -> float:
     return len(draws) * job.M * job.K
 
 
-def _read_projected(plain: Mapping[str, Any], M: Sequence[int], sizes: tuple[Any, ...]) -> Projected | None:
-    found: Projected = {}
-    for m in M:
-        parts = [plain.get(f"{m} {name}") for name in ("norms", "products", "kept")]
-        shapes = [(size,) if isinstance(size, int) else size for size in sizes]
-        if any(p is None or p.shape[1:] != s or not np.isfinite(p).all() for p, s in zip(parts, shapes, strict=True)):
-            return None
-        norms, products, kept = (torch.from_numpy(part) for part in parts)
-        found[m] = norms, products, kept
-    return found
-
-
 def _packed(onto: Onto) -> Cargo:
-    content = {
-        "networks": [[network.start, network.stop] for network in onto.networks], "M": list(onto.M),
-        "means": [mean.cpu() for mean in onto.means], "chosen": list(onto.chosen), "place": onto.means[0].device.type,
-    }  # fmt: skip
-    return Cargo.of(to_bytes(content), f"{_HERE}:onto")
+    return Cargo.of(remote.packed(onto), f"{_HERE}:onto")

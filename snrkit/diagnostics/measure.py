@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 from torch import nn
 
+from snrkit.backend.device import kind_of
 from snrkit.backend.machine import threads as on_threads
 from snrkit.diagnostics import tables
 from snrkit.diagnostics.gather import Drawn, Gatherer
@@ -232,7 +233,7 @@ def diagnose(
         with ready.drawer.made():
             drawn, lost = _gather(gatherer)
     complete = len(drawn) + len(lost) == len(gatherer.jobs()) and all(found.complete for found in drawn.values())
-    device = torch.cuda.get_device_name(subject.device) if subject.device.type == "cuda" else "cpu"
+    device = kind_of(subject.device)
     about = provenance or tables.Provenance()
     source = tables.Source(
         plan, layout, drawn, about, parameters_digest(subject.model), device, ready.precision, used

@@ -18,7 +18,7 @@ from snrkit.estimators.samples import nearest_samples
 from snrkit.registry import hint
 from snrkit.runs.metrics import METRICS
 from snrkit.specs.given import MOST_ROWS, items
-from snrkit.specs.measure import Choice, Execution, MeasureFile, MeasureSpec, What
+from snrkit.specs.measure import Choice, Execution, MeasureFile, MeasureSpec, OneRoot, What
 
 BLOCKS_OF_DRAWS = 20
 # Their numbers, and what is read of each by itself.
@@ -109,6 +109,7 @@ class Plan(What):
 
     estimators: Annotated[tuple[Estimator, ...], BeforeValidator(chosen)]
     how: Execution = Execution()
+    seed: OneRoot = 0
     pairs: tuple[tuple[int, int], ...] | None = None
     pathless: bool = False
 

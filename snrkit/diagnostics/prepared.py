@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from snrkit.backend.device import kind_of
 from snrkit.backend.kernels import chosen
 from snrkit.backend.machine import Machine
 from snrkit.core.streams import Streams
@@ -79,7 +80,7 @@ def prepared(
     library = chosen(next(model.parameters()).dtype, subject.device)
     machine = Machine.here() if elsewhere is None else elsewhere.fleet.hands.machine
     labels = (
-        layout.names, plan.seed, plan.how.engine, plan.how.chunk, subject.device.type, str(said), precision, plan.mode,
+        layout.names, plan.seed, plan.how.engine, plan.how.chunk, kind_of(subject.device), str(said), precision, plan.mode,
         *made_by, library, *labels_of(subject.device), f"{torch.get_num_threads()} threads", machine.label,
     )  # fmt: skip
     store = Store(folder, fingerprint(tensors, x, *labels), (layout.size, len(layout.names)))

@@ -1,6 +1,6 @@
 """The draws of a block, projected on what is asked for: by whoever makes them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -33,13 +33,21 @@ class Onto:
 
 def projected(worker: Worker, job: Job, draws: range, onto: Onto) -> Projected:
     """The draws of a block, projected."""
+    parts = (
+        torch.cat([gradient.reshape(len(gradient), -1) for gradient in gradients], dim=1)
+        for gradients in worker.gradients(job, draws)
+    )
+    return projected_rows(parts, onto)
+
+
+def projected_rows(parts: Iterable[Tensor], onto: Onto) -> Projected:
+    """The draws of a block, projected: ``parts`` are consecutive ones, ``[r, P]``, each a tensor of its own."""
     place = onto.means[0].device
     index = torch.tensor(list(onto.chosen), dtype=torch.int64, device=place)
     averagers = {m: _Averager(m) for m in onto.M}
     found: dict[int, list[tuple[Tensor, Tensor, Tensor]]] = {m: [] for m in onto.M}
-    for gradients in worker.gradients(job, draws):
-        vectors = torch.cat([gradient.reshape(len(gradient), -1) for gradient in gradients], dim=1)
-        vectors = vectors.to(place, torch.float64)
+    for part in parts:
+        vectors = part.to(place, torch.float64)
         for m, averager in averagers.items():
             averaged = averager.add(vectors)
             if len(averaged):

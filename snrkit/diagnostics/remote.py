@@ -14,18 +14,21 @@ import torch
 from snrkit.core.streams import Streams
 from snrkit.diagnostics.engines import ENGINES
 from snrkit.diagnostics.plan import Job
-from snrkit.diagnostics.projecting import Onto, projected
+from snrkit.diagnostics.projecting import Onto, Projected, projected
 from snrkit.diagnostics.rounding import Compared, Sizes, Unchecked
 from snrkit.diagnostics.store import sealed, written
 from snrkit.diagnostics.worker import Worker
 from snrkit.errors import SpecError
-from snrkit.fleet.models import from_bytes, on, unpacked
+from snrkit.fleet.models import from_bytes, on, to_bytes, unpacked
 from snrkit.models.adopt import as_latent_model
 from snrkit.models.blame import users_code
 from snrkit.registry import makers
 from snrkit.runs.metrics import METRICS
 from snrkit.trial.opening import standing
 from snrkit.trial.statement import require_stated, stated
+
+# Of projected draws, by name.
+_PARTS = ("norms", "products", "kept")
 
 
 class Station:
@@ -113,8 +116,19 @@ def serving(station: Station, job: Job) -> bytes:
         return json.dumps(worker.serving(job)).encode()
 
 
+def packed(onto: Onto) -> bytes:
+    """What draws are projected on, for a cargo."""
+    return to_bytes(
+        {
+            "networks": [[network.start, network.stop] for network in onto.networks], "M": list(onto.M),
+            "means": [mean.cpu() for mean in onto.means], "chosen": list(onto.chosen),
+            "place": onto.means[0].device.type,
+        }
+    )  # fmt: skip
+
+
 def onto(content: bytes) -> Onto:
-    """What draws are projected on, from a cargo."""
+    """What draws are projected on, from a cargo: of ``packed``."""
     plain = from_bytes(content)
     place = torch.device(plain["place"])
     networks = [slice(*bounds) for bounds in plain["networks"]]
@@ -124,8 +138,24 @@ def onto(content: bytes) -> Onto:
 def projections(station: Station, onto: Onto, job: Job, start: int, stop: int) -> bytes:
     """The draws of a block, projected."""
     with station.ready() as worker:
-        found = projected(worker, job, range(start, stop), onto)
-    names = ("norms", "products", "kept")
+        return sealed_projections(projected(worker, job, range(start, stop), onto))
+
+
+def sealed_projections(found: Projected) -> bytes:
+    """Projected draws as bytes."""
     return sealed(
-        {f"{m} {name}": t.cpu().numpy() for m, parts in found.items() for name, t in zip(names, parts, strict=True)}
+        {f"{m} {name}": t.cpu().numpy() for m, parts in found.items() for name, t in zip(_PARTS, parts, strict=True)}
     )
+
+
+def projections_of(plain: Mapping[str, Any], onto: Onto) -> Projected | None:
+    """What ``sealed_projections`` gave, of draws on this; None where it is not that."""
+    networks, found = len(onto.networks), Projected()
+    shapes = [(networks,), (networks, len(onto.means[0])), (len(onto.chosen),)]
+    for m in onto.M:
+        parts = [plain.get(f"{m} {name}") for name in _PARTS]
+        if any(p is None or p.shape[1:] != s or not np.isfinite(p).all() for p, s in zip(parts, shapes, strict=True)):
+            return None
+        norms, products, kept = (torch.from_numpy(part) for part in parts)
+        found[m] = norms, products, kept
+    return found

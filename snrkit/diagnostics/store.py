@@ -106,6 +106,7 @@ class Store:
             for path in self._own:
                 path.unlink(missing_ok=True)
                 discard_partial(path)
+            discard_partial(self.folder / "block-*.npz", old=True)
             discard_proofs(self.folder)
             self.folder.rmdir()
 

@@ -108,7 +108,16 @@ def option(
     whole: bool = False,
     without: Mapping[float, str] = MappingProxyType({}),
 ) -> Any:
-    """A field of an estimator with what it may be (see ``Option``); a plain one is any number, and cannot be learnt."""
+    """A field of an estimator with what it may be; a plain one is any number, and cannot be learnt.
+
+    Args:
+        default: what it is where it is left out; none: it has to be given.
+        low: the lowest value that may be set.
+        high: the highest one.
+        learnable: whether it may be learnt, which climbs the estimator's bound (see ``Estimator.slope``).
+        whole: whether only whole numbers will do.
+        without: values between the two that it may not be, each with what to do instead.
+    """
     return dataclasses.field(default=default, metadata={_OPTION: Option(low, high, learnable, whole, without)})
 
 

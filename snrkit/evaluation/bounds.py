@@ -1,6 +1,7 @@
 """Bounds, ESS and active units of a trained model, streamed over samples in bounded memory."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,7 @@ from snrkit.backend.kernels import full_precision, same_convolutions
 from snrkit.backend.memory import require_memory, within_memory
 from snrkit.core.logweights import effective_sample_size, log_mean_exp
 from snrkit.core.streams import Streams
-from snrkit.errors import NonFiniteError, SpecError
+from snrkit.errors import CapabilityError, NonFiniteError, SpecError
 from snrkit.evaluation.latents import LayerMeans, active_units, latent_means
 from snrkit.evaluation.passes import Noise, Pass, fill_log_weights, one_pass
 from snrkit.evaluation.score import Score
@@ -37,7 +38,8 @@ _FEWER = "ask for fewer samples"
 class PointScores:
     """Per data point, each ``[N]``: bounds in nats, ESS in samples; and the latent means of every layer.
 
-    ``zero_weights`` are the samples whose weight is zero: log w = -inf, so the ELBO is -inf too.
+    Latents without a mean have no layers here. ``zero_weights`` are the samples whose weight is zero: log w = -inf, so the
+    ELBO is -inf too.
     """
 
     elbo: Array
@@ -165,7 +167,9 @@ def point_scores(
             found.append(_summaries(own))
             if progress is not None:
                 progress(points.stop, len(x), "points")
-        layers = latent_means(model, x, streams, at_once)
+        layers: list[LayerMeans] = []
+        with suppress(CapabilityError):  # latents without a mean, as numbers of categories are, have no active units
+            layers = latent_means(model, x, streams, at_once)
     elbo, iwae_64, log_p, ess_64, ess, zero = torch.cat(found).T.cpu().numpy()
     return PointScores(elbo, iwae_64, log_p, ess_64, ess, zero, layers)
 

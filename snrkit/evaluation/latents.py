@@ -46,9 +46,12 @@ def latent_means(model: LatentModel, x: Tensor, streams: Streams, at_once: Pass 
         x: points ``[N, *event]``.
         streams: source of the noise; each point has its own stream.
         at_once: what one pass computes; None: what suits the device.
+
+    Raises:
+        CapabilityError: the latents have no mean.
     """
     at_once, shape = at_once or one_pass(model, x), model.noise_shape(x)
-    layers = model.proposal(x[:1]).layer_means(x.new_zeros(1, 1, 2, *shape))
+    layers = _layer_means(model.proposal(x[:1]), x.new_zeros(1, 1, 2, *shape))
     counts = [MEAN_SAMPLES if means.shape[2] > 1 else 1 for means in layers]
     samples = max(counts)
 
@@ -61,11 +64,18 @@ def latent_means(model: LatentModel, x: Tensor, streams: Streams, at_once: Pass 
     for points in at_once.parts(len(x), samples):
         # Where no layer's mean depends on the noise none is drawn.
         drawn = torch.stack([noise(n) for n in points]) if samples > 1 else x.new_zeros(len(points), 1, 1, *shape)
-        found = model.proposal(x[points.start : points.stop]).layer_means(drawn)
+        found = _layer_means(model.proposal(x[points.start : points.stop]), drawn)
         passes.append([reduced(means[:, 0].double()) for means in found])
     layered = [zip(*each, strict=True) for each in zip(*passes, strict=True)]
     pairs = [(_on_host(means), _on_host(variances)) for means, variances in layered]
     return [LayerMeans(*pair, count) for pair, count in zip(pairs, counts, strict=True)]
+
+
+def _layer_means(proposal: Any, noise: Tensor) -> tuple[Tensor, ...]:
+    """A proposal's own; of one that a user wrote without them the samples, whose means they are."""
+    own = getattr(proposal, "layer_means", None)
+    found: tuple[Tensor, ...] = (proposal.sample(noise).flatten(3),) if own is None else own(noise)
+    return found
 
 
 def _on_host(parts: Sequence[Tensor]) -> Array:

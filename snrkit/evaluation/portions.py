@@ -213,7 +213,7 @@ def read(sealed: bytes, points: int) -> PointScores | None:
     except Exception:  # numpy and zipfile raise nearly anything on a damaged file; it is computed again
         return None
     arrays = [*scores.values(), *(array for layer in layers for array in (layer.means, layer.variances))]
-    sound = layers and all(array.dtype == np.float64 and len(array) == points for array in arrays)
+    sound = all(array.dtype == np.float64 and len(array) == points for array in arrays)
     if not sound or any((layer.variances < 0).any() for layer in layers):
         return None
     return PointScores(**scores, layers=layers)

@@ -1,5 +1,6 @@
 """Who carries out orders: any executor of ``concurrent.futures``, or processes of this machine that are begun for it."""
 
+import itertools
 import logging
 import multiprocessing
 import os
@@ -134,14 +135,14 @@ class Processes(Futures):
 
     def __init__(self, count: int) -> None:
         self._count, self._context = count, _context()
-        self._begun = self._context.Value("i", 0)
+        self._begun, self._devices = self._context.Value("i", 0), devices()
         super().__init__(self._pool())
         cores = _cores()
         if count > cores:
             _LOG.warning("workers: %d on %d cores are no faster than %d, and each takes memory", count, cores, cores)
 
     def _pool(self) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(self._count, self._context, _begin, (self._begun,))
+        return ProcessPoolExecutor(self._count, self._context, _begin, (self._begun, self._devices))
 
     @property
     def workers(self) -> int:
@@ -176,26 +177,28 @@ def _context() -> BaseContext:
     return context
 
 
-def _begin(begun: Any) -> None:
-    """What a process does first: it leaves Ctrl-C to the one that began it, and ends with that."""
+def _begin(begun: Any, devices: Sequence[str]) -> None:
+    """What a process does first: it takes a GPU in turn, leaves Ctrl-C to the one that began it, and ends with that."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with begun.get_lock():
         number = begun.value
         begun.value += 1
-    devices = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    if not devices:
-        devices = _devices()
-    every = [name for name in devices.split(",") if name]
-    if every:
-        os.environ["CUDA_VISIBLE_DEVICES"] = every[number % len(every)]
+    if devices:
+        # Before anything here has asked for a GPU: what CUDA sees is settled by the first question.
+        os.environ["CUDA_VISIBLE_DEVICES"] = devices[number % len(devices)]
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
-def _devices() -> str:
-    """Numbers of the GPUs there, without beginning to use one."""
+def devices() -> list[str]:
+    """The GPUs that this process sees, as ``CUDA_VISIBLE_DEVICES`` calls them: by number, UUID or part of one (MIG)."""
     import torch
 
-    return ",".join(map(str, range(torch.cuda.device_count())))
+    told = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if told is None:
+        return [str(number) for number in range(torch.cuda.device_count())]
+    named = (name.strip() for name in told.split(","))
+    # CUDA itself reads no further than the first that is none.
+    return list(itertools.takewhile(lambda name: name and not name.startswith("-"), named))
 
 
 def _end_with_parent() -> None:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from snrkit.backend.device import kind_of
 from snrkit.core.batches import Batch
 from snrkit.errors import SpecError
 from snrkit.models.base import LatentModel, build_model
@@ -75,7 +76,7 @@ def packed(model: nn.Module, recipe: Recipe | None, send: Send, device: torch.de
         SpecError: it cannot travel so.
     """
     if send == "cloudpickle":
-        return {"code": pickled("model", model), "device": device.type}
+        return {"code": pickled("model", model), "device": device.type, "kind": kind_of(device)}
     if recipe is None:
         problem = "is no run's, so that workers do not know how to build it"
         raise SpecError(
@@ -83,7 +84,13 @@ def packed(model: nn.Module, recipe: Recipe | None, send: Send, device: torch.de
         )
     tensors = {name: tensor.detach().cpu() for name, tensor in _named(model).items()}
     trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
-    return {"recipe": recipe.plain(), "tensors": tensors, "trained": trained, "device": device.type}
+    return {
+        "recipe": recipe.plain(),
+        "tensors": tensors,
+        "trained": trained,
+        "device": device.type,
+        "kind": kind_of(device),
+    }
 
 
 def unpacked(plain: Mapping[str, Any]) -> nn.Module:
@@ -94,6 +101,9 @@ def unpacked(plain: Mapping[str, Any]) -> nn.Module:
     """
     if plain["device"] == "cuda" and not torch.cuda.is_available():
         raise SpecError("device", "a worker has no CUDA device", "give workers that have, or device='cpu'")
+    if (kind := kind_of(torch.device(plain["device"]))) != plain["kind"]:
+        problem = f"a worker has {kind}, and {plain['kind']} is used here: last bits would differ"
+        raise SpecError("device", problem, "give workers with GPUs of one kind, that of this process")
     if "code" in plain:
         return unpickled(plain["code"]).to(plain["device"])  # type: ignore[no-any-return]
     model = Recipe.built(plain["recipe"])

@@ -5,13 +5,14 @@ mean the same storage. Whoever does not see it sends results back. Files are wri
 that is killed leaves none that could be read, and what is read bears a checksum like what is sent.
 """
 
+import os
 import secrets
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from snrkit.errors import SnrkitError
-from snrkit.files import read_bytes, write_bytes
+from snrkit.files import hold, is_held, read_bytes, write_bytes
 
 _PROOF = ".seen-"
 
@@ -45,6 +46,7 @@ class SharedFolder:
         self._token = secrets.token_bytes(16)
         self._proof = folder.absolute() / f"{_PROOF}{self._token.hex()[:12]}"
         write_bytes(self._proof, self._token)
+        self._handle = hold(self._proof)
 
     def spot(self, file: Path) -> Spot:
         """Where the result of that file may be put."""
@@ -53,6 +55,7 @@ class SharedFolder:
     def end(self) -> None:
         """Take the proof away, and the folder if nothing came of it."""
         with suppress(OSError):
+            os.close(self._handle)
             self._proof.unlink(missing_ok=True)
             self._proof.parent.rmdir()
 
@@ -76,10 +79,13 @@ def taken(spot: Spot) -> bytes | None:
 
 
 def discard_proofs(folder: Path) -> None:
-    """Delete what is left of asking processes that were killed; one that is at work has its results sent back from now on.
+    """Delete what is left of asking processes that were killed; that of one at work stays.
+
+    Where locks are not seen by all machines, one at work may have its results sent back from now on.
 
     Raises:
         OSError: it cannot be deleted.
     """
     for proof in folder.glob(f"{_PROOF}*"):
-        proof.unlink(missing_ok=True)
+        if not is_held(proof):
+            proof.unlink(missing_ok=True)

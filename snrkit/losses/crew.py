@@ -5,7 +5,7 @@ of draws that is theirs; a block whose worker is lost goes again with the same b
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +15,8 @@ from snrkit.backend.kernels import chosen
 from snrkit.backend.memory import require_memory
 from snrkit.diagnostics.moments import BlockMoments
 from snrkit.diagnostics.plan import Job
+from snrkit.diagnostics.projecting import Onto, Projected
+from snrkit.diagnostics.remote import packed, projections_of
 from snrkit.diagnostics.store import Store, unsealed
 from snrkit.errors import CapabilityError, SpecError
 from snrkit.fleet.dispatch import Dispatch, Task
@@ -24,8 +26,9 @@ from snrkit.fleet.orders import Cargo
 from snrkit.losses import remote
 from snrkit.losses.around import around
 from snrkit.losses.asked import Asked
+from snrkit.losses.batches import tensors_of
 from snrkit.losses.drawing import BatchOf, OfBatches, Told, Within
-from snrkit.losses.trial import Found, tensors_of
+from snrkit.losses.trial import Found
 
 _HERE = remote.__name__
 # Bytes of batches that are drawn ahead of the workers.
@@ -58,7 +61,7 @@ class By:
             problem = "is code, which workers have not got"
             raise SpecError("loss", problem, "say send='cloudpickle' to have it sent, with what it reaches")
         for name, loss in what.losses.items():
-            _require_no_graph(f"loss '{name}'", [part for part in around(loss) if isinstance(part, Tensor)])
+            _require_no_graph(f"loss '{name}'", around(loss).tensors)
         return cls(elsewhere, None if what.redrawn else _packed(what))
 
     def crew(self, what: Asked, name: str, job: Job, found: Found, first: Any, told: Told) -> "Crew":
@@ -111,7 +114,15 @@ class Crew:
         Raises:
             SnrkitError: what a worker raised.
         """
-        tasks = {draws: self._fixed(draws) for draws in self._job.blocks()}
+        return self._done({draws: self._fixed(draws) for draws in self._job.blocks()})
+
+    def projected(self, onto: Onto) -> list[Projected]:
+        """The same draws once more, projected; raises as ``fixed``."""
+        cargo = Cargo.of(packed(onto), f"{packed.__module__}:onto")
+        return self._done({draws: self._projected(draws, onto, cargo) for draws in self._job.blocks()})
+
+    def _done(self, tasks: Mapping[range, Task]) -> list[Any]:
+        """Results, in order."""
         with self._elsewhere.dispatch(self._library) as dispatch:
             dispatch.expect(tasks.items())
             return [dispatch.result(draws, task) for draws, task in tasks.items()]
@@ -166,6 +177,13 @@ class Crew:
             "block", (draws.start, draws.stop), lambda content: self._store.read(content, draws), len(draws)
         )
 
+    def _projected(self, draws: range, onto: Onto, cargo: Cargo) -> Task:
+        def read(content: bytes) -> Projected | None:
+            plain = unsealed(content)
+            return None if plain is None else projections_of(plain, onto)
+
+        return self._task("projections", (draws.start, draws.stop), read, len(draws), cargo)
+
     def _of_batches(self, numbers: range, batches: bytes) -> Task:
         def read(content: bytes) -> OfBatches | None:
             return self._read(content, numbers)
@@ -173,10 +191,10 @@ class Crew:
         arguments = numbers.start, numbers.stop, batches
         return self._task("block_of_batches", arguments, read, len(numbers) * self._what.repeats)
 
-    def _task(self, work: str, own: tuple[Any, ...], read: Callable[[bytes], Any], draws: int) -> Task:
+    def _task(self, work: str, own: tuple[Any, ...], read: Callable[[bytes], Any], draws: int, *cargos: Cargo) -> Task:
         size = self._what.trained.layout.size
         return Task(
-            f"{_HERE}:{work}", (self._name, self._job, self._found, *own), (self._cargo,), read,
+            f"{_HERE}:{work}", (self._name, self._job, self._found, *own), (self._cargo, *cargos), read,
             lambda *_: self._told(draws), 32 * size, draws,
         )  # fmt: skip
 

@@ -10,9 +10,8 @@ from torch import Tensor
 from snrkit.backend.memory import fresh
 from snrkit.diagnostics.moments import BlockMoments
 from snrkit.diagnostics.plan import Job
-from snrkit.errors import NonFiniteError, SpecError
+from snrkit.errors import NonFiniteError
 from snrkit.losses.parameters import Trained
-from snrkit.losses.seeding import Restart, Seeds
 from snrkit.losses.summing import WIDE_AT_ONCE, RowMoments, stretches
 from snrkit.models.blame import users_code
 from snrkit.types import Array
@@ -261,40 +260,3 @@ def parts(draws: range, size: int) -> Iterator[range]:
     """Consecutive draws, so many at a time."""
     for start in range(draws.start, draws.stop, size):
         yield range(start, min(start + size, draws.stop))
-
-
-class Batches:
-    """Batches by number, from a function that gives another at each call.
-
-    Args:
-        draw: the function.
-        seeds: what the global generators are set to before each call.
-        restart: what the model keeps, which is put back before each call: the draws made so far say nothing of a batch.
-    """
-
-    def __init__(self, draw: Callable[[], Any], seeds: Seeds, restart: Restart) -> None:
-        self._draw, self._seeds, self._restart = draw, seeds, restart
-        self._first: Any = None  # a trial has it before the draws do
-
-    def draw(self, number: int) -> Any:
-        """One batch.
-
-        Raises:
-            SpecError: there is none, or no more.
-            ModelError: the function raised.
-        """
-        if number == 0 and self._first is not None:
-            return self._first
-        self._restart.back()
-        self._seeds.set(number)
-        with users_code("drawing a batch"):
-            try:
-                batch = self._draw()
-            except StopIteration:
-                problem = f"there is none left after {number}"
-                raise SpecError("batch", problem, "give a function that never ends, or fewer draws") from None
-        if batch is None:
-            raise SpecError("batch", "the function returns None", "return the batch that the loss is called with")
-        if number == 0:
-            self._first = batch
-        return batch

@@ -11,8 +11,6 @@ from snrkit.core.backward import derivatives
 from snrkit.errors import SnrkitError, SpecError
 from snrkit.losses.parameters import Trained
 
-# A batch left out: the loss is called without one.
-NONE: Any = None
 Kind = Literal["scalar", "groups", "backward"]
 Loss = Callable[..., Any]
 # Numbers of a row that stay in a core's own cache, and so are written twice rather than tensor by tensor.
@@ -147,6 +145,9 @@ def require_groups(name: str, found: Any, trained: Trained) -> Mapping[str, Tens
     if not isinstance(found, Mapping):
         raise _wrong(name, found)
     if set(found) != set(trained.groups):
+        whole = found.get("loss")
+        if isinstance(whole, Tensor) and "loss" not in trained.groups:
+            raise SpecError("loss", f"'{name}' returns a dict of {_listed(found)}", "return its ['loss']")
         problem = f"'{name}' returns losses of {_listed(found)}, and the groups are {_listed(trained.groups)}"
         raise SpecError("groups", problem, "name the parameters of each: groups={'actor': actor, 'critic': critic}")
     return {group: require_scalar(f"{name}['{group}']", value) for group, value in found.items()}
@@ -158,6 +159,9 @@ def _listed(names: Any) -> str:
 
 def _wrong(name: str, found: Any) -> SnrkitError:
     what = "None and calls no backward" if found is None else f"a {type(found).__name__}"
-    inside = getattr(found, "loss", None)
-    remedy = "return its .loss" if isinstance(inside, Tensor) else "return the scalar loss, or {group: scalar}"
+    remedy = "return the scalar loss, or {group: scalar}"
+    if isinstance(getattr(found, "loss", None), Tensor):
+        remedy = "return its .loss"
+    elif isinstance(found, list | tuple) and found and isinstance(found[0], Tensor) and found[0].numel() == 1:
+        remedy = "return its first, if that is the loss: the scalar, or {group: scalar}"
     return SpecError("loss", f"'{name}' returns {what}", remedy)

@@ -243,7 +243,7 @@ def carried_out(
     """
     count = threads_of(threads, elsewhere)
     by = None if elsewhere is None else By.sending(what, elsewhere)
-    with opened(what.trained, what.losses, what.seed, what.mode, what.noise) as ready, on_threads(count):
+    with opened(what) as ready, on_threads(count):
         done = {name: measured(ready, what, name, (known or {}).get(name), progress, by) for name in what.losses}
     table = rows(what, done, provenance)
     remarks = list(dict.fromkeys(remark for found in done.values() for remark in found.remarks))

@@ -7,6 +7,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from snrkit.backend.device import kind_of
 from snrkit.diagnostics.metrics.base import Reading
 from snrkit.diagnostics.moments import Moments, Rounding
 from snrkit.diagnostics.plan import Job
@@ -14,12 +15,14 @@ from snrkit.diagnostics.rounding import remarks as told_by
 from snrkit.estimators.base import Estimator
 from snrkit.losses.asked import Asked
 from snrkit.losses.crew import By, Crew
-from snrkit.losses.drawing import Batches, Within, fixed, parts, redrawn, rows_at_once
+from snrkit.losses.drawing import Within, fixed, redrawn
 from snrkit.losses.makers import Maker, maker
 from snrkit.losses.opening import Ready
 from snrkit.losses.precision import examine, named
-from snrkit.losses.reading import Projections, Read, noise_parts
+from snrkit.losses.projecting import projected
+from snrkit.losses.reading import Read, Spans, noise_parts
 from snrkit.losses.seeding import Seeds
+from snrkit.losses.supply import Batches
 from snrkit.losses.trial import Found
 from snrkit.types import Progress
 
@@ -70,7 +73,7 @@ def measured(
     batches = Batches(what.batch, Seeds(ready.streams, "batch"), ready.restart) if what.redrawn else None
     first = what.batch if batches is None else batches.draw(0)
     found = known or ready.trial(name, first)
-    ready.restart.needed = found.moves
+    ready.restart.serve(found.moves, found.frozen)
     make = maker(ready, name, found, first)
     rounding = _rounding(ready, make, first, found)
     job = Job(cast("Estimator", _Named(name)), 1, 1, True, 1, what.batches)
@@ -81,9 +84,9 @@ def measured(
     once = list(read.readings(what.repeats))
     readings = {M: [reading.of_average(M) for reading in once] for M in what.M}
     readings[what.M[0]] += noise_parts(read, within, what.repeats)
-    lost = _add_dsnr(readings, what, found, read, make, name, told)
-    remarks = [*found.remarks(name), *make.remarks, *_on_rounding(read, name), *lost]
-    device = torch.cuda.get_device_name(what.trained.device) if what.trained.device.type == "cuda" else "cpu"
+    lost = _add_dsnr(readings, what, found, read, make, name, told, crew)
+    remarks = [*found.remarks(name), *_on_constants(read, found, name), *make.remarks, *_on_rounding(read, name), *lost]
+    device = kind_of(what.trained.device)
     return Measured(
         found, read, readings, make.engine, named(what.trained.own, found.narrowest), device,
         ready.digest(), remarks, torch.get_num_threads(), time.perf_counter() - start, drawing,
@@ -114,6 +117,14 @@ def _rounding(ready: Ready, make: Maker, batch: Any, found: Found) -> Rounding:
     return examine(write, batch, ready.held, trained.layout.size, trained.own, found.narrowest)
 
 
+def _on_constants(read: Read, found: Found, name: str) -> list[str]:
+    if not found.random or read.moments.merged()[2].any():
+        return []
+    return [
+        f"'{name}' has the same gradient in every draw, although it draws: does it set a seed itself (torch.manual_seed)?"
+    ]
+
+
 def _on_rounding(read: Read, name: str) -> list[str]:
     verdict = read.moments.verdict
     said = [] if verdict is None else told_by({read.job: verdict}, read.layout)
@@ -121,49 +132,23 @@ def _on_rounding(read: Read, name: str) -> list[str]:
 
 
 def _add_dsnr(
-    readings: dict[int, list[Reading]], what: Asked, found: Found, read: Read, make: Maker, name: str, told: "_Told"
-) -> list[str]:
+    readings: dict[int, list[Reading]], what: Asked, found: Found, read: Read, make: Maker, name: str, told: "_Told",
+    crew: Crew | None,
+) -> list[str]:  # fmt: skip
     """Add the DSNR of every M where it is asked for and can be had; returns what is lost, in sentences."""
     if not what.dsnr:
         return []
     if not found.reproducible:
         return [f"no DSNR of '{name}', whose draws cannot be made again"]
-    blocks = read.job.blocks()
-    many = [M for M in what.M if min(len(draws) for draws in blocks) >= M]
-    groups = what.trained.groups
-    spans = {group: read.blocks[group] for group in groups}
-    end = max((span.stop for span in spans.values()), default=0)
-    if end < read.layout.size:
-        spans["(rest)" if spans else "all"] = slice(end, read.layout.size)
-    averaged = {M: Projections(read, spans) for M in many}
-    size = rows_at_once(what.trained, max(map(len, blocks))), what.trained.layout.size
-    held = torch.empty(size, dtype=what.trained.dtype, device=what.trained.device)
-    for number, draws in enumerate(blocks):
-        averagers = {M: _Averager(M) for M in many}
-        for part in parts(draws, len(held)):
-            make.write(part, held[: len(part)], what.batch)
-            for M, averager in averagers.items():
-                averaged[M].add(number, averager.add(held[: len(part)]))
-            told(len(part))
-    for M, projections in averaged.items():
-        readings[M] += projections.readings()
+    fewest = min(len(draws) for draws in read.job.blocks())
+    spans, many = Spans(read, what.trained.groups), [M for M in what.M if fewest >= M]
+    if many:
+        onto = spans.onto(many)
+        drawn = crew.projected(onto) if crew else projected(what.trained, read.job, make.write, what.batch, onto, told)
+        for M in many:
+            readings[M] += spans.readings(M, drawn)
     lost = [str(M) for M in what.M if M not in many]
     return [f"no DSNR of '{name}' at M={','.join(lost)}: a block of draws has fewer; give more draws"] if lost else []
-
-
-class _Averager:
-    """Averages of M consecutive draws; those that do not fill a group wait for the next portion."""
-
-    def __init__(self, M: int) -> None:
-        self._M = M
-        self._rest: Tensor | None = None
-
-    def add(self, rows: Tensor) -> Tensor:
-        """Draws ``[r, P]`` to the averages that they complete, ``[r', P]``, float64."""
-        rows = rows.double() if self._rest is None else torch.cat([self._rest, rows.double()])
-        whole = len(rows) // self._M * self._M
-        self._rest = rows[whole:]
-        return rows[:whole].reshape(-1, self._M, rows.shape[1]).mean(dim=1)
 
 
 class _Told:

@@ -15,22 +15,22 @@ from snrkit.core.streams import Streams
 from snrkit.diagnostics.noise import Noise
 from snrkit.diagnostics.store import digest_of
 from snrkit.errors import SpecError
-from snrkit.losses.around import around
+from snrkit.losses.around import Around, around
+from snrkit.losses.asked import Asked
+from snrkit.losses.batches import tensors_of
 from snrkit.losses.gradient import Gradient, Loss
+from snrkit.losses.keeping import Outside, is_large
 from snrkit.losses.parameters import Trained, unwrapped
 from snrkit.losses.seeding import Restart, Seeds
 from snrkit.losses.trial import Found, Trial
-from snrkit.models.state import in_mode, unchanged, uncompiled
+from snrkit.models.state import Snapshot, in_mode, unchanged, uncompiled
 from snrkit.specs.base import Mode
-
-# Tensors in a loss's closure that are remembered, in numbers: data sets lie there too, and are not to be copied.
-_SMALL = 2**22
 
 
 class Holder(nn.Module):
-    """What a measurement must leave as it is: modules and parameters, and small things that the losses reach beside them."""
+    """What a measurement must leave as it is: modules and parameters."""
 
-    def __init__(self, modules: Sequence[nn.Module], others: Sequence[Any]) -> None:
+    def __init__(self, modules: Sequence[nn.Module], others: Sequence[Tensor]) -> None:
         super().__init__()
         for place, module in enumerate(modules):
             self.add_module(f"part {place}", module)
@@ -91,17 +91,11 @@ class Ready:
 
 
 @contextmanager
-def opened(
-    trained: Trained, losses: Mapping[str, Loss], seed: int, mode: Mode, noise: tuple[int, ...] | None
-) -> Iterator[Ready]:
+def opened(what: Asked) -> Iterator[Ready]:
     """Losses ready to be drawn from within the block, in full precision and with gradients; afterwards all is as before.
 
     Args:
-        trained: the parameters.
-        losses: by name.
-        seed: root of the draws.
-        mode: of the modules that the parameters were given in; others keep theirs.
-        noise: shape of the noise that is an argument.
+        what: is asked; modules that the parameters were not given in keep their modes.
 
     Raises:
         SpecError: within ``torch.inference_mode``.
@@ -110,41 +104,67 @@ def opened(
     keep_freed_memory()
     if torch.is_inference_mode_enabled():
         raise SpecError("torch.inference_mode", "gradients cannot be drawn within it", "measure outside of it")
-    reached = list({id(part): part for loss in losses.values() for part in around(loss)}.values())
-    small = [part for part in reached if isinstance(part, Tensor) and part.is_leaf and part.numel() <= _SMALL]
-    generators = [part for part in reached if not isinstance(part, nn.Module | Tensor)]
-    own = {id(module) for module in trained.modules}
-    beside = [unwrapped(part) for part in reached if isinstance(part, nn.Module) and id(unwrapped(part)) not in own]
-    holder = Holder(trained.modules, [*trained.tensors, *small, *generators])
-    held = [*trained.tensors, *small]
+    trained, losses = what.trained, what.losses
+    reached, apart = around(*losses.values(), *trained.modules), around(*([what.batch] if what.redrawn else []))
+    mine = _beside(trained, reached.modules)
+    theirs = _beside(trained, apart.modules, mine)
+    beside = [*mine, *theirs]
+    holder = Holder(trained.modules, trained.tensors)
+    with (
+        shortage_told(), unchanged(holder), in_modes(trained.modules, what.mode), full_precision(), uncached_autocast(),
+        torch.enable_grad(), uncompiled(), same_convolutions(), _left(trained, reached, apart, theirs),
+    ):  # fmt: skip
+        restart = Restart([*trained.modules, *mine], trained.tensors, reached, apart)
+        given = [tensor for tensor in tensors_of(what.batch) if tensor.is_leaf]
+        with _left_beside([p for module in beside for p in module.parameters()] + given, restart):
+            every = _casting(trained, beside, reached)
+            yield Ready(trained, holder, losses, Streams(what.seed), every, restart, tuple(beside), what.noise)
+
+
+def _beside(trained: Trained, reached: Sequence[nn.Module], others: Sequence[nn.Module] = ()) -> list[nn.Module]:
+    own = {id(part) for module in (*trained.modules, *others) for part in module.modules()}
+    found = [unwrapped(module) for module in reached]
+    return [module for module in found if id(module) not in own]
+
+
+def _casting(trained: Trained, beside: Sequence[nn.Module], reached: Around) -> list[Tensor]:
+    """Tensors that take another type where that is tried: those given first, and each once."""
+    held = [*trained.tensors, *(t for t in reached.tensors if t.is_leaf and not (t.is_nested or is_large(t)))]
     for module in (*trained.modules, *beside):
         held += [*module.parameters(), *module.buffers()]
-    every = list({id(tensor): tensor for tensor in held}.values())
-    with (
-        shortage_told(), unchanged(holder), in_modes(trained.modules, mode), full_precision(), uncached_autocast(),
-        torch.enable_grad(), uncompiled(), same_convolutions(), _left(beside),
-    ):  # fmt: skip
-        restart = Restart([*trained.modules, *beside])
-        yield Ready(trained, holder, losses, Streams(seed), every, restart, tuple(beside), noise)
+    return list({id(tensor): tensor for tensor in held}.values())
 
 
 @contextmanager
-def _left(modules: Sequence[nn.Module]) -> Iterator[None]:
-    """Modules that a loss reaches are afterwards as before in what a call of it moves: buffers, attributes and gradients.
+def _left(trained: Trained, reached: Around, apart: Around, theirs: Sequence[nn.Module]) -> Iterator[None]:
+    """What losses and batches reach outside of modules is afterwards as before, generators too.
 
-    Their parameters, which may be many, are not copied: a loss that changes them is refused at its trial.
+    So is what the modules keep that only batches come from, which go on while they are drawn.
     """
-    start = Restart(modules)
-    gradients = [
-        (p, p.grad, None if p.grad is None else p.grad.detach().clone())
-        for module in modules
-        for p in module.parameters()
-    ]
+    own = {id(tensor) for tensor in trained.tensors}
+    before: list[Outside | Snapshot] = [Outside(part, lambda value: id(value) in own) for part in (reached, apart)]
+    before.append(Snapshot(nn.ModuleList(theirs), lambda value: isinstance(value, nn.Parameter) or is_large(value)))
     try:
         yield
     finally:
-        start.back()
-        for parameter, gradient, content in gradients:
+        for part in before:
+            part.restore()
+
+
+@contextmanager
+def _left_beside(leaves: Sequence[Tensor], restart: Restart) -> Iterator[None]:
+    """What a loss reaches is afterwards as before in what a call of it moves, and so are the gradients of other leaves.
+
+    Parameters, which may be many, are not copied unless a trial shows that they move.
+    """
+    before = [(p, p.requires_grad, p.grad, None if p.grad is None else p.grad.detach().clone()) for p in leaves]
+    try:
+        yield
+    finally:
+        restart.moved()
+        for parameter, wanted, gradient, content in before:
+            if parameter.requires_grad != wanted:
+                parameter.requires_grad_(wanted)
             parameter.grad = gradient
             if gradient is not None and content is not None:
                 gradient.data.copy_(content)

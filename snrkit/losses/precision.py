@@ -1,6 +1,6 @@
 """A few draws of a loss in two precisions, which tells rounding from gradients (see ``snrkit.diagnostics.rounding``)."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import Tensor
 from snrkit.backend.memory import in_words
 from snrkit.diagnostics.moments import Rounding
 from snrkit.diagnostics.rounding import Compared, Sizes, Unchecked
+from snrkit.losses.batches import mapped
 from snrkit.types import Array
 
 # Draws in each precision.
@@ -43,7 +44,14 @@ def examine(
     try:
         sizes = _sizes(write, batch, size, own, eps, held[0].device)
         with _in(other, own, held):
-            others = _sizes(write, _cast(batch, own, other), size, other, torch.finfo(other).eps, held[0].device)
+            others = _sizes(
+                write,
+                mapped(batch, lambda tensor: tensor.to(other) if tensor.dtype == own else tensor),
+                size,
+                other,
+                torch.finfo(other).eps,
+                held[0].device,
+            )
     except Exception as error:  # a loss may raise anything in a type that it was not written for
         return Unchecked(eps, name, str(error).partition("\n")[0] or type(error).__name__)
     return Compared(sizes, others, (sizes, others), name, float(torch.finfo(narrowest).tiny))
@@ -85,14 +93,3 @@ def _in(other: torch.dtype, own: torch.dtype, held: Sequence[Tensor]) -> Iterato
         for tensor, content in swapped:
             tensor.grad = None
             tensor.data = content
-
-
-def _cast(batch: Any, own: torch.dtype, other: torch.dtype) -> Any:
-    if isinstance(batch, Tensor):
-        return batch.to(other) if batch.dtype == own else batch
-    if isinstance(batch, Mapping):
-        return {key: _cast(part, own, other) for key, part in batch.items()}
-    if isinstance(batch, list | tuple):
-        parts = [_cast(part, own, other) for part in batch]
-        return type(batch)(*parts) if hasattr(batch, "_fields") else type(batch)(parts)
-    return batch

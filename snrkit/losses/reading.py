@@ -1,12 +1,11 @@
 """Readings of the draws of a loss: those that every gradient has, its DSNR, and the parts of a random batch's variance."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from snrkit.diagnostics.intervals import delete_one, jackknife_stderr, student
 from snrkit.diagnostics.metrics import dsnr, parts
@@ -14,6 +13,7 @@ from snrkit.diagnostics.metrics.base import Evidence, Family, Reading, Replayed
 from snrkit.diagnostics.moments import Moments
 from snrkit.diagnostics.plan import Job
 from snrkit.diagnostics.problem import Layout
+from snrkit.diagnostics.projecting import Onto, Projected
 from snrkit.diagnostics.relations import across, block_means
 from snrkit.losses.drawing import Within
 from snrkit.runs.metrics import METRICS
@@ -82,30 +82,30 @@ def noise_parts(read: Read, within: list[Within], repeats: int) -> Iterator[Read
             yield Reading(metric, name, interval, n_coordinates=size, scope="dataset", remark=_OF_BATCHES)
 
 
-class Projections:
-    """Every draw projected on the block means, for the DSNR.
+class Spans:
+    """What draws are projected on for the DSNR: the block means of the parts that have one of their own, and of the rest.
 
     Args:
         read: the moments of the same draws.
-        spans: coordinates of each part that has a DSNR of its own; together all.
+        groups: names of those parts.
     """
 
-    def __init__(self, read: Read, spans: Mapping[str, slice]) -> None:
-        self._read, self._spans = read, spans
-        self._means = [torch.from_numpy(block_means(read.moments, span)) for span in spans.values()]
-        self._rows: list[tuple[int, Array, Array]] = []
+    def __init__(self, read: Read, groups: Iterable[str]) -> None:
+        self._read, self._spans = read, {group: read.blocks[group] for group in groups}
+        end = max((span.stop for span in self._spans.values()), default=0)
+        if end < read.layout.size:
+            self._spans["(rest)" if self._spans else "all"] = slice(end, read.layout.size)
 
-    def add(self, block: int, vectors: Tensor) -> None:
-        """Draws ``[r, P]`` of a block of draws."""
-        own = vectors.double().cpu()
-        pieces = [own[:, span] for span in self._spans.values()]
-        norms = torch.stack([piece.square().sum(dim=1) for piece in pieces], dim=1)
-        products = torch.stack([piece @ mean.T for piece, mean in zip(pieces, self._means, strict=True)], dim=1)
-        self._rows.append((block, norms.numpy(), products.numpy()))
+    def onto(self, M: Sequence[int]) -> Onto:
+        """The means, for draws that average so many."""
+        spans = list(self._spans.values())
+        return Onto(spans, [torch.from_numpy(block_means(self._read.moments, span)) for span in spans], M, ())
 
-    def readings(self) -> Iterator[Reading]:
-        """DSNR of each part, and of all."""
-        found, moments = self._joined(), self._read.moments
+    def readings(self, M: int, blocks: Sequence[Projected]) -> Iterator[Reading]:
+        """DSNR of each part, and of all, from the projected draws of each block."""
+        rows, moments = [block[M] for block in blocks], self._read.moments
+        number = np.concatenate([np.full(len(norms), place) for place, (norms, *_) in enumerate(rows)])
+        found = Replayed(number, *(torch.cat(column).numpy() for column in zip(*rows, strict=True)))
         spans = list(self._spans.values())
         members = {name: [place] for place, name in enumerate(self._spans)} | {"all": list(range(len(spans)))}
         for name in (name for name in members if name in self._read.blocks):
@@ -117,8 +117,3 @@ class Projections:
             for metric, interval in dsnr.dsnr(found, moments, spans, members[name]).items():
                 floor = dsnr.noise_dsnr(size)
                 yield Reading(metric, name, interval, floor, size, remark=remark, pulled=bool(remark))
-
-    def _joined(self) -> Replayed:
-        block = np.concatenate([np.full(len(norms), number) for number, norms, _ in self._rows])
-        norms, products = (np.concatenate([row[place] for row in self._rows]) for place in (1, 2))
-        return Replayed(block, norms, products, np.empty((len(block), 0)))

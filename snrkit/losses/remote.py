@@ -8,29 +8,41 @@ from typing import Any
 import numpy as np
 
 from snrkit.diagnostics.plan import Job
+from snrkit.diagnostics.projecting import Onto
+from snrkit.diagnostics.remote import sealed_projections
 from snrkit.diagnostics.store import sealed, written
 from snrkit.fleet.models import unpickled
 from snrkit.losses.asked import Asked
 from snrkit.losses.drawing import fixed_block, held_for, redrawn_block
 from snrkit.losses.makers import maker
 from snrkit.losses.opening import opened
+from snrkit.losses.projecting import projected_block, rows_for
 from snrkit.losses.trial import Found
 
 
 def block(what: Asked, name: str, job: Job, found: Found, start: int, stop: int) -> bytes:
     """The moments of a block of draws of one batch."""
-    with opened(what.trained, what.losses, what.seed, what.mode, what.noise) as ready:
-        ready.restart.needed = found.moves
+    with opened(what) as ready:
+        ready.restart.serve(found.moves, found.frozen)
         make = maker(ready, name, found, what.batch)
         held = held_for(name, what.trained, job, make.write)
         return written(fixed_block(held, range(start, stop), what.batch, lambda _: None))
 
 
+def projections(what: Asked, onto: Onto, name: str, job: Job, found: Found, start: int, stop: int) -> bytes:
+    """The draws of a block of draws of one batch, projected."""
+    with opened(what) as ready:
+        ready.restart.serve(found.moves, found.frozen)
+        make, draws = maker(ready, name, found, what.batch), range(start, stop)
+        held = rows_for(what.trained, job)
+        return sealed_projections(projected_block(held, draws, make.write, what.batch, onto, lambda _: None))
+
+
 def block_of_batches(what: Asked, name: str, job: Job, found: Found, start: int, stop: int, given: bytes) -> bytes:
     """The moments of the draws of a block of batches, which come with the order; that of ``what`` is the first of all."""
     batches = unpickled(given)
-    with opened(what.trained, what.losses, what.seed, what.mode, what.noise) as ready:
-        ready.restart.needed = found.moves
+    with opened(what) as ready:
+        ready.restart.serve(found.moves, found.frozen)
         make = maker(ready, name, found, what.batch)
         held = held_for(name, what.trained, job, make.write, what.repeats)
         made = redrawn_block(

@@ -11,6 +11,7 @@ from snrkit.backend.kernels import Casts
 from snrkit.backend.process import Generators
 from snrkit.core.backward import hides_parameters, leaves
 from snrkit.errors import CapabilityError, NonFiniteError, SpecError
+from snrkit.losses.batches import tensors_of
 from snrkit.losses.gradient import Gradient, Kind, Loss, require_groups, require_scalar
 from snrkit.losses.parameters import Trained
 from snrkit.losses.seeding import Restart, Seeds, same
@@ -28,7 +29,9 @@ class Found:
     Attributes:
         kind: how it gives its gradient.
         hidden: whether parameters are out of the graph's sight.
-        moves: whether the model is not as before after a call, so that it is put back before each.
+        moves: whether the model, or what lies around it, is not as before after a call, so that it is put back before each.
+        frozen: whether that holds of parameters that are not trained too.
+        outside: whether that holds of what lies outside of modules.
         reproducible: whether a seed gives the same gradient twice.
         random: whether it drew from a global generator, or had noise as an argument.
         narrowest: the type with the largest rounding that it computed in.
@@ -38,6 +41,8 @@ class Found:
     kind: Kind
     hidden: bool
     moves: bool
+    frozen: bool
+    outside: bool
     reproducible: bool
     random: bool
     narrowest: torch.dtype
@@ -54,6 +59,11 @@ class Found:
         elif not self.random:
             said.append(
                 f"'{name}' draws from no generator of torch, numpy or random: unless it keeps one, its gradient has no noise"
+            )
+        if self.outside:
+            said.append(
+                f"'{name}' changes what it keeps outside of the model, and every draw begins with that as it is now: batches"
+                " that it takes from there one after another are the same one in all draws; give a function, as batch="
             )
         if self.unused:
             more = len(self.unused) - _NAMED
@@ -91,23 +101,27 @@ class Trial:
             NonFiniteError: its gradient is NaN or infinite.
             CapabilityError: a hook would run at every draw.
         """
-        before = [tensor.detach().clone() for tensor in self._trained.tensors]
-        held = [(tensor, tensor.detach().clone()) for tensor in tensors_of(batch)]
-        reached = [(tensor, tensor.detach().clone()) for tensor in self._parameters_reached()]
+        before, held, reached, frozen = (
+            [(tensor, tensor.detach().clone()) for tensor in several]
+            for several in (
+                self._trained.tensors, tensors_of(batch), self._parameters_reached(), self._restart.frozen
+            )
+        )  # fmt: skip
         self._begin()
         generators, casts = Generators(), Casts()
         try:
             with users_code(f"'{self._name}'"):
                 kind, hidden, unused = self._kind(batch, noise, casts)
         finally:
-            changed = _put_back(reached)
+            changed, is_frozen_moved = _put_back(reached), _put_back(frozen)
         drawn = bool(generators.advanced()) or noise is not None
         self._require_left(before, held)
         if changed:
             problem = f"'{self._name}' changes parameters of a module that it uses beside those measured"
-            remedy = "leave out the optimiser's step or the moving average, or take the module into the model"
+            remedy = "leave out the optimiser's step; freeze what is a moving average: requires_grad_(False)"
             raise SpecError("loss", problem, remedy)
-        moves = bool(self._restart.moved())
+        moves, outside = self._restart.moved()
+        self._restart.serve(True, is_frozen_moved)
         gradient = Gradient(self._name, self._loss, self._trained, self._holder, kind, hidden)
         rows = torch.zeros(2, self._trained.layout.size, dtype=self._trained.dtype, device=self._trained.device)
         for row in rows:
@@ -119,13 +133,14 @@ class Trial:
         own = self._trained.own
         narrowest = max({own, *casts.of(own)}, key=lambda dtype: torch.finfo(dtype).eps)
         alike = same(rows[0], rows[1], torch.finfo(narrowest).eps)
-        return Found(kind, hidden, moves, alike, drawn, narrowest, unused)
+        moves = moves or outside or is_frozen_moved
+        return Found(kind, hidden, moves, is_frozen_moved, outside, alike, drawn, narrowest, unused)
 
     def _parameters_reached(self) -> list[Tensor]:
-        """Parameters with values that the loss reaches beside those measured, each once."""
+        """Trained parameters that the loss reaches beside those measured, each once."""
         own = {id(tensor) for tensor in self._trained.tensors}
         found = {id(tensor): tensor for module in self._reached for tensor in module.parameters()}
-        valued = (t for t in found.values() if not isinstance(t, UNINITIALISED) and not t.is_meta)
+        valued = (t for t in found.values() if not isinstance(t, UNINITIALISED) and not t.is_meta and t.requires_grad)
         return [tensor for tensor in valued if id(tensor) not in own]
 
     def _begin(self) -> None:
@@ -195,17 +210,18 @@ class Trial:
                 "loss", problem, "call backward of every part, or return {group: scalar} and call it of none"
             )
 
-    def _require_left(self, before: list[Tensor], held: list[tuple[Tensor, Tensor]]) -> None:
+    def _require_left(self, before: list[tuple[Tensor, Tensor]], held: list[tuple[Tensor, Tensor]]) -> None:
         """See to it that a call left parameters and batch as they were.
 
         Raises:
             SpecError: it did not.
         """
-        for (name, tensor), was in zip(self._trained.named.items(), before, strict=True):
+        for name, (tensor, was) in zip(self._trained.named, before, strict=True):
             if not _equal(tensor, was):
                 problem = f"'{self._name}' changes the parameter '{name}'"
                 remedy = (
-                    "leave out the optimiser's step; what sets itself at its first call is to be called once before"
+                    "leave out the optimiser's step; freeze what is a moving average: requires_grad_(False); "
+                    "what sets itself at its first call is to be called once before"
                 )
                 raise SpecError("loss", problem, remedy)
         if any(not _equal(now, was) for now, was in held):
@@ -218,17 +234,6 @@ def _put_back(reached: list[tuple[Tensor, Tensor]]) -> bool:
     for now, was in changed:
         now.data.copy_(was)
     return bool(changed)
-
-
-def tensors_of(batch: Any) -> list[Tensor]:
-    """The tensors of a batch, which may hold anything else beside them."""
-    if isinstance(batch, Tensor):
-        return [batch] if batch.layout == torch.strided and not batch.is_nested else []
-    if isinstance(batch, Mapping):
-        return [tensor for part in batch.values() for tensor in tensors_of(part)]
-    if isinstance(batch, list | tuple):
-        return [tensor for part in batch for tensor in tensors_of(part)]
-    return []
 
 
 def _equal(now: Tensor, was: Tensor) -> bool:

@@ -21,7 +21,16 @@ _HOME = str(Path(__file__).parents[1])
 # What calls functions that a user gave, such as ``progress``.
 _CALLBACKS = "advance", "stopped", "moments"
 # Parts of the package that call models.
-_CALLERS = "models", "trial", "diagnostics/engines", "diagnostics/rounding", "estimators", "backward", "training"
+_CALLERS = (
+    "models",
+    "trial",
+    "losses",
+    "diagnostics/engines",
+    "diagnostics/rounding",
+    "estimators",
+    "backward",
+    "training",
+)
 _REMEDIES = (
     (
         ("Expected more than 1 value per channel",),
@@ -34,6 +43,10 @@ _REMEDIES = (
     (
         ("does not require grad and does not have a grad_fn",),
         "nothing leads to a trained parameter: checkpoint with use_reentrant=False, and call nothing under torch.no_grad",
+    ),
+    (
+        ("backward through the graph a second time",),
+        "a loss is computed anew at each call; one that calls backward leaves .grad as it is: zero_grad before, not after",
     ),
     (
         ("'dict' object has no attribute",),

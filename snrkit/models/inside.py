@@ -54,6 +54,14 @@ def is_users(value: Any, packages: frozenset[str]) -> bool:
     return _package(kind) in packages or is_local(kind.__module__)
 
 
+def is_there(value: Any) -> bool:
+    """Whether an object can be asked what it is: one that stands for another that is gone raises at any question."""
+    try:
+        return isinstance(value, (*PLAIN, nn.Module)) or hasattr(value, "__dict__") or len(slots(value)) >= 0
+    except Exception:  # whatever its own code raises
+        return False
+
+
 def slots(value: Any) -> dict[str, Any]:
     """Attributes that an object keeps in slots."""
     names = [name for kind in type(value).__mro__ for name in _names_of_slots(kind)]
@@ -63,7 +71,9 @@ def slots(value: Any) -> dict[str, Any]:
 def _names_of_slots(kind: type) -> list[str]:
     held = vars(kind).get("__slots__", ())
     names = [held] if isinstance(held, str) else list(held)
-    return [n for n in names if not n.startswith("__")]
+    # Names with two underscores are kept under others.
+    own = f"_{kind.__name__.lstrip('_')}"
+    return [f"{own}{n}" if n.startswith("__") else n for n in names if not n.endswith("__")]
 
 
 @cache

@@ -9,7 +9,7 @@ import random
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from snrkit.backend.process import Generators, Restore, switches
+from snrkit.backend.process import Generators, switches
 from snrkit.models.calling import shown
-from snrkit.models.inside import PLAIN, classes_of, own_data, packages_of, parts
-from snrkit.models.restoring import UNINITIALISED, has_state, of_class, restore_of, state_of
+from snrkit.models.inside import PLAIN, classes_of, is_there, own_data, packages_of, parts
+from snrkit.models.restoring import UNINITIALISED, Restore, has_state, of_class, restore_of, state_of
 from snrkit.specs.base import Mode
 
 _DEEPEST = 12
@@ -29,13 +29,15 @@ _ALONE = threading.RLock()
 
 
 @contextmanager
-def unchanged(model: nn.Module) -> Iterator["Snapshot"]:
+def unchanged(
+    model: nn.Module, leave: Callable[[Any], bool] | None = None, others: Iterable[Any] = ()
+) -> Iterator["Snapshot"]:
     """Within the block a model may be used in any way; afterwards it, generators and torch's switches are as before.
 
-    Other threads that want the same wait.
+    Other threads that want the same wait. ``leave`` and ``others`` are as for ``Snapshot``.
     """
     with _ALONE:
-        snapshot, generators, to_restore = Snapshot(model), Generators(), switches()
+        snapshot, generators, to_restore = Snapshot(model, leave, others), Generators(), switches()
         try:
             yield snapshot
         finally:
@@ -69,35 +71,43 @@ class Snapshot:
 
     Args:
         model: the model.
+        leave: of what lies in it, what is no part of the state; None: nothing.
+        others: what lies outside of it and is a part of the state too.
     """
 
-    def __init__(self, model: nn.Module) -> None:
-        self._model = model
+    def __init__(
+        self, model: nn.Module, leave: Callable[[Any], bool] | None = None, others: Iterable[Any] = ()
+    ) -> None:
+        self._model, self._leave = model, leave or (lambda _: False)
         self._restores: list[Restore] = []
         self._seen: dict[int, Any] = {}
         self._packages = packages_of(model)
         self._remember(model, 0)
+        for other in others:
+            self._remember(other, 0)
         for owner in classes_of(model):
             self._restores.append(of_class(owner, self._packages))
             for value in own_data(owner, self._packages).values():
                 self._remember(value, 1)
 
-    def restore(self) -> None:
-        """Put everything back, outer containers before what lies in them."""
+    def restore(self) -> bool:
+        """Put everything back, outer containers before what lies in them; returns whether anything was not as before."""
         with torch.no_grad():
-            for restore in self._restores:
-                restore()
+            are_other = [restore() for restore in self._restores]
+        return any(are_other)
 
     def _remember(self, value: Any, depth: int) -> None:
         # The value itself is kept: another object may not get its address while this lives.
         if id(value) in self._seen or depth > _DEEPEST:
             return
         self._seen[id(value)] = value
+        if self._leave(value):
+            return
         restore = restore_of(value, self._packages)
         if restore is not None:
             self._restores.append(restore)
         for _, part in parts(value, self._packages):
-            if not isinstance(part, PLAIN):
+            if is_there(part) and not isinstance(part, PLAIN):
                 self._remember(part, depth + 1)
 
 

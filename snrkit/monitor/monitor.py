@@ -70,6 +70,10 @@ class Monitor:
         writer: where readings are told too: TensorBoard's ``SummaryWriter``, a Weights & Biases run, ``mlflow``, a logger
             with ``log_metrics``, or a function of (values by name, step). What it raises is logged once, and ends nothing.
 
+    Raises:
+        SpecError, CapabilityError: as for ``measure_loss`` or ``measure``, of what is seen without a draw.
+        ResultsError: the file is of another kind of results, or damaged.
+
     Attributes:
         skipped: measurements that did not fit in the budget.
         failed: measurements that gave nothing; the reason is logged.
@@ -123,6 +127,8 @@ class Monitor:
         self._budget = Budget(budget, self._objective.coordinates)
         self._about = Provenance(run, 0, data)
         self._out = None if out is None else Path(out)
+        if self._out is not None and self._out.exists():
+            SNR.read(self._out)  # a file of another kind is better told than drawn for
         self._suits = False  # whether the file was found to go with what is measured
         self._writer: Writer | None = None if writer is None else writer_of(writer)
         self._tables: list[pd.DataFrame] = []

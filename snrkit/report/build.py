@@ -15,11 +15,14 @@ from snrkit.report.escape import visible
 from snrkit.report.figures import FIGURES
 from snrkit.report.save import Destination, current, save_drawing, save_sheet
 from snrkit.report.sheets import SHEETS, SheetKind
+from snrkit.types import Progress
 
 Note = Callable[[str], None]
 Made = TypeVar("Made")
 # Files that one line can name.
 _MOST_NAMED = 3
+# Files that are read in the time that a figure or a table takes, about.
+_AS_FILES = 20
 
 
 @dataclass
@@ -57,12 +60,40 @@ def _say_nothing(_line: str) -> None:
     pass
 
 
+class _Steps:
+    """How far a report is: a figure or a table counts as so many files that are read.
+
+    Args:
+        progress: called with (done, total, note).
+        tables: what it is made from.
+        outputs: kinds of result that each figure and table needs.
+    """
+
+    def __init__(self, progress: Progress, tables: Tables, outputs: Sequence[Sequence[str]]) -> None:
+        needed = {kind for kinds in outputs for kind in kinds}
+        self._progress, self._done = progress, 0
+        self._total = sum(len(tables.files(kind)) for kind in needed) + _AS_FILES * len(outputs)
+
+    def read(self) -> None:
+        """A file is read."""
+        self._tell(1, "reading")
+
+    def made(self, name: str) -> None:
+        """A figure or a table is made, or known to be missing."""
+        self._tell(_AS_FILES, name)
+
+    def _tell(self, steps: int, note: str) -> None:
+        self._done = min(self._done + steps, self._total)
+        self._progress(self._done, self._total, note)
+
+
 def build(
     paths: Sequence[Path],
     to: Destination,
     note: Note = _say_nothing,
     figures: Sequence[str] = (),
     chosen: Chosen = Chosen(),  # noqa: B008 (frozen)
+    progress: Progress = lambda *_: None,
 ) -> Report:
     """Draw figures and tables from the results at some paths; what is up to date stays as it is.
 
@@ -72,6 +103,7 @@ def build(
         note: called with a line for each figure that has no data and each reading left out.
         figures: names of those to draw; none: all.
         chosen: what to show, and under which names.
+        progress: called with (done, total, note).
 
     Raises:
         ResultsError: nothing to show at all, or a damaged file.
@@ -79,15 +111,20 @@ def build(
         OutputError: a file cannot be written.
     """
     report = Report(collect(paths, chosen), to)
+    drawn = {name: FIGURES.load(name) for name in figures or FIGURES.names}
+    sheets = {name: sheet for name, sheet in SHEETS.items() if chosen.baseline or not sheet.against}
+    steps = _Steps(progress, report.tables, [kind.needs for kind in (*drawn.values(), *sheets.values())])
+    report.tables.told = steps.read
     report.tables.require_chosen()
     if chosen.baseline:
         require_baseline(report.tables)
     with style.context(to.look):
-        for name in figures or FIGURES.names:
-            _figure(name, FIGURES.load(name), report)
-    for name, sheet in SHEETS.items():
-        if chosen.baseline or not sheet.against:
-            _sheet(name, sheet, report)
+        for name, kind in drawn.items():
+            _figure(name, kind, report)
+            steps.made(name)
+    for name, sheet in sheets.items():
+        _sheet(name, sheet, report)
+        steps.made(name)
     if not report.files:
         where = ", ".join(str(path) for path in paths)
         first = "train, measure or evaluate first (see 'snrkit --help')"

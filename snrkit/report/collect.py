@@ -1,6 +1,7 @@
 """Find result files and load them: one tidy frame per kind of file, read when first asked for."""
 
 import functools
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,12 +23,17 @@ from snrkit.runs.kinds import KINDS
 from snrkit.runs.kinds.snr import SNR
 from snrkit.runs.kinds.wide import specs_in
 from snrkit.specs.base import short
+from snrkit.types import Progress
 
 # Of what is noted after each epoch: column to metric.
 FOLLOWED = {"bound": "bound", "test_iwae64": "iwae_64"}
 
 
 Made = TypeVar("Made")
+
+
+def _nothing() -> None:
+    pass
 
 
 class Tables:
@@ -45,6 +51,7 @@ class Tables:
 
     Attributes:
         chosen: the same.
+        told: called after every file that is read.
     """
 
     # What is made of the numbers of a file.
@@ -58,6 +65,8 @@ class Tables:
         chosen: Chosen = Chosen(),  # noqa: B008 (frozen)
     ) -> None:
         self.chosen = chosen
+        self.told: Callable[[], None] = _nothing
+        self._whole: dict[str, pd.DataFrame] = {}
         self._once: dict[Callable[..., Any], Any] = {}
         self._found = {kind: tuple(found) for kind, found in files.items()}
         self._frames = {kind: self._named(_located(frame)) for kind, frame in (frames or {}).items()}
@@ -71,12 +80,18 @@ class Tables:
             SpecError: a run's ``config.toml`` is not valid.
         """
         if kind not in self._frames:
+            self._frames[kind] = self._wanted(self._all(kind), kind)
+        return self._frames[kind]
+
+    def _all(self, kind: str) -> pd.DataFrame:
+        """All files of a kind with all their metrics."""
+        if kind not in self._whole:
             parts = [owned(self._read(kind, path), kind, path, self._owners) for path in self._files.get(kind, ())]
             filled = [part for part in parts if len(part)]
             empty = pd.DataFrame(columns=list(dict.fromkeys([*KINDS.load(kind).columns, *TRAINED, "source", *CALLED])))
             found = rows_once(pd.concat(filled, ignore_index=True), kind) if filled else empty
-            self._frames[kind] = self._wanted(_shown(self._named(found)), kind)
-        return self._frames[kind]
+            self._whole[kind] = _shown(self._named(found))
+        return self._whole[kind]
 
     def once(self, make: Callable[["Tables"], Made]) -> Made:
         """What a function makes of these tables, made at its first call."""
@@ -101,9 +116,8 @@ class Tables:
                 for pair in dict.fromkeys(zip(frame["run"].astype(str), _places(frame), strict=True))
             )
         if self.chosen.metrics:
-            found = Tables(self._found)
-            there = [name for kind in ("evaluations", "snr") for name in dict.fromkeys(found[kind]["metric"])]
-            followed = [name for column, name in FOLLOWED.items() if column in found["metrics"]]
+            there = [name for kind in ("evaluations", "snr") for name in dict.fromkeys(self._all(kind)["metric"])]
+            followed = [name for column, name in FOLLOWED.items() if column in self._all("metrics")]
             self.chosen.require_metrics([*there, *followed])
 
     def _named(self, frame: pd.DataFrame) -> pd.DataFrame:
@@ -159,6 +173,7 @@ class Tables:
         """One file, and what another program's table lacks noted."""
         table, remarks = read(kind, path, self._shaped)
         self._remarks += remarks
+        self.told()
         return table
 
     @functools.cached_property
@@ -180,6 +195,10 @@ class Tables:
     @functools.cached_property
     def _copies(self) -> tuple[dict[str, tuple[Path, ...]], list[str]]:
         return copied_files(self._found, self._owners)
+
+    def files(self, kind: str) -> tuple[Path, ...]:
+        """Those of a kind that are read, as they were asked for."""
+        return self._found.get(kind, ())
 
     @property
     def _files(self) -> dict[str, tuple[Path, ...]]:
@@ -245,6 +264,12 @@ def collect(
         where = ", ".join(str(path) for path in paths)
         raise ResultsError(where, "no results there", "train a run with 'snrkit train' first")
     return as_tables(files, unread=unread, chosen=chosen)
+
+
+def steps(progress: Progress, total: int) -> Callable[[], None]:
+    """What tells at every call that one more of so many files is read."""
+    done = itertools.count(1)
+    return lambda: progress(next(done), total, "reading")
 
 
 def places_of(paths: object) -> list[Path]:

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from snrkit.errors import ResultsError, SpecError
 from snrkit.files import write_text
-from snrkit.report.collect import Tables, places_of
+from snrkit.report.collect import Tables, places_of, steps
 from snrkit.report.collect import collect as found_at
 from snrkit.report.escape import visible
 from snrkit.report.find import run_folder
@@ -21,6 +21,7 @@ from snrkit.runs.kinds import KINDS, wide
 from snrkit.runs.kinds.snr import SNR
 from snrkit.runs.settings import differing, settings
 from snrkit.runs.tidy import TidyTable
+from snrkit.types import Progress
 
 # Runs that a remark names.
 _NAMED = 8
@@ -33,7 +34,13 @@ class _AsWritten(Tables):
     _shaped = staticmethod(lambda table: table)
 
 
-def collect(paths: str | Path | Iterable[str | Path], kind: str = "snr", *, all_settings: bool = False) -> pd.DataFrame:
+def collect(
+    paths: str | Path | Iterable[str | Path],
+    kind: str = "snr",
+    *,
+    all_settings: bool = False,
+    progress: Progress | None = None,
+) -> pd.DataFrame:
     """All results of a kind at some paths as one tidy table, with the settings of the runs as columns.
 
     A run that lies in several folders counts once. Settings have their dotted names (``estimator.K``); one that has the name
@@ -43,6 +50,7 @@ def collect(paths: str | Path | Iterable[str | Path], kind: str = "snr", *, all_
         paths: run directories, folders that hold some at any depth, or result files; one or several.
         kind: of the results: ``snr``, ``metrics``, ``evaluations`` and so on (``python -m snrkit.runs.kinds``).
         all_settings: all settings, and not only those that differ between the runs.
+        progress: called with (done, total, note) as files are read.
 
     Returns:
         The rows of all files: run, its directory, settings, and the columns of the kind. ``table.attrs["remarks"]`` says
@@ -57,6 +65,8 @@ def collect(paths: str | Path | Iterable[str | Path], kind: str = "snr", *, all_
     for place in places:
         _require_results(place)
     tables = found_at(places, as_tables=_AsWritten)
+    if progress is not None:
+        tables.told = steps(progress, len(tables.files(kind)))
     frame = tables[kind]
     if frame.empty:
         there = ", ".join(name for name in KINDS.names if len(tables.inputs([name])))

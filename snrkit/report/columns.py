@@ -9,6 +9,11 @@ _LARGEST, _SMALLEST = 1e100, 1e-100
 
 def drawable(table: pd.DataFrame) -> pd.DataFrame:
     """A table whose numbers an axis can show: those that are infinite or too large become NaN, those too small 0."""
-    numbers = table.select_dtypes("float64")
-    finite = numbers.replace([np.inf, -np.inf], np.nan).mask(numbers.abs() > _LARGEST)
-    return table.assign(**{str(name): column for name, column in finite.mask(finite.abs() < _SMALLEST, 0.0).items()})
+    shown = {}
+    for name in table.select_dtypes("float64"):
+        values = table[name].to_numpy()
+        size = np.abs(values)
+        found = np.where(size > _LARGEST, np.nan, np.where(size < _SMALLEST, 0.0, values))
+        if not np.array_equal(found, values, equal_nan=True):
+            shown[str(name)] = found
+    return table.assign(**shown) if shown else table

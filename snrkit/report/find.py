@@ -2,6 +2,7 @@
 
 import difflib
 import fnmatch
+import functools
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +19,13 @@ _NOT_RESULTS = "*.meta.json"
 
 def _kinds() -> dict[str, Kind]:
     """All kinds of result, in the order in which their patterns are tried: that of a mere ending comes last."""
-    found = {name: KINDS.load(name) for name in KINDS.names}
+    return _ordered(tuple(KINDS.names))
+
+
+# Asked for once for every file.
+@functools.lru_cache(maxsize=4)
+def _ordered(names: tuple[str, ...]) -> dict[str, Kind]:
+    found = {name: KINDS.load(name) for name in names}
     return dict(sorted(found.items(), key=lambda item: item[1].pattern == f"*{Path(item[1].pattern).suffix}"))
 
 

@@ -93,11 +93,16 @@ def _once(groups: Sequence[pd.DataFrame]) -> list[pd.DataFrame]:
     """
     found: dict[tuple[object, ...], list[pd.DataFrame]] = {}
     for group in groups:
-        first, own = group.iloc[0], group.drop_duplicates("metric").set_index("metric")
+        first, own = group.iloc[0], _by_metric(group.drop_duplicates("metric"))
         known = tuple(map(str, own[["value", "stderr"]].reindex(list(_SAME)).to_numpy().ravel()))
         read = known if _SAME[0] in own.index else (id(group),)
         found.setdefault((*(str(first[name]) for name in _ALIKE), *read), []).append(group)
     return [_as_one(own) for own in found.values()]
+
+
+def _by_metric(group: pd.DataFrame) -> pd.DataFrame:
+    """Its numbers alone: an index of so wide a table costs more than all else that is done with it."""
+    return group[["metric", "value", "stderr", "floor"]].set_index("metric")
 
 
 def _as_one(groups: Sequence[pd.DataFrame]) -> pd.DataFrame:
@@ -110,7 +115,7 @@ def _as_one(groups: Sequence[pd.DataFrame]) -> pd.DataFrame:
 def _cells(
     group: pd.DataFrame, apart: Sequence[str], present: Mapping[str, Metric], floors: Sequence[str]
 ) -> list[Cell]:
-    first, own = group.iloc[0], group.drop_duplicates("metric", keep="last").set_index("metric")
+    first, own = group.iloc[0], _by_metric(group.drop_duplicates("metric", keep="last"))
     names = (
         first["run"],
         first["called"],

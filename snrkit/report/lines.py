@@ -108,3 +108,10 @@ def trend(line: Line, axis: str, value: str = "value") -> str:
 def joined(values: Iterable[Any]) -> str:
     """Different values as text, e.g. ``1, 10, 100``."""
     return ", ".join(dict.fromkeys(str(value) for value in values))
+
+
+def measured_at(row: Any) -> str:
+    """Run, step and data of a row of gradients; of a table in memory that names neither, that they were given."""
+    if (row.called, row.data) == ("python", "given"):
+        return f"as given{f' at step {row.step}' if row.step else ''}, {row.scope}"
+    return f"{row.called}, step {row.step}: {row.data} ({row.scope})"

@@ -3,12 +3,16 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from snrkit.files import write_json
 from snrkit.report import unchanged
 from snrkit.report.chosen import Chosen
 from snrkit.report.figures import FIGURES
 from snrkit.report.width import inches
+
+if TYPE_CHECKING:  # it loads numpy
+    from snrkit.types import Progress
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,7 @@ def make(
     metrics: Sequence[str] = (),
     baseline: str | None = None,
     page: bool = False,
+    progress: "Progress" = lambda *_: None,
 ) -> Made:
     """Figures and tables from what was trained and measured.
 
@@ -48,6 +53,7 @@ def make(
         metrics: only these; none: all.
         baseline: compare all else with it, see ``snrkit.report.against``; None: nothing.
         page: also write one self-contained page, ``report.html``.
+        progress: called with (done, total, note) as files are read and figures drawn.
 
     Raises:
         SpecError: there is no such figure, column, run, metric or baseline.
@@ -71,7 +77,7 @@ def make(
     from snrkit.report.style import look_of
 
     notes: list[str] = []
-    report = build(paths, Destination(out, line, look_of(column)), notes.append, figures, chosen)
+    report = build(paths, Destination(out, line, look_of(column)), notes.append, figures, chosen, progress)
     files = [*report.files, write_page(report)] if page else report.files
     write_json(out / unchanged.FILE, unchanged.record(key, files, notes))
     return Made(files, notes, report.drawn)

@@ -104,6 +104,6 @@ def _remarks(rows: pd.DataFrame) -> Iterator[str]:
             seeds = ", ".join(map(str, shared))
             yield (
                 f"{titled}, {data}: several runs were measured on the same draws (seed {seeds}), whose luck they share and "
-                "which is added in full; measured with a seed of its own each ('snrkit snr --seed N', into another file of "
-                "the run with --out) the interval is narrower"
+                "which is added in full; measured with a seed of its own each ('snrkit snr --seed own', into another file "
+                "of the run with --out) the interval is narrower"
             )

@@ -26,6 +26,7 @@ from snrkit.report.lines import (
     fewest,
     joined,
     latest,
+    measured_at,
     several,
     trend,
     usable,
@@ -234,7 +235,7 @@ def _draw_floor(axes: Axes, data: pd.DataFrame, axis: str) -> None:
 
 
 def _caption(data: pd.DataFrame, slopes: pd.DataFrame, guides: Mapping[str, Sequence[float]], rate: Rate) -> str:
-    points = joined([f"{row.called}, step {row.step}: {row.data} ({row.scope})" for row in data.itertuples()])
+    points = joined(map(measured_at, data.itertuples()))
     fit = (
         " Slopes in the legend (inference | generative) are fits of log pooled SNR against log "
         f"{rate.axis} ± half their 95 % interval, over {rate.axis} = {joined(slopes['over'].unique())}."

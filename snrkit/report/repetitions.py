@@ -2,7 +2,7 @@
 
 Runs that were measured on the same draws of the noise share a part of that error, which does not show in their spread: of
 networks near one optimum about two thirds of the variance (tests/report/test_shared_noise.py). How much is not known from
-the readings, so all of it is added; draws of their own (``--seed``) make it a part of the spread.
+the readings, so all of it is added; draws of their own (``--seed own``) make it a part of the spread.
 """
 
 import itertools

@@ -3,6 +3,7 @@
 import functools
 import json
 import math
+import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -32,10 +33,10 @@ def trained(path: Path) -> dict[str, Any]:
     """
     folder = run_folder(path)
     files = RunDir(folder)
-    spec = spec_of(folder)
+    stamp = _stamp(files.config)
     known: dict[str, Any] = dict.fromkeys(TRAINED, "") | {"M": pd.NA, "K": pd.NA, "seed": pd.NA, "beta_start": math.nan}
     known |= {name: visible(str(folder)) for name in ("folder", "setting")} | {"run": visible(files.name)}
-    return known | trained_as(spec) if spec else known
+    return known | _trained_as(files.config, *stamp) if stamp else known
 
 
 def trained_as(spec: RunSpec) -> dict[str, Any]:
@@ -96,14 +97,25 @@ def spec_of(folder: Path) -> RunSpec | None:
         SpecError: that is not valid, or cannot be read.
     """
     path = RunDir(folder).config
+    stamp = _stamp(path)
+    return _parsed(path, *stamp) if stamp else None
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    """What changes with a file; empty where there is none."""
     try:
         found = path.stat()
     except OSError:
-        return None
-    return _parsed(path, found.st_mtime_ns, found.st_size, found.st_ino) if path.is_file() else None
+        return ()
+    return (found.st_mtime_ns, found.st_size, found.st_ino) if stat.S_ISREG(found.st_mode) else ()
 
 
-# A report asks for it once for every result of the run, and reading it takes as long as a small table.
+# A report asks for both once for every result of the run, and reading it takes as long as a small table.
+@functools.lru_cache(maxsize=10_000)
+def _trained_as(path: Path, *stamp: int) -> dict[str, Any]:
+    return trained_as(_parsed(path, *stamp))
+
+
 @functools.lru_cache(maxsize=10_000)
 def _parsed(path: Path, *_stamp: int) -> RunSpec:
     """The specification in a file that has not changed since it was last read."""

@@ -99,10 +99,15 @@ class RunDir:
 
     def state(self) -> str:
         """How the run stands, as recorded; empty if that is missing or cannot be read."""
+        return str(self.standing().get("state", ""))
+
+    def standing(self) -> dict[str, Any]:
+        """What ``set_status`` recorded; nothing if that is missing or cannot be read."""
         try:
-            return str(read_json(self.status)["state"])
-        except (ResultsError, KeyError, TypeError):
-            return ""
+            found = read_json(self.status)
+        except ResultsError:
+            return {}
+        return found if isinstance(found, dict) else {}
 
     def set_status(self, state: str, why: str = "", code: int = 0) -> None:
         """Record how the run stands: running, done, interrupted or failed, and the exit code of a failure.

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from snrkit import checksums
 from snrkit.errors import DIVERGED, ResultsError, SnrkitError
@@ -16,6 +16,9 @@ from snrkit.runs.kinds.snr import SNR
 from snrkit.runs.lock import holder
 from snrkit.runs.settings import Setting, of_run
 from snrkit.specs.run import EstimatorSpec
+
+if TYPE_CHECKING:  # it loads numpy
+    from snrkit.types import Progress
 
 STATES = ("new", "running", "interrupted", "done", "failed", "diverged", "unknown")
 _METRIC, _BLOCK = "snr_mean", "inference"
@@ -73,8 +76,12 @@ class Standing:
     size: int
 
 
-def standings(paths: Sequence[Path]) -> list[Standing]:
+def standings(paths: Sequence[Path], progress: "Progress" = lambda *_: None) -> list[Standing]:
     """Every run at or below some paths, each once, in sorted order. Links to folders are not followed.
+
+    Args:
+        paths: run directories, or folders that hold some.
+        progress: called with (done, total, note).
 
     Raises:
         ResultsError: a path leads nowhere, or there is no run at any of them.
@@ -83,7 +90,11 @@ def standings(paths: Sequence[Path]) -> list[Standing]:
     if not folders:
         where = ", ".join(str(path) for path in paths)
         raise ResultsError(where, "no run there", "give a run directory of 'snrkit train', or a folder of them")
-    return [standing(folder) for folder in folders.values()]
+    found = []
+    for folder in folders.values():
+        found.append(standing(folder))
+        progress(len(found), len(folders), "reading")
+    return found
 
 
 def standing(folder: Path) -> Standing:

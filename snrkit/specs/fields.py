@@ -34,12 +34,12 @@ def meant(unknown: str, spec: type[Spec]) -> str:
 
 
 def allowed(field: FieldInfo) -> dict[str, Any]:
-    """What a field may be, as a JSON schema."""
+    """What a field may be, as a JSON schema; a word that may stand in the place of a number as its ``word``."""
     kind: Any = field.annotation
     for constraint in field.metadata:
         kind = Annotated[kind, constraint]
     schema = TypeAdapter(kind).json_schema()
-    parts = [part for part in schema.get("anyOf", ()) if part.get("type") != "null"]
+    parts = [part for part in schema.get("anyOf", ()) if part.get("type") != "null" and "const" not in part]
     extra = field.json_schema_extra
     return (parts[0] if len(parts) == 1 else schema) | (extra if isinstance(extra, dict) else {})
 

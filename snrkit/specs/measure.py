@@ -11,17 +11,20 @@ engine = "factors"
 The same tables in a file of ``snrkit train`` or ``snrkit sweep`` say what is measured as the runs go on.
 """
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo
 
 from snrkit.errors import SpecError
 from snrkit.specs.base import Mode, Positive, Seed, Spec, short
 from snrkit.specs.fields import allowed, keys, meant
-from snrkit.specs.given import counts, is_empty, is_flag, must_be, names, plain
+from snrkit.specs.given import LARGEST, counts, is_empty, is_flag, must_be, names, plain
 from snrkit.specs.run import RunSpec
 
 Target = Literal["none", "bound", "log_p"]
+# In the place of a root of the noise: that of the run's training, of each run its own.
+OWN: Final = "own"
+Root = int | Literal["own"]
 
 
 def _counts(value: object, info: ValidationInfo) -> tuple[int, ...]:
@@ -47,6 +50,15 @@ def _plain(value: object) -> int:
     return number
 
 
+def _root(value: object) -> object:
+    if isinstance(value, str) and value == OWN:
+        return value
+    number = _plain(value)
+    if not 0 <= number <= LARGEST:
+        raise ValueError
+    return number
+
+
 def _flag(value: object, info: ValidationInfo) -> bool:
     if not is_flag(value):
         raise SpecError(str(info.field_name), f"must be True or False, got {short(value)}", "leave it out for False")
@@ -57,6 +69,8 @@ Counts = Annotated[tuple[Positive, ...], BeforeValidator(_counts)]
 Flag = Annotated[bool, BeforeValidator(_flag)]
 Whole = BeforeValidator(_plain)
 Draws = Annotated[int, Field(ge=4, lt=2**63), Whole]
+OneRoot = Annotated[Seed, Whole]
+OwnRoot = Annotated[Seed | Literal["own"], Field(json_schema_extra={"word": OWN}), BeforeValidator(_root)]
 
 
 class Told(Spec):
@@ -98,6 +112,8 @@ def _refusal(error: ValidationError, spec: type[Spec]) -> SpecError:
         problem = must_be(least, plain(first["input"]))
     default = None if known is None or known.is_required() else known.default
     remedy = "leave it out for the default" if default is None else f"leave it out for {default!r}"
+    word = None if known is None else allowed(known).get("word")
+    remedy += f", or write {word!r}" if word else ""
     return SpecError(field, f"{problem}, got {short(first['input'])}", remedy)
 
 
@@ -140,7 +156,7 @@ class What(Told):
         K: importance samples, each at least 1.
         M: outer samples, each at least 1; more cost no draws.
         draws: gradient draws R per setting; with ``nested``, at the largest K.
-        seed: root of the noise.
+        seed: root of the noise; ``own``: each run's own seed, so that runs of different seeds share no draws.
         blocks: of the rows: ``inference``, ``generative``, ``all`` or names of tensors; left out: every one.
         bias: target of the bias: ``none``; ``bound``, the gradient of the estimator's own bound; ``log_p``, that of
             log p(x) in the generative network, exact where the model has ``log_marginal``, else estimated at ``K_ref``.
@@ -162,7 +178,7 @@ class What(Told):
     K: Counts = (1, 10, 100, 1000)
     M: Counts = (1,)
     draws: Draws = 1000
-    seed: Annotated[Seed, Whole] = 0
+    seed: OwnRoot = 0
     blocks: Annotated[tuple[str, ...] | None, BeforeValidator(_names)] = None
     bias: Target = "none"
     K_ref: Annotated[Positive, Whole] = 5000
@@ -179,6 +195,9 @@ class What(Told):
 class MeasureSpec(What):
     """What to measure of a run.
 
+    It has ``K``, ``M``, ``draws``, ``seed``, ``blocks``, ``bias``, ``K_ref``, ``metrics``, ``dsnr``, ``mean_from``,
+    ``nested``, ``keep``, ``mode``, ``direct`` and ``samples`` too, which ``snrkit snr --settings`` explains.
+
     Attributes:
         estimators: registered names, with options such as ``jvi dreg=1`` or as tables; none: the run's own. All see the same
             noise.
@@ -188,22 +207,38 @@ class MeasureSpec(What):
     estimators: Annotated[tuple[Choice, ...], BeforeValidator(_choices)] = ()
     data_points: Annotated[Positive, Whole] = 10
 
+    def of(self, run: RunSpec) -> Self:
+        """The same of one run, on noise from its own seed where that is asked for."""
+        return self.model_copy(update={"seed": root(self.seed, run)})
+
 
 class WatchSpec(MeasureSpec):
     """What to measure of a run while it is trained.
 
     Attributes:
         every: measure after every so many epochs (a table ``[measure]`` without it: once, after the last).
-        seed: root of the noise; left out: the run's own.
+        seed: root of the noise; left out: the run's own, which can be asked for as ``own``, too.
     """
 
     every: Annotated[Positive, Whole] | None = None
     K: Counts = (1, 10, 100)
     draws: Draws = 200
+    seed: OwnRoot = OWN
 
-    def of(self, run: RunSpec) -> Self:
-        """The same of one run: on noise from its own seed, unless one is named."""
-        return self if "seed" in self.model_fields_set else self.replaced(seed=run.seed)
+
+def root(seed: Root, run: RunSpec) -> int:
+    """The root of the noise of what is made of a run."""
+    return run.seed if isinstance(seed, str) and seed == OWN else seed
+
+
+class NoiseSpec(Told):
+    """What is drawn at random of one run.
+
+    Attributes:
+        seed: root of the noise.
+    """
+
+    seed: OneRoot = 0
 
 
 class Execution(Told):

@@ -154,6 +154,9 @@ EXTENSIBLE = frozenset({"epochs", "checkpoint_every", "keep_every"})
 class RunSpec(Spec):
     """Everything that determines a training run.
 
+    Its parts ``data``, ``model``, ``estimator``, ``optimiser`` and ``update`` are mappings, or specifications, of what
+    ``snrkit train --settings`` explains under these names.
+
     Attributes:
         epochs: passes over the training set; 0 saves the model as initialised.
         batch_size: data points per step; the last batch of an epoch may be smaller.

@@ -10,6 +10,8 @@ import pytest
 
 from snrkit.cli import folders
 from snrkit.runs import done
+from snrkit.runs.folder import RunDir
+from snrkit.runs.kinds import KINDS
 from snrkit.runs.kinds.snr import SNR
 from snrkit.specs.shard import Shard
 
@@ -90,6 +92,36 @@ def test_one_of_them_is_as_it_is_by_itself(snrkit, many, tmp_path):
     scores = [json.loads((run / "evaluation.json").read_text())["rows"] for run in (alone, many / "run-1")]
     assert scores[0] == scores[1]
     assert not (alone / "done.json").exists()
+
+
+@pytest.mark.parametrize("command", ["snr", "evaluate"])
+def test_on_noise_of_their_own_runs_have_the_numbers_of_their_seed(snrkit, tmp_path, command):
+    for seed in (3, 5):
+        argv = [
+            "--data",
+            "gaussian",
+            "--model",
+            "gaussian",
+            "--epochs",
+            0,
+            "--device",
+            "cpu",
+            "--quiet",
+            "--seed",
+            seed,
+        ]
+        assert snrkit("train", *argv, "--out", tmp_path / "many" / f"run-{seed}").code == 0
+    argv = [command, *COMMANDS[command], "--ckpt", tmp_path / "many"]
+    assert snrkit(*argv, "--seed", "own").code == 0
+    assert states(snrkit(*argv, "--seed", "own", "--json")) == ["before"] * 2
+    kind = KINDS.load({"snr": "snr", "evaluate": "evaluations"}[command])
+    for seed in (3, 5):
+        own = tmp_path / "many" / f"run-{seed}"
+        assert snrkit(*argv[:-1], own, "--seed", seed, "--out", tmp_path / RESULT[command]).code == 0
+        one, other = (kind.read(path / RESULT[command]).astype({"run": str}) for path in (tmp_path, own))
+        assert set(other["seed"].astype(str)) == {str(seed)}
+        alone = one[one["run"] == own.name].drop(columns="seconds", errors="ignore").reset_index(drop=True)
+        assert alone.equals(other.drop(columns="seconds", errors="ignore"))
 
 
 # What was done is done again where anything that it rests on is another.
@@ -191,9 +223,18 @@ def test_a_run_without_a_checkpoint_is_told_of_and_has_its_place_in_the_parts(sn
     parts = [snrkit(*argv, "--shard", f"{number}/3") for number in (1, 2, 3)]
     ends = [part.out.splitlines()[-1] for part in parts]
     assert ends == ["part 1/3: 1 run: 1 done", "waiting: run-1: has no checkpoint yet", "part 3/3: 1 run: 1 done"]
+    assert [part.code for part in parts] == [0, 4, 0]  # the same job later
     result = snrkit(*argv)
-    assert (result.code, result.err) == (0, "")
+    assert (result.code, result.err) == (4, "")
     assert result.out == "3 runs: 2 done before, 1 without a checkpoint yet\nwaiting: run-1: has no checkpoint yet\n"
+
+
+def test_a_run_whose_training_failed_is_not_waited_for(snrkit, many):
+    (many / "run-1" / "run.pt").unlink()
+    RunDir(many / "run-1").set_status("failed", "the bound is NaN", 3)
+    result = snrkit("evaluate", "--ckpt", many, *COMMANDS["evaluate"])
+    assert result.code == 3
+    assert result.out.endswith("3 runs: 2 done, 1 failed\nfailed: run-1: its training failed: the bound is NaN\n")
 
 
 @pytest.mark.parametrize(

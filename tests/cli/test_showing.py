@@ -13,8 +13,6 @@ from snrkit.runs.kinds.samples import SAMPLES
 from snrkit.showing import Interpolations, Samples
 from tests.support.text import write
 
-SMALL = ["--set", "model.options.hidden=[6]", "--set", "model.options.latent=3", "--epochs", 0]
-
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):

@@ -65,6 +65,16 @@ MODELS = {
     "toy": toy,
     "sbn": lambda: (bits(), images()),
 }
+# Of KINDS those that a model lacks something for; to try the models while tests are collected took each process seconds.
+UNFIT = {
+    "mlp": {"gdreg"},
+    "hierarchical": {"vae-analytic"},
+    "users": {"wake-sleep", "gdreg", "vae-analytic"},
+    "flow": {"gdreg", "vae-analytic"},
+    "conv": {"gdreg"},
+    "toy": set(),
+    "sbn": {"vae", "iwae", "ciwae", "piwae", "dreg", "stl", "u-statistic", "gdreg", "vae-analytic"},
+}
 DRAWS, WHOLE = range(2, 13), PassSize(units=4, samples=10**6)
 engines = pytest.mark.parametrize("engine", ENGINE, ids=label)
 # The loop is what the others are held against.
@@ -98,25 +108,13 @@ def problem_of(make, direct, dtype=torch.float64, K=5, dreams=False):
     return Problem.units(model, x, K, Streams(3), dreams=dreams)
 
 
-@functools.cache
-def found_of(make):
-    model, x = make()
-    with opened(model, x, "evaluation") as subject:
-        return subject.findings
-
-
-def lacking(make, estimator):
-    """What a model lacks that an estimator needs."""
-    return unmet(estimator.needs, found_of(make))
-
-
 def cases(makes):
     """Every model with the estimators that are right for it."""
     return [
         pytest.param(make, estimator, id=f"{name}-{estimator.name}")
         for name, make in makes.items()
         for estimator in SOME
-        if not lacking(make, estimator)
+        if estimator.name not in UNFIT[name]
     ]
 
 
@@ -166,6 +164,12 @@ def compared():
                     yield pytest.param(engine, *case.values, direct, id=f"{way}-{case.id}-{label(engine)}")
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_models_lack_something_for_these_estimators_and_no_others(name):
+    with opened(*MODELS[name](), "evaluation") as subject:
+        assert {own.name for own in SOME if unmet(own.needs, subject.findings)} == UNFIT[name]
+
+
 @pytest.mark.parametrize(("engine", "make", "estimator", "direct"), list(compared()))
 def test_moments_equal_the_loops(engine, make, estimator, direct):
     K = samples(estimator)
@@ -186,7 +190,7 @@ def test_moments_do_not_depend_on_the_chunk(engine, make):
 
 def offering(estimator):
     """A model that offers what an estimator needs."""
-    return next(make for make in (MODELS["mlp"], MODELS["hierarchical"]) if not lacking(make, estimator))
+    return MODELS["hierarchical" if estimator.name in UNFIT["mlp"] else "mlp"]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The two parts of a random minibatch's variance."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -114,3 +115,10 @@ def test_random_minibatches_have_the_predicted_variance():
     assert abs(squares.mean() - predicted) < 4 * error
     for part in (parts["data_variance"].value / B, parts["monte_carlo_variance"].value / (B * M)):
         assert part > 5 * error  # leaving either part out would be seen
+
+
+def test_the_first_blocks_alone_say_what_they_would_by_themselves():
+    whole, few = moments_of(draws(3, 60), G=20), moments_of(draws(3, 60)[:18], G=6)
+    for scope in ("points", "dataset"):
+        one, two = (decompose(moments, slice(None))[scope].values() for moments in (whole.first(6), few))
+        np.testing.assert_array_equal([dataclasses.astuple(i) for i in one], [dataclasses.astuple(i) for i in two])

@@ -178,3 +178,11 @@ def test_target_at_k_ref_of_a_users_model():
     assert "generative" in found
     assert not {"inference", "all", "body.0.weight"} & found
     assert torch.isfinite(torch.tensor(table[table.metric == "bias_squared"].value.to_numpy())).all()
+
+
+def test_there_is_no_angle_between_two_means_that_are_both_noise():
+    """Signed squares below zero, of both: their product is positive, and its root a number that means nothing."""
+    noise = np.array([[1.0], [-1.0], [1.0], [-1.0]])
+    found = bias(noise, 2 * noise)
+    assert math.isnan(found["bias_cosine"].value)
+    assert math.isnan(found["bias_relative"].value) or found["bias_relative"].value == 0

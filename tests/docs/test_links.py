@@ -77,6 +77,15 @@ def test_the_reference_has_everything_that_there_is(page, names):
         assert re.search(rf"(`|## |snrkit |\.){re.escape(one)}(`|:|\n| )", text), one
 
 
+@pytest.mark.parametrize("page", sorted(REFERENCE.glob("*.md")), ids=name)
+def test_no_cell_of_a_generated_table_is_split(page):
+    text = hook("generated").filled(page.read_text(encoding="utf-8"))
+    for table in re.findall(r"(?:^\|.*\|$\n?)+", text, re.M):
+        plain = re.sub(r"`[^`]*`", "code", table)  # in which a line is no end of a cell
+        ends = {len(re.findall(r"(?<!\\)\|", row)) for row in plain.splitlines()}
+        assert len(ends) == 1, table
+
+
 def test_everything_generated_has_its_place():
     marks = re.findall(r"<!-- generated: (\w+) -->", "".join(page.read_text() for page in PAGES))
     assert sorted(marks) == sorted(hook("generated").MAKERS)

@@ -3,6 +3,7 @@
 import html.parser
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 import time
@@ -73,6 +74,13 @@ def test_every_page_is_there(site, parsed):
             assert (site / page.relative_to(ROOT / "docs")).with_suffix(".ipynb").exists()
 
 
+def test_the_reference_has_what_public_classes_inherit(parsed):
+    [page] = [tags for path, tags in parsed.items() if path.name == "python.html"]
+    ids = {own["id"] for _, own in page if own.get("id")}
+    assert {f"snrkit.run.Run.{name}" for name in ("open", "points", "measure", "sample", "interpolate", "on")} <= ids
+    assert "snrkit.specs.measure.MeasureSpec.replaced" in ids
+
+
 def test_every_link_inside_leads_somewhere(site, parsed):
     ids = {path: {own["id"] for _, own in tags if own.get("id")} for path, tags in parsed.items()}
     for path, tags in parsed.items():
@@ -101,6 +109,13 @@ def test_every_picture_has_words(parsed):
         for tag, own in tags:
             if tag == "img":
                 assert len(own.get("alt", "")) > 20, (path, own.get("src", "")[:80])
+
+
+def test_no_mark_of_markdown_is_left_to_be_seen(site, parsed):
+    for path in parsed:
+        text = re.sub(r"<(pre|code|script)\b.*?</\1>", "", path.read_text(encoding="utf-8"), flags=re.S)
+        seen = re.sub(r"<[^>]*>", "", text)
+        assert not re.findall(r"\\[^\w\s]|\*\*|<!--|`|\]\(", seen), path
 
 
 @pytest.fixture(scope="module")

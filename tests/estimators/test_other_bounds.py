@@ -17,7 +17,6 @@ from tests.support.rates import MOST, NETWORKS, gradients
 from tests.zoo import D, hierarchical, images, mlp, numbers, toy
 
 K = 6
-GROUPS = MOST // K  # of K samples: 132,800 draws of the toy
 
 
 def drawn(name, options=None, K=K):

@@ -1,19 +1,22 @@
 """Workers, begun once for all tests: processes of a pool, and a Dask cluster on the loopback."""
 
-import multiprocessing
 import warnings
 from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 
 from snrkit.fleet.fleet import Fleet
-from snrkit.fleet.hands import Processes
+from snrkit.fleet.hands import Processes, _context
 
 
 @pytest.fixture(scope="session")
 def pool():
-    """An executor of the standard library, of two processes."""
-    with ProcessPoolExecutor(2, multiprocessing.get_context("forkserver")) as executor:
+    """An executor of the standard library, of two processes.
+
+    They come out of the server that those of our own come out of: there is one in a process, and begun without torch it made
+    each of them load torch by itself.
+    """
+    with ProcessPoolExecutor(2, _context()) as executor:
         yield executor
 
 

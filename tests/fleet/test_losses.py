@@ -108,6 +108,19 @@ class Counting(Futures):
         return found
 
 
+def test_draws_are_made_again_for_the_dsnr_by_workers_alone(monkeypatch):
+    few, x = {"draws": 60, "seed": 3, "dsnr": True, "M": [1, 3]}, torch.randn(3, 4, generator=torch.Generator())
+    alone = snrkit.measure_loss(loss, net(), x, threads=1, **few)
+    told = []
+    monkeypatch.setattr("snrkit.losses.measuring.projected", None)
+    found = snrkit.measure_loss(
+        loss, net(), x, executor=Fleet(Counting(), "cloudpickle"), progress=lambda *step: told.append(step), **few
+    )
+    pd.testing.assert_frame_equal(found.drop(columns="seconds"), alone.drop(columns="seconds"), check_exact=True)
+    assert set(found[found.metric == "dsnr"].M) == {1, 3}
+    assert told[-1] == (120, 120, "loss")
+
+
 @pytest.mark.parametrize(("blocks", "most"), [(2, 3), (5, 6)])
 def test_batches_are_let_go_of_once_their_draws_are_there(monkeypatch, blocks, most):
     hands, made = Counting(), crew.Crew._of_batches

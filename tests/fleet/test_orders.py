@@ -308,3 +308,21 @@ def test_workers_that_lack_the_package(client, monkeypatch):
     monkeypatch.setattr(client, "run", probed)
     with pytest.raises(SpecError, match="a worker has no package snrkit; install the same snrkit on all workers"):
         Cluster(client)
+
+
+def test_no_more_is_handed_out_than_there_is_room_for(monkeypatch):
+    monkeypatch.setattr(snrkit.fleet.dispatch, "_ROOM", 100)
+
+    class Waiting(Losing):
+        def submit(self, function, *arguments):
+            if function is orders.probe:
+                return super().submit(function, *arguments)
+            self.count += 1
+            return Future()
+
+    for size, out in ((0, 4), (40, 2), (60, 1), (1000, 1)):
+        pool = Waiting(0)
+        dispatch = Dispatch(Two(pool), 1, "", lambda: False)
+        before = pool.count
+        dispatch.expect((n, Task("snrkit.fleet.orders:probe", (n,), (), bytes, size=size)) for n in range(9))
+        assert pool.count - before == out

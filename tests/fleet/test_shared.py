@@ -1,5 +1,6 @@
 """Blocks that workers keep themselves, where they see the folder of the one who asks."""
 
+import os
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -30,6 +31,24 @@ def test_what_a_worker_sees_it_puts_there(tmp_path):
     (tmp_path / "blocks" / "one.npz").unlink()
     SharedFolder(tmp_path / "blocks").end()
     assert not (tmp_path / "blocks").exists()
+
+
+def test_the_first_that_ends_takes_nothing_from_the_others(tmp_path):
+    folder = tmp_path / "blocks"
+    one, other = SharedFolder(folder), SharedFolder(folder)
+    (folder / ".seen-killed").write_bytes(b"of a process that was killed")
+    (folder / ".block-old.npz.x.tmp.npz").write_bytes(b"half of a block")
+    (folder / ".block-new.npz.x.tmp.npz").write_bytes(b"a block that another machine may be writing")
+    os.utime(folder / ".block-old.npz.x.tmp.npz", (0, 0))
+    one.end()
+    Store(folder, "").clear()
+    assert put(other.spot(folder / "late.npz"), b"content")
+    assert len(list(folder.glob(".seen-*"))) == 1
+    assert [path.name for path in folder.glob(".block-*")] == [".block-new.npz.x.tmp.npz"]
+    (folder / "late.npz").unlink()
+    (folder / ".block-new.npz.x.tmp.npz").unlink()
+    other.end()
+    assert not folder.exists()
 
 
 def test_another_folder_of_the_same_name_is_not_taken_for_it(tmp_path):

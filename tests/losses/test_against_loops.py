@@ -1,10 +1,12 @@
 """Readings of losses of every kind, against plain loops, within four standard errors."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import snrkit
+from snrkit.losses import drawing
 from snrkit.losses.asked import asked
 from snrkit.losses.measure import carried_out
 from tests.losses import zoo
@@ -194,3 +196,20 @@ def test_it_is_saved_and_read_as_any_measurement(tmp_path):
     assert len(SNR.read(path)) == len(found.table)
     found.save(path)
     assert len(SNR.read(path)) == len(found.table)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_averages_for_the_dsnr_do_not_depend_on_how_many_draws_are_held(monkeypatch, dtype):
+    def noisy(model, x):
+        return (model(x) + torch.randn(len(x), 1, dtype=dtype)).square().mean()
+
+    torch.manual_seed(0)
+    model, x = torch.nn.Linear(3, 1, dtype=dtype), torch.randn(7, 3, dtype=dtype)
+    found = []
+    for most in (64, 4):
+        # Three do not divide four: of every portion some wait for the next.
+        monkeypatch.setattr(drawing, "_MOST", most)
+        table = snrkit.measure_loss(noisy, model, x, draws=400, M=[3], dsnr=True, threads=1)
+        found.append(table[table.metric == "dsnr"].set_index("block").value)
+    assert len(found[0])
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-5 if dtype == torch.float32 else 1e-12)

@@ -1,5 +1,6 @@
 """What is left as it was, what is refused by name, and what is marked."""
 
+import itertools
 import random
 
 import numpy as np
@@ -61,11 +62,10 @@ def test_everything_is_left_as_it_was():
 def test_what_a_loss_that_raises_leaves_is_put_back_too():
     model = zoo.made(zoo.Dropped).train()
     state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    calls = []
+    calls = itertools.count(1)
 
     def fails(model, batch):
-        calls.append(1)
-        if len(calls) > 6:
+        if next(calls) > 6:
             raise KeyError("gone")
         return zoo.classify(model, batch)
 
@@ -164,12 +164,11 @@ def test_autocast_stands_in_the_table():
 
 
 def test_a_loss_that_is_not_finite_names_the_draw():
-    model, calls = policy(), []
+    model, calls = policy(), itertools.count(1)
 
     def loss(model, x):
-        calls.append(1)
         value = square(model, x)
-        return value * float("nan") if len(calls) == 3 + 8 + 13 else value  # trial, two precisions, draw 12
+        return value * float("nan") if next(calls) == 3 + 8 + 13 else value  # trial, two precisions, draw 12
 
     with pytest.raises(NonFiniteError, match="draw 12"):
         snrkit.measure_loss(loss, model, STATES, draws=FEW)
@@ -442,3 +441,39 @@ def test_a_loss_called_backward_of_in_part_is_no_loss_of_the_rest():
 def test_a_loss_of_other_arguments_is_refused_in_a_line(loss, batch, words):
     with pytest.raises(SpecError, match=words):
         snrkit.measure_loss(loss, policy(), batch, draws=FEW)
+
+
+@pytest.mark.parametrize("drawn", [np.random.rand, random.random], ids=["numpy", "python"])
+def test_other_global_generators_are_functions_of_the_seed_too(drawn):
+    tables = []
+    for state in (1, 2):
+        np.random.seed(state)
+        random.seed(state)
+        tables.append(snrkit.measure_loss(lambda m, x: m(x + drawn()).square().mean(), policy(), STATES, draws=FEW))
+    assert {method for table in tables for method in table["method"]} == {"loss, training mode"}
+    one, two = (table.drop(columns="seconds") for table in tables)
+    assert (one[one["metric"] == "variance"]["value"] > 0).all()
+    assert one.equals(two)
+
+
+def test_an_attribute_that_a_loss_adds_is_gone_at_the_next_draw():
+    def doubled_once_it_was_called(model, x):
+        factor = 2 if hasattr(model, "called") else 1
+        model.called = True
+        return factor * square(model, x)
+
+    model = policy()
+    found, plain = (
+        snrkit.measure_loss(loss, model, STATES, draws=FEW)["value"] for loss in (doubled_once_it_was_called, square)
+    )
+    assert np.array_equal(found, plain, equal_nan=True)
+    assert not hasattr(model, "called")
+
+
+@pytest.mark.parametrize("dsnr", [False, True])
+def test_progress_ends_where_it_said_it_would(dsnr):
+    told = []
+    snrkit.measure_loss(square, policy(), STATES, draws=FEW, dsnr=dsnr, progress=lambda *step: told.append(step))
+    done = [step[0] for step in told]
+    assert done == sorted(done)
+    assert told[-1][:2] == (FEW * (1 + dsnr),) * 2

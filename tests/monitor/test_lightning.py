@@ -272,7 +272,8 @@ def test_a_step_that_skips_its_batch_ends_no_training(build, most, caplog):
     assert watch.monitor.table["step"].nunique() <= most
     assert watch.monitor.failed > 0
     said = [one.getMessage() for one in caplog.records if one.name == "snrkit" and "None" in one.getMessage()]
-    assert said == [
-        "Monitor at step 4: training_step: returns None for the batch that is measured, so there is no loss; "
+    assert len(said) == 1  # of whatever step is the first to be skipped
+    assert said[0].endswith(
+        ": training_step: returns None for the batch that is measured, so there is no loss; "
         "give a batch that it does not skip: SNRCallback(batch=...)"
-    ]
+    )

@@ -1,5 +1,6 @@
 """A monitored training is the unmonitored one, costs what it was allowed, and tells what was measured."""
 
+import itertools
 import random
 
 import numpy as np
@@ -10,6 +11,7 @@ from torch import nn
 import snrkit
 from snrkit.errors import ResultsError, SpecError
 from snrkit.monitor import budget as accounts
+from snrkit.runs.kinds.comparisons import COMPARISONS
 from snrkit.runs.kinds.snr import SNR
 from tests.losses import zoo
 
@@ -112,6 +114,14 @@ def test_rows_are_on_disk_after_each_measurement_and_a_resumed_training_goes_on(
     assert sorted(set(SNR.read(out).step)) == [4, 8, 12]
 
 
+def test_a_file_of_another_kind_is_refused_before_a_draw(tmp_path):
+    model, out = zoo.made(zoo.Dropped), tmp_path / "table.parquet"
+    found = snrkit.diagnose_loss({"a": zoo.classify, "b": zoo.classify}, model, HELD_OUT, draws=8)
+    COMPARISONS.merge(out, found.comparisons)
+    with pytest.raises(ResultsError, match=r"table\.parquet"):
+        snrkit.Monitor(zoo.classify, model, HELD_OUT, out=out)
+
+
 def test_a_file_of_an_earlier_training_asked_otherwise_is_refused_at_the_first_call(tmp_path):
     out = tmp_path / "monitor.parquet"
 
@@ -145,6 +155,12 @@ class Clock:
     def perf_counter(self):
         return self.now
 
+    def passing(self, seconds):
+        """An iterator of which every item takes so long, and whose number is the item."""
+        for number in itertools.count(1):
+            self.now += seconds
+            yield number
+
 
 @pytest.fixture
 def clock(monkeypatch):
@@ -155,11 +171,10 @@ def clock(monkeypatch):
 
 
 def test_only_what_has_accrued_is_spent(clock):
-    model, calls = zoo.made(zoo.Dropped), []
+    model, calls = zoo.made(zoo.Dropped), clock.passing(0.01)
 
     def loss(model, batch):
-        calls.append(1)
-        clock.now += 0.01
+        next(calls)
         return zoo.classify(model, batch)
 
     watch = snrkit.Monitor(loss, model, HELD_OUT, every=10, draws=50, budget=0.1)
@@ -170,7 +185,7 @@ def test_only_what_has_accrued_is_spent(clock):
         if table is not None:
             made[step] = int(table.draws.iloc[0])
     assert watch.share <= 0.101
-    assert watch.seconds == pytest.approx(0.01 * len(calls))
+    assert watch.seconds == pytest.approx(0.01 * (next(calls) - 1))
     assert watch.share > 0.05  # and it is spent
     assert min(made.values()) >= 8
     assert max(made.values()) <= 50
@@ -371,3 +386,10 @@ def test_of_many_groups_a_few_are_drawn_and_that_is_said():
     panels = snrkit.plot.snr_training(watch.table)
     assert [axes.get_title() for axes in panels] == ["0", "2", "4", "all parameters"]
     assert "of the groups of parameters 0, 2, 4 alone are drawn" in " ".join(panels.notes)
+
+
+def test_nothing_is_measured_again_until_steps_pass_the_furthest():
+    watch = snrkit.Monitor(
+        zoo.reinforce, zoo.made(lambda: zoo.mlp(4, 8, 2)), zoo.data(8, 4), every=5, draws=8, budget=None
+    )
+    assert [step for step in (10, 3, 6, 10, 14, 15) if watch(step) is not None] == [10, 15]

@@ -157,6 +157,27 @@ def test_reports_to_tensorboard_go_on(tmp_path, monkeypatch):
     assert sorted(set(watch.monitor.table.step)) == [4, 8, 12]
 
 
+@pytest.mark.parametrize("given", [(), (lambda net, batch: net(**batch).loss, {"input_ids": TOKENS, "labels": LABELS})])
+def test_readings_go_to_what_the_trainer_reports_to_where_asked(given, tmp_path, monkeypatch):
+    library("tensorboard", "writers")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", str(tmp_path / "logs"))
+    trained = [
+        train(tmp_path, watch, report_to=["tensorboard"], logging_steps=2)[0]
+        for watch in (callback(*given, to_logger=True), None)
+    ]
+    assert all(torch.equal(one, other) for one, other in zip(*trained, strict=True))
+    told = [EventAccumulator(str(path)).Reload() for path in sorted((tmp_path / "logs").glob("**/events*"))]
+    scalars = {name: [e.step for e in board.Scalars(name)] for board in told for name in board.Tags()["scalars"]}
+    readings = [
+        steps for name, steps in scalars.items() if name.startswith("train/snr/") and name.endswith("/snr_mean")
+    ]
+    assert readings
+    assert all(steps == [4, 8, 12] for steps in readings)
+    assert scalars["train/loss"] == [2, 4, 6, 8, 10, 12]  # its own come when they would
+
+
 def test_what_cannot_be_measured_is_refused():
     class Several:
         world_size = 2

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from snrkit.cli.main import main
+from snrkit.report import save
 from snrkit.runs.kinds.snr import SNR
 from tests.support.results import make_run
 
@@ -17,6 +18,15 @@ def runs(tmp_path: Path) -> Path:
     make_run(tmp_path / "runs", "demo-vae", "vae", measured=["vae", "iwae"])
     make_run(tmp_path / "runs", "demo_iwae", "iwae")
     return tmp_path / "runs"
+
+
+@pytest.fixture
+def svg_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures are drawn as SVG alone, other files are empty: for tests of what stands in a figure and beside it."""
+    drawn = save.render
+    monkeypatch.setattr(
+        save, "render", lambda figure, ending, dpi: drawn(figure, ending, dpi) if ending == "svg" else b""
+    )
 
 
 @pytest.fixture

@@ -17,6 +17,8 @@ from snrkit.runs.kinds.points import POINTS
 from snrkit.specs.run import EstimatorSpec, RunSpec
 from tests.support.results import evaluation, make_run
 
+pytestmark = pytest.mark.usefixtures("svg_alone")
+
 DATA, N = "digits:test[0:300] seed 0", 300
 LUCK = 60 * np.random.default_rng(0).standard_normal(N)
 
@@ -204,7 +206,10 @@ def test_digits_of_a_value_are_those_of_the_difference_that_is_read(tmp_path, ru
     assert [[len(part.partition(".")[2]) for part in pair] for pair in shown] == [[0, 0], [2, 2]]
 
 
-def test_in_python(seeds, tmp_path):
+def test_in_python(tmp_path):
+    seeds = tmp_path / "runs"
+    for name, options in (("iwae", None), ("ciwae", {"beta": 0.5})):
+        trained(seeds, name, 0, 0, options=options)
     made = snrkit.report(seeds, tmp_path / "out", baseline="iwae", metrics=["log_p"], figures=["training"], page=False)
     assert "paired_runs.csv" in {path.name for path in made.files}
     assert set(snrkit.compare(seeds, "iwae", metrics=["log_p"])["metric"]) == {"log_p"}

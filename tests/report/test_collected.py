@@ -8,7 +8,9 @@ import pandas as pd
 import pytest
 
 import snrkit
+from snrkit.cli import output
 from snrkit.errors import ResultsError, SpecError
+from snrkit.report import collect
 from snrkit.report.collected import write
 from snrkit.runs.folder import RunDir
 from snrkit.runs.kinds.snr import SNR
@@ -16,6 +18,8 @@ from snrkit.runs.kinds.wide import specs_in
 from snrkit.specs.run import RunSpec
 from tests.support.program import caller
 from tests.support.tables import table
+
+pytestmark = pytest.mark.usefixtures("svg_alone")
 
 SPECS = [
     {"estimator": {"name": "iwae", "K": 8}, "seed": 0},
@@ -210,3 +214,26 @@ def test_rows_that_lie_in_no_run_directory_have_no_settings(runs, tmp_path):
     shutil.copy(runs / "run-2" / "snr.parquet", tmp_path / "loose" / "table.parquet")
     found = snrkit.collect([runs / "run-0", runs / "run-1", tmp_path / "loose"])
     assert found.loc[found["run"] == "run-2", "run.seed"].isna().all()
+
+
+def test_every_file_is_read_once_and_how_far_it_is_told_with_the_time_left(snrkit_, runs, monkeypatch):
+    read, own, out = [], collect.read, runs.parent
+    monkeypatch.setattr(collect, "read", lambda kind, path, shaped: read.append(path) or own(kind, path, shaped))
+    monkeypatch.setattr(output, "SOON_S", 0.0)
+    monkeypatch.setattr(output, "PLAIN_INTERVAL_S", 0.0)
+    told = {}
+    for words in (
+        ["collect", runs, "--out", out / "all.csv"],
+        ["report", runs, "--out", out / "figures", "--metrics", "snr_mean"],
+        ["runs", runs],
+    ):
+        read.clear()
+        result = snrkit_(*words)
+        assert result.code == 0
+        assert len(read) == len(set(read))
+        told[words[0]] = [line.partition(", ETA")[0] for line in result.err.splitlines() if "ETA" in line]
+    assert told["collect"] == ["collect: 33 %", "collect: 67 %", "collect: 100 %"]
+    assert told["runs"] == ["runs: 25 %", "runs: 50 %", "runs: 75 %", "runs: 100 %"]
+    assert told["report"][-1] == "report: 100 %"
+    assert len(told["report"]) > 10
+    assert "ETA" not in snrkit_("collect", runs, "--out", out / "all.csv", "--quiet").err

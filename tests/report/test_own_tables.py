@@ -8,6 +8,8 @@ import snrkit
 from snrkit.errors import ResultsError, SpecError
 from tests.support.results import table as demo
 
+pytestmark = pytest.mark.usefixtures("svg_alone")
+
 ORDER = ["block", "K", "metric"]
 TEXTS = ["run", "estimator", "block", "metric", "options", "data", "method", "scope", "dtype"]
 

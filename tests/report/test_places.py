@@ -15,6 +15,8 @@ from snrkit.runs.kinds import KINDS
 from snrkit.runs.kinds.snr import SNR
 from tests.support.results import make_run, table
 
+pytestmark = pytest.mark.usefixtures("svg_alone")
+
 
 def test_pipes_devices_and_loops_are_passed_over(tmp_path):
     files = make_run(tmp_path, "run", "iwae", epochs=2)

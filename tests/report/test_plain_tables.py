@@ -6,6 +6,8 @@ import pytest
 from snrkit.cli.main import main
 from tests.support.results import readings
 
+pytestmark = pytest.mark.usefixtures("svg_alone")
+
 
 @pytest.fixture
 def table(tmp_path, monkeypatch):

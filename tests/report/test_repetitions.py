@@ -9,7 +9,7 @@ from snrkit.report.collect import Tables
 from snrkit.report.figures import FIGURES, snr_vs_k
 from snrkit.report.gradients import gradients
 from snrkit.report.naming import names
-from snrkit.report.repetitions import readings_over_seeds, slopes_over_seeds
+from snrkit.report.repetitions import estimate, readings_over_seeds, slopes_over_seeds
 from snrkit.report.style import COLUMNS
 from tests.support.results import evaluations, metrics, points, slopes, table
 
@@ -209,3 +209,11 @@ def test_gradients_of_seeds_at_different_steps_stand_apart_and_it_is_said():
     said = "Not taken together, since measured at different steps: demo-a at step 600, demo-b at step 400"
     assert said in gradients(Tables({}, {"snr": early})).notes
     assert not any("steps" in note for note in gradients(Tables({}, {"snr": frame.assign(floor=0.1)})).notes)
+
+
+def test_an_interval_over_runs_is_students_with_one_degree_less():
+    three = estimate(pd.Series([1.0, 2.0, 6.0]), pd.Series([9.0, 9.0, 9.0]))
+    assert (three.value, three.error, three.runs) == (3.0, pytest.approx(np.sqrt(7 / 3)), 3)
+    assert three.high - three.value == pytest.approx(4.302653 * three.error, rel=1e-6)
+    one = estimate(pd.Series([1.0]), pd.Series([0.5]))
+    assert (one.low, one.high) == pytest.approx((1 - 0.5 * 1.959964, 1 + 0.5 * 1.959964))

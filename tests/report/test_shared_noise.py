@@ -103,7 +103,7 @@ def test_the_share_of_what_runs_have_in_common():
 
 @pytest.mark.parametrize("count", [1, 2, 8])
 def test_runs_that_share_several_draws_have_the_error_of_the_mean_over_these(count):
-    dice, runs, trials = np.random.default_rng([count, 11]), 3, 400
+    dice, runs, trials = np.random.default_rng([count, 11]), 3, 150
     luck = dice.standard_normal((trials, count))
     who, seeds = np.repeat(range(runs), count), np.tile(range(count), runs)
     found = []
@@ -141,3 +141,9 @@ def test_networks_near_one_optimum_share_most_of_the_luck_of_the_same_draws():
     pairs = np.triu_indices(3, 1)
     assert same[pairs].mean() > 0.25
     assert np.abs(other[pairs]).max() < 4 / math.sqrt(trials)
+
+
+def test_the_error_of_three_runs_of_which_two_share_a_draw_by_hand():
+    (found,) = readings_over_seeds(frame(np.array([[1.0, 2.0, 6.0]]), [0, 0, 1])).to_dict("records")
+    # The spread, 7 over 3 runs, and of the variance 1 of a draw what a mean has in which it weighs two thirds.
+    assert found["stderr"] == pytest.approx(math.sqrt(7 / 3 + (2 / 3) ** 2))

@@ -115,3 +115,12 @@ def test_what_is_equal_throughout_is_equal_and_no_comparison():
     found = differences(pairs)
     assert [one.verdict for one in found] == ["equal", "equal", "cannot tell"]
     assert [one.together for one in found] == [0, 0, 1]
+
+
+@pytest.mark.parametrize(("others", "quantile"), [(0, 1.959964), (1, 2.241403), (9, 2.807034)])
+def test_intervals_hold_together(others, quantile):
+    """Bonferroni, of the normal law where an error is known."""
+    found = differences([Pair.of_values([2.1], 1.0) for _ in range(1 + others)])[0]
+    assert [found.low, found.high] == pytest.approx([2.1 - quantile, 2.1 + quantile], abs=1e-6)
+    assert found.verdict == ("cannot tell" if others else "higher")
+    assert found.together == 1 + others

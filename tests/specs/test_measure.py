@@ -9,7 +9,8 @@ import torch
 from snrkit.diagnostics.plan import Plan
 from snrkit.errors import SpecError
 from snrkit.estimators.base import build_estimator
-from snrkit.specs.measure import Execution, MeasureFile, MeasureSpec, What
+from snrkit.specs.measure import Execution, MeasureFile, MeasureSpec, WatchSpec, What
+from snrkit.specs.run import RunSpec
 
 
 def test_toml_reads_back_equal():
@@ -38,6 +39,7 @@ def test_numbers_of_other_libraries_are_plain():
         ("draws", 3, "draws: must be an integer of at least 4, got 3; leave it out for 1000"),
         ("draws", "100", "draws: must be an integer of at least 4, got '100'"),
         ("seed", 2**63, "seed: must be an integer of at least 0 and less than 2^63"),
+        ("seed", "Own", "seed: must be an integer of at least 0, got 'Own'; leave it out for 0, or write 'own'"),
         ("bias", "all", "bias: must be 'none', 'bound' or 'log_p', got 'all'; leave it out for 'none'"),
         ("dsnr", 1, "dsnr: must be True or False, got 1"),
         ("draw", 1, "draw: no such setting; did you mean 'draws'?"),
@@ -56,6 +58,20 @@ def test_refusals_are_one_sentence(field, given, said):
     with pytest.raises(SpecError) as caught:
         MeasureFile(measure={field: given})
     assert str(caught.value).startswith(f"measure.{said}")
+
+
+@pytest.mark.parametrize("spec", [MeasureSpec(seed="own"), WatchSpec(), WatchSpec(seed="own")])
+def test_own_noise_is_of_the_runs_seed_and_only_a_run_has_one(spec):
+    assert type(spec)(**tomllib.loads(spec.to_toml())) == spec
+    assert [spec.of(RunSpec(seed=seed)).seed for seed in (0, 7)] == [0, 7]
+    assert type(spec)(seed=3).of(RunSpec(seed=7)).seed == 3
+    with pytest.raises(SpecError, match=r"^seed: must be an integer"):
+        Plan.of(spec, "iwae")
+
+
+def test_what_was_left_out_is_left_out_of_a_run_too():
+    spec = WatchSpec().of(RunSpec(seed=7))
+    assert Plan.of(spec, "vimco").K == Plan.of(WatchSpec(seed=7), "vimco").K == (2, 10, 100)
 
 
 def test_a_plan_is_made_of_a_specification_and_the_runs_own_estimator():

@@ -12,7 +12,6 @@ from snrkit.training.step import _move, turns
 from tests.support.gradients import gradients
 from tests.support.training import trainer
 
-CPU = torch.device("cpu")
 PIWAE = {"name": "piwae", "M": 2, "K": 4}
 
 

@@ -12,7 +12,7 @@ import torch
 
 # A round counts as disturbed if other processes took more than this share of the machine's time.
 _DISTURBED = 0.1
-_ROUNDS, _MOST_ROUNDS = 5, 15
+_ROUNDS, _MOST_ROUNDS = 7, 15
 # How often a contender is called at most, with the unmeasured round.
 MOST_CALLS = _MOST_ROUNDS + 1
 
@@ -26,8 +26,8 @@ class Timing:
     Attributes:
         median: over the rounds.
         low, high: their range.
-        repeated: rounds that were disturbed and repeated (at most 10; disturbed ones count after that).
-        rounds: how many there were time for, 5 at most.
+        repeated: rounds that were disturbed and repeated (at most 8; disturbed ones count after that).
+        rounds: how many there were time for, 7 at most.
     """
 
     median: float

@@ -14,8 +14,8 @@ from analyses.speed.sections.reference import reference
 from snrkit.fleet.fleet import Fleet, fleet
 
 WORKERS = 2
-# Draws at each K of a measurement of about half a minute.
-K, DRAWS, QUICK_DRAWS = (10, 100, 1000), 1200, 40
+# Draws at each K of a measurement of about a minute.
+K, DRAWS, QUICK_DRAWS = (10, 100, 1000), 2800, 40
 
 
 def run(quick: bool) -> tuple[str, list[dict[str, Any]]]:

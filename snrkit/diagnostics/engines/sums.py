@@ -46,10 +46,11 @@ class _Scale:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Numbers ``[..., width]``, scaled."""
-        if not self._settled:
-            rows = x.flatten(0, -2)
-            # Both ends, for to write the absolute values would cost more than to read the numbers twice.
-            self._settle(torch.maximum(rows.amax(dim=0), rows.amin(dim=0).neg()))
+        for part in (x[:1], x):  # mostly the first draw settles it, and the others need not be read
+            if not self._settled:
+                rows = part.flatten(0, -2)
+                # Both ends, for to write the absolute values would cost more than to read the numbers twice.
+                self._settle(torch.maximum(rows.amax(dim=0), rows.amin(dim=0).neg()))
         return x if self.powers is None else x * self.powers
 
     def _settle(self, largest: Tensor) -> None:

@@ -93,8 +93,9 @@ def _panel(axes: Axes, block: str, found: list[Line], data: pd.DataFrame) -> Non
 
 
 def _caption(data: pd.DataFrame) -> str:
+    named = joined(label for label in data["data"].unique() if label != "given")
     return (
-        f"SNR (mean over coordinates) of the gradient of {joined(data['data'].unique())} along training, "
+        f"SNR (mean over coordinates) of the gradient{f' of {named}' if named else ''} along training, "
         f"M = {joined(sorted(data['M'].unique()))}, K = {joined(sorted(data['K'].unique()))}; "
         f"number of draws of the unit M = 1: {joined(sorted(data['draws'].unique()))}. "
         f"Bands: 95 % intervals{seeds_caption(data)}. "

@@ -23,7 +23,8 @@ def lines(name: str) -> Iterator[str]:
             *(["optional"] if column.optional else []),
         ]
         key = ["key"] if title in kind.key else []
-        yield f"| `{title}` | {', '.join([column.content, *key, *more])} | {column.meaning} |"
+        meaning = column.meaning.replace("|", r"\|")  # of a cell, not its end
+        yield f"| `{title}` | {', '.join([column.content, *key, *more])} | {meaning} |"
     yield ""
 
 

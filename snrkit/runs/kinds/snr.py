@@ -31,6 +31,8 @@ _APART = "give each a run of its own with run= or step=, or save into another fi
 
 def _mixed(table: "pd.DataFrame") -> str:
     """What is wrong with a table in which readings of several models would be taken for one's; nothing if none would."""
+    if len(set(table["parameters"])) < 2:
+        return ""
     known = table[table["parameters"] != ""].drop_duplicates([*_TOGETHER, "parameters"])
     again = known[known.duplicated(_TOGETHER)]
     if again.empty:
