@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from snrkit.errors import ResultsError
-from snrkit.files import read_json, write_json
+from snrkit.files import discard_partial, read_json, write_json
 from snrkit.runs.kinds.metrics import METRICS
 
 # Of the checkpoints kept along the way.
@@ -84,6 +84,15 @@ class RunDir:
     def latents(self) -> Path:
         """The latest means of the latent variables."""
         return self.path / "latents.parquet"
+
+    def discard_partial(self) -> None:
+        """Delete what killed processes left half written of what only training writes; for who alone trains the run.
+
+        Raises:
+            OutputError: the directory cannot be written.
+        """
+        for file in (self.checkpoint, self.config, self.env, self.metrics, self.status, self.error, self.steps / "*"):
+            discard_partial(file)
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """The lines of ``metrics.jsonl``, oldest first; see ``METRICS.rows``."""

@@ -85,6 +85,7 @@ class Session:
             ResultsError: its metrics are damaged; nothing has been changed.
             OutputError: the directory cannot be written.
         """
+        self.run.discard_partial()
         self.run.error.unlink(missing_ok=True)
         begin(self.run, self.trainer.spec, self.trainer.device, self.trainer.epoch)
 

@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -94,6 +95,18 @@ def test_interrupted_within_an_epoch(small, go, tmp_path, step):
     assert same(whole, go(small(), "parts", resume=True))
     assert rows(tmp_path / "whole") == rows(tmp_path / "parts")
     assert RunDir(tmp_path / "parts").state() == "done"
+
+
+def test_what_killed_writes_left_is_deleted_when_the_run_goes_on(small, go, tmp_path):
+    go(small(epochs=1))
+    run = RunDir(tmp_path / "run")
+    left = [run.path / f".{name}.x1.tmp{Path(name).suffix}" for name in ("run.pt", "metrics.jsonl", "status.json")]
+    kept = run.path / ".snr.parquet.x1.tmp.parquet"  # a measurement may be writing it
+    for path in [*left, kept]:
+        path.touch()
+    go(small(epochs=2), resume=True)
+    assert not any(path.exists() for path in left)
+    assert kept.exists()
 
 
 def test_what_each_session_ran_on_is_noted(small, go, tmp_path):
