@@ -104,8 +104,7 @@ class Gradient:
 
 def _write(row: Tensor, gradients: Sequence[Tensor], origin: Tensor | None) -> None:
     """Write gradients to a row ``[p]`` one behind the other, less an origin ``[p]`` where there is one."""
-    dense = [g if g.layout == torch.strided else g.to_dense() for g in gradients]
-    flat = [g.detach().reshape(-1) for g in dense]
+    flat = [_flat(g) for g in gradients]
     if origin is None or len(row) <= _SMALL:
         torch.cat(flat, out=row)
         if origin is not None:
@@ -115,6 +114,11 @@ def _write(row: Tensor, gradients: Sequence[Tensor], origin: Tensor | None) -> N
     sizes = [len(g) for g in flat]
     for own, start, g in zip(torch.split(row, sizes), torch.split(origin, sizes), flat, strict=True):
         torch.sub(g, start, out=own)
+
+
+def _flat(gradient: Tensor) -> Tensor:
+    own = gradient.detach() if gradient.requires_grad else gradient
+    return (own if own.layout is torch.strided else own.to_dense()).reshape(-1)
 
 
 def require_scalar(name: str, found: Any) -> Tensor:
