@@ -132,7 +132,6 @@ def measure_loss(  # noqa: PLR0913 (one option each; all by keyword)
         progress: called with (done, total, note) as draws are finished.
         threads: of the processor, of each worker where there is an executor; None: 1 of a worker, else as torch decides.
         executor: makes the draws, as for ``snrkit.measure``; batches that are drawn anew are drawn here, in order, and sent.
-            The DSNR's second pass is made here.
         send: ``cloudpickle``, which an executor needs: all is sent with its code, which workers run.
 
     Returns:
@@ -202,7 +201,6 @@ def diagnose_loss(  # noqa: PLR0913 (one option each; all by keyword)
         progress: called with (done, total, note) as draws are finished.
         threads: of the processor, of each worker where there is an executor; None: 1 of a worker, else as torch decides.
         executor: makes the draws, as for ``snrkit.measure``; batches that are drawn anew are drawn here, in order, and sent.
-            The DSNR's second pass is made here.
         send: ``cloudpickle``, which an executor needs: all is sent with its code, which workers run.
 
     Returns:

@@ -44,7 +44,7 @@ class Same(nn.Module):
 
 
 def values(model, **named):
-    return snrkit.measure(model, X, ["iwae", "dreg"], K=3, draws=8, blocks=["inference", "generative"], **named)[
+    return snrkit.measure(model, X, ["iwae", "dreg"], K=[1, 3], draws=8, blocks=["inference", "generative"], **named)[
         "value"
     ]
 

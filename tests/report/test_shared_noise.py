@@ -103,7 +103,7 @@ def test_the_share_of_what_runs_have_in_common():
 
 @pytest.mark.parametrize("count", [1, 2, 8])
 def test_runs_that_share_several_draws_have_the_error_of_the_mean_over_these(count):
-    dice, runs, trials = np.random.default_rng([count, 11]), 3, 150
+    dice, runs, trials = np.random.default_rng([count, 11]), 3, 400
     luck = dice.standard_normal((trials, count))
     who, seeds = np.repeat(range(runs), count), np.tile(range(count), runs)
     found = []
